@@ -1,0 +1,41 @@
+# make setup | demo | test | bench: each makes the .venv it needs from nothing, given Python 3.11 or newer.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := setup
+
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+DEMO := runs/demo
+
+.PHONY: setup demo test bench lint
+
+setup: $(INSTALLED)
+
+# The constraints pin every package, torch included: a plain range would take a CUDA build of several GB.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
+	@echo "Setting up $(VENV): takes some minutes the first time" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	@mkdir -p $(DEMO)
+	@$(BIN)/deltavlm data synthesize $(DEMO)/scenes --seed 7 --size-px 2048 --resolution-m 0.5 > $(DEMO)/scenes.json
+	@$(BIN)/deltavlm run $(DEMO)/scenes/before.tif $(DEMO)/scenes/after.tif --output $(DEMO)/run \
+		--config configs/demo.yaml > $(DEMO)/run.json
+
+test: setup
+	@$(BIN)/python -m pytest
+
+bench: setup
+	@for benchmark in benchmarks/*.py; do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports

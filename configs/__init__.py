@@ -1,0 +1,1 @@
+"""Settings as data: YAML files that ship with the package."""

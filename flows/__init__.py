@@ -1,0 +1,1 @@
+"""When, where and how often: flows, cluster, artifacts and the command line."""

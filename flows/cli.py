@@ -1,0 +1,158 @@
+"""The command ``deltavlm``: each command turns words into values, calls one function and shows what came.
+
+Nothing heavy is imported at the top: ``deltavlm --help`` must not wait for torch, Dask or geopandas.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.model_commands import app as model_app
+
+if TYPE_CHECKING:
+    from pipeline.report import Report
+
+COMPLETE, PARTLY_FAILED, WRONG_INPUT = 0, 1, 2
+"""Exit codes."""
+
+app = typer.Typer(
+    name="deltavlm",
+    help="Region-wide change monitoring: two scenes in, a GeoParquet change report out.",
+    epilog="Exit codes: 0 complete, 1 partly failed (the report says which tiles), 2 wrong input.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Make data to try things with.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(model_app, name="model")
+
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any setting of configs/default.yaml, such as grid.resolution_m=1."
+    ),
+]
+
+
+@app.command("run")
+def run_command(
+    before: Annotated[str | None, typer.Argument(help="Scene of the earlier date; may stand in the config.")] = None,
+    after: Annotated[str | None, typer.Argument(help="Scene of the later date; may stand in the config.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder of the run; an unfinished one is continued.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
+    aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model, or its folder.")] = None,
+    assignments: Assignments = None,
+) -> None:
+    """Compare two scenes of one place and write a change report."""
+    from functools import partial
+
+    from flows.cluster import open_cluster
+    from flows.progress import make_console, show_progress, show_report
+    from pipeline.config import load_config
+    from pipeline.run import detect_changes
+
+    values = {
+        "before": before,
+        "after": after,
+        "output": output,
+        "aoi": aoi,
+        "model": {"name": model} if model is not None else None,
+    }
+    settings = load_config(config, values=values, assignments=assignments or ())
+    console = make_console()
+    with show_progress(console) as on_progress:
+        report = detect_changes(settings, open_cluster=partial(open_cluster, settings.cluster), on_progress=on_progress)
+    show_report(console, report)
+    _end_with_report(report)
+
+
+@app.command("report")
+def report_command(run: Annotated[str, typer.Argument(help="Folder of a finished run.")]) -> None:
+    """Write the report of a finished run anew from its answers; needs neither model nor scenes."""
+    from flows.progress import make_console, show_report
+    from pipeline.run import rebuild_report
+
+    report = rebuild_report(run)
+    show_report(make_console(), report)
+    _end_with_report(report)
+
+
+@app.command("check")
+def check_command(
+    target: Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="YAML file of a run, or a run's folder.")],
+    assignments: Assignments = None,
+) -> None:
+    """Tell what a run would do and every problem found, or what a run holds; writes nothing."""
+    from flows.progress import make_console, show_facts
+    from pipeline.check import check_config, check_run
+
+    is_run = Path(target).is_dir()
+    facts = check_run(target) if is_run else check_config(target, assignments=assignments or ())
+    show_facts(make_console(), facts)
+    _end(facts.to_dict(), code=WRONG_INPUT if facts.problems else COMPLETE)
+
+
+@data_app.command("synthesize")
+def synthesize_command(
+    folder: Annotated[Path, typer.Argument(help="Where the scenes, the mask and the truth go.")],
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")] = 7,
+    size_px: Annotated[int, typer.Option(help="Width and height in pixels.")] = 2048,
+    resolution_m: Annotated[float, typer.Option(help="Side of a pixel in metres.")] = 0.5,
+) -> None:
+    """Make a georeferenced pair of scenes whose every change is known."""
+    from pipeline.synthetic import write_synthetic_pair
+
+    files = write_synthetic_pair(folder, seed=seed, size_px=size_px, resolution_m=resolution_m)
+    names = ("before", "after", "change_mask", "truth")
+    _end({name: str(getattr(files, name)) for name in names}, code=COMPLETE)
+
+
+def main() -> None:
+    """Run the command line; the input's faults end it with one message and exit code 2."""
+    from pipeline.errors import InputError
+
+    # Libraries' warnings and log lines would tear the progress bar apart; what matters is in the report.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        app()
+    except InputError as problem:
+        from flows.progress import make_console, show_problem
+
+        show_problem(make_console(), problem)
+        sys.exit(WRONG_INPUT)
+
+
+def _end_with_report(report: Report) -> None:
+    from pipeline.run_record import read_record
+
+    code = COMPLETE if report.is_complete else PARTLY_FAILED
+    _end(
+        {
+            "run_id": read_record(report.folder).run_id,
+            "output": report.folder.uri,
+            "status_counts": dict(report.status_counts),
+            "n_changed_tiles": report.changed_tile_count,
+            "n_changes": sum(report.change_counts.values()),
+            "report": [f"{report.folder.uri}/{name}" for name in report.names],
+            "exit_code": code,
+        },
+        code=code,
+    )
+
+
+def _end(result: dict[str, Any], *, code: int) -> None:
+    typer.echo(json.dumps(result))
+    raise typer.Exit(code)

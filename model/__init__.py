@@ -1,0 +1,1 @@
+"""Pixels and text in, text out: DeltaVLM with torch and transformers; no geography, no Dask, no Prefect."""

@@ -1,0 +1,170 @@
+"""What the rest of the system knows of a change model. Importing this module loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+CELL_NAMES = tuple(f"{y}-{x}" for y in ("top", "center", "bottom") for x in ("left", "center", "right"))
+"""The 3 x 3 cells of a tile, row-major; the words are those of the prompts."""
+
+
+class PromptKind(StrEnum):
+    """The interaction types of ChangeChat-105k."""
+
+    DESCRIBE = "describe"
+    CLASSIFY = "classify"
+    COUNT = "count"
+    LOCATE = "locate"
+    ASK = "ask"
+    DIALOGUE = "dialogue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One question that is put to every tile."""
+
+    name: str
+    """Unique within a run; a column name where the answer's text becomes a column."""
+    kind: PromptKind
+    """What form the answer has, and so how it is parsed."""
+    text: str
+    """The words the model reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The model's text for one tile and one prompt."""
+
+    text: str
+    confidence: float
+    """Between 0 and 1: the mean probability of the generated tokens; for a `classify` prompt the probability of
+    the chosen word, renormalised over yes and no."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Which weights answer: enough to tell one model from another without loading it."""
+
+    model_id: str
+    """Readable name with the first digits of the hash, such as ``deltavlm-tiny@0123456789ab``."""
+    weight_hash: str
+    """SHA-256 over the model's files, hexadecimal."""
+    path: str
+    """Folder that holds the model's files."""
+
+
+class ChangeModel(Protocol):
+    """Anything that answers prompts about pairs of tiles."""
+
+    identity: ModelIdentity
+
+    def answer_prompts(self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt]) -> list[list[Answer]]:
+        """Answer every prompt for every pair.
+
+        Args:
+            pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
+            prompts: The questions, each asked of every pair.
+
+        Returns:
+            One list per prompt, in the order of `prompts`, holding one answer per pair in the order of `pairs`.
+        """
+        ...
+
+
+class ModelSource(Protocol):
+    """A change model that another package brings: what its entry point in `ENTRY_POINT_GROUP` names.
+
+    Only what is installed beside this package can be named so; a name never makes other code run.
+    """
+
+    def identify(self) -> ModelIdentity:
+        """Tell which weights would answer, without loading them."""
+        ...
+
+    def load(self, *, device: str, dtype: str, batch_size_tiles: int) -> ChangeModel:
+        """Load the model; the arguments are those of `load_model`."""
+        ...
+
+
+ENTRY_POINT_GROUP = "deltavlm.models"
+"""Group of entry points, each with the name of a model and a `ModelSource`."""
+
+SHIPPED_MODELS = ("deltavlm-tiny",)
+"""Names that are resolved to weights inside this package."""
+
+
+def find_model_source(name: str) -> ModelSource | None:
+    """Give the model of this name that an installed package brings, if one does."""
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        source: ModelSource = entry_point.load()
+        return source
+    return None
+
+
+def find_model_folder(name: str) -> Path:
+    """Resolve the name of a shipped model, or a folder in transformers' layout, to a folder.
+
+    Raises:
+        FileNotFoundError: neither a shipped name nor a folder with a ``config.json``.
+    """
+    folder = Path(str(resources.files("model.weights"))) / name if name in SHIPPED_MODELS else Path(name)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no model at {name!r}; expected one of {', '.join(SHIPPED_MODELS)} "
+            "or a folder with config.json and model.safetensors"
+        )
+    return folder
+
+
+def identify_model(name: str) -> ModelIdentity:
+    """Hash a model's files without loading them.
+
+    Raises:
+        FileNotFoundError: as `find_model_folder`.
+    """
+    if (source := find_model_source(name)) is not None:
+        return source.identify()
+    folder = find_model_folder(name)
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in {".json", ".safetensors", ".txt", ".model"}:
+            digest.update(json.dumps(file.relative_to(folder).as_posix()).encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    weight_hash = digest.hexdigest()
+    return ModelIdentity(
+        model_id=f"{folder.resolve().name}@{weight_hash[:12]}", weight_hash=weight_hash, path=str(folder)
+    )
+
+
+def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_size_tiles: int = 64) -> ChangeModel:
+    """Load a model and make it ready to answer.
+
+    Args:
+        name: A shipped model, one that an installed package brings, or a folder in transformers' layout.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32`` or ``bfloat16``.
+        batch_size_tiles: Most pairs that go through the model at once.
+
+    Raises:
+        FileNotFoundError: as `find_model_folder`.
+    """
+    if (source := find_model_source(name)) is not None:
+        return source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
+    # torch and transformers take seconds to import, and only workers need them.
+    from model.answering import DeltaVlmAnswerer
+
+    return DeltaVlmAnswerer.from_folder(
+        identify_model(name), device=device, dtype=dtype, batch_size_tiles=batch_size_tiles
+    )

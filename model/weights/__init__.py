@@ -1,0 +1,1 @@
+"""Weights that ship, one folder a model, in transformers' layout."""

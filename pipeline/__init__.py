@@ -1,0 +1,1 @@
+"""What happens to the data: six verbs from a pair of scenes to a GeoParquet report."""

@@ -1,0 +1,69 @@
+"""The area of interest: polygons out of any vector file, in the CRS of the grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import InputError
+from pipeline.grid import Grid
+
+_EDGE_CUTS = 256
+
+
+def read_aoi(path: str, *, grid: Grid) -> BaseGeometry:
+    """Read polygons and bring them into the CRS of a grid, as one geometry.
+
+    Raises:
+        InputError: the file cannot be read, has no CRS or no polygons, or lies off the grid.
+    """
+    frame = _read_frame(path)
+    if frame.crs is None:
+        raise InputError(
+            f"aoi {path} has no CRS",
+            expected="polygons with a CRS",
+            remedy="set it, for example with ogr2ogr -a_srs",
+        )
+    shapes = frame.geometry[frame.geometry.notna() & ~frame.geometry.is_empty]
+    kinds = sorted(set(shapes.geom_type) - {"Polygon", "MultiPolygon"})
+    if shapes.empty or kinds:
+        raise InputError(
+            f"aoi {path} holds {', '.join(kinds) or 'no geometry'}",
+            expected="polygons",
+            remedy="draw the area as one or more polygons",
+        )
+    west, south, east, north = shapes.total_bounds
+    # A long straight edge is a curve in another CRS.
+    cut = max(east - west, north - south) / _EDGE_CUTS
+    area = shapes.force_2d().make_valid().segmentize(cut).to_crs(grid.crs).union_all()
+    left, _, _, top = grid.tile_bounds(0, 0)
+    _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
+    if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
+        raise InputError(
+            f"aoi {path} lies off the overlap of the scenes ({frame.crs.to_string()[:40]}: "
+            f"{west:.5f}, {south:.5f} to {east:.5f}, {north:.5f})",
+            expected="polygons that touch what both scenes show",
+            remedy="check the CRS and the place of the polygons",
+        )
+    return area
+
+
+def _read_frame(path: str) -> gpd.GeoDataFrame:
+    try:
+        if Path(path).suffix.lower() in {".parquet", ".geoparquet"}:
+            return gpd.read_parquet(path)
+        frame = gpd.read_file(path)
+    # pyogrio, pyarrow and the operating system each bring their own kinds.
+    except Exception as problem:
+        words = str(problem).partition("\n")[0] or type(problem).__name__
+        raise InputError(
+            f"aoi {path} cannot be read ({words})",
+            expected="a vector file such as GeoJSON, GeoPackage or GeoParquet",
+            remedy="correct the path or the file",
+        ) from None
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise InputError(f"aoi {path} is a table without geometry", expected="polygons", remedy="choose another file")
+    return frame

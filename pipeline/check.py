@@ -1,0 +1,139 @@
+"""Look before the leap: what a run would do and everything wrong about it, or what a run's folder holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import InputError
+from pipeline.findings import make_findings_schema
+from pipeline.run import identify_named_model
+from pipeline.run_folder import RunFolder
+from pipeline.run_record import RECORD_NAME, find_run_folder, hash_aoi, read_record
+from pipeline.scenes import ScenePair, find_pair
+
+Figure = str | int | float
+
+
+@dataclass(kw_only=True)
+class Facts:
+    """What a check found out."""
+
+    figures: dict[str, Figure] = field(default_factory=dict)
+    """What there is to know, by what it is called; units stand in the names."""
+    problems: list[str] = field(default_factory=list)
+    """What would keep the run from succeeding, or is damaged; empty: nothing."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return asdict(self)
+
+    @contextmanager
+    def gather_problems(self) -> Iterator[None]:
+        """Turn an input error inside the context into one of the problems, and go on."""
+        try:
+            yield
+        except InputError as problem:
+            self.problems.append(str(problem))
+
+
+def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
+    """Find every problem of a run and say how large it would be; reads headers and writes nothing.
+
+    Args:
+        path: YAML file with the keys of `RunConfig`.
+        assignments: ``key=value`` settings on top.
+
+    Raises:
+        InputError: the file is no config at all, so that nothing more can be said.
+    """
+    config = load_config(path, assignments=assignments)
+    facts = Facts()
+    with facts.gather_problems():
+        pair, _ = find_pair(config)
+        facts.figures |= _measure(pair, config=config)
+        hash_aoi(config.aoi, grid=pair.grid)
+    checks: list[Callable[[], object]] = [
+        lambda: identify_named_model(config.model.name),
+        lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
+        lambda: _check_writable(config.output),
+    ]
+    for check in checks:
+        with facts.gather_problems():
+            check()
+    return facts
+
+
+def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
+    grid = pair.grid
+    shard = config.tiles.shard_size_tiles
+    n_tiles = grid.n_rows * grid.n_cols
+    height_px, width_px = grid.shape_px
+    return {
+        "before": pair.before.uri,
+        "before_datetime": pair.before.datetime or "unknown",
+        "after": pair.after.uri,
+        "after_datetime": pair.after.datetime or "unknown",
+        "grid_crs": grid.crs,
+        "resolution_m": grid.resolution_m,
+        "overlap_width_px": grid.width_px,
+        "overlap_height_px": grid.height_px,
+        "n_tiles": n_tiles,
+        "n_rows": grid.n_rows,
+        "n_cols": grid.n_cols,
+        "n_batches_at_most": -(-grid.n_rows // shard) * -(-grid.n_cols // shard),
+        "n_answers_at_most": n_tiles * len(config.prompts),
+        # Two dates of three bands and one of validity, a byte each.
+        "store_bytes_before_compression": height_px * width_px * 2 * 4,
+    }
+
+
+def _check_writable(output: str) -> None:
+    place = Path(output).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"output {output} cannot be written to ({place})",
+            expected="a folder that can be made or written to",
+            remedy="choose another --output or change its permissions",
+        )
+
+
+def check_run(uri: str) -> Facts:
+    """Tell what a run's folder holds, and which of its files are not what ``run.json`` says.
+
+    Raises:
+        InputError: the folder holds no run, finished or not.
+    """
+    folder = find_run_folder(uri)
+    n_marks, n_parts = len(folder.list_names("marks")), len(folder.list_names("answers"))
+    facts = Facts(figures={"state": "unfinished", "n_shards_written": n_marks, "n_answer_parts": n_parts})
+    if folder.has(RECORD_NAME):
+        record = read_record(folder)
+        statuses = {f"n_tiles_{status}": count for status, count in record.status_counts.items() if count}
+        changes = {f"n_changes_{kind}": count for kind, count in record.change_counts.items()}
+        facts.figures |= {"state": "complete", "run_id": record.run_id, "model_id": record.model["model_id"]}
+        facts.figures |= statuses | changes
+        facts.problems += [
+            f"{name} {fault}" for name in record.files if (fault := _find_fault(folder, name, record.files[name]))
+        ]
+    elif not n_marks and not n_parts:
+        raise InputError(f"{uri} holds no run", expected="a run's folder or a config", remedy="correct the path")
+    return facts
+
+
+def _find_fault(folder: RunFolder, name: str, expected: Any) -> str | None:
+    try:
+        data = folder.read(name)
+    except FileNotFoundError:
+        return "is missing"
+    if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+        return f"has {len(data)} bytes of other content than the {expected['size_bytes']} of run.json"
+    return None

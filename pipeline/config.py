@@ -1,0 +1,273 @@
+"""Everything a run can be told, typed and described; a typo fails before anything is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from model.interface import Prompt, PromptKind
+from pipeline.errors import InputError
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SceneConfig(_Config):
+    """One acquisition of one date."""
+
+    uri: str = Field(description="Raster of the scene: a local path, or an http(s) or s3 URI.")
+    datetime: dt.datetime | None = Field(
+        default=None,
+        description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
+    )
+    bands: tuple[int, int, int] | None = Field(
+        default=None,
+        description="1-based numbers of the red, green and blue band. Left out, what the raster says of its 3 or 4 "
+        "bands, else 1, 2, 3.",
+    )
+
+
+class GridConfig(_Config):
+    """The common grid that both dates are warped onto."""
+
+    crs: str = Field(
+        default="auto",
+        description="CRS of the grid in metres, such as EPSG:32614; auto: the UTM zone of the overlap's centre.",
+    )
+    resolution_m: float = Field(
+        default=0.5, gt=0, description="Pixel size in metres. deltavlm-tiny was trained on tiles of 128 m."
+    )
+    tile_size_px: int = Field(default=256, ge=16, le=4096, description="Side of a tile in pixels, a multiple of 16.")
+
+    @field_validator("tile_size_px")
+    @classmethod
+    def _check_tile_size(cls, value: int) -> int:
+        if value % 16:
+            raise ValueError(f"{value} is no multiple of 16; use {max(16, round(value / 16) * 16)}")
+        return value
+
+
+class TilesConfig(_Config):
+    """How the tile store is written and which of its tiles are worth a look."""
+
+    resampling: Literal["nearest", "bilinear", "cubic", "average"] = Field(
+        default="bilinear", description="How pixels are interpolated onto the grid."
+    )
+    shard_size_tiles: int = Field(
+        default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
+    )
+    min_valid_fraction: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Tiles of which a smaller part is valid on both dates get the status no_data.",
+    )
+
+
+class ModelConfig(_Config):
+    """Which model answers, and how."""
+
+    name: str = Field(
+        default="deltavlm-tiny",
+        description="A model that ships or that an installed package brings, or a folder in transformers' layout.",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Precision; auto: bfloat16 on CUDA, float32 on a CPU."
+    )
+    batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
+
+
+class PromptConfig(_Config):
+    """One question put to every tile."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="Unique name; an `ask` prompt's answers become the column of that name.",
+    )
+    kind: PromptKind = Field(description="describe, classify, count, locate or ask.")
+    text: str = Field(min_length=1, max_length=2000, description="The words the model reads.")
+
+    @field_validator("kind")
+    @classmethod
+    def _refuse_dialogue(cls, value: PromptKind) -> PromptKind:
+        if value is PromptKind.DIALOGUE:
+            raise ValueError("a run asks single questions; dialogue belongs to a conversation about one tile")
+        return value
+
+    def to_prompt(self) -> Prompt:
+        """Give the plain value that the model takes."""
+        return Prompt(name=self.name, kind=self.kind, text=self.text)
+
+
+class ClusterConfig(_Config):
+    """Where the Dask workers are."""
+
+    kind: Literal["local", "address"] = Field(
+        default="local", description="local: processes on this machine; address: a scheduler that runs already."
+    )
+    n_workers: int | None = Field(
+        default=None, ge=1, description="Local worker processes; left out, one per two GiB of memory and core."
+    )
+    memory_limit: str = Field(default="4GiB", description="Memory of one local worker, model included.")
+    address: str | None = Field(default=None, description="Scheduler address such as tcp://host:8786.")
+    dashboard_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port on the loopback for Dask's dashboard; left out, none. Its pages need the package bokeh.",
+    )
+    max_batches_in_flight: int | None = Field(
+        default=None, ge=1, description="Batches handed to the scheduler at once; left out, three per worker."
+    )
+
+    @model_validator(mode="after")
+    def _check_address(self) -> Self:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("cluster.address goes with cluster.kind: address, and only with it")
+        return self
+
+
+class RunConfig(_Config):
+    """One run: two scenes of one place, a grid, a model and what to ask it."""
+
+    before: SceneConfig = Field(description="The earlier scene.")
+    after: SceneConfig = Field(description="The later scene.")
+    output: str = Field(description="Folder of the run; made if it is not there, continued if it is.")
+    aoi: str | None = Field(
+        default=None,
+        description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
+    )
+    grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
+    tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The model that answers.")
+    prompts: tuple[PromptConfig, ...] = Field(
+        default_factory=lambda: load_default_prompts(),
+        min_length=1,
+        description="The questions; left out, those of configs/prompts.yaml.",
+    )
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
+
+    @field_validator("before", "after", mode="before")
+    @classmethod
+    def _accept_plain_uri(cls, value: Any) -> Any:
+        return {"uri": value} if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> Self:
+        names = [prompt.name for prompt in self.prompts]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"prompts: the names {', '.join(repeated)} appear more than once; give each its own")
+        kinds = [p.kind for p in self.prompts if p.kind is not PromptKind.ASK]
+        doubled = sorted({kind.value for kind in kinds if kinds.count(kind) > 1})
+        if doubled:
+            raise ValueError(f"prompts: more than one of kind {', '.join(doubled)}; further questions are of kind ask")
+        return self
+
+
+def load_default_prompts() -> tuple[PromptConfig, ...]:
+    """Read ``configs/prompts.yaml``: one prompt each to describe, classify, count and locate."""
+    text = resources.files("configs").joinpath("prompts.yaml").read_text(encoding="utf-8")
+    return tuple(PromptConfig.model_validate(entry) for entry in yaml.safe_load(text)["prompts"])
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> RunConfig:
+    """Build a `RunConfig` from a YAML file, then values, then ``key=value`` assignments, each over the former.
+
+    Args:
+        path: YAML file with the keys of `RunConfig`.
+        values: Keys of `RunConfig` to put on top; None values are left out, mappings merge.
+        assignments: ``dotted.key=value`` with the value in YAML, such as ``grid.resolution_m=1``.
+
+    Raises:
+        InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
+    """
+    tree = _read_yaml(Path(path)) if path is not None else {}
+    tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise InputError(
+                f"--set {assignment!r}", expected="key=value", remedy="write for example --set grid.resolution_m=1"
+            )
+        nested = _read_value(text, assignment=assignment)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        tree = _merge(tree, nested)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as problem:
+        raise _explain(problem, source=str(path) if path is not None else "the command line") from None
+
+
+def _read_value(text: str, *, assignment: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise InputError(
+            f"--set {assignment!r} ({getattr(problem, 'problem', None) or problem})",
+            expected="a value in YAML",
+            remedy="put quotes around text with : ? { [ or # in it",
+        ) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise InputError(
+            f"config {path} cannot be read ({problem})",
+            expected="a YAML file with the keys of configs/default.yaml",
+            remedy="correct the path or the file",
+        ) from None
+    if not isinstance(tree, dict):
+        raise InputError(
+            f"config {path} holds {type(tree).__name__}",
+            expected="a mapping with the keys of configs/default.yaml",
+            remedy="start from configs/demo.yaml",
+        )
+    return tree
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        former = merged.get(key)
+        # A scene may be written as a bare URI, and a setting such as before.datetime may come on top of it.
+        if key in {"before", "after"} and isinstance(former, str):
+            former = {"uri": former}
+        if key in {"before", "after"} and isinstance(value, str):
+            value = {"uri": value}
+        is_nested = isinstance(former, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(former, value) if is_nested else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(problem: ValidationError, *, source: str) -> InputError:
+    lines = []
+    for error in problem.errors():
+        key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
+        message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif error["type"] == "missing":
+            message = "missing"
+        lines.append(f"{key}: {message}")
+    return InputError(
+        f"{source}: " + "; ".join(lines),
+        expected="the keys and values described in configs/default.yaml",
+        remedy="correct the named keys",
+    )

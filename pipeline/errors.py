@@ -1,0 +1,30 @@
+"""The one error that people are meant to read."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """The input or the configuration cannot be worked on; the command line ends with exit code 2.
+
+    Args:
+        found: What is there, naming the file, the tile or the config key.
+        expected: What would have been right.
+        remedy: What the person can do about it.
+    """
+
+    def __init__(self, found: str, *, expected: str, remedy: str) -> None:
+        super().__init__(found, expected, remedy)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.found}; expected {self.expected}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling, and workers send errors home pickled.
+        return _rebuild_input_error, (self.found, self.expected, self.remedy)
+
+
+def _rebuild_input_error(found: str, expected: str, remedy: str) -> InputError:
+    return InputError(found, expected=expected, remedy=remedy)

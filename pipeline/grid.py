@@ -1,0 +1,282 @@
+"""The common grid of a pair as pure arithmetic: no files, half-open ranges, row before column."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from affine import Affine
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform as transform_points
+from shapely.affinity import translate
+from shapely.geometry import Polygon
+from shapely.geometry.base import BaseGeometry
+
+from model.interface import CELL_NAMES
+from pipeline.errors import InputError
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
+"""What comes out of rasterio; it has no public name for the errors that GDAL itself raises."""
+
+_FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+_EDGE_SEGMENTS = 64
+# ^ A straight edge of 100 km bends by 5 km pieces of less than 0.1 m after this many cuts.
+_SNAP_TOLERANCE_PX = 1e-3
+# ^ What went through lon/lat and back differs in the last digits; this must not cost a row of pixels.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """CRS, resolution, origin and tile size that both dates are warped onto."""
+
+    crs: str
+    """Projected CRS in metres: an authority code such as EPSG:32614, or WKT."""
+    resolution_m: float
+    """Side of a pixel in metres of the CRS."""
+    origin_x: float
+    """Left edge of the grid, a whole multiple of `resolution_m`."""
+    origin_y: float
+    """Upper edge of the grid, a whole multiple of `resolution_m`."""
+    tile_size_px: int
+    """Side of a tile in pixels."""
+    n_rows: int
+    """Tiles from top to bottom."""
+    n_cols: int
+    """Tiles from left to right."""
+    width_px: int
+    """Pixels that the overlap of both scenes spans; the last column of tiles is padded beyond them."""
+    height_px: int
+    """Pixels that the overlap of both scenes spans; the last row of tiles is padded beyond them."""
+
+    @property
+    def transform(self) -> Affine:
+        """Map (column, row) in pixels, counted from the upper left corner, to coordinates of the CRS."""
+        return Affine(self.resolution_m, 0.0, self.origin_x, 0.0, -self.resolution_m, self.origin_y)
+
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        """Rows and columns of pixels of all tiles, padding included."""
+        return self.n_rows * self.tile_size_px, self.n_cols * self.tile_size_px
+
+    @property
+    def tile_area_m2(self) -> float:
+        """Area of a tile in square metres of the CRS."""
+        return (self.tile_size_px * self.resolution_m) ** 2
+
+    def tile_id(self, row: int, col: int) -> str:
+        """Name a tile, such as ``r0012_c0034``."""
+        return f"r{row:04d}_c{col:04d}"
+
+    def tile_bounds(self, row: int, col: int) -> tuple[float, float, float, float]:
+        """Give left, bottom, right, top of a tile in the CRS."""
+        return self._x(3 * col), self._y(3 * row + 3), self._x(3 * col + 3), self._y(3 * row)
+
+    def tile_polygon(self, row: int, col: int) -> Polygon:
+        """Give the footprint of a tile in the CRS."""
+        return shapely.box(*self.tile_bounds(row, col))
+
+    def cell_polygon(self, row: int, col: int, cell_name: str) -> Polygon:
+        """Give one of the 3 x 3 cells of a tile; cells that meet share identical coordinates.
+
+        Raises:
+            ValueError: `cell_name` is none of `CELL_NAMES`.
+        """
+        cell_row, cell_col = divmod(CELL_NAMES.index(cell_name), 3)
+        third_row, third_col = 3 * row + cell_row, 3 * col + cell_col
+        return shapely.box(self._x(third_col), self._y(third_row + 1), self._x(third_col + 1), self._y(third_row))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON; `from_dict` takes them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Grid:
+        """Take back what `to_dict` gave."""
+        return cls(**values)
+
+    # Every edge, of cell or tile, comes from the one formula below, counted in thirds of a tile: that is what
+    # makes shared edges equal to the last bit, and equal to what the affine transform gives.
+    def _x(self, third: int) -> float:
+        return self.origin_x + third * self.tile_size_px / 3 * self.resolution_m
+
+    def _y(self, third: int) -> float:
+        return self.origin_y - third * self.tile_size_px / 3 * self.resolution_m
+
+
+def parse_tile_id(tile_id: str) -> tuple[int, int]:
+    """Read row and column out of a tile's name.
+
+    Raises:
+        ValueError: this is no tile id.
+    """
+    match = re.fullmatch(r"r(\d{4,})_c(\d{4,})", tile_id)
+    if match is None:
+        raise ValueError(f"tile id {tile_id!r}; expected one like r0012_c0034")
+    return int(match[1]), int(match[2])
+
+
+def compute_footprint(*, crs: str, transform: Affine, width: int, height: int) -> Polygon:
+    """Give the outline of a raster in WGS84 longitude and latitude, edges densified.
+
+    Longitudes run on continuously, beyond 180 degrees where the raster crosses the antimeridian.
+
+    Raises:
+        InputError: the CRS does not lead to places on Earth.
+    """
+    steps = np.linspace(0.0, 1.0, _EDGE_SEGMENTS, endpoint=False)
+    zeros, ones = np.zeros_like(steps), np.ones_like(steps)
+    columns = np.concatenate([steps, ones, 1 - steps, zeros]) * width
+    rows = np.concatenate([zeros, steps, ones, 1 - steps]) * height
+    xs, ys = _apply(transform, columns, rows)
+    lons, lats = _transform(xs, ys, source=crs, target="EPSG:4326")
+    # A geographic raster keeps its own longitudes: all the way round the Earth, they would unwrap to nothing.
+    if not CRS.from_user_input(crs).is_geographic:
+        lons = np.unwrap(lons, period=360.0)
+    return Polygon(np.column_stack([lons, lats]))
+
+
+def build_grid(
+    before_footprint: Polygon,
+    after_footprint: Polygon,
+    *,
+    crs: str,
+    resolution_m: float,
+    tile_size_px: int,
+) -> Grid:
+    """Lay a grid over what two scenes share.
+
+    Args:
+        before_footprint: Outline in longitude and latitude, as `compute_footprint` gives it.
+        after_footprint: The same of the other date.
+        crs: A CRS in metres, or ``auto`` for the UTM zone of the overlap's centre.
+        resolution_m: Side of a pixel in metres.
+        tile_size_px: Side of a tile in pixels.
+
+    Raises:
+        InputError: the scenes do not overlap, or the CRS does not fit.
+    """
+    overlap = _intersect(before_footprint, after_footprint)
+    if overlap.is_empty or overlap.area == 0:
+        raise InputError(
+            f"before covers {_describe_bounds(before_footprint)}, after {_describe_bounds(after_footprint)}",
+            expected="two scenes that overlap",
+            remedy="check that both files show the same place and carry the right CRS",
+        )
+    centre = overlap.envelope.centroid
+    code = _find_utm_code(centre.x, centre.y) if crs == "auto" else _check_crs(crs)
+    cuts = shapely.segmentize(overlap, max(overlap.length / (4 * _EDGE_SEGMENTS), 1e-9))
+    lons, lats = shapely.get_coordinates(cuts).T
+    xs, ys = _transform(lons, lats, source="EPSG:4326", target=code)
+    left, right = _snap_outwards(float(xs.min()), float(xs.max()), resolution_m)
+    bottom, top = _snap_outwards(float(ys.min()), float(ys.max()), resolution_m)
+    width_px, height_px = right - left, top - bottom
+    return Grid(
+        crs=code,
+        resolution_m=resolution_m,
+        origin_x=left * resolution_m,
+        origin_y=top * resolution_m,
+        tile_size_px=tile_size_px,
+        n_rows=-(-height_px // tile_size_px),
+        n_cols=-(-width_px // tile_size_px),
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def compute_warp_scale(crs: str, *, transform: Affine, grid: Grid) -> tuple[float, float]:
+    """Tell how many pixels of the grid go on one pixel of a raster, along the raster's columns and rows.
+
+    The figures hold at the centre of the overlap. Below 1 the raster is finer than the grid.
+
+    Args:
+        crs: CRS of the raster.
+        transform: Affine transform of the raster.
+        grid: What it is warped onto.
+    """
+    col, row = grid.width_px / 2, grid.height_px / 2
+    xs, ys = _apply(grid.transform, np.array([col, col + 1, col]), np.array([row, row, row + 1]))
+    source_cols, source_rows = _apply(~transform, *_transform(xs, ys, source=grid.crs, target=crs))
+    steps = [np.hypot(places[1] - places[0], places[2] - places[0]) for places in (source_cols, source_rows)]
+    return float(1 / steps[0]), float(1 / steps[1])
+
+
+def _apply(transform: Affine, columns: _FloatArray, rows: _FloatArray) -> tuple[_FloatArray, _FloatArray]:
+    a, b, c, d, e, f = transform[:6]
+    return a * columns + b * rows + c, d * columns + e * rows + f
+
+
+def _transform(xs: _FloatArray, ys: _FloatArray, *, source: str, target: str) -> tuple[_FloatArray, _FloatArray]:
+    # rasterio rather than pyproj: outlines must agree with what the warp of the pixels does.
+    try:
+        moved = np.array(transform_points(source, target, xs, ys), dtype=np.float64)
+    except GDAL_ERRORS:
+        raise _refuse_crs(source if target == "EPSG:4326" else target, "no way leads there on Earth") from None
+    if not np.isfinite(moved).all():
+        raise _refuse_crs(source if target == "EPSG:4326" else target, "it is not made for this place")
+    return moved[0], moved[1]
+
+
+def _refuse_crs(crs: str, problem: str) -> InputError:
+    name = pyproj.CRS.from_user_input(crs).name
+    return InputError(
+        f"the CRS {name} cannot be related to longitude and latitude here ({problem})",
+        expected="a CRS on Earth that covers the scenes",
+        remedy="check the CRS of the scenes and grid.crs",
+    )
+
+
+def _intersect(before: Polygon, after: Polygon) -> BaseGeometry:
+    # The same place may be at -179 degrees in one scene and at 181 in the other.
+    shares = [before.intersection(translate(after, xoff=turn)) for turn in (0.0, -360.0, 360.0)]
+    return max(shares, key=lambda share: float(share.area))
+
+
+def _describe_bounds(footprint: Polygon) -> str:
+    west, south, east, north = footprint.bounds
+    return f"lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}"
+
+
+def _find_utm_code(lon: float, lat: float) -> str:
+    if not -80 <= lat <= 84:
+        raise InputError(
+            f"the scenes overlap at latitude {lat:.2f}, where no UTM zone is",
+            expected="a latitude from -80 to 84",
+            remedy="set grid.crs to a CRS in metres for this place, such as EPSG:3413 or EPSG:3031",
+        )
+    zone = math.floor(((lon + 180) % 360) / 6) + 1
+    return f"EPSG:{32600 + zone if lat >= 0 else 32700 + zone}"
+
+
+def _check_crs(crs: str) -> str:
+    try:
+        parsed = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as problem:
+        raise InputError(
+            f"grid.crs {crs!r} is not understood ({problem})",
+            expected="a CRS in metres such as EPSG:32614",
+            remedy="correct it or leave it at auto",
+        ) from None
+    units = {axis.unit_name for axis in parsed.axis_info[:2]}
+    if not parsed.is_projected or units != {"metre"}:
+        raise InputError(
+            f"grid.crs {crs!r} counts in {' and '.join(sorted(units)) or 'no known unit'}",
+            expected="a projected CRS in metres such as EPSG:32614",
+            remedy="choose one or leave it at auto",
+        )
+    authority = parsed.to_authority()
+    return ":".join(authority) if authority else str(parsed.to_wkt())
+
+
+def _snap_outwards(low: float, high: float, resolution_m: float) -> tuple[int, int]:
+    first = math.floor(low / resolution_m + _SNAP_TOLERANCE_PX)
+    last = math.ceil(high / resolution_m - _SNAP_TOLERANCE_PX)
+    return first, max(last, first + 1)

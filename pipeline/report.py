@@ -1,0 +1,126 @@
+"""The sixth verb: findings become the files that people and programs take away from a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+
+from model.interface import Prompt
+from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, dissolve_changes
+from pipeline.findings import make_findings_schema
+from pipeline.geoparquet import encode_geoparquet, sort_along_hilbert
+from pipeline.grid import Grid
+from pipeline.report_page import render_page
+from pipeline.run_folder import RunFolder
+from pipeline.summary import StageSummary
+from pipeline.tiles import TileStatus, TileStore
+
+STAGE = "write_report"
+
+TILES_NAME = "report/tiles.parquet"
+CHANGES_NAME = "report/changes.parquet"
+PAGE_NAME = "report/index.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run leaves for people and programs."""
+
+    folder: RunFolder
+    """Folder of the run."""
+    tiles_name: str
+    """Name in the folder of the table with one row per tile."""
+    changes_name: str
+    """Name in the folder of the table with one row per change."""
+    page_name: str
+    """Name in the folder of the page for a browser."""
+    status_counts: Mapping[str, int]
+    """Tiles of the grid per status, all statuses named."""
+    changed_tile_count: int
+    """Tiles with ``is_changed`` true."""
+    change_counts: Mapping[str, int]
+    """Changes per kind, all kinds named."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the folder of all files of the report."""
+        return self.tiles_name, self.changes_name, self.page_name
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every tile that was to be looked at has an answer that could be read."""
+        return not (self.status_counts[TileStatus.FAILED] or self.status_counts[TileStatus.UNREADABLE])
+
+
+def write_report(
+    findings: gpd.GeoDataFrame,
+    *,
+    store: TileStore,
+    folder: RunFolder,
+    prompts: Sequence[Prompt],
+    before_name: str = "before",
+    after_name: str = "after",
+) -> tuple[Report, StageSummary]:
+    """Write ``tiles.parquet``, ``changes.parquet`` and ``index.html`` into the run's folder, in ``report/``.
+
+    Args:
+        findings: One row per tile of the grid, as `extract_findings` gives them.
+        store: The tile store, for its grid and the pictures of the page.
+        folder: Folder of the run.
+        prompts: The questions of the run; those of kind `ask` have columns.
+        before_name: What to call the before scene on the page.
+        after_name: Likewise the after scene.
+
+    Raises:
+        ValueError: the findings do not hold every tile of the grid exactly once.
+    """
+    start = time.perf_counter()
+    _check_complete(findings, grid=store.grid)
+    changes = dissolve_changes(findings, grid=store.grid)
+    page = render_page(
+        findings,
+        changes=changes,
+        store=store,
+        prompts=prompts,
+        before_name=before_name,
+        after_name=after_name,
+    )
+    files = {
+        TILES_NAME: encode_geoparquet(
+            sort_along_hilbert(findings, key="tile_id"), schema=make_findings_schema(prompts)
+        ),
+        CHANGES_NAME: encode_geoparquet(sort_along_hilbert(changes, key="change_id"), schema=CHANGES_SCHEMA),
+        PAGE_NAME: page.encode(),
+    }
+    n_bytes = sum(folder.put(name, data) for name, data in files.items())
+    statuses = findings["status"].value_counts()
+    report = Report(
+        folder=folder,
+        tiles_name=TILES_NAME,
+        changes_name=CHANGES_NAME,
+        page_name=PAGE_NAME,
+        status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
+        changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
+        change_counts={kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS},
+    )
+    summary = StageSummary(
+        stage=STAGE,
+        done=len(files),
+        total=len(files),
+        seconds=time.perf_counter() - start,
+        bytes_written=n_bytes,
+    )
+    return report, summary
+
+
+def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:
+    expected = {(row, col) for row in range(grid.n_rows) for col in range(grid.n_cols)}
+    found = set(zip(findings["row"], findings["col"], strict=True))
+    if found != expected or len(findings) != len(expected):
+        raise ValueError(
+            f"findings hold {len(findings)} rows for {len(found)} tiles; expected each of the grid's "
+            f"{len(expected)} tiles once; pass what extract_findings gave"
+        )

@@ -1,0 +1,168 @@
+"""The map of the report's page as plain values: paths, markers and a scale bar in pixels of the grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyproj
+import shapely
+
+from pipeline.grid import Grid
+from pipeline.report_pictures import PixelWindow
+from pipeline.tiles import TileStatus
+
+MAX_MAP_SIZE_PX = 1200
+MAX_DRAWN_CHANGES = 2000
+_MAX_CLOSE_UP_TILES = 5
+_CLOSE_UP_MARGIN = 0.35
+# ^ Part of a change's longer side that is shown around it.
+
+LAYER_OF_STATUS = {
+    TileStatus.NO_DATA: "unseen",
+    TileStatus.CLOUDY: "unseen",
+    TileStatus.OUTSIDE: "unseen",
+    TileStatus.UNREADABLE: "unknown",
+    TileStatus.FAILED: "unknown",
+}
+"""Layer of the map for tiles that the model did not look at, and for those whose answers are missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFrame:
+    """From coordinates of the grid to its pixels, origin in the upper left corner."""
+
+    grid: Grid
+    """The grid."""
+
+    @property
+    def window(self) -> PixelWindow:
+        """What the map shows: the overlap of both scenes."""
+        return PixelWindow(top=0, left=0, height=self.grid.height_px, width=self.grid.width_px)
+
+    @property
+    def detail_m(self) -> float:
+        """Ground length of half a pixel of the map's picture."""
+        return max(self.grid.height_px, self.grid.width_px) / MAX_MAP_SIZE_PX * self.grid.resolution_m / 2
+
+    def to_pixel(self, x: float, y: float) -> tuple[float, float]:
+        """Give column and row of a place."""
+        grid = self.grid
+        return (x - grid.origin_x) / grid.resolution_m, (grid.origin_y - y) / grid.resolution_m
+
+    def draw(self, geometries: Iterable[Any], *, tolerance_m: float) -> str:
+        """Give the SVG path of polygons, in whole pixels of the grid."""
+        simple = shapely.simplify(np.array(list(geometries), dtype=object), tolerance_m)
+        pieces = []
+        for polygon in shapely.get_parts(simple):
+            for ring in (polygon.exterior, *polygon.interiors):
+                corners = [self.to_pixel(x, y) for x, y in ring.coords[:-1]]
+                pieces.append("M" + "L".join(f"{column:.0f} {row:.0f}" for column, row in corners) + "Z")
+        return "".join(pieces)
+
+
+def describe_map(
+    findings: gpd.GeoDataFrame, *, ranked: gpd.GeoDataFrame, frame: MapFrame, n_markers: int
+) -> dict[str, Any]:
+    """Work out all that lies on top of the map's pictures.
+
+    Args:
+        findings: One row per tile of the grid.
+        ranked: Changes, the largest first.
+        frame: The map.
+        n_markers: Changes that get a number.
+    """
+    drawn = ranked.head(MAX_DRAWN_CHANGES)
+    layers = findings["status"].map({status.value: layer for status, layer in LAYER_OF_STATUS.items()})
+    return {
+        "width": frame.window.width,
+        "height": frame.window.height,
+        "kinds": {
+            str(kind): frame.draw(rows.geometry, tolerance_m=frame.detail_m)
+            for kind, rows in drawn.groupby("kind", sort=True)
+        },
+        "tiles": {
+            str(layer): frame.draw([shapely.union_all(rows.geometry)], tolerance_m=frame.detail_m)
+            for layer, rows in findings.groupby(layers, sort=True)
+        },
+        "unplaced": frame.draw(findings.geometry[find_unplaced(findings)], tolerance_m=0),
+        "markers": [_mark(geometry, frame=frame) for geometry in ranked.geometry.head(n_markers)],
+        "scale": choose_scale_bar(frame.window.width * frame.grid.resolution_m),
+    }
+
+
+def find_unplaced(findings: gpd.GeoDataFrame) -> Any:
+    """Tell which tiles are changed without a cell that says where."""
+    cells = findings["building_cells"].fillna("") + findings["road_cells"].fillna("")
+    return findings["is_changed"].fillna(value=False).astype(bool) & cells.eq("")
+
+
+def _mark(geometry: shapely.Polygon, *, frame: MapFrame) -> dict[str, float]:
+    place = geometry.representative_point()
+    column, row = frame.to_pixel(place.x, place.y)
+    return {
+        "left_percent": round(100 * column / frame.window.width, 2),
+        "top_percent": round(100 * row / frame.window.height, 2),
+    }
+
+
+def choose_scale_bar(width_m: float) -> dict[str, Any]:
+    """Choose a round length of about a fifth of the map's width.
+
+    Args:
+        width_m: Ground width of the map in metres.
+    """
+    wanted = width_m / 5
+    power = 10.0 ** math.floor(math.log10(wanted))
+    length = max(factor * power for factor in (1, 2, 5) if factor * power <= wanted)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    return {"label": label, "percent": round(100 * length / width_m, 3)}
+
+
+def describe_place(grid: Grid) -> dict[str, str]:
+    """Name the place in words: centre, extent and grid."""
+    width_m, height_m = grid.width_px * grid.resolution_m, grid.height_px * grid.resolution_m
+    tile_m = grid.tile_size_px * grid.resolution_m
+    centre = (grid.origin_x + width_m / 2, grid.origin_y - height_m / 2)
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    authority = crs.to_authority()
+    return {
+        "centre": format_position(*centre, crs=grid.crs),
+        "extent": f"{_format_length(width_m)} by {_format_length(height_m)}",
+        "crs": ":".join(authority) if authority else crs.name,
+        "tile": f"{tile_m:g} m",
+        "cell": f"{tile_m / 3:.0f} m",
+        "resolution": f"{grid.resolution_m:g} m",
+    }
+
+
+def format_position(x: float, y: float, *, crs: str) -> str:
+    """Write coordinates of a CRS as latitude and longitude."""
+    lon, lat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return f"{abs(lat):.4f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.4f}° {'E' if lon >= 0 else 'W'}"
+
+
+def _format_length(length_m: float) -> str:
+    return f"{length_m / 1000:.2f} km" if length_m >= 1000 else f"{length_m:.0f} m"
+
+
+def frame_close_up(geometry: shapely.Polygon, *, grid: Grid) -> PixelWindow:
+    """Choose the square around a change that a close-up shows: a tile at least, a few tiles at most."""
+    left, bottom, right, top = geometry.bounds
+    longer_m = max(right - left, top - bottom)
+    tile_m = grid.tile_size_px * grid.resolution_m
+    side_m = min(max(longer_m * (1 + 2 * _CLOSE_UP_MARGIN), tile_m), _MAX_CLOSE_UP_TILES * tile_m)
+    is_whole = side_m >= longer_m
+    middle = shapely.box(*geometry.bounds).centroid if is_whole else geometry.representative_point()
+    side = min(round(side_m / grid.resolution_m), grid.width_px, grid.height_px)
+    column, row = MapFrame(grid=grid).to_pixel(middle.x, middle.y)
+    return PixelWindow(
+        top=int(np.clip(round(row - side / 2), 0, grid.height_px - side)),
+        left=int(np.clip(round(column - side / 2), 0, grid.width_px - side)),
+        height=side,
+        width=side,
+    )

@@ -1,0 +1,244 @@
+"""The whole way of the data: from two scenes to a report in six calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Self
+
+import geopandas as gpd
+from distributed import Client
+
+from model.interface import ModelIdentity, Prompt, identify_model
+from pipeline.answers import AnswerParts, collect_answers
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from pipeline.findings import extract_findings, make_findings_schema
+from pipeline.report import Report, write_report
+from pipeline.run_folder import RunFolder, open_run_folder
+from pipeline.run_record import (
+    RunRecord,
+    compute_run_id,
+    discard_record,
+    find_run_folder,
+    hash_aoi,
+    make_record,
+    read_record,
+    restore_answers,
+    restore_pair,
+    restore_store,
+    write_record,
+)
+from pipeline.scenes import ScenePair, find_pair
+from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.tiles import Tile, TileStore, select_tiles, write_tiles
+from pipeline.workers import choose_max_in_flight
+
+OpenCluster = Callable[[], AbstractContextManager[Client]]
+"""Starts or finds workers; called only once the input is known to be right."""
+
+
+def detect_changes(
+    config: RunConfig, *, open_cluster: OpenCluster, on_progress: ProgressCallback = ignore_progress
+) -> Report:
+    """Turn a before and an after scene into a change report; what the folder holds already is not done again.
+
+    Args:
+        config: The run.
+        open_cluster: Gives the Dask client while its context lasts.
+        on_progress: Called with what each stage, or each part of a long stage, has done.
+
+    Raises:
+        InputError: the input cannot be worked on; if that shows at once, nothing is written.
+    """
+    pair, found = find_pair(config)
+    on_progress(found)
+    run = Run.prepare(config, pair=pair)
+    with open_cluster() as client:
+        store, written = run.write_tiles(client, on_progress=on_progress)
+        tiles, selected = run.select_tiles(store)
+        on_progress(selected)
+        answers, collected = run.collect_answers(tiles, store=store, client=client, on_progress=on_progress)
+    findings, extracted = run.extract_findings(answers, tiles=tiles, store=store)
+    on_progress(extracted)
+    report, reported = run.write_report(findings, store=store)
+    on_progress(reported)
+    stages = [found, written, selected, collected, extracted, reported]
+    run.write_record(report, store=store, answers=answers, stages=stages)
+    return report
+
+
+def rebuild_report(uri: str) -> Report:
+    """Write the report of a finished run anew from its answers; needs neither model nor scenes.
+
+    Raises:
+        InputError: the folder holds no finished run, or its area of interest is gone or another.
+    """
+    folder = find_run_folder(uri)
+    record = read_record(folder)
+    run = Run.restore(record, folder=folder)
+    store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
+    tiles, _ = run.select_tiles(store)
+    findings, _ = run.extract_findings(answers, tiles=tiles, store=store)
+    report, _ = run.write_report(findings, store=store)
+    run.write_record(report, store=store, answers=answers, stages=[StageSummary(**stage) for stage in record.stages])
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of one `RunConfig`: what is settled before its first tile, and the verbs on top of it."""
+
+    config: RunConfig
+    """What was asked for."""
+    pair: ScenePair
+    """The scenes and their grid."""
+    identity: ModelIdentity
+    """Which weights answer."""
+    aoi_hash: str | None
+    """Hash of the area of interest's geometry; None without one."""
+    folder: RunFolder
+    """Where the run leaves its files."""
+
+    @classmethod
+    def prepare(cls, config: RunConfig, *, pair: ScenePair) -> Self:
+        """Check what else could be wrong about the input, then make the folder.
+
+        Raises:
+            InputError: there is no such model, the area of interest cannot be read, a prompt's name is taken,
+                or the folder cannot be written to.
+        """
+        make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
+        identity = identify_named_model(config.model.name)
+        aoi_hash = hash_aoi(config.aoi, grid=pair.grid)
+        folder = open_run_folder(config.output)
+        run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder)
+        discard_record(folder, run_id=run.run_id)
+        return run
+
+    @classmethod
+    def restore(cls, record: RunRecord, *, folder: RunFolder) -> Self:
+        """Take up a finished run.
+
+        Raises:
+            InputError: its area of interest cannot be read or is another by now.
+        """
+        config = RunConfig.model_validate(record.config)
+        pair = restore_pair(record)
+        run = cls(
+            config=config,
+            pair=pair,
+            identity=ModelIdentity(path="", **record.model),
+            aoi_hash=hash_aoi(config.aoi, grid=pair.grid),
+            folder=folder,
+        )
+        if run.run_id != record.run_id:
+            raise InputError(
+                f"area of interest {config.aoi} has changed since run {record.run_id}",
+                expected="the polygons that the run was made with",
+                remedy="put the former file back, or run `deltavlm run` again",
+            )
+        return run
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run by the content its report depends on."""
+        return compute_run_id(
+            self.config, content_key=self.pair.content_key, aoi_hash=self.aoi_hash, identity=self.identity
+        )
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions."""
+        return tuple(prompt.to_prompt() for prompt in self.config.prompts)
+
+    def write_tiles(self, client: Client, *, on_progress: ProgressCallback) -> tuple[TileStore, StageSummary]:
+        """Call the second verb."""
+        return write_tiles(
+            self.pair,
+            folder=self.folder,
+            config=self.config.tiles,
+            client=client,
+            max_in_flight=self._choose_max_in_flight(client),
+            on_progress=on_progress,
+        )
+
+    def select_tiles(self, store: TileStore) -> tuple[list[Tile], StageSummary]:
+        """Call the third verb."""
+        return select_tiles(store, aoi=self.config.aoi, min_valid_fraction=self.config.tiles.min_valid_fraction)
+
+    def collect_answers(
+        self, tiles: Sequence[Tile], *, store: TileStore, client: Client, on_progress: ProgressCallback
+    ) -> tuple[AnswerParts, StageSummary]:
+        """Call the fourth verb."""
+        return collect_answers(
+            tiles,
+            store=store,
+            prompts=self.prompts,
+            model=self.config.model,
+            identity=self.identity,
+            client=client,
+            max_in_flight=self._choose_max_in_flight(client),
+            on_progress=on_progress,
+        )
+
+    def extract_findings(
+        self, answers: AnswerParts, *, tiles: Sequence[Tile], store: TileStore
+    ) -> tuple[gpd.GeoDataFrame, StageSummary]:
+        """Call the fifth verb."""
+        return extract_findings(
+            answers,
+            tiles=tiles,
+            store=store,
+            prompts=self.prompts,
+            identity=self.identity,
+            run_id=self.run_id,
+            before_datetime=self.pair.before.datetime,
+            after_datetime=self.pair.after.datetime,
+        )
+
+    def write_report(self, findings: gpd.GeoDataFrame, *, store: TileStore) -> tuple[Report, StageSummary]:
+        """Call the sixth verb."""
+        return write_report(
+            findings,
+            store=store,
+            folder=self.folder,
+            prompts=self.prompts,
+            before_name=self.pair.before.scene_id,
+            after_name=self.pair.after.scene_id,
+        )
+
+    def write_record(
+        self, report: Report, *, store: TileStore, answers: AnswerParts, stages: Sequence[StageSummary]
+    ) -> None:
+        """Put ``run.json``, which says that the run is complete."""
+        record = make_record(
+            report,
+            run_id=self.run_id,
+            config=self.config,
+            pair=self.pair,
+            aoi_hash=self.aoi_hash,
+            identity=self.identity,
+            store=store,
+            answers=answers,
+            stages=stages,
+        )
+        write_record(record, folder=self.folder)
+
+    def _choose_max_in_flight(self, client: Client) -> int:
+        return choose_max_in_flight(client, asked=self.config.cluster.max_batches_in_flight)
+
+
+def identify_named_model(name: str) -> ModelIdentity:
+    """Find the weights of a model by its name.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    try:
+        return identify_model(name)
+    except FileNotFoundError as problem:
+        raise InputError(
+            f"model.name: {problem}", expected="a model that is there", remedy="correct --model or model.name"
+        ) from None

@@ -1,0 +1,256 @@
+"""``run.json``: what a run was made of and what it holds. Written last, so a run that has it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import shapely
+
+from model.interface import ModelIdentity
+from pipeline.answers import AnswerParts
+from pipeline.aoi import read_aoi
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from pipeline.grid import Grid
+from pipeline.report import Report
+from pipeline.run_folder import RunFolder
+from pipeline.scenes import Scene, ScenePair
+from pipeline.summary import StageSummary
+from pipeline.tiles import TileStore
+
+RECORD_NAME = "run.json"
+
+FORMAT_VERSION = 1
+"""Raised when a field of the record changes its meaning or goes away."""
+
+_PACKAGES = ("deltavlm-monitor", "torch", "transformers", "dask", "rasterio", "zarr", "geopandas", "pyarrow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The content of ``run.json``, as plain values."""
+
+    format_version: int
+    """Version of this layout."""
+    run_id: str
+    """Name of the run by the content it depends on."""
+    config: Mapping[str, Any]
+    """The whole `RunConfig`, with what was left out filled in."""
+    inputs: Mapping[str, Any]
+    """Under before and after what `Scene` tells, checksum included; under aoi its place and hash, or null."""
+    grid: Mapping[str, Any]
+    """The grid, as `Grid.to_dict` gives it."""
+    content_key: str
+    """Key of the pair's pixels on the grid."""
+    model: Mapping[str, str]
+    """Readable id and weight hash of the model; not its place on one machine's disk."""
+    versions: Mapping[str, str]
+    """Versions of Python and of the packages that shape the result."""
+    status_counts: Mapping[str, int]
+    """Tiles per status."""
+    changed_tile_count: int
+    """Tiles that changed."""
+    change_counts: Mapping[str, int]
+    """Changes per kind."""
+    failed_shards: Sequence[tuple[int, int, str]]
+    """Row and column of shards of the tile store that could not be written, and why."""
+    failures: Mapping[str, str]
+    """Why a tile has no answer, by tile id."""
+    files: Mapping[str, Mapping[str, int | str]]
+    """Size in bytes and sha256 of the report's files and of this run's answer parts, by name."""
+    stages: Sequence[Mapping[str, Any]]
+    """What each stage did and how long it took, when something was last done here."""
+
+    def is_same_result(self, other: RunRecord) -> bool:
+        """Tell whether two records differ at most in what their stages had left to do."""
+        return replace(self, stages=()).to_json() == replace(other, stages=()).to_json()
+
+    @classmethod
+    def from_json(cls, text: bytes, *, source: str) -> Self:
+        """Read a record.
+
+        Raises:
+            InputError: this is no record, or one of another version.
+        """
+        try:
+            values = json.loads(text)
+            if values["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"format_version {values['format_version']}")
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as problem:
+            raise InputError(
+                f"{source} cannot be read ({problem})",
+                expected=f"a {RECORD_NAME} of format_version {FORMAT_VERSION}",
+                remedy="delete it and run again: what the folder holds is used",
+            ) from None
+
+    def to_json(self) -> bytes:
+        """Give the file's content."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None, identity: ModelIdentity) -> str:
+    """Name a run after all that its report depends on: equal runs have equal names, wherever they are."""
+    content = [
+        content_key,
+        aoi_hash,
+        config.tiles.min_valid_fraction,
+        [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
+        identity.weight_hash,
+        config.model.dtype,
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def hash_aoi(uri: str | None, *, grid: Grid) -> str | None:
+    """Hash the polygons of an area of interest as they lie on the grid, whatever file they come in; None without.
+
+    Raises:
+        InputError: they cannot be read, or lie off the grid.
+    """
+    if uri is None:
+        return None
+    return hashlib.sha256(shapely.to_wkb(read_aoi(uri, grid=grid))).hexdigest()
+
+
+def make_record(
+    report: Report,
+    *,
+    run_id: str,
+    config: RunConfig,
+    pair: ScenePair,
+    store: TileStore,
+    aoi_hash: str | None,
+    identity: ModelIdentity,
+    answers: AnswerParts,
+    stages: Sequence[StageSummary],
+) -> RunRecord:
+    """Gather what the record tells; reads the files it names, to hash them."""
+    return RunRecord(
+        format_version=FORMAT_VERSION,
+        run_id=run_id,
+        config=config.model_dump(mode="json"),
+        inputs={
+            "before": _describe_scene(pair.before),
+            "after": _describe_scene(pair.after),
+            "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
+        },
+        grid=pair.grid.to_dict(),
+        content_key=pair.content_key,
+        model={"model_id": identity.model_id, "weight_hash": identity.weight_hash},
+        versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        status_counts=dict(report.status_counts),
+        changed_tile_count=report.changed_tile_count,
+        change_counts=dict(report.change_counts),
+        failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
+        failures=dict(answers.failures),
+        files=describe_files(report.folder, names=[*report.names, *answers.names]),
+        stages=[stage.to_dict() for stage in stages],
+    )
+
+
+def _describe_scene(scene: Scene) -> dict[str, Any]:
+    values = {field.name: getattr(scene, field.name) for field in fields(scene)}
+    return values | {"footprint": scene.footprint.wkt}
+
+
+def _restore_scene(values: Mapping[str, Any]) -> Scene:
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Scene(**{**values, **lists, "footprint": shapely.from_wkt(values["footprint"])})
+
+
+def restore_pair(record: RunRecord) -> ScenePair:
+    """Give the scenes and the grid of a recorded run."""
+    return ScenePair(
+        before=_restore_scene(record.inputs["before"]),
+        after=_restore_scene(record.inputs["after"]),
+        grid=Grid.from_dict(record.grid),
+        resampling=record.config["tiles"]["resampling"],
+        content_key=record.content_key,
+    )
+
+
+def describe_files(folder: RunFolder, *, names: Sequence[str]) -> dict[str, dict[str, int | str]]:
+    """Give size and sha256 of files in a folder, by name."""
+    described: dict[str, dict[str, int | str]] = {}
+    for name in names:
+        data = folder.read(name)
+        described[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return described
+
+
+def write_record(record: RunRecord, *, folder: RunFolder) -> None:
+    """Put ``run.json``, unless the one there tells the same result: it has the times of the real work."""
+    if folder.has(RECORD_NAME):
+        try:
+            former = read_record(folder)
+        except InputError:
+            former = None
+        if former is not None and former.is_same_result(record):
+            return
+    folder.put(RECORD_NAME, record.to_json())
+
+
+def read_record(folder: RunFolder) -> RunRecord:
+    """Read ``run.json``.
+
+    Raises:
+        InputError: the run has not ended, or the file is damaged.
+    """
+    try:
+        text = folder.read(RECORD_NAME)
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder.uri} has no {RECORD_NAME}",
+            expected="the folder of a run that has ended",
+            remedy="run `deltavlm run` with this --output to its end first",
+        ) from None
+    return RunRecord.from_json(text, source=f"{folder.uri}/{RECORD_NAME}")
+
+
+def find_run_folder(uri: str) -> RunFolder:
+    """Find the folder of a run, without making or trying anything in it.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    path = Path(uri).absolute()
+    if not path.is_dir():
+        raise InputError(f"{uri} is no folder", expected="the folder of a run", remedy="correct the path")
+    return RunFolder(str(path))
+
+
+def discard_record(folder: RunFolder, *, run_id: str) -> None:
+    """Remove the record of another run, or of one with failures, before its files begin to change."""
+    if not folder.has(RECORD_NAME):
+        return
+    try:
+        former = read_record(folder)
+    except InputError:
+        return
+    if former.run_id != run_id or former.failures or former.failed_shards:
+        folder.delete([RECORD_NAME])
+
+
+def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:
+    """Give the tile store of a recorded run."""
+    return TileStore(
+        folder=folder,
+        grid=Grid.from_dict(record.grid),
+        content_key=record.content_key,
+        shard_size_tiles=int(record.config["tiles"]["shard_size_tiles"]),
+        failed_shards={(row, col): why for row, col, why in record.failed_shards},
+    )
+
+
+def restore_answers(record: RunRecord, *, folder: RunFolder) -> AnswerParts:
+    """Give the answers of a recorded run."""
+    names = tuple(sorted(name for name in record.files if name.startswith("answers/")))
+    return AnswerParts(folder=folder, names=names, failures=record.failures)

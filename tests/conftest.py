@@ -1,0 +1,51 @@
+"""What every test runs under: no network beyond this machine, no slow fixture in the unit tier."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from pytest_socket import socket_allow_hosts
+
+# Prefect reads its settings when it is first imported: an own database, and nothing told to anyone.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+# Several OpenMP pools on few cores are much slower than none.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).parents[1]
+UNIT_TIER = ROOT / "tests" / "unit"
+SLOW_FIXTURES = frozenset({"client", "prefect_server", "run_command"})
+"""Fixtures that start processes; a unit test that asks for one is refused."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        slow = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if slow and item.path.is_relative_to(UNIT_TIER):
+            raise pytest.UsageError(
+                f"{item.nodeid} uses {', '.join(sorted(slow))}; unit tests start no processes: "
+                "use plain values, or move it to tests/integration"
+            )
+
+
+def pytest_runtest_setup() -> None:
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real scenes and reference tensors that lies beside the repository, not in it."""
+    folder = Path(os.environ.get("DELTAVLM_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real scenes at {folder}; set DELTAVLM_SHARED to the folder that holds data/")
+    return folder

@@ -1,0 +1,47 @@
+"""Real workers, and the command in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from distributed import Client
+from made_scenes import command_environment, command_line
+
+from flows.cluster import open_cluster
+from pipeline.config import ClusterConfig
+from pipeline.run import OpenCluster
+
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Two workers, shared by all tests that do no harm to them."""
+    with open_cluster(ClusterConfig(n_workers=2)) as client:
+        yield client
+
+
+@pytest.fixture
+def shared_cluster(client: Client) -> OpenCluster:
+    """Give the shared workers to what wants to open a cluster."""
+    return partial(open_cluster, ClusterConfig(kind="address", address=client.scheduler.address))
+
+
+@pytest.fixture
+def run_command() -> RunCommand:
+    """Run ``deltavlm`` as a person would, in a process of its own that knows the stand-in model."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command_line(*arguments),
+            env=command_environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return run

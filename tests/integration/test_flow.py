@@ -1,0 +1,123 @@
+"""The Prefect flow against a real Prefect server: same report, and artifacts that say what happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+from made_scenes import make_config, make_scenes
+from stand_in_model import RAISES_COLOUR
+
+from pipeline.errors import InputError
+from pipeline.run import OpenCluster, detect_changes
+
+pytestmark = [
+    # Prefect's own: its server and client leave sockets and loops to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+CHANGED = {(0, 0): ["top-left"], (1, 2): ["center-right"], (1, 3): ["center-left"]}
+
+
+@pytest.fixture(scope="module")
+def prefect_server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=300):
+        yield
+
+
+def address_of(client: Client) -> tuple[str, str]:
+    return "cluster.kind=address", f"cluster.address={client.scheduler.address}"
+
+
+def read_artifacts() -> dict[str, Any]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as prefect:
+        return {artifact.key: artifact for artifact in prefect.read_artifacts()}
+
+
+def read_task_names(flow_run_id: object) -> list[str]:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    with get_client(sync_client=True) as prefect:
+        runs = prefect.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    return [run.name.rpartition("-")[0] for run in sorted(runs, key=lambda run: run.start_time)]
+
+
+@pytest.mark.timeout(600)
+def test_flow_makes_the_same_report_and_tells_of_it(
+    tmp_path: Path, prefect_server: None, client: Client, shared_cluster: OpenCluster
+) -> None:
+    from flows.detect_changes import detect_changes_flow
+
+    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(2, 2): RAISES_COLOUR})
+    detect_changes(make_config(scenes, output=tmp_path / "plain"), open_cluster=shared_cluster)
+    config = make_config(scenes, output=tmp_path / "run", assignments=address_of(client))
+
+    state = detect_changes_flow(config, return_state=True)
+
+    result = state.result()
+    table = (tmp_path / "run" / "report" / "tiles.parquet").read_bytes()
+    assert table == (tmp_path / "plain" / "report" / "tiles.parquet").read_bytes()
+    assert result["status_counts"]["failed"] == 1
+    assert result["run_id"] == json.loads((tmp_path / "run" / "run.json").read_text())["run_id"]
+    assert read_task_names(state.state_details.flow_run_id) == [
+        "find-pair",
+        "write-tiles",
+        "select-tiles",
+        "collect-answers",
+        "extract-findings",
+        "write-report",
+    ]
+    artifacts = read_artifacts()
+    coverage = {row["status"]: row["tiles"] for row in json.loads(artifacts["coverage"].data)}
+    assert coverage["analysed"] == 23
+    assert coverage["failed"] == 1
+    assert artifacts["progress-collect-answers"].data == 100.0
+    summary = artifacts["summary"].data
+    assert result["run_id"] in summary
+    # The largest change is the one that two tiles share: two cells of 16 by 16 m.
+    assert summary.splitlines()[-2].split("|")[3].strip() == "512"
+    assert summary.splitlines()[-1].split("|")[3].strip() == "256"
+
+
+@pytest.mark.timeout(600)
+def test_flow_with_wrong_input_fails_with_its_message(tmp_path: Path, prefect_server: None, client: Client) -> None:
+    from flows.detect_changes import detect_changes_flow
+
+    scenes = make_scenes(tmp_path / "scenes")
+    scenes.after.unlink()
+    config = make_config(scenes, output=tmp_path / "run", assignments=address_of(client))
+
+    state = detect_changes_flow(config, return_state=True)
+
+    assert state.is_failed()
+    with pytest.raises(InputError, match=r"after\.tif"):
+        state.result()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("two houses", "two houses"),
+        ("a | b\n# c", "a \\| b \\# c"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert\\(1\\)&lt;/script&gt;"),
+        ("[here](javascript:x)", "\\[here\\]\\(javascript:x\\)"),
+        ("&lt;b&gt;", "&amp;lt;b&amp;gt;"),
+        ("back\\slash `code` *b* _i_", "back\\\\slash \\`code\\` \\*b\\* \\_i\\_"),
+    ],
+)
+def test_model_text_is_harmless_in_markdown(text: str, expected: str) -> None:
+    from flows.detect_changes import escape_markdown
+
+    assert escape_markdown(text) == expected

@@ -1,0 +1,131 @@
+"""Scenes behind http and s3 URIs, on a server on this machine that knows ranges and etags."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from pipeline.config import SceneConfig
+from pipeline.errors import InputError
+from pipeline.grid import build_grid
+from pipeline.scenes import read_scene
+from pipeline.sources import read_block
+
+PIXELS = np.random.default_rng(1).integers(1, 256, (3, 64, 64), dtype=np.uint8)
+
+
+class RangeHandler(BaseHTTPRequestHandler):
+    """Serves /bucket/NAME out of a folder, whole or in ranges, as S3 and good web servers do."""
+
+    protocol_version = "HTTP/1.1"
+    folder: Path
+    has_etag = True
+
+    def do_GET(self) -> None:
+        path = self.folder / self.path.partition("?")[0].removeprefix("/bucket/")
+        if not path.is_file():
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = path.read_bytes()
+        first, last, status = 0, len(content) - 1, 200
+        if wanted := self.headers.get("Range"):
+            start, _, stop = wanted.removeprefix("bytes=").partition("-")
+            first, last, status = int(start), min(int(stop or last), last), 206
+        self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        if self.has_etag:
+            self.send_header("ETag", f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"')
+            self.send_header("Last-Modified", "Sun, 01 Nov 2026 10:00:00 GMT")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content[first : last + 1])
+
+    do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
+    handler = type("Handler", (RangeHandler,), {"folder": tmp_path})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def etag(tmp_path: Path) -> str:
+    """Lay a scene on the server and give its etag."""
+    with rasterio.open(
+        tmp_path / "scene.tif",
+        "w",
+        driver="GTiff",
+        count=3,
+        height=64,
+        width=64,
+        dtype="uint8",
+        crs="EPSG:32614",
+        transform=Affine(1.0, 0.0, 500_000.0, 0.0, -1.0, 3_300_000.0),
+    ) as dataset:
+        dataset.write(PIXELS)
+    return hashlib.md5((tmp_path / "scene.tif").read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def check_scene(uri: str, *, etag: str) -> None:
+    scene = read_scene(SceneConfig(uri=uri), date="before")
+    grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
+    pixels, is_valid = read_block(scene, grid=grid, window=(0, 0, 64, 64), resampling="bilinear")
+    assert (scene.uri, scene.scene_id, scene.checksum) == (uri, "scene", f"etag:{etag}")
+    assert is_valid.all()
+    np.testing.assert_array_equal(pixels, PIXELS)
+
+
+def test_a_scene_over_http(server: ThreadingHTTPServer, etag: str) -> None:
+    check_scene(f"http://127.0.0.1:{server.server_port}/bucket/scene.tif", etag=etag)
+
+
+def test_a_scene_in_an_object_store(server: ThreadingHTTPServer, etag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{server.server_port}"
+    settings = {
+        # GDAL's words, and then those of the object store.
+        "AWS_S3_ENDPOINT": address,
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_NO_SIGN_REQUEST": "YES",
+        "AWS_ENDPOINT": f"http://{address}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_REGION": "us-east-1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    check_scene("s3://bucket/scene.tif", etag=etag)
+
+
+def test_a_missing_scene_is_named(server: ThreadingHTTPServer) -> None:
+    with pytest.raises(InputError, match=r"^before: http://.*nowhere\.tif cannot be read"):
+        read_scene(SceneConfig(uri=f"http://127.0.0.1:{server.server_port}/bucket/nowhere.tif"), date="before")
+
+
+def test_a_server_that_cannot_tell_contents_apart_is_refused(server: ThreadingHTTPServer, etag: str) -> None:
+    server.RequestHandlerClass.has_etag = False  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="neither ETag nor Last-Modified"):
+        read_scene(SceneConfig(uri=f"http://127.0.0.1:{server.server_port}/bucket/scene.tif"), date="before")

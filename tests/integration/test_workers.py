@@ -1,0 +1,157 @@
+"""Tasks on real workers: few at once, none forgotten, and a clear word when the cluster is gone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+from stand_in_model import StandInModel
+
+from flows.cluster import open_cluster
+from model.interface import ModelIdentity
+from pipeline.config import ClusterConfig, ModelConfig
+from pipeline.errors import InputError
+from pipeline.workers import ModelPlugin, choose_max_in_flight, get_worker_model, run_bounded
+
+# Functions of a test module reach the workers by value: that module cannot be imported there.
+
+
+def square(number: int) -> int:
+    if number == 3:
+        raise ValueError("three is not squared")
+    return number**2
+
+
+def count_tasks(client: Client) -> int:
+    return int(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+
+
+def test_results_and_errors_come_back_once_each(client: Client) -> None:
+    expected: dict[str, Any] = {f"square-{number}": number**2 for number in range(12) if number != 3}
+
+    outcomes = list(run_bounded(client, square, ((f"square-{n}", (n,)) for n in range(12)), max_in_flight=3))
+
+    errors = {key: str(outcome) for key, outcome in outcomes if isinstance(outcome, BaseException)}
+    assert {key: outcome for key, outcome in outcomes if key not in errors} == expected
+    assert errors == {"square-3": "three is not squared"}
+    assert len(outcomes) == 12
+
+
+def test_scheduler_never_knows_more_than_the_window(client: Client) -> None:
+    counts = [
+        count_tasks(client)
+        for _ in run_bounded(client, square, ((f"window-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
+    ]
+
+    assert len(counts) == 20
+    # One more while the word of the last one's release is on its way.
+    assert max(counts) <= 4 + 1
+
+
+def test_arguments_are_taken_as_they_are_needed(client: Client) -> None:
+    taken = []
+
+    def arguments():
+        for number in range(100, 150):
+            taken.append(number)
+            yield f"lazy-{number}", (number,)
+
+    first = next(run_bounded(client, square, arguments(), max_in_flight=2))
+
+    assert first[1] in {100**2, 101**2}
+    assert len(taken) <= 3
+
+
+def test_stopping_early_leaves_nothing_behind(client: Client) -> None:
+    outcomes = run_bounded(client, square, ((f"early-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
+    next(outcomes)
+
+    outcomes.close()
+
+    deadline = time.monotonic() + 20
+    while count_tasks(client) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert count_tasks(client) == 0
+
+
+def test_model_is_loaded_once_per_worker(client: Client) -> None:
+    def name_model(model: ModelConfig, identity: ModelIdentity) -> tuple[str, int]:
+        loaded = get_worker_model(model, identity=identity)
+        return loaded.identity.model_id, id(loaded)
+
+    config = ModelConfig(name="stand-in")
+    for _ in range(2):
+        client.register_plugin(ModelPlugin(model=config, identity=StandInModel.identity))
+        seen = client.run(get_models_of_worker, config, StandInModel.identity)
+        assert len(seen) == 2
+        assert {model_id for model_id, _ in seen.values()} == {"stand-in@1"}
+        tasks = run_bounded(
+            client, name_model, ((f"name-{n}", (config, StandInModel.identity)) for n in range(8)), max_in_flight=4
+        )
+        # Whatever worker a task ran on, it met a model that was there before.
+        assert {outcome for _, outcome in tasks} <= set(seen.values())
+
+
+def get_models_of_worker(model: ModelConfig, identity: ModelIdentity, dask_worker: Any) -> tuple[str, int]:
+    from pipeline.workers import ModelPlugin
+
+    [plugin] = [
+        plugin
+        for plugin in dask_worker.plugins.values()
+        if isinstance(plugin, ModelPlugin) and plugin.identity == identity and plugin.config == model
+    ]
+    return plugin.model.identity.model_id, id(plugin.model)
+
+
+def test_other_weights_on_a_worker_are_refused(client: Client) -> None:
+    elsewhere = ModelIdentity(model_id="stand-in@2", weight_hash="other", path="")
+
+    with pytest.raises(InputError, match=r"holds stand-in@1.*expected stand-in@2"):
+        client.register_plugin(ModelPlugin(model=ModelConfig(name="stand-in"), identity=elsewhere))
+
+
+def test_model_that_workers_do_not_have_is_named(client: Client, tmp_path: Path) -> None:
+    identity = ModelIdentity(model_id="mine@1", weight_hash="1", path="")
+
+    with pytest.raises(InputError, match=r"expected the files of mine@1 on every worker's machine"):
+        client.register_plugin(ModelPlugin(model=ModelConfig(name=str(tmp_path)), identity=identity))
+
+
+def test_scheduler_that_goes_away_is_told() -> None:
+    with open_cluster(ClusterConfig(n_workers=1)) as client:
+        outcomes = run_bounded(client, square, ((f"gone-{n}", (100 + n,)) for n in range(1000)), max_in_flight=2)
+        next(outcomes)
+        client.cluster.close()
+
+        with pytest.raises(InputError, match="went away"):
+            list(outcomes)
+
+
+def test_address_without_a_scheduler_is_told() -> None:
+    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
+
+    with pytest.raises(InputError, match=r"cluster\.address tcp://127\.0\.0\.1:9"), open_cluster(config):
+        pass
+
+
+def test_window_follows_the_number_of_workers(client: Client) -> None:
+    assert choose_max_in_flight(client, asked=None) == 6
+    assert choose_max_in_flight(client, asked=1) == 1
+
+
+def test_cluster_listens_on_the_loopback_only(client: Client) -> None:
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    listening = [
+        connection.laddr.ip
+        for process in [psutil.Process(), *children]
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert len(listening) >= 3
+    assert set(listening) <= {"127.0.0.1", "::1"}

@@ -1,0 +1,155 @@
+"""From labelled pairs to batches, losses and a model on disk that answers."""
+
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from model.interface import CELL_NAMES, Prompt, PromptKind, load_model
+from model.training.dataset import IGNORED_LABEL, InstructionCollator, InstructionSample, InstructionStream, PairSource
+from model.training.heads import N_CELLS, DifferenceHead, encode_facts, fact_loss
+from model.training.instructions import (
+    BUILDING_CHANGED,
+    ChangeFacts,
+    KindFacts,
+    TargetText,
+    measure_mask,
+)
+from model.training.pairs import Augmentation, LabelledPair
+from model.training.trainer import TrainingConfig, train
+
+PROMPTS = (
+    Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Please judge whether these two images have changed."),
+    Prompt(name="count", kind=PromptKind.COUNT, text="Please determine how many roads and buildings have changed?"),
+    Prompt(name="location", kind=PromptKind.LOCATE, text="Please indicate the locations where changes have occurred."),
+    Prompt(name="description", kind=PromptKind.DESCRIBE, text="Please briefly describe the changes."),
+)
+
+
+def make_pair(*, n_buildings: int, seed: int = 0) -> LabelledPair:
+    random = np.random.default_rng(seed)
+    before = random.integers(60, 120, (96, 96, 3), dtype=np.uint8)
+    mask = np.zeros((96, 96), np.uint8)
+    for index in range(n_buildings):
+        mask[4 + 30 * (index // 3) :, 4 + 30 * (index % 3) :][:20, :20] = BUILDING_CHANGED
+    after = np.where(mask[..., None] > 0, 230, before).astype(np.uint8)
+    return LabelledPair(name=f"made_{seed}", before=before, after=after, mask=mask, has_road_truth=False)
+
+
+def make_stream(*, seed: int) -> InstructionStream:
+    source = PairSource(pairs=[make_pair(n_buildings=n, seed=n) for n in range(5)], crop_size_px=96, weight=1.0)
+    return InstructionStream(
+        [source], prompts=PROMPTS, image_size=192, prompts_per_pair=2, augmentation=Augmentation(), seed=seed
+    )
+
+
+def test_the_stream_is_given_by_its_seed():
+    first, again, other = (list(islice(make_stream(seed=seed), 6)) for seed in (1, 1, 2))
+    assert [sample.turns for sample in first] == [sample.turns for sample in again]
+    assert all(np.array_equal(a.pair, b.pair) for a, b in zip(first, again, strict=True))
+    assert any(not np.array_equal(a.pair, b.pair) for a, b in zip(first, other, strict=True))
+    assert all(sample.pair.shape == (2, 3, 192, 192) and len(sample.turns) == 2 for sample in first)
+
+
+def test_labels_are_the_answer_without_what_is_unknown(processor):
+    facts = measure_mask(make_pair(n_buildings=2).mask, has_road_truth=False)
+    answer = TargetText(text="0 roads has changed, and 2 buildings has changed.", unknown_spans=((0, 7),))
+    sample = InstructionSample(
+        pair=np.zeros((2, 3, 192, 192), np.uint8), facts=facts, turns=((PROMPTS[1].text, answer), ("Yes", answer))
+    )
+    batch = InstructionCollator(processor)([sample, sample])
+    assert batch["pair_index"].tolist() == [0, 0, 1, 1]
+    learned = batch["labels"][0][batch["labels"][0] != IGNORED_LABEL]
+    assert processor.tokenizer.decode(learned) == " has changed, and 2 buildings has changed.</s>"
+    shown = batch["input_ids"][0][batch["attention_mask"][0].bool()]
+    assert processor.tokenizer.decode(shown) == f"<s>{PROMPTS[1].text}{answer.text}</s>"
+    assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED_LABEL).all()
+
+
+def make_facts(*, building_cells: list[str], building_count: int, has_road_truth: bool) -> ChangeFacts:
+    building = KindFacts(count=building_count, is_cell_changed=tuple(name in building_cells for name in CELL_NAMES))
+    road = KindFacts(count=0, is_cell_changed=(False,) * N_CELLS) if has_road_truth else None
+    return ChangeFacts(building=building, road=road)
+
+
+def test_the_auxiliary_loss_is_zero_for_the_truth_and_blind_to_the_unknown():
+    facts = [
+        make_facts(building_cells=["top-left"], building_count=3, has_road_truth=True),
+        make_facts(building_cells=[], building_count=0, has_road_truth=False),
+    ]
+    targets, known = encode_facts(facts)
+    # Logits far out on the right side for cells and "changed"; counts as they are.
+    right = torch.where(targets > 0, 40.0, -40.0)
+    counts = [N_CELLS, 2 * N_CELLS + 1]
+    right[:, counts] = targets[:, counts]
+    assert fact_loss(right, targets, known).item() == pytest.approx(0.0, abs=1e-6)
+    wrong_about_roads = right.clone()
+    wrong_about_roads[1, : N_CELLS + 1] = 40.0
+    assert fact_loss(wrong_about_roads, targets, known).item() == pytest.approx(0.0, abs=1e-6)
+    wrong_about_roads[0, 0] = 40.0
+    assert fact_loss(wrong_about_roads, targets, known).item() > 1
+
+
+def test_the_difference_head_reads_each_cell_from_its_own_place():
+    torch.manual_seed(0)
+    head = DifferenceHead(width=8, tokens_per_side=12)
+    features = torch.randn(1, 2 * 144, 8)
+    touched = features.clone()
+    # Token (0, 11) lies in the top right cell, on both dates.
+    touched[:, [11, 144 + 11]] += 5.0
+    moved = (head(touched) - head(features))[0].abs() > 1e-6
+    assert [moved[index].item() for index in range(N_CELLS)] == [name == "top-right" for name in CELL_NAMES]
+
+
+@pytest.fixture
+def pair_folder(tmp_path):
+    for n_buildings in range(4):
+        pair = make_pair(n_buildings=n_buildings, seed=n_buildings)
+        for folder, image in (("A", pair.before), ("B", pair.after), ("label", pair.mask)):
+            (tmp_path / "pairs" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "pairs" / folder / f"{n_buildings}.png"), image)
+    return tmp_path
+
+
+def test_training_writes_a_model_that_answers(pair_folder):
+    config = TrainingConfig.model_validate(
+        {
+            "sources": [{"path": "pairs", "crop_size_px": 96, "weight": 1.0}],
+            "prompts": [{"name": p.name, "kind": p.kind.value, "text": p.text} for p in PROMPTS],
+            "vocab_size": 360,
+            "n_steps": 2,
+            "warm_up_steps": 1,
+            "batch_size_pairs": 2,
+            "prompts_per_pair": 2,
+            "use_bfloat16": False,
+        }
+    )
+    folder = train(config, output=pair_folder / "out" / "made-model", data_root=pair_folder)
+    model = load_model(str(folder))
+    assert model.identity.model_id.startswith("made-model@")
+    pairs = np.stack([make_pair(n_buildings=n).before for n in (0, 1)])[:, None].repeat(2, axis=1)
+    answers = model.answer_prompts(np.ascontiguousarray(pairs.transpose(0, 1, 4, 2, 3)), prompts=PROMPTS[:1])
+    assert [len(row) for row in answers] == [2]
+    # Going on from these weights starts where they are.
+    further = train(
+        config.model_copy(update={"initial_weights": str(folder), "n_steps": 1, "learning_rate": 0.0}),
+        output=pair_folder / "out" / "further",
+        data_root=pair_folder,
+    )
+    before, after = (load_model(str(f)).model.state_dict() for f in (folder, further))
+    trained = {name: tensor for name, tensor in before.items() if "running_" not in name and "num_batches" not in name}
+    assert all(torch.equal(tensor, after[name]) for name, tensor in trained.items())
+
+
+def test_models_are_saved_in_half_precision(pair_folder, model: nn.Module):
+    from safetensors.torch import load_file
+
+    from model.training.trainer import save_weights
+
+    save_weights(model, pair_folder / "half")
+    saved = load_file(pair_folder / "half" / "model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} <= {torch.float16, torch.int64}
+    assert next(model.parameters()).dtype == torch.float32

@@ -1,0 +1,119 @@
+"""Made pairs of scenes whose changes are known cell by cell, and how to run the command on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+
+from pipeline.config import RunConfig, load_config
+
+STAND_IN_FOLDER = Path(__file__).parent
+TILE_PX = 48
+"""Divisible by 3, so that cells are whole pixels."""
+CELL_PX = TILE_PX // 3
+N_ROWS, N_COLS = 4, 6
+
+CELL_OFFSETS = {
+    f"{y}-{x}": (row, col)
+    for row, y in enumerate(("top", "center", "bottom"))
+    for col, x in enumerate(("left", "center", "right"))
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeScenes:
+    """A pair of scenes on one 1 m grid, and what a reader who sees exactly would say of it."""
+
+    before: Path
+    after: Path
+    building_cells: dict[str, str] = field(default_factory=dict)
+    """Changed cells by tile id, as the report writes them; all other tiles are unchanged."""
+
+
+def make_scenes(
+    folder: Path,
+    *,
+    changed: dict[tuple[int, int], list[str]] | None = None,
+    marked: dict[tuple[int, int], tuple[int, int, int]] | None = None,
+) -> MadeScenes:
+    """Write a pair of scenes.
+
+    Args:
+        folder: Where the files go; made if missing.
+        changed: Cells that change, by row and column of the tile.
+        marked: Colours to put into a tile's first pixel, by row and column of the tile.
+    """
+    rng = np.random.default_rng(5)
+    before = rng.integers(20, 60, (3, N_ROWS * TILE_PX, N_COLS * TILE_PX), dtype=np.uint8)
+    for (row, col), colour in (marked or {}).items():
+        before[:, row * TILE_PX, col * TILE_PX] = colour
+    after = before + np.uint8(1)
+    for (row, col), cells in (changed or {}).items():
+        for dy, dx in (CELL_OFFSETS[cell] for cell in cells):
+            top, left = row * TILE_PX + dy * CELL_PX, col * TILE_PX + dx * CELL_PX
+            after[:, top : top + CELL_PX, left : left + CELL_PX] += 150
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pixels, date in (("before", before, "2020"), ("after", after, "2024")):
+        with rasterio.open(
+            folder / f"{name}.tif",
+            "w",
+            driver="GTiff",
+            dtype="uint8",
+            count=3,
+            height=pixels.shape[1],
+            width=pixels.shape[2],
+            crs="EPSG:32614",
+            transform=from_origin(621_000.0, 3_362_000.0, 1.0, 1.0),
+        ) as file:
+            file.write(pixels)
+            file.update_tags(ACQUISITION_DATETIME=f"{date}-06-01T10:00:00Z")
+    return MadeScenes(
+        before=folder / "before.tif",
+        after=folder / "after.tif",
+        building_cells={
+            f"r{row:04d}_c{col:04d}": ";".join(cell for cell in CELL_OFFSETS if cell in cells)
+            for (row, col), cells in (changed or {}).items()
+        },
+    )
+
+
+SETTINGS = (
+    "grid.resolution_m=1",
+    f"grid.tile_size_px={TILE_PX}",
+    "tiles.shard_size_tiles=2",
+    "tiles.resampling=nearest",
+    "model.name=stand-in",
+    "cluster.n_workers=2",
+)
+
+
+def make_config(scenes: MadeScenes, *, output: Path, assignments: tuple[str, ...] = ()) -> RunConfig:
+    values: dict[str, Any] = {"before": str(scenes.before), "after": str(scenes.after), "output": str(output)}
+    return load_config(values=values, assignments=(*SETTINGS, *assignments))
+
+
+def command_line(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+
+
+def command_environment(**environment: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(STAND_IN_FOLDER), **environment}
+
+
+def run_arguments(scenes: MadeScenes, *, output: Path) -> list[str]:
+    settings = [part for assignment in SETTINGS for part in ("--set", assignment)]
+    return ["run", str(scenes.before), str(scenes.after), "--output", str(output), *settings]
+
+
+def read_result(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return values

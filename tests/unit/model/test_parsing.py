@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.interface import CELL_NAMES, PromptKind
+from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, ParsedText, parse_answer
+
+IDENTICAL_CAPTIONS = (
+    "there is no difference",
+    "the two scenes seem identical",
+    "the scene is the same as before",
+    "no change has occurred",
+    "almost nothing has changed",
+)
+"""The five sentences with which LEVIR-CC says that nothing changed."""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_changed"),
+    [
+        ("Yes", True),
+        ("No", False),
+        ("yes.", True),
+        (" NO!\n", False),
+        ("yes, two houses have been built", True),
+        ("No, there is no change.", False),
+        ("'Yes'", True),
+        *((caption, False) for caption in IDENTICAL_CAPTIONS),
+    ],
+)
+def test_classify_is_read(text: str, is_changed: bool) -> None:
+    assert parse_answer(PromptKind.CLASSIFY, text) == ParsedClassify(is_changed=is_changed)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "yes or no", "No yes", "maybe", "yesterday", "nothing to say", "<s>"])
+def test_classify_is_not_guessed(text: str) -> None:
+    assert parse_answer(PromptKind.CLASSIFY, text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "buildings", "roads"),
+    [
+        ("There are no changes in roads or buildings between the two images.", 0, 0),
+        ("there are no changes in roads or buildings between the two images", 0, 0),
+        ("no changes", 0, 0),
+        ("1 road has changed, and 3 buildings has changed.", 3, 1),
+        ("1 road has changed and 3 buildings has changed", 3, 1),
+        ("2 new roads and 1 new building", 1, 2),
+        ("no new roads and 3 new buildings", 3, 0),
+        ("No roads or buildings have changed.", 0, 0),
+        ("no roads and buildings", 0, 0),
+        ("none of the roads, twelve buildings", 12, 0),
+        ("Two roads and one building have changed.", 1, 2),
+        ("0 roads and 14 buildings", 14, 0),
+        ("There is a new road and 2 houses.", 2, 1),
+        ("roads: 1, buildings: 3", 3, 1),
+        ("buildings 3 roads 1", 3, 1),
+        ("roads: 2", None, 2),
+        ("3 buildings has changed.", 3, None),
+        ("1 road,3 buildings", 3, 1),
+        ("no changes in roads, and 5 buildings", 5, 0),
+        *((caption, 0, 0) for caption in IDENTICAL_CAPTIONS),
+    ],
+)
+def test_count_is_read(text: str, buildings: int | None, roads: int | None) -> None:
+    assert parse_answer(PromptKind.COUNT, text) == ParsedCount(building_count=buildings, road_count=roads)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Yes",
+        "roads",
+        "several buildings",
+        "a few buildings and 1 road",
+        "2 or 3 buildings",
+        "from 3 to 5 buildings",
+        "2.5 buildings",
+        "3 roads and buildings",
+        "3 buildings have not changed",
+        "1 road, 2 roads",
+        "3 3 3 houses",
+        "there is a change in roads",
+        "1 road and 12",
+        "1,200 buildings",
+        f"{'9' * 5000} buildings",
+        "more than 3 buildings",
+        "twenty-one buildings",
+        "the trees have been removed",
+    ],
+)
+def test_count_is_not_guessed(text: str) -> None:
+    assert parse_answer(PromptKind.COUNT, text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "buildings", "roads"),
+    [
+        ("roads: ['top-left', 'top-center']. buildings: [].", (), ("top-left", "top-center")),
+        ("roads ['top-left' , 'top-center'] buildings []", (), ("top-left", "top-center")),
+        ("roads [] buildings []", (), ()),
+        ("Roads: []. Buildings: ['bottom-right'].", ("bottom-right",), ()),
+        ("buildings: ['bottom-right', 'top-left', 'bottom-right']", ("top-left", "bottom-right"), None),
+        ("roads: [ top - left ] buildings: [ center - center ]", ("center-center",), ("top-left",)),
+        ('roads: ["center_left"] buildings: ["middle right"]', ("center-right",), ("center-left",)),
+        ("Buildings changed in the top-left and center-center, roads in the bottom right.",
+         ("top-left", "center-center"), ("bottom-right",)),
+        ("Buildings in the upper left, no roads.", ("top-left",), ()),
+        ("There are no changes in the roads, buildings changed at the lower center.", ("bottom-center",), ()),
+        ("Roads and buildings have changed in the top-right.", ("top-right",), ("top-right",)),
+        ("roads: none. buildings: top-left", ("top-left",), ()),
+        ("There are no changes in roads or buildings between the two images.", (), ()),
+        ("no roads or buildings", (), ()),
+        *((caption, (), ()) for caption in IDENTICAL_CAPTIONS),
+    ],
+)  # fmt: skip
+def test_locate_is_read(text: str, buildings: tuple[str, ...] | None, roads: tuple[str, ...] | None) -> None:
+    assert parse_answer(PromptKind.LOCATE, text) == ParsedLocate(building_cells=buildings, road_cells=roads)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "top-left",
+        "roads",
+        "roads: ['top-left', 'top-",
+        "roads: ['top'] buildings: []",
+        "roads: ['north'] buildings: []",
+        "the top-left has a new road",
+        "buildings in the top-left while the bottom-right shows a road",
+        "buildings in the top-left but not in the center-center",
+        "roads: ['top-left'] buildings: [] roads: []",
+        "no buildings in the top-left",
+    ],
+)
+def test_locate_is_not_guessed(text: str) -> None:
+    assert parse_answer(PromptKind.LOCATE, text) is None
+
+
+@given(
+    st.lists(st.sampled_from(CELL_NAMES), unique=True),
+    st.lists(st.sampled_from(CELL_NAMES), unique=True),
+    st.booleans(),
+)
+def test_the_trained_locate_form_survives_lost_punctuation(
+    buildings: list[str], roads: list[str], is_bare: bool
+) -> None:
+    expected = ParsedLocate(
+        building_cells=tuple(sorted(buildings, key=CELL_NAMES.index)),
+        road_cells=tuple(sorted(roads, key=CELL_NAMES.index)),
+    )
+
+    text = f"roads: {roads}. buildings: {buildings}."
+    if is_bare:
+        text = text.replace(":", "").replace(".", "").replace("'", "").replace(",", " ,")
+
+    assert parse_answer(PromptKind.LOCATE, text) == expected
+
+
+@given(st.integers(0, 999), st.integers(0, 999))
+def test_the_trained_count_form_is_read_for_every_number(buildings: int, roads: int) -> None:
+    text = f"{roads} road has changed, and {buildings} buildings has changed."
+
+    assert parse_answer(PromptKind.COUNT, text) == ParsedCount(building_count=buildings, road_count=roads)
+
+
+@pytest.mark.parametrize("kind", [PromptKind.DESCRIBE, PromptKind.ASK, PromptKind.DIALOGUE])
+def test_words_are_kept_as_they_are(kind: PromptKind) -> None:
+    assert parse_answer(kind, " <b>A house</b> \n") == ParsedText(text="<b>A house</b>")
+    assert parse_answer(kind, " \n") is None
+
+
+@given(st.sampled_from(PromptKind), st.text(alphabet=st.characters(codec="utf-8")))
+def test_no_text_raises(kind: PromptKind, text: str) -> None:
+    parsed = parse_answer(kind, text)
+
+    assert parsed is None or type(parsed).__name__.startswith("Parsed")

@@ -1,0 +1,222 @@
+"""The grid against hand-made figures, rasterio's windows, pyproj's zones and geopandas' reprojection."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyproj
+import pytest
+import rasterio.warp
+import rasterio.windows
+import shapely
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj.aoi import AreaOfInterest
+from pyproj.database import query_utm_crs_info
+from rasterio.windows import Window
+
+from model.interface import CELL_NAMES
+from pipeline.errors import InputError
+from pipeline.grid import Grid, build_grid, compute_footprint, compute_warp_scale, parse_tile_id
+
+GRID = Grid(
+    crs="EPSG:32614",
+    resolution_m=0.3,
+    origin_x=600_000.3,
+    origin_y=3_300_000.9,
+    tile_size_px=256,
+    n_rows=5,
+    n_cols=7,
+    width_px=1700,
+    height_px=1200,
+)
+
+
+def make_footprint(
+    left: float, top: float, *, size: tuple[int, int], crs: str = "EPSG:32614", step: float = 1.0
+) -> Any:
+    height, width = size
+    return compute_footprint(crs=crs, transform=Affine(step, 0, left, 0, -step, top), width=width, height=height)
+
+
+def test_build_grid_covers_the_overlap_and_no_pixel_more() -> None:
+    before = make_footprint(600_000, 3_300_000, size=(300, 400))
+    after = make_footprint(600_100, 3_299_950, size=(300, 400))
+    grid = build_grid(before, after, crs="auto", resolution_m=0.5, tile_size_px=256)
+    expected = Grid(
+        crs="EPSG:32614",
+        resolution_m=0.5,
+        origin_x=600_100.0,
+        origin_y=3_299_950.0,
+        tile_size_px=256,
+        n_rows=2,
+        n_cols=3,
+        width_px=600,
+        height_px=500,
+    )
+    assert grid == expected
+
+
+def test_build_grid_snaps_outwards_to_whole_pixels() -> None:
+    footprint = make_footprint(600_000.7, 3_300_000.2, size=(10, 10))
+    grid = build_grid(footprint, footprint, crs="auto", resolution_m=1.0, tile_size_px=16)
+    assert (grid.origin_x, grid.origin_y, grid.width_px, grid.height_px) == (600_000.0, 3_300_001.0, 11, 11)
+
+
+def test_build_grid_takes_another_crs_and_keeps_the_whole_overlap() -> None:
+    before = make_footprint(-98.0, 30.2, size=(1000, 1000), crs="EPSG:4326", step=5e-6)
+    grid = build_grid(before, before, crs="EPSG:3083", resolution_m=2.0, tile_size_px=64)
+    bounds = rasterio.warp.transform_bounds("EPSG:4326", "EPSG:3083", *before.bounds, densify_pts=200)
+    right, bottom = grid.origin_x + grid.width_px * 2, grid.origin_y - grid.height_px * 2
+    assert grid.crs == "EPSG:3083"
+    assert np.abs(np.subtract((grid.origin_x, bottom, right, grid.origin_y), bounds)).max() <= 2.0
+    assert shapely.box(grid.origin_x, bottom, right, grid.origin_y).covers(shapely.box(*bounds).buffer(-1e-3))
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat"),
+    [(-97.9, 30.1), (0.0, 0.5), (-0.001, -0.5), (179.99, -45.0), (-179.99, 66.0), (13.4, 52.5), (151.2, -33.8)],
+)
+def test_auto_crs_is_the_zone_that_pyproj_finds(lon: float, lat: float) -> None:
+    found = query_utm_crs_info(
+        datum_name="WGS 84",
+        area_of_interest=AreaOfInterest(lon, lat, lon, lat),
+    )
+    footprint = make_footprint(lon - 5e-4, lat + 5e-4, size=(100, 100), crs="EPSG:4326", step=1e-5)
+    grid = build_grid(footprint, footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
+    assert grid.crs in {f"EPSG:{info.code}" for info in found}
+
+
+def test_scenes_on_both_sides_of_the_antimeridian_meet() -> None:
+    to_east = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True)
+    to_west = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True)
+    (east_x, y), (west_x, west_y) = to_east.transform(180.0, -16.5), to_west.transform(-180.0, -16.5)
+    before = make_footprint(east_x - 500, y + 500, size=(1000, 1000), crs="EPSG:32760")
+    after = make_footprint(west_x - 500, west_y + 500, size=(1000, 1000), crs="EPSG:32701")
+    grid = build_grid(before, after, crs="auto", resolution_m=1.0, tile_size_px=256)
+    assert grid.crs in {"EPSG:32760", "EPSG:32701"}
+    assert 950 <= grid.width_px <= 1060
+    assert 950 <= grid.height_px <= 1060
+
+
+def test_a_mosaic_of_the_whole_earth_overlaps_with_a_small_scene() -> None:
+    world = make_footprint(-180.0, 90.0, size=(180, 360), crs="EPSG:4326")
+    scene = make_footprint(600_000, 3_300_000, size=(300, 400))
+    grid = build_grid(world, scene, crs="auto", resolution_m=1.0, tile_size_px=256)
+    assert (grid.origin_x, grid.origin_y, grid.width_px, grid.height_px) == (600_000.0, 3_300_000.0, 400, 300)
+
+
+def test_scenes_apart_or_side_by_side_are_refused() -> None:
+    before = make_footprint(600_000, 3_300_000, size=(100, 100))
+    for after in (make_footprint(700_000, 3_300_000, size=(100, 100)), make_footprint(-98, 30, size=(9, 9), step=1)):
+        with pytest.raises(InputError, match="overlap"):
+            build_grid(before, after, crs="auto", resolution_m=0.5, tile_size_px=256)
+
+
+@pytest.mark.parametrize(
+    ("crs", "words"),
+    [("EPSG:4326", "degree"), ("EPSG:2277", "foot"), ("EPSG:1", "not understood"), ("nonsense", "not understood")],
+)
+def test_crs_that_is_not_in_metres_is_refused(crs: str, words: str) -> None:
+    footprint = make_footprint(600_000, 3_300_000, size=(100, 100))
+    with pytest.raises(InputError, match=words) as caught:
+        build_grid(footprint, footprint, crs=crs, resolution_m=0.5, tile_size_px=256)
+    assert "grid.crs" in str(caught.value)
+
+
+def test_a_pole_has_no_utm_zone() -> None:
+    footprint = make_footprint(-1000, 1000, size=(400, 400), crs="EPSG:3413")
+    with pytest.raises(InputError, match="no UTM zone"):
+        build_grid(footprint, footprint, crs="auto", resolution_m=1.0, tile_size_px=256)
+
+
+def test_a_place_on_mars_is_refused() -> None:
+    with pytest.raises(InputError, match="on Earth"):
+        make_footprint(0, 0, size=(10, 10), crs="+proj=eqc +R=3396190 +units=m +no_defs")
+
+
+# rasterio 1.4 multiplies transforms in a way that affine 3 means to retire.
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+def test_tiles_are_where_rasterio_puts_the_same_windows() -> None:
+    for row, col in ((0, 0), (2, 3), (4, 6)):
+        window = Window(col * 256, row * 256, 256, 256)
+        assert GRID.tile_bounds(row, col) == pytest.approx(rasterio.windows.bounds(window, GRID.transform), abs=1e-9)
+        polygon = gpd.GeoSeries([GRID.tile_polygon(row, col)], crs=GRID.crs).to_crs("EPSG:4326").iloc[0]
+        left, bottom, right, top = rasterio.windows.bounds(window, GRID.transform)
+        lons, lats = rasterio.warp.transform(
+            GRID.crs, "EPSG:4326", [left, left, right, right], [bottom, top, top, bottom]
+        )
+        corners = {(round(x, 6), round(y, 6)) for x, y in shapely.get_coordinates(polygon)}
+        assert corners == {(round(x, 6), round(y, 6)) for x, y in zip(lons, lats, strict=True)}
+
+
+@given(
+    tile_size_px=st.integers(1, 200).map(lambda n: 16 * n),
+    resolution_m=st.floats(0.05, 100),
+    origin=st.tuples(st.integers(-(10**7), 10**7), st.integers(-(10**7), 10**7)),
+    tile=st.tuples(st.integers(0, 5000), st.integers(0, 5000)),
+)
+def test_cells_that_meet_share_the_same_floats(
+    tile_size_px: int, resolution_m: float, origin: tuple[int, int], tile: tuple[int, int]
+) -> None:
+    grid = Grid(
+        crs="EPSG:32614",
+        resolution_m=resolution_m,
+        origin_x=origin[0] * resolution_m,
+        origin_y=origin[1] * resolution_m,
+        tile_size_px=tile_size_px,
+        n_rows=9999,
+        n_cols=9999,
+        width_px=1,
+        height_px=1,
+    )
+    row, col = tile
+    lines = {"left": 0, "center": 1, "right": 2}
+    across = [grid.cell_polygon(row, col + n // 3, f"top-{list(lines)[n % 3]}").bounds for n in range(6)]
+    down = [grid.cell_polygon(row + n // 3, col, f"{('top', 'center', 'bottom')[n % 3]}-left").bounds for n in range(6)]
+    assert all(left[2] == right[0] for left, right in pairwise(across))
+    assert all(upper[1] == lower[3] for upper, lower in pairwise(down))
+    assert (across[0][0], across[2][2]) == (grid.tile_bounds(row, col)[0], grid.tile_bounds(row, col)[2])
+    assert grid.tile_bounds(row, col)[2] == grid.tile_bounds(row, col + 1)[0]
+
+
+def test_nine_cells_make_the_tile() -> None:
+    cells = [GRID.cell_polygon(2, 3, name) for name in CELL_NAMES]
+    assert shapely.union_all(cells).equals(GRID.tile_polygon(2, 3))
+    assert sum(cell.area for cell in cells) == pytest.approx(GRID.tile_area_m2)
+    assert cells[0].bounds[0] == cells[6].bounds[0] == GRID.tile_polygon(2, 3).bounds[0]
+    assert cells[CELL_NAMES.index("bottom-right")].centroid.y < cells[CELL_NAMES.index("top-left")].centroid.y
+
+
+def test_tile_ids_go_there_and_back() -> None:
+    assert GRID.tile_id(12, 34) == "r0012_c0034"
+    assert parse_tile_id("r0012_c0034") == (12, 34)
+    assert parse_tile_id(GRID.tile_id(123456, 0)) == (123456, 0)
+
+
+@pytest.mark.parametrize("text", ["", "r12_c34", "r0012c0034", "r0012_c0034 ", "c0034_r0012"])
+def test_other_words_are_no_tile_id(text: str) -> None:
+    with pytest.raises(ValueError, match="expected one like r0012_c0034"):
+        parse_tile_id(text)
+
+
+def test_grid_survives_json() -> None:
+    assert Grid.from_dict(json.loads(json.dumps(GRID.to_dict()))) == GRID
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        (Affine(0.6, 0, 600_000, 0, -0.6, 3_300_000), (2.0, 2.0)),
+        (Affine(0.15, 0, 600_000, 0, 0.6, 3_299_000), (0.5, 2.0)),
+        # A quarter turn: the raster's columns run along the grid's rows.
+        (Affine(0, 0.15, 600_000, -0.6, 0, 3_300_000), (2.0, 0.5)),
+    ],
+)
+def test_warp_scale_is_the_ratio_of_pixel_sizes(transform: Affine, expected: tuple[float, float]) -> None:
+    assert compute_warp_scale("EPSG:32614", transform=transform, grid=GRID) == pytest.approx(expected, rel=1e-4)
