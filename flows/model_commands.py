@@ -41,13 +41,15 @@ def train_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model to be.")],
     data: Annotated[Path, typer.Option(help="Folder that the config's sources are in.")] = Path(),
     trunk_weights: Annotated[Path | None, typer.Option(help="Pretrained trunk, over the one of the config.")] = None,
+    initial_weights: Annotated[Path | None, typer.Option(help="Model to go on from, over the config's.")] = None,
 ) -> None:
     """Train a small model on pairs with masks."""
-    from model.training.trainer import load_training_config, train
+    from model.training.recipe import load_training_config
+    from model.training.trainer import train
 
     settings = call_with_clear_errors(load_training_config, config)
-    if trunk_weights is not None:
-        settings = settings.model_copy(update={"trunk_weights": str(trunk_weights)})
+    given = {"trunk_weights": trunk_weights, "initial_weights": initial_weights}
+    settings = settings.model_copy(update={name: str(path) for name, path in given.items() if path is not None})
     folder = call_with_clear_errors(train, settings, output=output, data_root=data)
     typer.echo(json.dumps({"model": str(folder)}))
 

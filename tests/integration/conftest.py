@@ -40,7 +40,7 @@ def run_command() -> RunCommand:
             env=command_environment(**environment),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=500,
             check=False,
         )
 

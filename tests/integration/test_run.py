@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,22 @@ def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path, run_command)
     row = read_tiles(tmp_path / "run").loc["r0002_c0004"]
     assert row["status"] == "failed"
     assert "worker died" in row["reason"]
+
+
+def test_two_runs_of_one_pair_share_a_cluster(tmp_path: Path, shared_cluster: OpenCluster) -> None:
+    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
+    outputs = [tmp_path / "one", tmp_path / "two"]
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(detect_changes, make_config(scenes, output=output), open_cluster=shared_cluster)
+            for output in outputs
+        ]
+        reports = [run.result() for run in runs]
+
+    assert [report.status_counts["analysed"] for report in reports] == [N_ROWS * N_COLS] * 2
+    one, two = [(output / "report" / "tiles.parquet").read_bytes() for output in outputs]
+    assert one == two
 
 
 REAL_PAIRS = {

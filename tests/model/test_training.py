@@ -19,7 +19,8 @@ from model.training.instructions import (
     measure_mask,
 )
 from model.training.pairs import Augmentation, LabelledPair
-from model.training.trainer import TrainingConfig, train
+from model.training.recipe import TrainingConfig
+from model.training.trainer import train
 
 PROMPTS = (
     Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Please judge whether these two images have changed."),

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import load_config
+from pipeline.datasets import open_tiles
 from pipeline.errors import InputError
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair, find_pair
@@ -189,6 +190,18 @@ def test_the_store_opens_in_xarray_with_crs_and_labels(tmp_path: Path, pair: Sce
         assert dataset.rio.bounds() == (500_000.0, 3_299_952.0, 500_080.0, 3_300_000.0)
         assert dataset.attrs["content_key"] == pair.content_key
         assert dataset.attrs["scenes"]["after"]["checksum"] == pair.after.checksum
+
+
+def test_tiles_open_for_analysis_shard_by_shard(tmp_path: Path, pair: ScenePair) -> None:
+    store = write_store(pair, tmp_path / "run")
+    dataset = open_tiles(str(tmp_path / "run"))
+    assert dataset.rio.crs.to_epsg() == 32614
+    assert dataset.pixels.dtype == np.uint8
+    assert dataset.pixels.data.chunksize == (2, 3, 32, 32)
+    pixels: Any = store.open()["pixels"]
+    np.testing.assert_array_equal(dataset.pixels.values, pixels[:])
+    with pytest.raises(InputError, match="holds no tiles"):
+        open_tiles(str(tmp_path))
 
 
 def test_one_chunk_is_one_tile_pair_and_one_object_is_one_shard(tmp_path: Path, pair: ScenePair) -> None:
