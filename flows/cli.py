@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,8 @@ from flows.model_commands import app as model_app
 if TYPE_CHECKING:
     from pipeline.report import Report
 
-COMPLETE, PARTLY_FAILED, WRONG_INPUT = 0, 1, 2
-"""Exit codes."""
+COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
+"""Exit codes; the last is a fault of this program."""
 
 app = typer.Typer(
     name="deltavlm",
@@ -133,6 +134,10 @@ def main() -> None:
 
         show_problem(make_console(), problem)
         sys.exit(WRONG_INPUT)
+    except Exception:
+        # Python would end with 1, which says that a report is there.
+        traceback.print_exc()
+        sys.exit(FAULT)
 
 
 def _end_with_report(report: Report) -> None:

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 
 import dask
 from dask.system import CPU_COUNT
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import InputError
-
-BYTES_PER_WORKER = 2 * 1024**3
 
 # One thread each: several OpenMP pools on shared cores are ten times slower than one. GDAL's threads and
 # Zarr's concurrency are per process too.
@@ -55,7 +54,7 @@ def open_cluster(config: ClusterConfig) -> Iterator[Client]:
     with (
         dask.config.set(_SETTINGS),
         LocalCluster(
-            n_workers=config.n_workers or choose_n_workers(),
+            n_workers=config.n_workers or choose_n_workers(bytes_per_worker=parse_bytes(config.memory_limit)),
             threads_per_worker=1,
             processes=True,
             memory_limit=config.memory_limit,
@@ -71,9 +70,9 @@ def open_cluster(config: ClusterConfig) -> Iterator[Client]:
         yield client
 
 
-def choose_n_workers(*, n_cores: int = CPU_COUNT, memory_bytes: float = MEMORY_LIMIT) -> int:
-    """Give one worker per core, as far as each has memory for a small model and a batch."""
-    return max(1, min(n_cores, int(memory_bytes // BYTES_PER_WORKER)))
+def choose_n_workers(*, bytes_per_worker: int, n_cores: int = CPU_COUNT, memory_bytes: float = MEMORY_LIMIT) -> int:
+    """Give one worker per core, as far as each has the memory that it may take."""
+    return max(1, min(n_cores, int(memory_bytes // bytes_per_worker)))
 
 
 def _connect(address: str) -> Client:

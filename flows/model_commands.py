@@ -60,7 +60,7 @@ def evaluate_command(
     model: Annotated[str, typer.Option(help="Name of a model, or its folder.")] = "deltavlm-tiny",
     pattern: Annotated[str, typer.Option(help="Which pairs, by their stem.")] = "*",
     tile_size_px: Annotated[
-        int | None, typer.Option(help="Cut the pairs into tiles of this side; left out, they are tiles.")
+        int | None, typer.Option(min=16, help="Cut the pairs into tiles of this side; left out, they are tiles.")
     ] = None,
 ) -> None:
     """Measure a model's text answers against masks."""
@@ -109,6 +109,7 @@ def make_table(figures: dict[str, Any]) -> Table:
 def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
     """Call a function of `model`, which knows no `InputError`, and give its errors about the input that form."""
     from pydantic import ValidationError
+    from yaml import YAMLError
 
     from pipeline.errors import InputError
 
@@ -119,7 +120,7 @@ def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
         raise InputError(
             "; ".join(lines), expected="the keys of configs/train-tiny.yaml", remedy="correct the named keys"
         ) from None
-    except (FileNotFoundError, ValueError) as problem:
+    except (OSError, ValueError, YAMLError) as problem:
         raise InputError(
             str(problem), expected="the files and values that --help speaks of", remedy="correct the options"
         ) from None

@@ -24,11 +24,14 @@ MAX_NEW_TOKENS = {
     PromptKind.DESCRIBE: 48,
     PromptKind.CLASSIFY: 8,
     PromptKind.COUNT: 32,
-    PromptKind.LOCATE: 96,
+    # Nine cells of two kinds take 58 tokens of the small vocabulary, and some 160 of Llama's.
+    PromptKind.LOCATE: 192,
     PromptKind.ASK: 64,
     PromptKind.DIALOGUE: 64,
 }
 """Longest answer per kind of prompt, in tokens."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,13 +77,19 @@ class DeltaVlmAnswerer:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             dtype: ``auto``, ``float32`` or ``bfloat16``.
             batch_size_tiles: Most pairs that go through the model at once.
+
+        Raises:
+            ValueError: another dtype.
         """
         # A progress bar per worker would write over the one of the run.
         transformers_logging.disable_progress_bar()
         target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        is_half = target.type == "cuda" if dtype == "auto" else dtype == "bfloat16"
+        if dtype == "auto":
+            dtype = "bfloat16" if target.type == "cuda" else "float32"
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype {dtype!r}; expected auto, {' or '.join(DTYPES)}")
         model = DeltaVlmForConditionalGeneration.from_pretrained(
-            identity.path, dtype=torch.bfloat16 if is_half else torch.float32
+            identity.path, dtype=DTYPES[dtype], use_safetensors=True
         )
         return cls(
             model.to(target),  # type: ignore[arg-type]  # transformers wraps `to` without its self

@@ -116,10 +116,11 @@ def find_model_folder(name: str) -> Path:
     """Resolve the name of a shipped model, or a folder in transformers' layout, to a folder.
 
     Raises:
-        FileNotFoundError: neither a shipped name nor a folder with a ``config.json``.
+        FileNotFoundError: neither a shipped name nor a folder with a ``config.json`` and weights in safetensors, the
+            only form that holds data alone.
     """
     folder = Path(str(resources.files("model.weights"))) / name if name in SHIPPED_MODELS else Path(name)
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(
             f"no model at {name!r}; expected one of {', '.join(SHIPPED_MODELS)} "
             "or a folder with config.json and model.safetensors"

@@ -172,14 +172,14 @@ def import_trunk_weights(tower: ConvVisionModel, state: dict[str, Tensor]) -> No
         KeyError: the state dict lacks a tensor of the trunk.
     """
     renamed: dict[str, Tensor] = {}
-    pairs = [("0", "_conv_stem", "_bn0")]
+    sources = [("0", "_conv_stem", "_bn0")]
     for index, shape in enumerate(TRUNK_BLOCKS):
         parts = ["expand"] if shape.expansion > 1 else []
         for layer, part in enumerate([*parts, "depthwise", "project"]):
             norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[part]
             block = f"_blocks.{index}."
-            pairs.append((f"{index + 1}.layers.{layer}", f"{block}_{part}_conv", block + norm))
-    for target, conv, norm in pairs:
+            sources.append((f"{index + 1}.layers.{layer}", f"{block}_{part}_conv", block + norm))
+    for target, conv, norm in sources:
         layers = dict(tower.trunk.get_submodule(target).named_children())
         conv_name = next(name for name, layer in layers.items() if isinstance(layer, nn.Conv2d))
         norm_name = next(name for name, layer in layers.items() if isinstance(layer, nn.BatchNorm2d))

@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.run_folder import RunFolder
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles import Tile, TileStore
-from pipeline.workers import ModelPlugin, get_worker_model, run_bounded
+from pipeline.workers import get_worker_model, register_model, run_bounded
 
 STAGE = "collect_answers"
 
@@ -249,7 +249,7 @@ class _Rounds:
                 yield StageSummary(stage=STAGE, skipped=len(batch), reasons={"already answered": len(batch)})
         if not calls:
             return
-        client.register_plugin(ModelPlugin(model=self.interview.model, identity=self.interview.identity))
+        register_model(client, model=self.interview.model, identity=self.interview.identity)
         for key, outcome in run_bounded(client, answer_batch, calls, max_in_flight=max_in_flight):
             batch = asked.pop(key)
             if isinstance(outcome, BaseException):

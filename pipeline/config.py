@@ -42,7 +42,7 @@ class GridConfig(_Config):
         description="CRS of the grid in metres, such as EPSG:32614; auto: the UTM zone of the overlap's centre.",
     )
     resolution_m: float = Field(
-        default=0.5, gt=0, description="Pixel size in metres. deltavlm-tiny was trained on tiles of 128 m."
+        default=0.5, gt=0, le=1000, description="Pixel size in metres. deltavlm-tiny was trained on tiles of 128 m."
     )
     tile_size_px: int = Field(default=256, ge=16, le=4096, description="Side of a tile in pixels, a multiple of 16.")
 
@@ -78,7 +78,7 @@ class ModelConfig(_Config):
         default="deltavlm-tiny",
         description="A model that ships or that an installed package brings, or a folder in transformers' layout.",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Precision; auto: bfloat16 on CUDA, float32 on a CPU."
     )
@@ -114,9 +114,13 @@ class ClusterConfig(_Config):
         default="local", description="local: processes on this machine; address: a scheduler that runs already."
     )
     n_workers: int | None = Field(
-        default=None, ge=1, description="Local worker processes; left out, one per two GiB of memory and core."
+        default=None, ge=1, description="Local worker processes; left out, one per core as far as memory goes."
     )
-    memory_limit: str = Field(default="4GiB", description="Memory of one local worker, model included.")
+    memory_limit: str = Field(
+        default="4GiB",
+        pattern=r"^\d+(\.\d+)? ?[kMGT]i?B$",
+        description="Memory that one local worker may take, model included, such as 4GiB.",
+    )
     address: str | None = Field(default=None, description="Scheduler address such as tcp://host:8786.")
     dashboard_port: int | None = Field(
         default=None,
@@ -140,7 +144,7 @@ class RunConfig(_Config):
 
     before: SceneConfig = Field(description="The earlier scene.")
     after: SceneConfig = Field(description="The later scene.")
-    output: str = Field(description="Folder of the run; made if it is not there, continued if it is.")
+    output: str = Field(min_length=1, description="Folder of the run; made if it is not there, continued if it is.")
     aoi: str | None = Field(
         default=None,
         description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
@@ -154,6 +158,13 @@ class RunConfig(_Config):
         description="The questions; left out, those of configs/prompts.yaml.",
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
+
+    @field_validator("output")
+    @classmethod
+    def _check_output(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(f"{value} is no local path; name a folder on this machine")
+        return value
 
     @field_validator("before", "after", mode="before")
     @classmethod

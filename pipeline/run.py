@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import geopandas as gpd
@@ -73,12 +74,19 @@ def rebuild_report(uri: str) -> Report:
     """Write the report of a finished run anew from its answers; needs neither model nor scenes.
 
     Raises:
-        InputError: the folder holds no finished run, or its area of interest is gone or another.
+        InputError: the folder holds no finished run, part of its store is gone, or its area of interest is gone or
+            another.
     """
     folder = find_run_folder(uri)
     record = read_record(folder)
     run = Run.restore(record, folder=folder)
     store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
+    if missing := store.list_missing_shards():
+        raise InputError(
+            f"{uri} lacks {len(missing)} shards of its tile store, such as {missing[0]}",
+            expected="the store that the run has left",
+            remedy="run `deltavlm run` again with this --output: it writes what is missing",
+        )
     tiles, _ = run.select_tiles(store)
     findings, _ = run.extract_findings(answers, tiles=tiles, store=store)
     report, _ = run.write_report(findings, store=store)
@@ -110,11 +118,14 @@ class Run:
                 or the folder cannot be written to.
         """
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
+        if config.aoi is not None and "://" not in config.aoi:
+            # The report can be made anew from any working directory.
+            config = config.model_copy(update={"aoi": str(Path(config.aoi).absolute())})
         identity = identify_named_model(config.model.name)
         aoi_hash = hash_aoi(config.aoi, grid=pair.grid)
         folder = open_run_folder(config.output)
         run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder)
-        discard_record(folder, run_id=run.run_id)
+        discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
         return run
 
     @classmethod

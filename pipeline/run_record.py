@@ -14,7 +14,7 @@ from typing import Any, Self
 import shapely
 
 from model.interface import ModelIdentity
-from pipeline.answers import AnswerParts
+from pipeline.answers import ENGINE_VERSION, AnswerParts
 from pipeline.aoi import read_aoi
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -105,6 +105,7 @@ def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None,
         [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
         identity.weight_hash,
         config.model.dtype,
+        ENGINE_VERSION,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
@@ -227,15 +228,18 @@ def find_run_folder(uri: str) -> RunFolder:
     return RunFolder(str(path))
 
 
-def discard_record(folder: RunFolder, *, run_id: str) -> None:
-    """Remove the record of another run, or of one with failures, before its files begin to change."""
+def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> None:
+    """Remove a record whose files are about to change: of another run, of one with failures, or a damaged one."""
     if not folder.has(RECORD_NAME):
         return
     try:
         former = read_record(folder)
-    except InputError:
-        return
-    if former.run_id != run_id or former.failures or former.failed_shards:
+        # Equal runs may lay out their stores differently, and the store is made anew then.
+        is_kept = (former.run_id, former.config["tiles"]["shard_size_tiles"]) == (run_id, shard_size_tiles)
+        is_kept = is_kept and not former.failures and not former.failed_shards
+    except (InputError, KeyError, TypeError):
+        is_kept = False
+    if not is_kept:
         folder.delete([RECORD_NAME])
 
 

@@ -96,7 +96,14 @@ def write_synthetic_pair(
         change_mask=folder / "change_mask.tif",
         truth=folder / "truth.parquet",
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(
+            f"folder {folder} cannot be made ({problem.strerror})",
+            expected="a folder that can be written to",
+            remedy="choose another one",
+        ) from None
     with tempfile.TemporaryDirectory(dir=folder, prefix=".synthetic-") as name:
         drafts = Path(name)
         before_draft, after_draft = drafts / files.before.name, drafts / files.after.name

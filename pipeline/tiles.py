@@ -117,6 +117,13 @@ class TileStore:
                 pairs[i] = pixels[:, :, y : y + size_px, x : x + size_px]
         return pairs
 
+    def list_missing_shards(self) -> list[tuple[int, int]]:
+        """List (row, column) of shards that should be whole and are not."""
+        size = self.shard_size_tiles
+        shards = [s for s in list_shards(self.grid, shard_size_tiles=size) if s not in self.failed_shards]
+        whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
+        return [shard for shard in shards if shard not in whole]
+
     def read_facts(self) -> dict[tuple[int, int], TileFacts]:
         """Read per (row, col) the facts of every tile whose shard is whole."""
         size = self.shard_size_tiles
@@ -253,7 +260,7 @@ def decide_tile(
             f"too little valid {' and '.join(lacking or parts)} ({shares}, both {facts.valid_fraction:.1%})",
         )
     if facts.is_identical:
-        return TileStatus.IDENTICAL, "equal pixels on both dates"
+        return TileStatus.IDENTICAL, f"equal pixels on both dates, in the {facts.valid_fraction:.1%} that both show"
     return None, ""
 
 

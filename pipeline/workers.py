@@ -39,6 +39,7 @@ class ModelPlugin(WorkerPlugin):
         Raises:
             InputError: the worker's machine has no model of this name, or other weights under it.
         """
+        problem = ""
         try:
             loaded = await asyncio.to_thread(
                 load_model,
@@ -47,12 +48,16 @@ class ModelPlugin(WorkerPlugin):
                 dtype=self.config.dtype,
                 batch_size_tiles=self.config.batch_size_tiles,
             )
-        except FileNotFoundError as problem:
+        except Exception as failure:
+            # Whatever it is, no worker will do better; and some errors cannot be pickled, so the words go home alone.
+            problem = f"{type(failure).__name__}: {failure}"
+        if problem:
             raise InputError(
-                f"worker {worker.address}: {problem}",
-                expected=f"the files of {self.identity.model_id} on every worker's machine",
-                remedy="install or copy the model there, or name a folder that all workers can read",
-            ) from None
+                f"worker {worker.address} cannot load model {self.config.name!r} ({problem[:500]})",
+                expected=f"the files of {self.identity.model_id} on every worker's machine, and device "
+                f"{self.config.device!r} there",
+                remedy="install or copy the model there, or correct model.name and model.device",
+            )
         if loaded.identity.weight_hash != self.identity.weight_hash:
             raise InputError(
                 f"worker {worker.address} holds {loaded.identity.model_id} as model {self.config.name!r}",
@@ -64,6 +69,20 @@ class ModelPlugin(WorkerPlugin):
 
 def _name_plugin(model: ModelConfig, *, identity: ModelIdentity) -> str:
     return f"model-{identity.weight_hash}-{model.device}-{model.dtype}-{model.batch_size_tiles}"
+
+
+def register_model(client: Client, *, model: ModelConfig, identity: ModelIdentity) -> None:
+    """Have every worker load the model, unless it holds it already.
+
+    Raises:
+        InputError: a worker cannot load it; the cluster then forgets about it, so that a later try loads again.
+    """
+    plugin = ModelPlugin(model=model, identity=identity)
+    try:
+        client.register_plugin(plugin)
+    except Exception:
+        client.unregister_worker_plugin(plugin.name)
+        raise
 
 
 def get_worker_model(model: ModelConfig, *, identity: ModelIdentity) -> ChangeModel:

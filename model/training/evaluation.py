@@ -14,6 +14,8 @@ from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answe
 from model.training.instructions import ChangeFacts, KindFacts
 from model.training.pairs import LabelledPair
 
+ASKED_KINDS = (PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class KindScores:
@@ -27,10 +29,10 @@ class KindScores:
     """Harmonic mean of the two; 0 where nothing was right."""
     count_mae: float
     """Mean absolute error of the count over all tiles."""
-    count_mae_changed: float
-    """The same over tiles that hold at least one; nan where there is none."""
-    count_mean_changed: float
-    """Mean true count of those tiles, to judge the errors by."""
+    count_mae_changed: float | None
+    """The same over tiles that hold at least one; None where there is none."""
+    count_mean_changed: float | None
+    """Mean true count of those tiles, to judge the errors by; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +72,12 @@ def evaluate(model: ChangeModel, tiles: Sequence[LabelledPair], *, prompts: Sequ
         ValueError: no tiles, or one of these kinds is missing.
     """
     by_kind = {prompt.kind: prompt for prompt in prompts}
-    missing = {PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE} - by_kind.keys()
-    if missing or not tiles:
-        raise ValueError(
-            f"{len(tiles)} tiles and no prompt of kind {sorted(missing)}; expected tiles and prompts that classify, "
-            "count and locate"
-        )
-    asked = [by_kind[kind] for kind in (PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE)]
+    missing = sorted(kind.value for kind in ASKED_KINDS if kind not in by_kind)
+    if missing:
+        raise ValueError(f"no prompt of kind {' or '.join(missing)}; expected one of each of them")
+    if not tiles:
+        raise ValueError("no tiles; expected pairs at least as large as a tile")
+    asked = [by_kind[kind] for kind in ASKED_KINDS]
     pairs = np.stack([np.stack([tile.before, tile.after]) for tile in tiles]).transpose(0, 1, 4, 2, 3)
     start = time.perf_counter()
     answers = model.answer_prompts(np.ascontiguousarray(pairs), prompts=asked)
@@ -139,8 +140,8 @@ def _score_kind(truths: Sequence[KindFacts], *, counts: Sequence[int], cells: Se
         cell_recall=recall,
         cell_f1=f1,
         count_mae=float(errors.mean()),
-        count_mae_changed=float(errors[holds_some].mean()) if holds_some.any() else float("nan"),
-        count_mean_changed=float(true_counts[holds_some].mean()) if holds_some.any() else float("nan"),
+        count_mae_changed=float(errors[holds_some].mean()) if holds_some.any() else None,
+        count_mean_changed=float(true_counts[holds_some].mean()) if holds_some.any() else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -107,7 +108,12 @@ class SnapshotCallback(TrainerCallback):
 
 def save_weights(model: DeltaVlmForConditionalGeneration, folder: Path) -> None:
     """Write config and weights, rounded to float16: half the size, at an error below what training leaves."""
-    copy.deepcopy(model).half().save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as name:
+        copy.deepcopy(model).half().save_pretrained(name)
+        # File by file under its final name: who loads the model meanwhile never meets half a file.
+        for file in Path(name).iterdir():
+            file.replace(folder / file.name)
 
 
 def load_sources(config: TrainingConfig, *, data_root: Path) -> list[PairSource]:
@@ -196,20 +202,9 @@ def build_optimizer(model: TrainingModel, config: TrainingConfig) -> torch.optim
     )
 
 
-def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
-    """Train a small model from its config and write it in transformers' layout.
-
-    Args:
-        config: What to train on, and how.
-        output: Folder of the model; logs and checkpoints go beside it.
-        data_root: Where the folders of real pairs are.
-
-    Returns:
-        The model's folder.
-    """
-    torch.manual_seed(config.seed)
-    sources = load_sources(config, data_root=data_root)
-    stream = InstructionStream(
+def build_stream(config: TrainingConfig, sources: Sequence[PairSource]) -> InstructionStream:
+    """Put the samples of all sources into one stream, as the config says."""
+    return InstructionStream(
         sources,
         prompts=[Prompt(name=p["name"], kind=PromptKind(p["kind"]), text=p["text"]) for p in config.prompts],
         image_size=EFFICIENTNET_LITE_IMAGE_SETTINGS.image_size,
@@ -217,6 +212,40 @@ def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
         augmentation=Augmentation(**config.augmentation),
         seed=config.seed,
     )
+
+
+def build_arguments(config: TrainingConfig, *, folder: Path) -> TrainingArguments:
+    """Say in transformers' words how long, how large and how precise the training is."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.n_steps,
+        per_device_train_batch_size=config.batch_size_pairs,
+        max_grad_norm=1.0,
+        bf16=config.use_bfloat16,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=10,
+        save_strategy="no",
+        report_to=[],
+        remove_unused_columns=False,
+        seed=config.seed,
+        dataloader_num_workers=0,
+    )
+
+
+def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
+    """Train a small model from its config and write it in transformers' layout.
+
+    Args:
+        config: What to train on, and how.
+        output: Folder of the model; logs go beside it.
+        data_root: Where the folders of real pairs are.
+
+    Returns:
+        The model's folder.
+    """
+    torch.manual_seed(config.seed)
+    sources = load_sources(config, data_root=data_root)
+    stream = build_stream(config, sources)
     if config.initial_weights is not None:
         processor = DeltaVlmProcessor.from_pretrained(config.initial_weights)
     else:
@@ -226,31 +255,16 @@ def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
     model = build_model(config, processor)
     training_model = TrainingModel(model, text_loss_weight=config.text_loss_weight, frozen_parts=config.frozen_parts)
     optimizer = build_optimizer(training_model, config)
+    log_folder = output.with_name(output.name + "-training")
     trainer = PartsTrainer(
         model=training_model,
-        args=TrainingArguments(
-            output_dir=str(output.with_name(output.name + "-training")),
-            max_steps=config.n_steps,
-            per_device_train_batch_size=config.batch_size_pairs,
-            max_grad_norm=1.0,
-            bf16=config.use_bfloat16,
-            use_cpu=not torch.cuda.is_available(),
-            logging_steps=10,
-            save_strategy="no",
-            report_to=[],
-            remove_unused_columns=False,
-            seed=config.seed,
-            dataloader_num_workers=0,
-        ),
+        args=build_arguments(config, folder=log_folder),
         train_dataset=stream,
         data_collator=InstructionCollator(processor),
-        optimizers=(
-            optimizer,
-            get_cosine_schedule_with_warmup(optimizer, config.warm_up_steps, config.n_steps),
-        ),
+        optimizers=(optimizer, get_cosine_schedule_with_warmup(optimizer, config.warm_up_steps, config.n_steps)),
         callbacks=[SnapshotCallback(model, folder=output, every_steps=100)],
     )
     trainer.train()
     save_weights(model, output)
-    (output.with_name(output.name + "-training") / "log.json").write_text(json.dumps(trainer.state.log_history))
+    (log_folder / "log.json").write_text(json.dumps(trainer.state.log_history))
     return output

@@ -58,14 +58,16 @@ def test_it_tells_what_changed_in_places_it_has_not_seen():
 
 
 def test_swapping_the_dates_turns_building_into_demolition():
-    (pair,) = synthesize_pairs([900_001], size_px=512, resolution_m=0.5)
-    tiles = [tile for tile in cut_tiles(pair, size_px=256) if tile.facts.building.count > 2]
+    pairs = synthesize_pairs(range(500_000, 500_008), size_px=512, resolution_m=0.5)
+    tiles = [tile for pair in pairs for tile in cut_tiles(pair, size_px=256) if tile.facts.building.count >= 5]
+    assert len(tiles) >= 8
     pixels = np.stack([np.stack([tile.before, tile.after]) for tile in tiles]).transpose(0, 1, 4, 2, 3)
     model = load_model(NAME)
     (forward,) = model.answer_prompts(np.ascontiguousarray(pixels), prompts=PROMPTS[:1])
     (backward,) = model.answer_prompts(np.ascontiguousarray(pixels[:, ::-1]), prompts=PROMPTS[:1])
-    assert tiles
-    assert all(first.text != second.text for first, second in zip(forward, backward, strict=True))
+    n_gone = [sum("removed" in a.text or "demolished" in a.text for a in said) for said in (forward, backward)]
+    assert n_gone[0] == 0
+    assert n_gone[1] >= 0.8 * len(tiles)
 
 
 def test_the_figures_of_the_card_can_be_had_again(shared_data):

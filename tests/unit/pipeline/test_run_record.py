@@ -28,7 +28,7 @@ def make_record(**changes: Any) -> RunRecord:
     record = RunRecord(
         format_version=FORMAT_VERSION,
         run_id="0123456789ab",
-        config={},
+        config={"tiles": {"shard_size_tiles": 8}},
         inputs={"before": {"bands": (1, 2, 3)}},
         grid={},
         content_key="abc",
@@ -116,15 +116,25 @@ def test_damaged_record_is_named_and_replaced(content: bytes, tmp_path: Path) ->
         (make_record(run_id="another"), False),
         (make_record(failures={"r0000_c0000": "x"}), False),
         (make_record(failed_shards=((0, 0, "x"),)), False),
+        (make_record(config={"tiles": {"shard_size_tiles": 2}}), False),
     ],
 )
 def test_record_goes_before_the_files_that_it_speaks_of(record: RunRecord, is_kept: bool, tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
     write_record(record, folder=folder)
 
-    discard_record(folder, run_id="0123456789ab")
+    discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
 
     assert folder.has(RECORD_NAME) == is_kept
+
+
+def test_damaged_record_goes_too(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.put(RECORD_NAME, b"{")
+
+    discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
+
+    assert not folder.has(RECORD_NAME)
 
 
 def test_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
