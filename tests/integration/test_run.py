@@ -25,6 +25,7 @@ from rasterio.windows import Window
 from stand_in_model import KILLS_COLOUR, MUMBLES_COLOUR, RAISES_COLOUR
 
 from pipeline.config import load_config
+from pipeline.errors import InputError
 from pipeline.run import OpenCluster, detect_changes, rebuild_report
 
 CHANGED = {
@@ -170,6 +171,19 @@ def test_report_is_rebuilt_without_scenes_or_workers(tmp_path: Path, shared_clus
     rebuild_report(str(run))
 
     assert {path: path.read_bytes() for path in expected} == expected
+
+
+def test_report_is_not_rebuilt_from_a_store_with_gaps(tmp_path: Path, shared_cluster: OpenCluster) -> None:
+    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
+    run = tmp_path / "run"
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+    expected = (run / "report" / "tiles.parquet").read_bytes()
+    next(iter(sorted((run / "marks").iterdir()))).unlink()
+
+    with pytest.raises(InputError, match="lacks 1 shards"):
+        rebuild_report(str(run))
+
+    assert (run / "report" / "tiles.parquet").read_bytes() == expected
 
 
 def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path, run_command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from distributed import Client
 from stand_in_model import StandInModel
 
 from flows.cluster import open_cluster
-from model.interface import ModelIdentity
+from model.interface import ModelIdentity, find_model_folder, identify_model
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import InputError
-from pipeline.workers import ModelPlugin, choose_max_in_flight, get_worker_model, run_bounded
+from pipeline.workers import ModelPlugin, choose_max_in_flight, get_worker_model, register_model, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
 
@@ -118,6 +119,22 @@ def test_model_that_workers_do_not_have_is_named(client: Client, tmp_path: Path)
 
     with pytest.raises(InputError, match=r"expected the files of mine@1 on every worker's machine"):
         client.register_plugin(ModelPlugin(model=ModelConfig(name=str(tmp_path)), identity=identity))
+
+
+def test_model_that_could_not_be_loaded_is_tried_again(client: Client, tmp_path: Path) -> None:
+    folder = Path(find_model_folder("deltavlm-tiny"))
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    model, identity = ModelConfig(name=str(copy)), identify_model(str(copy))
+    (copy / "model.safetensors").rename(copy / "hidden")
+    with pytest.raises(InputError, match="cannot load model"):
+        register_model(client, model=model, identity=identity)
+    (copy / "hidden").rename(copy / "model.safetensors")
+
+    register_model(client, model=model, identity=identity)
+
+    loaded = client.run(get_models_of_worker, model, identity)
+    assert {model_id for model_id, _ in loaded.values()} == {identity.model_id}
 
 
 def test_scheduler_that_goes_away_is_told() -> None:

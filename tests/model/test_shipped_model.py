@@ -44,6 +44,13 @@ def test_the_identity_follows_the_files(folder, tmp_path):
         identify_model("no-such-model")
 
 
+def test_weights_that_are_not_data_alone_are_no_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        identify_model(str(tmp_path))
+
+
 def test_it_tells_what_changed_in_places_it_has_not_seen():
     tiles = [
         tile

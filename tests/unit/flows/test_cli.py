@@ -78,6 +78,10 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "grid.resolution: unknown key",
     ),
     "tile size": (lambda folder: [*pair(folder), "--set", "grid.tile_size_px=100"], "grid.tile_size_px: 100"),
+    "resolution": (lambda folder: [*pair(folder), "--set", "grid.resolution_m=1e9"], "grid.resolution_m"),
+    "device": (lambda folder: [*pair(folder), "--set", "model.device=banana"], "model.device"),
+    "memory limit": (lambda folder: [*pair(folder), "--set", "cluster.memory_limit=lots"], "cluster.memory_limit"),
+    "output elsewhere": (lambda folder: [*pair(folder), "--set", "output=s3://bucket/run"], "no local path"),
     "assignment": (lambda folder: [*pair(folder), "--set", "grid"], "--set 'grid'"),
     "missing after": (lambda folder: [str(folder / "good.tif")], "after: missing"),
     "no such model": (lambda folder: [*pair(folder), "--model", "deltavlm-huge"], "deltavlm-huge"),
@@ -129,6 +133,33 @@ def test_output_that_cannot_be_used_is_left_alone(place: str, folder: Path, run_
     assert out == ""
     assert f"output {folder / place}" in err
     assert sorted(folder.rglob("*")) == before
+
+
+def test_check_looks_at_both_scenes_and_all_the_rest(folder: Path, run_main) -> None:
+    one_band = write_raster(folder / "one.tif", bands=1)
+    config = folder / "run.yaml"
+    values = {"before": str(folder / "none.tif"), "after": str(one_band), "output": str(folder / "text.tif" / "run")}
+    config.write_text(json.dumps(values | {"model": {"name": "no-such-model"}}))
+
+    code, out, _ = run_main("check", str(config))
+
+    problems = json.loads(out.splitlines()[-1])["problems"]
+    assert code == 2
+    for name in ("none.tif", "one.tif", "text.tif", "no-such-model"):
+        assert any(name in problem for problem in problems), name
+
+
+def test_fault_of_the_program_has_a_code_of_its_own(folder: Path, run_main, monkeypatch) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise RuntimeError("stumbled")
+
+    monkeypatch.setattr("pipeline.run.detect_changes", stumble)
+
+    code, out, err = run_main("run", *pair(folder), "--model", "stand-in", "--output", str(folder / "run"))
+
+    assert code == 3
+    assert out == ""
+    assert "RuntimeError: stumbled" in err
 
 
 def test_unknown_option_ends_with_code_2(run_main) -> None:
