@@ -44,6 +44,14 @@ EFFICIENTNET_LITE_IMAGE_SETTINGS = ImageSettings(
 """What EfficientNet-Lite0, the trunk of the small size, was trained on."""
 
 
+def resize_image(image: npt.NDArray[np.uint8], *, side_px: int) -> npt.NDArray[np.uint8]:
+    """Resize RGB pixels of shape (y, x, 3) to a square as PIL does: bicubic, antialiased, rounded to uint8."""
+    if image.shape[:2] == (side_px, side_px):
+        return image
+    pixels = np.ascontiguousarray(image)
+    return np.asarray(Image.fromarray(pixels).resize((side_px, side_px), Image.Resampling.BICUBIC), np.uint8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeltaVlmProcessor:
     """Prepares what `DeltaVlmForConditionalGeneration` takes, and turns token ids back into text."""
@@ -96,11 +104,7 @@ class DeltaVlmProcessor:
         side = self.images.image_size
         resized = np.empty((pairs.shape[0] * 2, side, side, 3), np.uint8)
         for target, image in zip(resized, pairs.reshape(-1, *pairs.shape[2:]), strict=True):
-            pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-            if pixels.shape[:2] == (side, side):
-                target[:] = pixels
-            else:
-                target[:] = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+            target[:] = resize_image(image.transpose(1, 2, 0), side_px=side)
         scaled = torch.from_numpy(resized).permute(0, 3, 1, 2).to(torch.float32) / 255
         mean = torch.tensor(self.images.image_mean).view(3, 1, 1)
         std = torch.tensor(self.images.image_std).view(3, 1, 1)

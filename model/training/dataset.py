@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.interface import Prompt, PromptKind
-from model.processing import DeltaVlmProcessor
+from model.processing import DeltaVlmProcessor, resize_image
 from model.training.heads import encode_facts
 from model.training.instructions import ChangeFacts, TargetText, phrase_answer
 from model.training.pairs import Augmentation, LabelledPair, draw_sample
@@ -88,12 +87,8 @@ class InstructionStream(IterableDataset[InstructionSample]):
             if kind is PromptKind.DESCRIBE and drawn.captions:
                 answer = TargetText(text=str(random.choice(np.array(drawn.captions))))
             turns.append((self.prompts[kind], answer))
-        images = [self._resize(drawn.before), self._resize(drawn.after)]
-        return InstructionSample(pair=np.stack(images), facts=facts, turns=tuple(turns))
-
-    def _resize(self, image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        size = (self.image_size, self.image_size)
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), np.uint8).transpose(2, 0, 1)
+        images = [resize_image(image, side_px=self.image_size) for image in (drawn.before, drawn.after)]
+        return InstructionSample(pair=np.stack(images).transpose(0, 3, 1, 2), facts=facts, turns=tuple(turns))
 
 
 class InstructionCollator:
