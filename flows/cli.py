@@ -26,7 +26,8 @@ COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
 app = typer.Typer(
     name="deltavlm",
     help="Region-wide change monitoring: two scenes in, a GeoParquet change report out.",
-    epilog="Exit codes: 0 complete, 1 partly failed (the report says which tiles), 2 wrong input.",
+    epilog="Exit codes: 0 complete, 1 partly failed (the report says which tiles), 2 wrong input, "
+    "3 a fault of the program.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -120,7 +121,7 @@ def synthesize_command(
 
 
 def main() -> None:
-    """Run the command line; the input's faults end it with one message and exit code 2."""
+    """Run the command line; the input's faults end it with one message and exit code 2, our own with 3."""
     from pipeline.errors import InputError
 
     # Libraries' warnings and log lines would tear the progress bar apart; what matters is in the report.

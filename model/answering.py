@@ -24,7 +24,7 @@ MAX_NEW_TOKENS = {
     PromptKind.DESCRIBE: 48,
     PromptKind.CLASSIFY: 8,
     PromptKind.COUNT: 32,
-    # Nine cells of two kinds take 58 tokens of the small vocabulary, and some 160 of Llama's.
+    # Nine cells of two kinds take 58 tokens of the small vocabulary; others may cut the names of cells into pieces.
     PromptKind.LOCATE: 192,
     PromptKind.ASK: 64,
     PromptKind.DIALOGUE: 64,

@@ -16,7 +16,7 @@ from pipeline.findings import make_findings_schema
 from pipeline.run import identify_named_model
 from pipeline.run_folder import RunFolder
 from pipeline.run_record import RECORD_NAME, find_run_folder, hash_aoi, read_record
-from pipeline.scenes import ScenePair, find_pair, read_scene
+from pipeline.scenes import ScenePair, make_pair, read_scene
 
 Figure = str | int | float
 
@@ -55,14 +55,13 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
     """
     config = load_config(path, assignments=assignments)
     facts = Facts()
-    n_scenes = 0
+    scenes = []
     for date, scene in (("before", config.before), ("after", config.after)):
         with facts.gather_problems():
-            read_scene(scene, date=date)
-            n_scenes += 1
-    if n_scenes == 2:
+            scenes.append(read_scene(scene, date=date))
+    if len(scenes) == 2:
         with facts.gather_problems():
-            pair, _ = find_pair(config.model_copy(update={"aoi": None}))
+            pair = make_pair(*scenes, config=config)
             facts.figures |= _measure(pair, config=config)
             hash_aoi(config.aoi, grid=pair.grid)
     checks: list[Callable[[], object]] = [

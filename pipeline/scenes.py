@@ -93,6 +93,19 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
     start = time.perf_counter()
     before = read_scene(config.before, date="before")
     after = read_scene(config.after, date="after")
+    pair = make_pair(before, after, config=config)
+    if config.aoi is not None:
+        # Read again where it is used; here only so that a wrong one ends the run before anything is written.
+        read_aoi(config.aoi, grid=pair.grid)
+    return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start)
+
+
+def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
+    """Lay the grid of a run over what two scenes share.
+
+    Raises:
+        InputError: the two do not make a pair, or the grid does not fit them.
+    """
     _check_two_dates(before, after)
     grid = build_grid(
         before.footprint,
@@ -102,18 +115,14 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
         tile_size_px=config.grid.tile_size_px,
     )
     _check_resolution(before, after, grid=grid)
-    if config.aoi is not None:
-        # Read again where it is used; here only so that a wrong one ends the run before anything is written.
-        read_aoi(config.aoi, grid=grid)
     resampling = config.tiles.resampling
-    pair = ScenePair(
+    return ScenePair(
         before=before,
         after=after,
         grid=grid,
         resampling=resampling,
         content_key=compute_content_key(before, after, grid=grid, resampling=resampling),
     )
-    return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start)
 
 
 def read_scene(config: SceneConfig, *, date: str) -> Scene:
