@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.ask_command import ask_command
 from flows.model_commands import app as model_app
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def check_command(
     facts = check_run(target) if is_run else check_config(target, assignments=assignments or ())
     show_facts(make_console(), facts)
     _end(facts.to_dict(), code=WRONG_INPUT if facts.problems else COMPLETE)
+
+
+app.command("ask")(ask_command)
 
 
 @data_app.command("synthesize")

@@ -1,17 +1,23 @@
-"""The commands under ``deltavlm model``: look at a model, train one, measure one."""
+"""The commands under ``deltavlm model``: convert the original's, look at a model, train one, measure one."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.convert_command import convert_command
+
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-app = typer.Typer(help="Look at, train and evaluate models.", no_args_is_help=True)
+app = typer.Typer(help="Convert, look at, train and evaluate models.", no_args_is_help=True)
+app.command("convert")(convert_command)
 
 
 @app.command("info")
@@ -20,18 +26,19 @@ def info_command(
 ) -> None:
     """Say which weights these are and how large their parts."""
     from flows.progress import make_console
+    from model.inspection import inspect_model
     from pipeline.run import identify_named_model
 
     identity = identify_named_model(name)
-    weights = Path(identity.path) / "model.safetensors"
     facts: dict[str, Any] = {
         "model_id": identity.model_id,
         "weight_hash": identity.weight_hash,
         "path": identity.path,
-        "bytes": weights.stat().st_size if weights.is_file() else None,
-        "parameters": count_parameters(weights) if weights.is_file() else None,
+        **call_with_clear_errors(inspect_model, Path(identity.path)),
     }
-    make_console().print_json(data=facts)
+    console = make_console()
+    console.print_json(data=facts)
+    show_warnings(console, facts["warnings"])
     typer.echo(json.dumps(facts))
 
 
@@ -43,14 +50,17 @@ def train_command(
     trunk_weights: Annotated[Path | None, typer.Option(help="Pretrained trunk, over the one of the config.")] = None,
     initial_weights: Annotated[Path | None, typer.Option(help="Model to go on from, over the config's.")] = None,
 ) -> None:
-    """Train a small model on pairs with masks."""
-    from model.training.recipe import load_training_config
+    """Train a small model on pairs with masks, or the mask branch of one where the config says kind: mask."""
+    from model.training.masks import train_masks
+    from model.training.recipe import MaskTrainingConfig, load_training_config
     from model.training.trainer import train
 
     settings = call_with_clear_errors(load_training_config, config)
     given = {"trunk_weights": trunk_weights, "initial_weights": initial_weights}
-    settings = settings.model_copy(update={name: str(path) for name, path in given.items() if path is not None})
-    folder = call_with_clear_errors(train, settings, output=output, data_root=data)
+    named = {name: str(path) for name, path in given.items() if path is not None}
+    settings = call_with_clear_errors(type(settings).model_validate, settings.model_dump() | named)
+    start = train_masks if isinstance(settings, MaskTrainingConfig) else train
+    folder = call_with_clear_errors(start, settings, output=output, data_root=data)
     typer.echo(json.dumps({"model": str(folder)}))
 
 
@@ -63,7 +73,7 @@ def evaluate_command(
         int | None, typer.Option(min=16, help="Cut the pairs into tiles of this side; left out, they are tiles.")
     ] = None,
 ) -> None:
-    """Measure a model's text answers against masks."""
+    """Measure a model's text answers, and its masks if it has some, against true masks."""
     from flows.progress import make_console
     from model.interface import load_model
     from model.training.evaluation import evaluate
@@ -79,31 +89,29 @@ def evaluate_command(
     typer.echo(json.dumps({"model_id": loaded.identity.model_id, **figures}))
 
 
-def count_parameters(weights: Path) -> dict[str, int]:
-    """Count the parameters of each part of a model from the header of its weights; loads none of them."""
-    from collections import Counter
-    from math import prod
-
-    from safetensors import safe_open
-
-    counts: Counter[str] = Counter()
-    with safe_open(weights, framework="numpy") as tensors:
-        for name in tensors.keys():  # noqa: SIM118 - this is no mapping
-            counts[name.split(".")[0]] += prod(tensors.get_slice(name).get_shape())
-    return dict(counts)
+def show_warnings(console: Console, warnings: list[str]) -> None:
+    """Print what people should know before they trust a model's answers."""
+    for warning in warnings:
+        console.print(f"Warning: {warning}", style="yellow", markup=False)
 
 
 def make_table(figures: dict[str, Any]) -> Table:
     """Lay the figures of an evaluation out, a row each; those of a kind of object under its name."""
     from rich.table import Table
 
-    table = Table("figure", "value", title="Text answers against masks")
-    for name, value in figures.items():
-        nested = value if isinstance(value, dict) else {"": value}
-        for part, number in nested.items():
-            shown = f"{number:.4f}" if isinstance(number, float) else str(number)
-            table.add_row(f"{name} {part}".strip().replace("_", " "), shown)
+    table = Table("figure", "value", title="Answers and masks against the truth")
+    for name, value in flatten_figures(figures):
+        table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
     return table
+
+
+def flatten_figures(figures: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give each figure with the names it stands under, outermost first."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from ((f"{name} {part}", number) for part, number in flatten_figures(value))
+        else:
+            yield name, value
 
 
 def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
@@ -121,6 +129,8 @@ def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
             "; ".join(lines), expected="the keys of configs/train-tiny.yaml", remedy="correct the named keys"
         ) from None
     except (OSError, ValueError, YAMLError) as problem:
+        if parts := re.fullmatch(r"(.+?); expected (.+); (.+)", str(problem), re.DOTALL):
+            raise InputError(parts[1], expected=parts[2], remedy=parts[3]) from None
         raise InputError(
             str(problem), expected="the files and values that --help speaks of", remedy="correct the options"
         ) from None

@@ -50,6 +50,8 @@ def show_progress(console: Console) -> Iterator[ProgressCallback]:
             if part.total:
                 progress.update(bars[part.stage], total=part.total)
             progress.advance(bars[part.stage], part.done + part.skipped + part.failed)
+            for note in part.notes:
+                progress.console.print(f"Note: {escape(note)}", highlight=False, soft_wrap=True)
             following = _STAGES[_STAGES.index(part.stage) + 1 :][:1]
             if following and progress.tasks[bars[part.stage]].finished:
                 begin(following[0])

@@ -1,24 +1,37 @@
 """The batched engine that a worker holds: encode each pair once, then ask every prompt of the whole batch.
 
-All rows of a batch carry the same prompt, so they have the same length and nothing is padded. Answers are greedy; a row
-that has ended leaves the batch, so that long answers do not keep short ones waiting.
+All rows of a batch carry the same prompt, so they have the same length and nothing is padded. A row that has ended
+leaves the batch, so that long answers do not keep short ones waiting. A batch that does not fit into memory is halved
+and asked again.
+
+In float32 an answer does not depend on the batch that its tile is in, up to rounding in the seventh digit. In bfloat16
+the same batch gives the same answers again, but another batch size may round a close decision the other way; README.md
+tells how often that was seen.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from model.interface import Answer, ModelIdentity, Prompt, PromptKind
+from model.configuration import ConvVisionConfig, DeltaVlmConfig
+from model.generation import FoundTokens, SearchSettings, search
+from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
+from model.mask_prediction import predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
+
+logger = logging.getLogger(__name__)
 
 MAX_NEW_TOKENS = {
     PromptKind.DESCRIBE: 48,
@@ -29,21 +42,12 @@ MAX_NEW_TOKENS = {
     PromptKind.ASK: 64,
     PromptKind.DIALOGUE: 64,
 }
-"""Longest answer per kind of prompt, in tokens."""
+"""Longest answer per kind of prompt, in tokens, for models whose `generation_config.json` sets no `max_length`."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class GreedyTokens:
-    """What a batch of greedy searches found."""
-
-    token_ids: Tensor
-    """int64 of shape (n, steps), the end token included; padded behind it."""
-    confidence: Tensor
-    """float32 of shape (n,): mean probability of the chosen tokens, the end token included."""
-    first_probabilities: Tensor
-    """float32 of shape (n, vocabulary): distribution of the first token."""
+PAIRS_ENCODED_AT_ONCE_ON_CPU = 4
+"""On a CPU larger batches push each other's activations out of the cache, and gain nothing."""
 
 
 class DeltaVlmAnswerer:
@@ -56,21 +60,27 @@ class DeltaVlmAnswerer:
         *,
         identity: ModelIdentity,
         batch_size_tiles: int,
+        settings: SearchSettings | None = None,
     ) -> None:
+        tokenizer = processor.tokenizer
         self.model = model.eval()
         self.processor = processor
         self.identity = identity
         self.batch_size_tiles = batch_size_tiles
+        self.settings = settings or SearchSettings(
+            eos_token_id=int(tokenizer.eos_token_id), pad_token_id=int(tokenizer.pad_token_id)
+        )
+        self._notes: Counter[str] = Counter()
         yes_ids, no_ids = self._first_ids("Yes", "yes", " Yes"), self._first_ids("No", "no", " No")
         # A vocabulary may begin both words with one token, such as a space: it decides nothing.
-        self._yes_ids = torch.tensor(sorted(yes_ids - no_ids))
-        self._no_ids = torch.tensor(sorted(no_ids - yes_ids))
+        self._yes_ids = torch.tensor(sorted(yes_ids - no_ids), dtype=torch.int64)
+        self._no_ids = torch.tensor(sorted(no_ids - yes_ids), dtype=torch.int64)
 
     @classmethod
     def from_folder(
         cls, identity: ModelIdentity, *, device: str, dtype: str, batch_size_tiles: int
     ) -> DeltaVlmAnswerer:
-        """Load model and processor from the folder of a model.
+        """Load model and processor from the folder of a model and warm them up.
 
         Args:
             identity: Which model, and where.
@@ -79,104 +89,154 @@ class DeltaVlmAnswerer:
             batch_size_tiles: Most pairs that go through the model at once.
 
         Raises:
-            ValueError: another dtype.
+            ValueError: another dtype or device, or weights that do not fit the config.
         """
         # A progress bar per worker would write over the one of the run.
         transformers_logging.disable_progress_bar()
-        target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        if dtype == "auto":
-            dtype = "bfloat16" if target.type == "cuda" else "float32"
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype {dtype!r}; expected auto, {' or '.join(DTYPES)}")
-        model = DeltaVlmForConditionalGeneration.from_pretrained(
-            identity.path, dtype=DTYPES[dtype], use_safetensors=True
-        )
-        return cls(
-            model.to(target),  # type: ignore[arg-type]  # transformers wraps `to` without its self
-            DeltaVlmProcessor.from_pretrained(identity.path),
+        target = choose_device(device)
+        processor = DeltaVlmProcessor.from_pretrained(identity.path)
+        tokenizer = processor.tokenizer
+        answerer = cls(
+            load_weights(identity.path, device=target, dtype=choose_dtype(dtype, device=target)),
+            processor,
             identity=identity,
             batch_size_tiles=batch_size_tiles,
+            settings=SearchSettings.from_folder(
+                identity.path, eos_token_id=int(tokenizer.eos_token_id), pad_token_id=int(tokenizer.pad_token_id)
+            ),
         )
+        answerer.warm_up()
+        return answerer
+
+    def warm_up(self) -> None:
+        """Answer once about nothing, so that kernels are loaded and memory is there before the first tile."""
+        side = self.processor.images.image_size
+        prompt = Prompt(name="warm_up", kind=PromptKind.CLASSIFY, text="Have these two images changed?")
+        self.answer_prompts(np.zeros((1, 2, 3, side, side), np.uint8), prompts=[prompt])
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Longest prompt in tokens that leaves room for the queries and an answer."""
+        config = self.model.config
+        answer = self.settings.limit_new_tokens(MAX_NEW_TOKENS[PromptKind.DIALOGUE])
+        return int(config.text_config.max_position_embeddings) - int(config.num_query_tokens) - answer
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of a prompt."""
+        return int(self.processor.prepare_prompts([text])["input_ids"].shape[1])
+
+    def take_notes(self) -> dict[str, int]:
+        """Say what happened since the last call that people should know of, and how often."""
+        notes, self._notes = dict(self._notes), Counter()
+        return notes
 
     def answer_prompts(self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt]) -> list[list[Answer]]:
         """Answer every prompt for every pair, as `ChangeModel.answer_prompts` says.
 
         Raises:
-            ValueError: the pairs are not uint8 of shape (n, date=2, band=3, y, x).
+            ValueError: the pairs are not uint8 of shape (n, date=2, band=3, y, x), or a prompt is empty or longer
+                than the context.
         """
         answers: list[list[Answer]] = [[] for _ in prompts]
-        for start in range(0, len(pairs), self.batch_size_tiles):
-            features = self.encode_pairs(pairs[start : start + self.batch_size_tiles])
-            for answered, prompt in zip(answers, prompts, strict=True):
-                answered += self.ask(features, prompt=prompt)
+        start = 0
+        while start < len(pairs):
+            batch = pairs[start : start + self.batch_size_tiles]
+            answered = self._try_batch(batch, prompts=prompts)
+            if answered is None:
+                self._halve_batches(len(batch))
+                continue
+            for all_of_prompt, some in zip(answers, answered, strict=True):
+                all_of_prompt += some
+            start += len(batch)
         return answers
+
+    def _try_batch(self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt]) -> list[list[Answer]] | None:
+        """Answer one batch; None if it does not fit into memory and could be smaller."""
+        try:
+            features = self.encode_pairs(pairs)
+            return [self.ask(features, prompt=prompt) for prompt in prompts]
+        except (RuntimeError, MemoryError) as problem:
+            if len(pairs) == 1 or not is_out_of_memory(problem):
+                raise
+            # Not here: as long as the error is being handled, its traceback holds the tensors of the batch.
+            return None
+
+    def _halve_batches(self, n_pairs: int) -> None:
+        self.batch_size_tiles = max(1, n_pairs // 2)
+        note = f"out of memory: batches of {self.batch_size_tiles} tiles from here on"
+        logger.warning(note)
+        self._notes[note] += 1
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def encode_pairs(self, pairs: npt.NDArray[np.uint8]) -> Tensor:
         """Give the difference features of shape (n, 2 * tokens, width) that every prompt shares."""
-        pixels = self.processor.prepare_pairs(pairs)
-        features: Tensor = self.model.encode_pairs(pixels.to(self.model.device, self.model.dtype))
-        return features
+        at_once = PAIRS_ENCODED_AT_ONCE_ON_CPU if self.model.device.type == "cpu" else max(1, len(pairs))
+        parts = [
+            self.model.encode_pairs(
+                self.processor.prepare_pairs(pairs[start : start + at_once]).to(self.model.device, self.model.dtype)
+            )
+            for start in range(0, max(1, len(pairs)), at_once)
+        ]
+        return torch.cat(parts)
 
     @torch.inference_mode()
     def ask(self, difference_features: Tensor, *, prompt: Prompt) -> list[Answer]:
-        """Put one prompt to every row of difference features."""
-        n_rows = difference_features.shape[0]
-        text = {name: ids.to(self.model.device) for name, ids in self.processor.prepare_prompts([prompt.text]).items()}
-        query_output = self.model.query_differences(
-            difference_features,
-            qformer_input_ids=text["qformer_input_ids"].expand(n_rows, -1),
-            qformer_attention_mask=text["qformer_attention_mask"].expand(n_rows, -1),
+        """Put one prompt to every row of difference features.
+
+        Raises:
+            ValueError: the prompt is empty or longer than the context.
+        """
+        prefix = self.embed_prompt(difference_features, text=prompt.text)
+        max_new_tokens = self.settings.limit_new_tokens(MAX_NEW_TOKENS[prompt.kind])
+        context = int(self.model.config.text_config.max_position_embeddings)
+        if prefix.shape[1] + 1 > context:
+            raise ValueError(
+                f"prompt {prompt.name!r} takes {prefix.shape[1]} of the language model's {context} positions; "
+                f"expected room for an answer; shorten it by {prefix.shape[1] + max_new_tokens - context} tokens"
+            )
+        found = search(
+            self.model.language_model,
+            prefix,
+            settings=self.settings,
+            max_new_tokens=min(max_new_tokens, context - prefix.shape[1]),
         )
-        prefix = self.model.prefix_embeddings(query_output, input_ids=text["input_ids"].expand(n_rows, -1))
-        found = self.search_greedily(prefix, max_new_tokens=MAX_NEW_TOKENS[prompt.kind])
         confidence = found.confidence
         if prompt.kind is PromptKind.CLASSIFY:
             confidence = self._choice_confidence(found)
         texts = self.processor.decode_answers(found.token_ids)
         return [Answer(text=text, confidence=value) for text, value in zip(texts, confidence.tolist(), strict=True)]
 
-    def search_greedily(self, prefix: Tensor, *, max_new_tokens: int) -> GreedyTokens:
-        """Take the likeliest token again and again until every row has ended.
+    @torch.inference_mode()
+    def embed_prompt(self, difference_features: Tensor, *, text: str) -> Tensor:
+        """Let the queries read a prompt about every row; give the prefix of shape (n, queries + text, text width)."""
+        n_rows = difference_features.shape[0]
+        ids = {name: ids.to(self.model.device) for name, ids in self.processor.prepare_prompts([text]).items()}
+        query_output = self.model.query_differences(
+            difference_features,
+            qformer_input_ids=ids["qformer_input_ids"].expand(n_rows, -1),
+            qformer_attention_mask=ids["qformer_attention_mask"].expand(n_rows, -1),
+        )
+        prefix: Tensor = self.model.prefix_embeddings(query_output, input_ids=ids["input_ids"].expand(n_rows, -1))
+        return prefix
 
-        Args:
-            prefix: Embeddings of queries and prompt, shape (n, queries + text, text width).
-            max_new_tokens: Where rows are cut off that do not end by themselves.
+    @property
+    def mask_labels(self) -> tuple[str, ...]:
+        """What there are masks of; empty for weights without a mask branch."""
+        return () if self.model.mask_decoder is None else tuple(self.model.mask_decoder.config.labels)
+
+    def predict_masks(self, pairs: npt.NDArray[np.uint8], *, size_px: tuple[int, int] | None = None) -> ChangeMasks:
+        """Give a mask per label for every pair, as `MaskModel.predict_masks` says.
+
+        Raises:
+            ValueError: these weights have no mask branch, or the pairs are of another dtype or shape.
         """
-        language_model, tokenizer = self.model.language_model, self.processor.tokenizer
-        n_rows, device = prefix.shape[0], prefix.device
-        token_ids = torch.full((n_rows, max_new_tokens), int(tokenizer.pad_token_id), device=device)
-        chances = torch.zeros(n_rows, max_new_tokens, device=device)
-        lengths = torch.zeros(n_rows, device=device)
-        # 1. The prefix goes in at once; only its last position is worth a look.
-        cache = DynamicCache(config=language_model.config)
-        output = language_model(inputs_embeds=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        probabilities = output.logits[:, -1].float().softmax(dim=-1)
-        first_probabilities = probabilities
-        # 2. Rows still running, by their place in the batch.
-        running = torch.arange(n_rows, device=device)
-        for step in range(max_new_tokens):
-            chance, token = probabilities.max(dim=-1)
-            token_ids[running, step], chances[running, step] = token, chance
-            lengths[running] += 1
-            # 3. Rows that have ended leave, and their keys and values with them.
-            has_more = token != int(tokenizer.eos_token_id)
-            if not has_more.all():
-                kept = has_more.nonzero().squeeze(1)
-                running, token = running[kept], token[kept]
-                cache.batch_select_indices(kept)
-            if running.numel() == 0 or step + 1 == max_new_tokens:
-                break
-            # 4. The token of each remaining row gives the next distribution.
-            output = language_model(input_ids=token[:, None], past_key_values=cache, use_cache=True)
-            probabilities = output.logits[:, -1].float().softmax(dim=-1)
-        return GreedyTokens(
-            token_ids=token_ids.cpu(),
-            confidence=(chances.sum(dim=1) / lengths.clamp(min=1)).cpu(),
-            first_probabilities=first_probabilities.cpu(),
+        return predict_change_masks(
+            self.model, self.processor, pairs, size_px=size_px, batch_size_tiles=self.batch_size_tiles
         )
 
-    def _choice_confidence(self, found: GreedyTokens) -> Tensor:
+    def _choice_confidence(self, found: FoundTokens) -> Tensor:
         """Renormalise the first token over yes and no; an answer that is neither keeps its mean probability."""
         yes = found.first_probabilities[:, self._yes_ids].sum(dim=1)
         no = found.first_probabilities[:, self._no_ids].sum(dim=1)
@@ -188,3 +248,117 @@ class DeltaVlmAnswerer:
 
     def _first_ids(self, *words: str) -> set[int]:
         return {self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words}
+
+
+def choose_device(name: str) -> torch.device:
+    """Find the device of this name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {name!r} on a machine with {torch.cuda.device_count()} CUDA devices; "
+            "expected one that is there; use auto or cpu"
+        )
+    return device
+
+
+def choose_dtype(name: str, *, device: torch.device) -> torch.dtype:
+    """Find the precision of this name; ``auto`` is bfloat16 on CUDA and on CPUs with instructions for it, else float32.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" or has_cpu_bfloat16() else "float32"
+    if name not in DTYPES:
+        raise ValueError(f"dtype {name!r}; expected auto, {' or '.join(DTYPES)}; correct model.dtype")
+    return DTYPES[name]
+
+
+def has_cpu_bfloat16() -> bool:
+    """Tell whether this machine's CPU multiplies matrices of bfloat16 by instructions of its own."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> DeltaVlmForConditionalGeneration:
+    """Load a model onto a device, ready to answer; its files are mapped into memory, not read into it first.
+
+    Raises:
+        ValueError: the files are damaged or do not fit the config.
+    """
+    config = read_config(folder)
+    verbosity = transformers_logging.get_verbosity()
+    has_norms = isinstance(config.vision_config, ConvVisionConfig)
+    # What it would print about weights that do not fit, the error below says in one line.
+    transformers_logging.set_verbosity_error()
+    try:
+        loaded: Any = DeltaVlmForConditionalGeneration.from_pretrained(
+            folder,
+            # Batch norms are fused in float32, whatever precision follows.
+            dtype=torch.float32 if has_norms else dtype,
+            config=config,
+            use_safetensors=True,
+            device_map={"": device},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except Exception as problem:
+        # safetensors, transformers and torch each have errors of their own for a damaged file.
+        lines = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise ValueError(
+            f"weights in {folder} cannot be loaded ({lines[0][:300]}); expected the model that config.json describes; "
+            "get the files again or convert them again"
+        ) from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    model: DeltaVlmForConditionalGeneration = loaded[0]
+    report: dict[str, set[Any]] = loaded[1]
+    wrong = [
+        f"{len(report[name])} {name.replace('_', ' ')}: {sorted(map(str, report[name]))[0]}"
+        for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if report[name]
+    ]
+    if wrong:
+        raise ValueError(
+            f"weights in {folder} do not fit its config.json ({'; '.join(wrong)}); expected the weights that it "
+            "describes; get the files again or convert them again"
+        )
+    if has_norms:
+        model.eval().vision_model.fuse_norms()
+        # The mask branch stays in float32, as transformers leaves it where nothing is fused.
+        masks, model.mask_decoder = model.mask_decoder, None
+        model.to(dtype)  # type: ignore[arg-type]  # transformers wraps `to` without its self
+        model.mask_decoder = masks
+    return model
+
+
+def read_config(folder: str) -> DeltaVlmConfig:
+    """Read the config of a model.
+
+    Raises:
+        ValueError: it is damaged or describes another architecture.
+    """
+    try:
+        model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+        # Another architecture's fields would be ignored, and what is left is a model of full size.
+        if model_type == DeltaVlmConfig.model_type:
+            return DeltaVlmConfig.from_pretrained(folder)
+        problem = f"model type {model_type!r}"
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, StrictDataclassError) as error:
+        problem = " ".join(str(error).split())[:300]
+    raise ValueError(
+        f"config.json in {folder}: {problem}; expected one of model type {DeltaVlmConfig.model_type!r}; "
+        "give the folder of a DeltaVLM, such as `deltavlm model convert` writes"
+    )
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Tell whether a computation failed for want of memory, on a GPU or on a CPU."""
+    # torch has an error of its own for GPUs alone; a CPU's allocator raises a RuntimeError.
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(problem)

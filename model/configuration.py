@@ -1,8 +1,8 @@
-"""Sizes of a DeltaVLM: which vision tower, difference perception, Q-Former and language model."""
+"""Sizes of a DeltaVLM: which vision tower, difference perception, Q-Former, language model and mask branch."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InstructBlipQFormerConfig, InstructBlipVisionConfig, LlamaConfig
@@ -33,13 +33,51 @@ class ConvVisionConfig(PreTrainedConfig):
 
 @strict
 class DifferenceConfig(PreTrainedConfig):
-    """Difference perception: cross-semantic relation measuring (CSRM) over the tokens of both dates."""
+    """Difference perception: cross-semantic relation measuring (CSRM) over the tokens of both dates.
+
+    `is_trained` tells of converted weights whether training ever reached it; None where nobody has judged that.
+    """
 
     model_type = "deltavlm_difference"
     base_config_key = "difference_config"
 
     hidden_size: int = 1408
     dropout: float | int = 0.5
+    is_trained: bool | None = None
+
+
+@strict
+class MaskDecoderConfig(PreTrainedConfig):
+    """The mask branch: pixel change masks beside the answers. The defaults are the original's.
+
+    `feature_source` says what it reads: ``token_difference``, the tokens of after minus those of before, or
+    ``difference_perception``, the outputs of the difference perception for both dates, side by side as channels.
+    `unification` makes `hidden_size` channels of them, by ``learned_basis``, filters that every channel goes through,
+    or by ``projection``, weighted sums of all `feature_size` channels (a whole model sets their number). `n_stages`
+    stages follow, each doubling the size and halving the width down to `min_hidden_size`; with `has_attention` all but
+    the last attend within windows of `window_size` places. The masks, one per entry of `labels`, are resized to a
+    square with `output_size_px` on a side.
+    """
+
+    model_type = "deltavlm_mask_decoder"
+    base_config_key = "mask_config"
+
+    feature_source: Literal["token_difference", "difference_perception"] = "token_difference"
+    feature_size: int = 1408
+    unification: Literal["learned_basis", "projection"] = "learned_basis"
+    hidden_size: int = 128
+    min_hidden_size: int = 32
+    n_stages: int = 4
+    has_attention: bool = True
+    num_attention_heads: int = 4
+    window_size: int = 7
+    output_size_px: int = 256
+    labels: list[str] | tuple[str, ...] = ("change",)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Give the labels the same type whether they come from Python or from JSON."""
+        super().__post_init__(**kwargs)
+        self.labels = tuple(self.labels)
 
 
 @strict
@@ -47,6 +85,7 @@ class DeltaVlmConfig(PreTrainedConfig):
     """A whole DeltaVLM. The defaults are the full size of arXiv 2507.22346.
 
     ViT-g/14 at 224 px with 39 blocks, 32 queries, and a Vicuna-7B whose vocabulary has one row more for padding.
+    Without a `mask_config` there is no mask branch.
     """
 
     model_type = "deltavlm"
@@ -64,6 +103,7 @@ class DeltaVlmConfig(PreTrainedConfig):
     difference_config: Any = None
     qformer_config: Any = None
     text_config: Any = None
+    mask_config: Any = None
     num_query_tokens: int = 32
     vision_output_eps: float = 1e-5
     initializer_range: float = 0.02
@@ -73,6 +113,21 @@ class DeltaVlmConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.difference_config.hidden_size = self.vision_config.hidden_size
         self.qformer_config.encoder_hidden_size = self.vision_config.hidden_size
+        if isinstance(self.mask_config, dict):
+            self.mask_config = MaskDecoderConfig(**self.mask_config)
+        if self.mask_config is not None:
+            n_halves = 2 if self.mask_config.feature_source == "difference_perception" else 1
+            self.mask_config.feature_size = n_halves * self.vision_config.hidden_size
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Write the mask branch as briefly as the other parts, or not at all; transformers only knows of those."""
+        written = super().to_diff_dict()
+        del written["mask_config"]
+        if self.mask_config is not None:
+            fields = self.mask_config.to_diff_dict()
+            del fields["transformers_version"]
+            written["mask_config"] = fields
+        return written
 
 
 def build_tiny_config(*, vocab_size: int, bos_token_id: int, eos_token_id: int, pad_token_id: int) -> DeltaVlmConfig:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,16 @@ class ModelIdentity:
     """Folder that holds the model's files."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChangeMasks:
+    """Where in each tile something changed, pixel by pixel, as far as the model can tell."""
+
+    labels: tuple[str, ...]
+    """What each mask is of, such as ``building``; ``change`` where the model does not tell kinds apart."""
+    probabilities: npt.NDArray[np.float32]
+    """Probability of change, float32 of shape (tile, label, y, x); 0.5 and more means changed."""
+
+
 class ChangeModel(Protocol):
     """Anything that answers prompts about pairs of tiles."""
 
@@ -79,6 +89,36 @@ class ChangeModel(Protocol):
         Returns:
             One list per prompt, in the order of `prompts`, holding one answer per pair in the order of `pairs`.
         """
+        ...
+
+
+class MaskModel(ChangeModel, Protocol):
+    """A change model that also outlines what changed."""
+
+    @property
+    def mask_labels(self) -> tuple[str, ...]:
+        """What there are masks of; empty for weights without a mask branch."""
+        ...
+
+    def predict_masks(self, pairs: npt.NDArray[np.uint8], *, size_px: tuple[int, int] | None = None) -> ChangeMasks:
+        """Give a mask per label for every pair.
+
+        Args:
+            pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
+            size_px: Height and width of the masks; left out, those of the tiles.
+
+        Raises:
+            ValueError: these weights have no mask branch.
+        """
+        ...
+
+
+@runtime_checkable
+class NotingModel(ChangeModel, Protocol):
+    """A change model that has more to say than answers."""
+
+    def take_notes(self) -> dict[str, int]:
+        """Say what happened since the last call that people should know of, and how often."""
         ...
 
 

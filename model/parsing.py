@@ -81,6 +81,8 @@ _KIND_OF_WORD = {
     "buildings": "building",
     "house": "building",
     "houses": "building",
+    "villa": "building",
+    "villas": "building",
     "road": "road",
     "roads": "road",
     "street": "road",
@@ -90,12 +92,15 @@ _KIND = "(?:" + "|".join(_KIND_OF_WORD) + ")"
 
 # Whole sentences that say that nothing changed, in the words of LEVIR-CC and ChangeChat, bare of punctuation.
 _NOTHING_CHANGED = re.compile(
+    r"(?:no )?(?:"
+    # ^ "No, there are no changes."
     r"(?:there (?:is|are|was|were) )?no (?:obvious |visible |significant )?(?:changes?|differences?)"
     r"(?: (?:has|have) (?:occurred|happened))?"
     rf"(?: (?:in|to|of) (?:the |any )?{_KIND} (?:or|and|nor) (?:the |any )?{_KIND})?"
     r"(?: (?:between|in) (?:the |these |both )?(?:two )?(?:images|scenes|pictures|dates))?"
     r"|(?:almost )?nothing has changed"
     r"|the (?:two )?(?:scenes?|images) (?:is|are|seems?|looks?) (?:identical|the same)(?: as before)?"
+    r")"
 )
 
 
@@ -126,6 +131,10 @@ _FILLER = r"of|the|new|newly|more|additional|other|small|large|long|residential|
 _BETWEEN_NUMBER_AND_KIND = re.compile(_FILLER)
 _BETWEEN_NO_AND_KIND = re.compile(rf"{_FILLER}|any|in|to|changes?|differences?")
 _CONJUNCTION = re.compile(r"and|or|nor")
+# Words around a kind whose number follows it: "the number of roads changed is 2", "new buildings: 3", "road changes 1".
+_BESIDE_KIND = re.compile(
+    r"and|or|nor|the|total|number|count|of|in|new|newly|changed|changes?|built|constructed|has|have|been|is|are|was|were"
+)
 # Words that turn a count around or blur it.
 _DOUBTFUL = re.compile(
     r"\b(?:not|unchanged|without|except|least|most|about|approximately|around|than|few|couple|some|several|many|half"
@@ -158,10 +167,11 @@ def _to_number(token: str) -> int | None:
 
 
 def _read_kind_then_number(tokens: list[str]) -> list[tuple[str, int]] | None:
-    """Read ``roads: 1, buildings: 3``: nothing but kinds, each followed by its number."""
-    words = [token for token in tokens if not _CONJUNCTION.fullmatch(token)]
+    """Read ``roads: 1, buildings: 3``: nothing of weight but kinds, each followed by its number."""
+    words = [token for token in tokens if not _BESIDE_KIND.fullmatch(token)]
     kinds = [_KIND_OF_WORD.get(word) for word in words[0::2]]
-    numbers = [_to_number(word) for word in words[1::2]]
+    # "Roads have a change" is not one road.
+    numbers = [None if word in {"a", "an"} else _to_number(word) for word in words[1::2]]
     if len(kinds) != len(numbers) or None in kinds or None in numbers:
         return None
     return [(k, n) for k, n in zip(kinds, numbers, strict=True) if k is not None and n is not None]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 IMAGE_SETTINGS_FILE = "preprocessor_config.json"
 QFORMER_TOKENIZER_FOLDER = "qformer_tokenizer"
+IGNORED_LABEL = -100
+"""Label of a position that gives no loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,43 @@ EFFICIENTNET_LITE_IMAGE_SETTINGS = ImageSettings(
 """What EfficientNet-Lite0, the trunk of the small size, was trained on."""
 
 
+class PromptForm(StrEnum):
+    """What a prompt's text looks like when the model reads it."""
+
+    RAW = "raw"
+    """As it was written: what the original's inference gives its model, and what ours was trained on."""
+    CLEANED = "cleaned"
+    """Through `clean_text`: what the original's evaluation gives it."""
+    TRAINING = "training"
+    """Cleaned, behind ``q:``: what the original was trained on."""
+
+
+def clean_text(text: str, *, max_words: int | None = 50) -> str:
+    """Clean a text as the original does for training (LAVIS' caption processor).
+
+    The original keeps the first 50 words, which cuts the current question off a long dialogue; `format_prompt`
+    therefore sets no limit.
+
+    Args:
+        text: Any text.
+        max_words: Words to keep, from the first; None keeps all.
+
+    Returns:
+        The text in lower case, without markers of images and with blanks in place of ``.!"()*#:;~``.
+    """
+    lowered = text.lower().replace("<image>", " ")
+    spaced = re.sub(r"\s{2,}", " ", re.sub(r"[.!\"()*#:;~]", " ", lowered))
+    words = spaced.rstrip("\n").strip(" ").split(" ")
+    return " ".join(words[:max_words])
+
+
+def format_prompt(text: str, *, form: PromptForm) -> str:
+    """Give a prompt the form that the model reads."""
+    if form is PromptForm.RAW:
+        return text
+    return clean_text(f"q: {text}" if form is PromptForm.TRAINING else text, max_words=None)
+
+
 def resize_image(image: npt.NDArray[np.uint8], *, side_px: int) -> npt.NDArray[np.uint8]:
     """Resize RGB pixels of shape (y, x, 3) to a square as PIL does: bicubic, antialiased, rounded to uint8."""
     if image.shape[:2] == (side_px, side_px):
@@ -61,6 +102,8 @@ class DeltaVlmProcessor:
     """Vocabulary of the language model; pads on the left."""
     qformer_tokenizer: PreTrainedTokenizerBase
     """Vocabulary of the Q-Former; lower case, pads on the right, keeps the end of what is too long."""
+    prompt_form: PromptForm = PromptForm.RAW
+    """What prompts look like when the model reads them."""
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> DeltaVlmProcessor:
@@ -75,13 +118,15 @@ class DeltaVlmProcessor:
             ),
             tokenizer=AutoTokenizer.from_pretrained(folder),
             qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER),
+            prompt_form=PromptForm(settings.get("prompt_form", PromptForm.RAW)),
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the settings and both tokenizers into a model's folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / IMAGE_SETTINGS_FILE).write_text(json.dumps(asdict(self.images), indent=2) + "\n")
+        settings = asdict(self.images) | {"prompt_form": self.prompt_form.value}
+        (folder / IMAGE_SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n")
         self.tokenizer.save_pretrained(folder)
         self.qformer_tokenizer.save_pretrained(folder / QFORMER_TOKENIZER_FOLDER)
 
@@ -102,14 +147,16 @@ class DeltaVlmProcessor:
                 f"pairs of {pairs.dtype} and shape {pairs.shape}; expected uint8 and (n, date=2, band=3, y, x)"
             )
         side = self.images.image_size
-        resized = np.empty((pairs.shape[0] * 2, side, side, 3), np.uint8)
-        for target, image in zip(resized, pairs.reshape(-1, *pairs.shape[2:]), strict=True):
-            target[:] = resize_image(image.transpose(1, 2, 0), side_px=side)
-        scaled = torch.from_numpy(resized).permute(0, 3, 1, 2).to(torch.float32) / 255
-        mean = torch.tensor(self.images.image_mean).view(3, 1, 1)
-        std = torch.tensor(self.images.image_std).view(3, 1, 1)
-        normalised: Tensor = (scaled - mean) / std
-        return normalised.view(-1, 2, *normalised.shape[1:])
+        # A byte has 256 values: scaling and normalising those once gives the same floats as doing it for each pixel.
+        scaled = torch.arange(256, dtype=torch.float32) / 255
+        mean, std = (torch.tensor(values).view(3, 1) for values in (self.images.image_mean, self.images.image_std))
+        normalised = ((scaled - mean) / std).numpy()
+        prepared = np.empty((pairs.shape[0] * 2, 3, side, side), np.float32)
+        for target, image in zip(prepared, pairs.reshape(-1, *pairs.shape[2:]), strict=True):
+            resized = resize_image(image.transpose(1, 2, 0), side_px=side)
+            for band in range(3):
+                np.take(normalised[band], resized[..., band], out=target[band])
+        return torch.from_numpy(prepared).view(-1, 2, 3, side, side)
 
     def prepare_prompts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Tokenise prompts for both readers.
@@ -117,9 +164,13 @@ class DeltaVlmProcessor:
         Returns:
             `input_ids` and `attention_mask`, padded on the left, and `qformer_input_ids` and
             `qformer_attention_mask`, padded on the right; int64 of shape (n, text).
+
+        Raises:
+            ValueError: a text is empty or cannot be encoded.
         """
-        spoken: Any = self.tokenizer(list(texts), padding=True, return_tensors="pt")
-        read: Any = self.qformer_tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        prompts = [format_prompt(_check_prompt(text), form=self.prompt_form) for text in texts]
+        spoken: Any = self.tokenizer(prompts, padding=True, return_tensors="pt")
+        read: Any = self.qformer_tokenizer(prompts, padding=True, truncation=True, return_tensors="pt")
         return {
             "input_ids": spoken["input_ids"],
             "attention_mask": spoken["attention_mask"],
@@ -127,7 +178,78 @@ class DeltaVlmProcessor:
             "qformer_attention_mask": read["attention_mask"],
         }
 
+    def prepare_targets(
+        self,
+        prompts: Sequence[str],
+        answers: Sequence[str],
+        *,
+        max_prompt_tokens: int = 128,
+        max_answer_tokens: int = 256,
+    ) -> dict[str, Tensor]:
+        """Tokenise prompts with the answers to learn, as the original's training does.
+
+        Each row of the language model is [prompt | answer | padding]; only the answer and its end token are targets. A
+        prompt that is too long loses its beginning but for the start token, an answer its end.
+
+        Args:
+            prompts: Questions.
+            answers: What to say to each.
+            max_prompt_tokens: Most tokens of a prompt, for both readers.
+            max_answer_tokens: Most tokens of an answer, its start token (which is dropped) and end token included.
+
+        Returns:
+            `input_ids`, `attention_mask`, `labels` (-100 where there is no target), `qformer_input_ids` and
+            `qformer_attention_mask`; int64 of shape (n, text), padded on the right.
+        """
+        asked = [format_prompt(_check_prompt(text), form=self.prompt_form) for text in prompts]
+        rows = [
+            self._pack_turn(ask, answer, max_prompt_tokens=max_prompt_tokens, max_answer_tokens=max_answer_tokens)
+            for ask, answer in zip(asked, answers, strict=True)
+        ]
+        read: Any = self.qformer_tokenizer(
+            asked, padding=True, truncation=True, max_length=max_prompt_tokens, return_tensors="pt"
+        )
+        return pad_targets(rows, pad_token_id=int(self.tokenizer.pad_token_id)) | {
+            "qformer_input_ids": read["input_ids"],
+            "qformer_attention_mask": read["attention_mask"],
+        }
+
+    def _pack_turn(
+        self, prompt: str, answer: str, *, max_prompt_tokens: int, max_answer_tokens: int
+    ) -> tuple[list[int], list[int]]:
+        start, *prompt_ids = self.tokenizer(prompt)["input_ids"]
+        prompt_ids = [start, *prompt_ids[-(max_prompt_tokens - 1) :]]
+        answer_ids = [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], int(self.tokenizer.eos_token_id)]
+        answer_ids = answer_ids[: max_answer_tokens - 1]
+        return [*prompt_ids, *answer_ids], [IGNORED_LABEL] * len(prompt_ids) + answer_ids
+
     def decode_answers(self, token_ids: Tensor) -> list[str]:
         """Turn generated ids of shape (n, tokens) into texts without special tokens."""
         texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def pad_targets(rows: Sequence[tuple[list[int], list[int]]], *, pad_token_id: int) -> dict[str, Tensor]:
+    """Put rows of token ids and labels of equal length into `input_ids`, `attention_mask` and `labels`, (n, text)."""
+    length = max(len(ids) for ids, _ in rows)
+    input_ids = torch.full((len(rows), length), pad_token_id)
+    labels = torch.full((len(rows), length), IGNORED_LABEL)
+    attention_mask = torch.zeros(len(rows), length, dtype=torch.int64)
+    for row, (ids, target_ids) in enumerate(rows):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        labels[row, : len(ids)] = torch.tensor(target_ids)
+        attention_mask[row, : len(ids)] = 1
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def _check_prompt(text: str) -> str:
+    if not text.strip():
+        raise ValueError("empty prompt; expected a question; write one")
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise ValueError(
+            f"prompt with {text[problem.start]!r} at character {problem.start}; expected text that UTF-8 can hold; "
+            "remove half of a surrogate pair"
+        ) from None
+    return text

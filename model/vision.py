@@ -8,10 +8,12 @@ ReLU6), stem and first 11 blocks, so that its ImageNet weights fit. The full-siz
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.instructblip.modeling_instructblip import InstructBlipEncoder
@@ -69,6 +71,24 @@ class ConvNorm(nn.Sequential):
         if not is_projection:
             layers.append(nn.ReLU6(inplace=True))
         super().__init__(*layers)
+        self.padding = (before, after)
+
+    def fuse(self) -> None:
+        """Let the convolution do the batch norm's work and the padding's too, in place.
+
+        In eval mode the result is the same up to rounding, with fewer passes over the largest tensors there are.
+        """
+        (conv_index,) = (index for index, layer in enumerate(self) if isinstance(layer, nn.Conv2d))
+        norm = cast(nn.BatchNorm2d, self[conv_index + 1])
+        fused = fuse_conv_bn_eval(cast(nn.Conv2d, self[conv_index]), norm)
+        if conv_index > 0:
+            before, after = self.padding
+            # Zeros in front of the kernel shift it by as much as the larger padding in front of the image does.
+            shift = after - before
+            fused.weight = nn.Parameter(F.pad(fused.weight, (shift, 0, shift, 0)), requires_grad=False)
+            fused.padding = (after, after)
+            self[conv_index - 1] = nn.Identity()
+        self[conv_index], self[conv_index + 1] = fused, nn.Identity()
 
 
 class InvertedResidual(nn.Module):
@@ -117,6 +137,13 @@ class ConvVisionModel(PreTrainedModel):
         self.post_init()
 
     @torch.no_grad()
+    def fuse_norms(self) -> None:
+        """Fuse every batch norm into its convolution, in place: for answering alone, neither to train nor to save."""
+        for module in self.trunk.modules():
+            if isinstance(module, ConvNorm):
+                module.fuse()
+
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, nn.Conv2d):
@@ -128,21 +155,37 @@ class ConvVisionModel(PreTrainedModel):
             side = self.config.image_size // TRUNK_STRIDE_PX
             self.output_position_embedding.copy_(make_position_waves(side=side, width=self.config.hidden_size))
 
-    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(
+        self, pixel_values: Tensor, *, interpolate_pos_encoding: bool = False, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Encode images.
 
         Args:
-            pixel_values: Normalised pixels of shape (n, 3, image_size, image_size).
+            pixel_values: Normalised pixels of shape (n, 3, y, x), multiples of 16.
+            interpolate_pos_encoding: Whether the embeddings of places are stretched onto images of another size than
+                the config's; the name is that of transformers' vision models.
             **kwargs: Passed on to the attention layers.
 
         Returns:
-            `last_hidden_state` of shape (n, (image_size / 16)^2, hidden_size), row-major over the image.
+            `last_hidden_state` of shape (n, y / 16 * x / 16, hidden_size), row-major over the image.
         """
-        features = self.trunk(pixel_values.contiguous(memory_format=torch.channels_last))  # n, 112, h/16, w/16
-        tokens = self.projection(features).flatten(2).transpose(1, 2)  # n, tokens, hidden
-        tokens = self.encoder(inputs_embeds=tokens + self.position_embedding, **kwargs).last_hidden_state
-        tokens = self.post_layernorm(tokens) + self.output_position_embedding
+        features = self.trunk(pixel_values.contiguous(memory_format=torch.channels_last))  # n, 112, y/16, x/16
+        grid = self.projection(features)  # n, hidden, y/16, x/16
+        places: list[Tensor] = [self.position_embedding, self.output_position_embedding]
+        if interpolate_pos_encoding:
+            places = [stretch_positions(embedding, shape=grid.shape[-2:]) for embedding in places]
+        tokens = grid.flatten(2).transpose(1, 2)  # n, tokens, hidden
+        tokens = self.encoder(inputs_embeds=tokens + places[0], **kwargs).last_hidden_state
+        tokens = self.post_layernorm(tokens) + places[1]
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
+
+
+def stretch_positions(embedding: Tensor, *, shape: tuple[int, ...]) -> Tensor:
+    """Interpolate embeddings of a square grid of places, (1, side * side, width), bicubically to (1, y * x, width)."""
+    side = math.isqrt(embedding.shape[1])
+    grid = embedding.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # 1, width, side, side
+    stretched = F.interpolate(grid.float(), size=shape, mode="bicubic", align_corners=False)
+    return stretched.to(embedding.dtype).flatten(2).transpose(1, 2)
 
 
 def make_position_waves(*, side: int, width: int) -> Tensor:

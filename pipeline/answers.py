@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from distributed import Client, KilledWorker
 
-from model.interface import Answer, ModelIdentity, Prompt
+from model.interface import Answer, ModelIdentity, NotingModel, Prompt
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 from pipeline.run_folder import RunFolder
@@ -154,6 +154,7 @@ def answer_batch(interview: Interview, tiles: Batch, prompts: tuple[Prompt, ...]
     model = get_worker_model(interview.model, identity=interview.identity)
     pairs = interview.store.read_pairs(tiles)
     answered = model.answer_prompts(pairs, prompts=prompts)
+    notes = model.take_notes() if isinstance(model, NotingModel) else {}
     written = sum(
         interview.store.folder.put(
             interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers)
@@ -166,6 +167,7 @@ def answer_batch(interview: Interview, tiles: Batch, prompts: tuple[Prompt, ...]
         seconds=time.perf_counter() - start,
         bytes_read=pairs.nbytes,
         bytes_written=written,
+        notes=notes,
     )
 
 

@@ -30,6 +30,8 @@ class StageSummary:
     """Bytes of files put out."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """How many items were skipped or failed for which reason."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """What else happened that people should know of, such as batches halved for want of memory, and how often."""
 
     def __add__(self, other: StageSummary) -> StageSummary:
         """Merge two parts of the same stage.
@@ -48,7 +50,8 @@ class StageSummary:
             seconds=self.seconds + other.seconds,
             bytes_read=self.bytes_read + other.bytes_read,
             bytes_written=self.bytes_written + other.bytes_written,
-            reasons=dict(sorted((Counter(self.reasons) + Counter(other.reasons)).items())),
+            reasons=_add_counts(self.reasons, other.reasons),
+            notes=_add_counts(self.notes, other.notes),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,7 +66,12 @@ class StageSummary:
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "reasons": dict(self.reasons),
+            "notes": dict(self.notes),
         }
+
+
+def _add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted((Counter(first) + Counter(second)).items()))
 
 
 ProgressCallback = Callable[[StageSummary], None]

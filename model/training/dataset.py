@@ -12,12 +12,10 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.interface import Prompt, PromptKind
-from model.processing import DeltaVlmProcessor, resize_image
+from model.processing import IGNORED_LABEL, DeltaVlmProcessor, pad_targets, resize_image
 from model.training.heads import encode_facts
 from model.training.instructions import ChangeFacts, TargetText, phrase_answer
 from model.training.pairs import Augmentation, LabelledPair, draw_sample
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +29,24 @@ class PairSource:
     """Relative frequency."""
     scale_range: tuple[float, float] = (1.0, 1.0)
     """Factors that the crop's side varies by, clipped to the pair's size."""
+
+
+def draw_samples(
+    sources: Sequence[PairSource], *, augmentation: Augmentation, random: np.random.Generator
+) -> Iterator[LabelledPair]:
+    """Draw crops of all sources under changing lights, without end."""
+    weights = np.array([source.weight for source in sources])
+    while True:
+        source = sources[int(random.choice(len(sources), p=weights / weights.sum()))]
+        pair = source.pairs[int(random.integers(len(source.pairs)))]
+        size_px = min(round(source.crop_size_px * random.uniform(*source.scale_range)), *pair.mask.shape)
+        yield draw_sample(pair, size_px=size_px, augmentation=augmentation, random=random)
+
+
+def stack_dates(pair: LabelledPair, *, side_px: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Resize both dates to the model's input size: uint8 of shape (date=2, band=3, y, x)."""
+    images = [resize_image(image, side_px=side_px) for image in (pair.before, pair.after)]
+    return np.stack(images).transpose(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,16 +83,11 @@ class InstructionStream(IterableDataset[InstructionSample]):
     def __iter__(self) -> Iterator[InstructionSample]:
         """Start the stream anew."""
         random = np.random.default_rng(self.seed)
-        weights = np.array([source.weight for source in self.sources])
-        while True:
-            source = self.sources[int(random.choice(len(self.sources), p=weights / weights.sum()))]
-            yield self.draw(source, random=random)
+        for drawn in draw_samples(self.sources, augmentation=self.augmentation, random=random):
+            yield self.ask(drawn, random=random)
 
-    def draw(self, source: PairSource, *, random: np.random.Generator) -> InstructionSample:
-        """Draw one sample of a source."""
-        pair = source.pairs[int(random.integers(len(source.pairs)))]
-        size_px = min(round(source.crop_size_px * random.uniform(*source.scale_range)), *pair.mask.shape)
-        drawn = draw_sample(pair, size_px=size_px, augmentation=self.augmentation, random=random)
+    def ask(self, drawn: LabelledPair, *, random: np.random.Generator) -> InstructionSample:
+        """Choose prompts for a drawn pair and phrase their answers."""
         facts = drawn.facts
         kinds = list(random.permutation(np.array(list(self.prompts), dtype=object))[: self.prompts_per_pair])
         if drawn.captions and PromptKind.DESCRIBE not in kinds:
@@ -87,8 +98,7 @@ class InstructionStream(IterableDataset[InstructionSample]):
             if kind is PromptKind.DESCRIBE and drawn.captions:
                 answer = TargetText(text=str(random.choice(np.array(drawn.captions))))
             turns.append((self.prompts[kind], answer))
-        images = [resize_image(image, side_px=self.image_size) for image in (drawn.before, drawn.after)]
-        return InstructionSample(pair=np.stack(images).transpose(0, 3, 1, 2), facts=facts, turns=tuple(turns))
+        return InstructionSample(pair=stack_dates(drawn, side_px=self.image_size), facts=facts, turns=tuple(turns))
 
 
 class InstructionCollator:
@@ -101,23 +111,13 @@ class InstructionCollator:
         """Collate; rows of text, [prompt | answer | padding], point to their pair by `pair_index`."""
         rows = [(index, *turn) for index, sample in enumerate(samples) for turn in sample.turns]
         encoded = [self._encode(prompt, answer) for _, prompt, answer in rows]
-        length = max(len(ids) for ids, _ in encoded)
-        input_ids = torch.full((len(rows), length), int(self.processor.tokenizer.pad_token_id))
-        labels = torch.full((len(rows), length), IGNORED_LABEL)
-        attention_mask = torch.zeros(len(rows), length, dtype=torch.int64)
-        for row, (ids, target_ids) in enumerate(encoded):
-            input_ids[row, : len(ids)] = torch.tensor(ids)
-            labels[row, : len(ids)] = torch.tensor(target_ids)
-            attention_mask[row, : len(ids)] = 1
         read = self.processor.prepare_prompts([prompt for _, prompt, _ in rows])
         targets, known = encode_facts([sample.facts for sample in samples])
         return {
             "pixel_values": self.processor.prepare_pairs(np.stack([sample.pair for sample in samples])),
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
+            **pad_targets(encoded, pad_token_id=int(self.processor.tokenizer.pad_token_id)),
             "qformer_input_ids": read["qformer_input_ids"],
             "qformer_attention_mask": read["qformer_attention_mask"],
-            "labels": labels,
             "pair_index": torch.tensor([index for index, _, _ in rows]),
             "fact_targets": targets,
             "fact_known": known,

@@ -1,17 +1,19 @@
-"""How good the answers are, measured from their text against masks."""
+"""How good the answers are, measured from their text against masks; and the masks, where a model gives some."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from model.interface import Answer, ChangeModel, Prompt, PromptKind
+from model.interface import Answer, ChangeModel, MaskModel, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from model.training.instructions import ChangeFacts, KindFacts
+from model.training.mask_scores import MaskScores, score_masks
 from model.training.pairs import LabelledPair
 
 ASKED_KINDS = (PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE)
@@ -54,6 +56,8 @@ class Evaluation:
     """None where the masks say nothing of roads."""
     seconds: float
     """Wall time of answering."""
+    mask: dict[str, MaskScores | None] | None = None
+    """Scores of the masks by label, None for a label that the truth says nothing of; None for a model without masks."""
 
     def to_dict(self) -> dict[str, object]:
         """Give plain values for JSON."""
@@ -61,7 +65,7 @@ class Evaluation:
 
 
 def evaluate(model: ChangeModel, tiles: Sequence[LabelledPair], *, prompts: Sequence[Prompt]) -> Evaluation:
-    """Ask the prompts about every tile and score what the answers mean.
+    """Ask the prompts about every tile and score what the answers mean, and the masks of a model that gives some.
 
     Args:
         model: What answers.
@@ -78,10 +82,26 @@ def evaluate(model: ChangeModel, tiles: Sequence[LabelledPair], *, prompts: Sequ
     if not tiles:
         raise ValueError("no tiles; expected pairs at least as large as a tile")
     asked = [by_kind[kind] for kind in ASKED_KINDS]
-    pairs = np.stack([np.stack([tile.before, tile.after]) for tile in tiles]).transpose(0, 1, 4, 2, 3)
+    stacked = np.stack([np.stack([tile.before, tile.after]) for tile in tiles]).transpose(0, 1, 4, 2, 3)
+    pairs = np.ascontiguousarray(stacked)
     start = time.perf_counter()
-    answers = model.answer_prompts(np.ascontiguousarray(pairs), prompts=asked)
-    return score_answers([tile.facts for tile in tiles], *answers, seconds=time.perf_counter() - start)
+    answers = model.answer_prompts(pairs, prompts=asked)
+    scores = score_answers([tile.facts for tile in tiles], *answers, seconds=time.perf_counter() - start)
+    # A model that only answers, as an installed package may bring, has no such attribute.
+    if not getattr(model, "mask_labels", ()):
+        return scores
+    masks = cast(MaskModel, model).predict_masks(pairs)
+    named_cells = [read_cells(answer) for answer in answers[ASKED_KINDS.index(PromptKind.LOCATE)]]
+    return replace(scores, mask=score_masks(masks, tiles, named_cells=named_cells))
+
+
+def read_cells(locate: Answer) -> dict[str, Sequence[str]]:
+    """Give the cells that an answer to a locate prompt names, by label of a mask; none where it cannot be parsed."""
+    parsed = parse_answer(PromptKind.LOCATE, locate.text)
+    if not isinstance(parsed, ParsedLocate):
+        return {}
+    buildings, roads = parsed.building_cells or (), parsed.road_cells or ()
+    return {"building": buildings, "road": roads, "change": (*buildings, *roads)}
 
 
 def score_answers(

@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.training.instructions import BUILDING_CHANGED, ChangeFacts, measure_mask
+from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_mask
 from model.training.synthesis import synthesize_pair
 
 logger = logging.getLogger(__name__)
+
+MASK_VALUES = {"building": (BUILDING_CHANGED,), "road": (ROAD_CHANGED,), "change": (ROAD_CHANGED, BUILDING_CHANGED)}
+"""Which values of a pair's mask a label of the decoder stands for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +120,24 @@ def synthesize_pairs(seeds: Sequence[int], *, size_px: int, resolution_m: float)
             )
         )
     return pairs
+
+
+def separate_labels(
+    pair: LabelledPair, *, labels: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Split a pair's mask by label.
+
+    Returns:
+        Whether a pixel changed, of shape (label, y, x), and whether the truth tells of a label, of shape (label,).
+        LEVIR masks tell nothing of roads; ``change`` is whatever the mask holds.
+
+    Raises:
+        ValueError: a label that no value of masks stands for.
+    """
+    if unknown := [label for label in labels if label not in MASK_VALUES]:
+        raise ValueError(f"no truth for the label {', '.join(unknown)}; expected {', '.join(MASK_VALUES)}")
+    masks = np.stack([np.isin(pair.mask, MASK_VALUES[label]) for label in labels])
+    return masks, np.array([label != "road" or pair.has_road_truth for label in labels])
 
 
 def cut_tiles(pair: LabelledPair, *, size_px: int) -> Iterator[LabelledPair]:

@@ -27,7 +27,7 @@ from model.training.dataset import InstructionCollator, InstructionStream, PairS
 from model.training.heads import DifferenceHead, QueryHead, fact_loss
 from model.training.initialisation import place_queries
 from model.training.pairs import Augmentation, LabelledPair, read_captions, read_pair_folder, synthesize_pairs
-from model.training.recipe import FolderSourceConfig, TrainingConfig
+from model.training.recipe import FolderSourceConfig, PairTrainingConfig, TrainingConfig
 from model.training.vocabulary import train_tokenizer, wrap_language_tokenizer, wrap_qformer_tokenizer
 from model.vision import TRUNK_STRIDE_PX, import_trunk_weights
 
@@ -116,7 +116,7 @@ def save_weights(model: DeltaVlmForConditionalGeneration, folder: Path) -> None:
             file.replace(folder / file.name)
 
 
-def load_sources(config: TrainingConfig, *, data_root: Path) -> list[PairSource]:
+def load_sources(config: PairTrainingConfig, *, data_root: Path) -> list[PairSource]:
     """Read or make the pairs of every source."""
     loaded = []
     for source in config.sources:
@@ -214,7 +214,7 @@ def build_stream(config: TrainingConfig, sources: Sequence[PairSource]) -> Instr
     )
 
 
-def build_arguments(config: TrainingConfig, *, folder: Path) -> TrainingArguments:
+def build_arguments(config: PairTrainingConfig, *, folder: Path) -> TrainingArguments:
     """Say in transformers' words how long, how large and how precise the training is."""
     return TrainingArguments(
         output_dir=str(folder),

@@ -34,10 +34,11 @@ def shared_cluster(client: Client) -> OpenCluster:
 def run_command() -> RunCommand:
     """Run ``deltavlm`` as a person would, in a process of its own that knows the stand-in model."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command_line(*arguments),
             env=command_environment(**environment),
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=500,

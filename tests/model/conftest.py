@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from original_files import OriginalFiles, make_llm_config, make_state, write_original_files, write_tokenizers
 
 from model.configuration import build_tiny_config
 from model.interface import ModelIdentity
@@ -55,3 +56,14 @@ def model(processor: DeltaVlmProcessor) -> DeltaVlmForConditionalGeneration:
 def identity(tmp_path: Path) -> ModelIdentity:
     """An identity that points nowhere."""
     return ModelIdentity(model_id="random", weight_hash="0" * 64, path=str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> OriginalFiles:
+    """The original's files with made weights, the language model's in two safetensors shards without a [PAD] row."""
+    folder = tmp_path_factory.mktemp("originals")
+    llama, bert, n_words = write_tokenizers(folder / "tokenizers")
+    state = make_state(n_words=n_words + 1)
+    # Values that survive the language model's dtype.
+    state = {key: tensor.half().float() if key.startswith("llm_") else tensor for key, tensor in state.items()}
+    return write_original_files(folder, state, llm_config=make_llm_config(), llama_tokenizer=llama, bert_tokenizer=bert)

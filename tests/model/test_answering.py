@@ -1,13 +1,13 @@
-"""The engine against transformers' own generate, and against itself in other batches."""
-
-import itertools
+"""The engine: batches, memory, limits, what it is told of and what it refuses."""
 
 import numpy as np
 import pytest
 import torch
 
-from model.answering import DeltaVlmAnswerer
-from model.interface import Prompt, PromptKind
+from model.answering import DeltaVlmAnswerer, choose_device, choose_dtype, has_cpu_bfloat16, load_weights
+from model.generation import FoundTokens, SearchSettings
+from model.interface import Prompt, PromptKind, load_model
+from model.training.pairs import cut_tiles, synthesize_pairs
 
 PROMPTS = (
     Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Please judge whether these two images have changed."),
@@ -25,65 +25,22 @@ def answerer(model, processor, identity) -> DeltaVlmAnswerer:
     return DeltaVlmAnswerer(model, processor, identity=identity, batch_size_tiles=64)
 
 
-def test_greedy_search_agrees_with_transformers(answerer, pairs):
-    prefix = embed(answerer, pairs, PROMPTS[1])
-    found = answerer.search_greedily(prefix, max_new_tokens=12)
-    with torch.inference_mode():
-        expected = answerer.model.language_model.generate(
-            inputs_embeds=prefix,
-            attention_mask=torch.ones(prefix.shape[:2], dtype=torch.int64),
-            max_new_tokens=12,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    assert found.token_ids[:, : expected.sequences.shape[1]].tolist() == expected.sequences.tolist()
-    chances = torch.stack([logits.softmax(-1).amax(-1) for logits in expected.logits], dim=1)
-    is_real = expected.sequences != answerer.processor.tokenizer.pad_token_id
-    expected_confidence = (chances * is_real).sum(1) / is_real.sum(1)
-    torch.testing.assert_close(found.confidence, expected_confidence)
-
-
-def test_ended_rows_leave_the_batch_unharmed(answerer):
-    width = answerer.model.config.text_config.hidden_size
-    prefix = torch.randn(6, 9, width, generator=torch.Generator().manual_seed(5))
-    tokenizer = answerer.processor.tokenizer
-    usual = answerer.search_greedily(prefix, max_new_tokens=6).token_ids.tolist()
-    # Let a token that one row says early and another never be the end: the first must stop there, the other go on.
-    row, other, step = next(
-        (row, other, step)
-        for row, other, step in itertools.product(range(6), range(6), range(1, 5))
-        if usual[row][step] not in usual[other] and usual[row].index(usual[row][step]) == step
-    )
-    usual_end = tokenizer.eos_token
-    try:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(usual[row][step])
-        stopped = answerer.search_greedily(prefix, max_new_tokens=6).token_ids.tolist()
-    finally:
-        tokenizer.eos_token = usual_end
-    assert stopped[row] == usual[row][: step + 1] + [tokenizer.pad_token_id] * (5 - step)
-    assert stopped[other] == usual[other]
-
-
-def embed(answerer: DeltaVlmAnswerer, pairs: np.ndarray, prompt: Prompt) -> torch.Tensor:
-    text = answerer.processor.prepare_prompts([prompt.text] * len(pairs))
-    with torch.inference_mode():
-        query_output = answerer.model.query_differences(
-            answerer.encode_pairs(pairs),
-            qformer_input_ids=text["qformer_input_ids"],
-            qformer_attention_mask=text["qformer_attention_mask"],
-        )
-        return answerer.model.prefix_embeddings(query_output, input_ids=text["input_ids"])
-
-
-@pytest.mark.parametrize("batch_size_tiles", [1, 2])
-def test_answers_do_not_depend_on_the_batch(answerer, pairs, model, processor, identity, batch_size_tiles):
-    expected = answerer.answer_prompts(pairs, prompts=PROMPTS)
-    other = DeltaVlmAnswerer(model, processor, identity=identity, batch_size_tiles=batch_size_tiles)
-    answers = other.answer_prompts(pairs, prompts=PROMPTS)
-    assert [[a.text for a in row] for row in answers] == [[a.text for a in row] for row in expected]
-    for row, expected_row in zip(answers, expected, strict=True):
-        assert [a.confidence for a in row] == pytest.approx([a.confidence for a in expected_row], abs=1e-5)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_answer_does_not_depend_on_its_batch(dtype):
+    """The guarantee of `model.answering` on a CPU, with the weights that ship."""
+    scenes = synthesize_pairs(range(500_000, 500_005), size_px=512, resolution_m=0.5)
+    tiles = [tile for scene in scenes for tile in cut_tiles(scene, size_px=128)][:66]
+    pairs = np.stack([np.stack([tile.before, tile.after]).transpose(0, 3, 1, 2) for tile in tiles])
+    model = load_model("deltavlm-tiny", dtype=dtype, batch_size_tiles=64)
+    prompts = [*PROMPTS, Prompt(name="location", kind=PromptKind.LOCATE, text="Where have buildings changed?")]
+    expected = model.answer_prompts(pairs, prompts=prompts)
+    assert len({answer.text for row in expected for answer in row}) > 5
+    for batch_size_tiles in (1, 7):
+        model.batch_size_tiles = batch_size_tiles
+        answers = model.answer_prompts(pairs, prompts=prompts)
+        for row, expected_row in zip(answers, expected, strict=True):
+            assert [a.text for a in row] == [a.text for a in expected_row]
+            assert [a.confidence for a in row] == pytest.approx([a.confidence for a in expected_row], abs=1e-6)
 
 
 def test_there_is_an_answer_for_every_prompt_and_pair(answerer, pairs):
@@ -93,17 +50,167 @@ def test_there_is_an_answer_for_every_prompt_and_pair(answerer, pairs):
     assert answerer.answer_prompts(pairs[:0], prompts=PROMPTS) == [[], []]
 
 
-def test_yes_and_no_are_weighed_against_each_other(answerer):
-    from model.answering import GreedyTokens
+def test_a_batch_that_does_not_fit_is_halved_and_said_so(answerer, pairs, monkeypatch):
+    expected = answerer.answer_prompts(pairs, prompts=PROMPTS)
+    encode, tried = answerer.encode_pairs, []
 
+    def run_out_of_memory_above_two(batch):
+        tried.append(len(batch))
+        if len(batch) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+        return encode(batch)
+
+    monkeypatch.setattr(answerer, "encode_pairs", run_out_of_memory_above_two)
+    assert answerer.answer_prompts(pairs, prompts=PROMPTS) == expected
+    assert tried == [5, 2, 2, 1]
+    assert answerer.take_notes() == {"out of memory: batches of 2 tiles from here on": 1}
+    assert answerer.take_notes() == {}
+
+
+@pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_one_pair_that_does_not_fit_is_an_error(answerer, pairs, monkeypatch, problem):
+    def run_out_of_memory(batch):
+        raise problem
+
+    monkeypatch.setattr(answerer, "encode_pairs", run_out_of_memory)
+    with pytest.raises(type(problem)):
+        answerer.answer_prompts(pairs, prompts=PROMPTS)
+    assert answerer.batch_size_tiles == 1
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(answerer, pairs, monkeypatch):
+    def fail(batch):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(answerer, "encode_pairs", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        answerer.answer_prompts(pairs, prompts=PROMPTS)
+    assert answerer.batch_size_tiles == 64
+
+
+def test_answers_end_at_the_limit_of_their_kind(model, processor, identity, pairs):
+    from model.answering import MAX_NEW_TOKENS
+
+    never_ending = SearchSettings(eos_token_id=-1, pad_token_id=0)
+    answerer = DeltaVlmAnswerer(model, processor, identity=identity, batch_size_tiles=64, settings=never_ending)
+    seen = []
+    decode = processor.decode_answers
+    answerer.processor = type("Processor", (), {"__getattr__": lambda _, name: getattr(processor, name)})()
+    answerer.processor.decode_answers = lambda ids: seen.append(ids.shape[1]) or decode(ids)
+    answerer.answer_prompts(pairs[:1], prompts=PROMPTS)
+    assert seen == [MAX_NEW_TOKENS[prompt.kind] for prompt in PROMPTS]
+    # A model whose generation config sets a length has it for every kind, its start token included.
+    answerer.settings = SearchSettings(eos_token_id=-1, pad_token_id=0, max_length=6, start_token_id=1)
+    seen.clear()
+    answerer.answer_prompts(pairs[:1], prompts=PROMPTS)
+    assert seen == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "empty prompt"), (" \n", "empty prompt"), ("half \ud800 pair", "UTF-8"), ("road " * 600, "positions")],
+)
+def test_prompts_that_cannot_be_asked_are_refused(answerer, pairs, text, message):
+    prompt = Prompt(name="question", kind=PromptKind.ASK, text=text)
+    with pytest.raises(ValueError, match=message):
+        answerer.answer_prompts(pairs, prompts=[prompt])
+
+
+def test_odd_text_is_just_text(answerer, pairs):
+    prompt = Prompt(name="question", kind=PromptKind.ASK, text="¿Qué cambió? 変化\u200b\x00 🏠" + "e\u0301" * 3)
+    assert len(answerer.answer_prompts(pairs, prompts=[prompt])[0]) == len(pairs)
+
+
+def test_the_longest_prompt_leaves_room_for_an_answer(answerer, pairs):
+    text = "road"
+    while answerer.count_tokens(f"{text} road") <= answerer.max_prompt_tokens:
+        text += " road"
+    assert answerer.count_tokens(text) == answerer.max_prompt_tokens
+    prompt = Prompt(name="question", kind=PromptKind.DIALOGUE, text=text)
+    assert len(answerer.answer_prompts(pairs[:1], prompts=[prompt])[0]) == 1
+
+
+def test_yes_and_no_are_weighed_against_each_other(answerer):
     tokenizer = answerer.processor.tokenizer
     yes, no, other = (tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "No", "1"))
     probabilities = torch.zeros(2, len(tokenizer))
     probabilities[0, [yes, no, other]] = torch.tensor([0.6, 0.2, 0.2])
     probabilities[1, [yes, no, other]] = torch.tensor([0.1, 0.1, 0.8])
-    found = GreedyTokens(
+    found = FoundTokens(
         token_ids=torch.tensor([[yes], [other]]),
         confidence=torch.tensor([0.6, 0.8]),
         first_probabilities=probabilities,
     )
     torch.testing.assert_close(answerer._choice_confidence(found), torch.tensor([0.75, 0.8]))
+
+
+def test_devices_and_precisions_are_checked():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_dtype("bfloat16", device=torch.device("cpu")) is torch.bfloat16
+    assert choose_dtype("auto", device=torch.device("cuda")) is torch.bfloat16
+    expected = torch.bfloat16 if has_cpu_bfloat16() else torch.float32
+    assert choose_dtype("auto", device=torch.device("cpu")) is expected
+    with pytest.raises(ValueError, match="expected auto"):
+        choose_dtype("float64", device=torch.device("cpu"))
+    n_gpus = torch.cuda.device_count()
+    with pytest.raises(ValueError, match=f"machine with {n_gpus} CUDA devices"):
+        choose_device(f"cuda:{n_gpus}")
+
+
+class TestWeightsThatDoNotFit:
+    @pytest.fixture
+    def folder(self, model, processor, tmp_path):
+        model.save_pretrained(tmp_path)
+        processor.save_pretrained(tmp_path)
+        return tmp_path
+
+    def load(self, folder):
+        return load_weights(str(folder), device=torch.device("cpu"), dtype=torch.float32)
+
+    def test_truncated(self, folder):
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1000])
+        with pytest.raises(ValueError, match="cannot be loaded"):
+            self.load(folder)
+
+    def test_another_size(self, folder):
+        config = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(config.replace('"num_query_tokens": 16', '"num_query_tokens": 12'))
+        with pytest.raises(ValueError, match="query_tokens"):
+            self.load(folder)
+
+    def test_another_depth(self, folder):
+        config = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(config.replace('"num_hidden_layers": 3', '"num_hidden_layers": 2'))
+        with pytest.raises(ValueError, match="unexpected keys"):
+            self.load(folder)
+
+    def test_another_architecture(self, folder):
+        (folder / "config.json").write_text('{"model_type": "bert"}')
+        with pytest.raises(ValueError, match="model type 'bert'"):
+            self.load(folder)
+
+    @pytest.mark.parametrize("config", ["{", "[]", '{"model_type": "deltavlm", "num_query_tokens": "many"}'])
+    def test_a_damaged_config(self, folder, config):
+        (folder / "config.json").write_text(config)
+        with pytest.raises(ValueError, match=r"config\.json"):
+            self.load(folder)
+
+
+def test_fused_norms_change_nothing_but_rounding(model):
+    import copy
+
+    tower = copy.deepcopy(model.vision_model)
+    pixels = torch.randn(2, 3, 192, 192, generator=torch.Generator().manual_seed(8))
+    for module in tower.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    with torch.inference_mode():
+        expected = tower(pixels).last_hidden_state
+        tower.fuse_norms()
+        fused = tower(pixels).last_hidden_state
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in tower.modules())
+    torch.testing.assert_close(fused, expected, atol=2e-4, rtol=1e-4)

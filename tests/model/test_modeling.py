@@ -8,9 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from transformers import InstructBlipVisionConfig
 
+from model.answering import DeltaVlmAnswerer
 from model.configuration import DeltaVlmConfig, DifferenceConfig
+from model.interface import Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration, DifferencePerception
+from model.vision import stretch_positions
+
+QUESTION = Prompt(name="count", kind=PromptKind.COUNT, text="Please determine how many roads have changed?")
 
 
 def count_millions(module: nn.Module) -> float:
@@ -77,6 +83,102 @@ def test_every_part_gets_gradients(model, processor):
     # The feed-forward part of the Q-Former's last layer that serves text alone: nobody reads its output.
     unread = ("qformer.encoder.layer.3.intermediate.", "qformer.encoder.layer.3.output.")
     assert [name for name in silent if not name.startswith(unread)] == []
+
+
+def test_the_paper_trains_what_it_says():
+    """253.6 million: ViT blocks 37 and 38, the last norm, Q-Former, difference perception, projection, queries."""
+    with torch.device("meta"):
+        model = DeltaVlmForConditionalGeneration(DeltaVlmConfig())
+    layers = model.vision_model.encoder.layers
+    assert len(layers) == 39
+    parts = [layers[37], layers[38], model.vision_model.post_layernorm, model.qformer, model.difference]
+    trained = sum(map(count_millions, parts)) + count_millions(model.language_projection)
+    trained += model.query_tokens.numel() / 1e6
+    # The original counts two heads of BLIP-2's contrastive training among them, which no answer passes through.
+    unused = 2 * (768 * 256 + 256) / 1e6
+    # Our towers have a bias for keys, fixed at zero: two blocks of 1,408.
+    assert round(trained + unused - 2 * 1408 / 1e6, 1) == 253.6
+    key_biases, last_norm = 39 * 1408 / 1e6, count_millions(model.vision_model.post_layernorm)
+    assert round(count_millions(model.vision_model) - key_biases - last_norm, 1) == 985.9
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        ("qwen2", {"num_attention_heads": 4, "num_key_value_heads": 2}),
+        ("gpt2", {"n_head": 4}),
+        ("mistral", {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
+        ("olmo2", {"num_attention_heads": 4}),
+    ],
+)
+def test_other_language_models_stand_in(model, processor, identity, model_type, sizes, tmp_path):
+    """Any causal language model of transformers, by config: it is saved, loaded, trained through and asked."""
+    tokenizer = processor.tokenizer
+    text_config = {
+        "model_type": model_type,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        **sizes,
+    }
+    config = DeltaVlmConfig(**{**model.config.to_dict(), "text_config": text_config})
+    torch.manual_seed(3)
+    DeltaVlmForConditionalGeneration(config).save_pretrained(tmp_path)
+    loaded = DeltaVlmForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert loaded.language_model.config.model_type == model_type
+    text = processor.prepare_prompts(["Yes"])
+    assert loaded(torch.randn(1, 2, 3, 192, 192), **text, labels=text["input_ids"]).loss.isfinite()
+    answerer = DeltaVlmAnswerer(loaded, processor, identity=identity, batch_size_tiles=2)
+    pairs = np.random.default_rng(1).integers(0, 256, (3, 2, 3, 32, 32), dtype=np.uint8)
+    together = answerer.answer_prompts(pairs, prompts=[QUESTION])
+    answerer.batch_size_tiles = 1
+    assert [a.text for a in answerer.answer_prompts(pairs, prompts=[QUESTION])[0]] == [a.text for a in together[0]]
+
+
+@pytest.mark.parametrize("tower", ["conv", "vit"])
+def test_images_of_another_size_get_their_places_interpolated(model, tower):
+    config = model.config
+    if tower == "vit":
+        vision = InstructBlipVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=28,
+            patch_size=14,
+        )
+        config = DeltaVlmConfig(**{**config.to_dict(), "vision_config": vision.to_dict()})
+    made = model if tower == "conv" else DeltaVlmForConditionalGeneration(config).eval()
+    stride, extra = (16, 0) if tower == "conv" else (14, 1)
+    with torch.inference_mode():
+        before, after = made.encode_dates(torch.randn(2, 2, 3, 4 * stride, 4 * stride))
+    assert before.shape == after.shape == (2, 16 + extra, config.vision_config.hidden_size)
+    assert before.isfinite().all()
+
+
+def test_the_usual_size_is_not_interpolated(model):
+    pixels = torch.randn(1, 2, 3, 192, 192, generator=torch.Generator().manual_seed(5))
+    embedding = model.vision_model.position_embedding
+    with torch.inference_mode():
+        assert torch.allclose(stretch_positions(embedding, shape=(12, 12)), embedding, atol=1e-6)
+        usual = model.vision_model(pixels[:, 0]).last_hidden_state
+        stretched = model.vision_model(pixels[:, 0], interpolate_pos_encoding=True).last_hidden_state
+    torch.testing.assert_close(stretched, usual, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 192, 192), (1, 1, 3, 192, 192), (1, 2, 4, 192, 192)])
+def test_pixels_that_are_no_pairs_are_refused(model, shape):
+    with pytest.raises(ValueError, match="expected \\(n, date=2"):
+        model.encode_pairs(torch.zeros(shape))
+
+
+def test_no_images_are_refused(model, processor):
+    with pytest.raises(ValueError, match="no images"):
+        model(**processor.prepare_prompts(["Yes"]))
 
 
 def test_csrm_gives_the_golden_tensors(shared_data: Path):

@@ -8,6 +8,7 @@ import pytest
 
 from model.interface import identify_model, load_model
 from model.training.evaluation import evaluate
+from model.training.mask_scores import score_masks
 from model.training.pairs import cut_tiles, read_pair_folder, synthesize_pairs
 from pipeline.config import load_default_prompts
 
@@ -64,6 +65,25 @@ def test_it_tells_what_changed_in_places_it_has_not_seen():
     assert figures.building.cell_f1 >= 0.65
 
 
+def test_it_outlines_what_changed_in_places_it_has_not_seen():
+    tiles = [
+        tile
+        for pair in synthesize_pairs(range(500_000, 500_004), size_px=512, resolution_m=0.5)
+        for tile in cut_tiles(pair, size_px=256)
+    ]
+    pixels = np.stack([np.stack([tile.before, tile.after]) for tile in tiles]).transpose(0, 1, 4, 2, 3)
+    model = load_model(NAME)
+    masks = model.predict_masks(np.ascontiguousarray(pixels))
+    assert masks.labels == model.mask_labels == ("building", "road")
+    assert masks.probabilities.shape == (16, 2, 256, 256)
+    scores = score_masks(masks, tiles, named_cells=[{}] * len(tiles))
+    assert scores["building"].iou >= 0.5
+    assert scores["road"].iou >= 0.55
+    # Nothing changed between an image and itself.
+    same = model.predict_masks(np.ascontiguousarray(pixels[:, [0, 0]]))
+    assert (same.probabilities >= 0.5).mean() < 0.001
+
+
 def test_swapping_the_dates_turns_building_into_demolition():
     pairs = synthesize_pairs(range(500_000, 500_008), size_px=512, resolution_m=0.5)
     tiles = [tile for pair in pairs for tile in cut_tiles(pair, size_px=256) if tile.facts.building.count >= 5]
@@ -84,3 +104,6 @@ def test_the_figures_of_the_card_can_be_had_again(shared_data):
     assert figures.changed_accuracy == pytest.approx(0.9355, abs=0.009)
     assert figures.building.cell_f1 == pytest.approx(0.8198, abs=0.01)
     assert figures.building.count_mae == pytest.approx(1.2016, abs=0.05)
+    assert figures.mask["road"] is None
+    assert figures.mask["building"].iou == pytest.approx(0.5773, abs=0.005)
+    assert figures.mask["building"].cells_iou == pytest.approx(0.1893, abs=0.01)

@@ -52,6 +52,7 @@ def answer_one(pair: npt.NDArray[np.uint8], *, kind: PromptKind) -> Answer:
         PromptKind.COUNT: f"{len(cells)} buildings have changed, and 0 roads have changed.",
         PromptKind.LOCATE: f"roads: []. buildings: {cells}.",
         PromptKind.ASK: f"{len(cells)} by my eyes",
+        PromptKind.DIALOGUE: f"{len(cells)}, as I said",
     }
     return Answer(text=texts[kind], confidence=0.75)
 

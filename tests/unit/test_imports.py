@@ -39,6 +39,8 @@ def list_loaded_packages(statement: str) -> set[str]:
     [
         ("import pipeline, flows.cli", HEAVY),
         ("import model.interface", HEAVY),
+        ("import flows.model_commands, model.inspection", HEAVY),
+        ("import model.conversation", HEAVY),
         ("import pipeline.config", HEAVY),
         ("import pipeline.run", {"torch", "transformers", "prefect"}),
         ("import flows.cluster", {"torch", "transformers", "prefect"}),

@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from flows.model_commands import app, call_with_clear_errors, count_parameters
+from flows.model_commands import app, call_with_clear_errors, flatten_figures
+from model.inspection import count_parameters
 from pipeline.errors import InputError
 
 
@@ -18,7 +19,7 @@ def test_parameters_are_counted_from_the_header(tmp_path):
         "qformer.c": np.zeros((), np.float16),
     }
     save_file(tensors, tmp_path / "model.safetensors")
-    assert count_parameters(tmp_path / "model.safetensors") == {"qformer": 1, "vision_model": 17}
+    assert count_parameters([tmp_path / "model.safetensors"]) == {"qformer": 1, "vision_model": 17}
 
 
 def test_info_tells_which_weights_ship():
@@ -44,6 +45,27 @@ def test_what_is_not_there_is_named(arguments, tmp_path, monkeypatch):
     assert isinstance(result.exception, InputError)
     assert "no-such" in result.exception.found
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_are_laid_out_with_the_names_they_stand_under():
+    figures = {"n_tiles": 2, "mask": {"building": {"iou": 0.5}, "road": None}}
+    assert list(flatten_figures(figures)) == [("n_tiles", 2), ("mask building iou", 0.5), ("mask road", None)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--initial-weights"),
+        (["--initial-weights", "m", "--trunk-weights", "t"], "trunk_weights: Extra inputs are not permitted"),
+    ],
+)
+def test_a_mask_branch_is_trained_for_a_model_that_is_there(options, message, tmp_path):
+    config = tmp_path / "mask.yaml"
+    config.write_text("{kind: mask, sources: [], n_steps: 1}")
+    result = CliRunner().invoke(app, ["train", str(config), "--output", str(tmp_path / "out"), *options])
+    assert isinstance(result.exception, InputError)
+    assert message in result.exception.found
+    assert not (tmp_path / "out").exists()
 
 
 def test_errors_about_the_input_get_a_remedy():

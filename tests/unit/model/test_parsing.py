@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.interface import CELL_NAMES, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, ParsedText, parse_answer
+from model.training.instructions import ChangeFacts, KindFacts, phrase_answer
 
 IDENTICAL_CAPTIONS = (
     "there is no difference",
@@ -27,6 +31,10 @@ IDENTICAL_CAPTIONS = (
         ("yes, two houses have been built", True),
         ("No, there is no change.", False),
         ("'Yes'", True),
+        ("yes ", True),
+        ("no  there is no change ", False),
+        ("No, nothing has changed.", False),
+        ("There are no changes in roads or buildings between the two images.", False),
         *((caption, False) for caption in IDENTICAL_CAPTIONS),
     ],
 )
@@ -61,6 +69,17 @@ def test_classify_is_not_guessed(text: str) -> None:
         ("3 buildings has changed.", 3, None),
         ("1 road,3 buildings", 3, 1),
         ("no changes in roads, and 5 buildings", 5, 0),
+        ("1 road has changed  and 3 buildings has changed ", 3, 1),
+        ("0 roads has changed, and 1 building has changed.", 1, 0),
+        ("there are 3 new buildings and 1 new road", 3, 1),
+        ("roads  1  buildings  3 ", 3, 1),
+        ("road changes: 2, building changes: 5", 5, 2),
+        ("2 road changes and 5 building changes", 5, 2),
+        ("The number of roads changed is 2 and the number of buildings changed is 3.", 3, 2),
+        ("no road has changed, and 2 new villas have been built", 2, 0),
+        ("Yes, 1 road and 2 buildings have changed.", 2, 1),
+        ("No, there are no changes in roads or buildings between the two images.", 0, 0),
+        ("no  there are no changes in roads or buildings between the two images ", 0, 0),
         *((caption, 0, 0) for caption in IDENTICAL_CAPTIONS),
     ],
 )
@@ -83,7 +102,11 @@ def test_count_is_read(text: str, buildings: int | None, roads: int | None) -> N
         "3 buildings have not changed",
         "1 road, 2 roads",
         "3 3 3 houses",
+        "No",
         "there is a change in roads",
+        "roads have a change",
+        "the buildings and roads 3",
+        "buildings 3 of 5 roads 2",
         "1 road and 12",
         "1,200 buildings",
         f"{'9' * 5000} buildings",
@@ -114,6 +137,13 @@ def test_count_is_not_guessed(text: str) -> None:
         ("roads: none. buildings: top-left", ("top-left",), ()),
         ("There are no changes in roads or buildings between the two images.", (), ()),
         ("no roads or buildings", (), ()),
+        ("roads ['top-left', 'center-center'] buildings []", (), ("top-left", "center-center")),
+        ("roads  []  buildings  ['top-left'] ", ("top-left",), ()),
+        ("buildings top left, center right roads bottom center", ("top-left", "center-right"), ("bottom-center",)),
+        ("buildings top left center center bottom right", ("top-left", "center-center", "bottom-right"), None),
+        ("{'roads': ['top-left'], 'buildings': []}", (), ("top-left",)),
+        ("roads have not changed. villas appear in the top-left.", ("top-left",), ()),
+        ("no  there are no changes in roads or buildings", (), ()),
         *((caption, (), ()) for caption in IDENTICAL_CAPTIONS),
     ],
 )  # fmt: skip
@@ -167,6 +197,43 @@ def test_the_trained_count_form_is_read_for_every_number(buildings: int, roads: 
     text = f"{roads} road has changed, and {buildings} buildings has changed."
 
     assert parse_answer(PromptKind.COUNT, text) == ParsedCount(building_count=buildings, road_count=roads)
+
+
+def make_kind_facts(count: int, is_cell_changed: list[bool]) -> KindFacts:
+    """Give facts that a mask can have: without a contour no cell is changed."""
+    return KindFacts(count=count, is_cell_changed=tuple(count > 0 and is_changed for is_changed in is_cell_changed))
+
+
+KIND_FACTS = st.builds(make_kind_facts, st.integers(0, 999), st.lists(st.booleans(), min_size=9, max_size=9))
+
+
+def write_as_the_original_trains(text: str) -> str:
+    """Lower case, and blanks for the punctuation that DeltaVLM's own training removes."""
+    return re.sub(r"[.!\"()*#:;~]", " ", text.lower())
+
+
+@given(KIND_FACTS, st.none() | KIND_FACTS, st.booleans(), st.integers(0, 99), st.booleans())
+def test_every_trained_answer_is_read_back(
+    building: KindFacts, road: KindFacts | None, is_removal: bool, seed: int, is_bare: bool
+) -> None:
+    facts = ChangeFacts(building=building, road=road, is_removal=is_removal)
+    road_told = road or KindFacts(count=0, is_cell_changed=(False,) * 9)
+    # ^ where roads are not known, the words say none and give no loss
+    said = {
+        kind: phrase_answer(kind, facts, random=np.random.default_rng(seed)).text
+        for kind in (PromptKind.DESCRIBE, PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE)
+    }
+    if is_bare:
+        said = {kind: write_as_the_original_trains(text) for kind, text in said.items()}
+
+    parsed = {kind: parse_answer(kind, text) for kind, text in said.items()}
+
+    assert parsed == {
+        PromptKind.DESCRIBE: ParsedText(text=said[PromptKind.DESCRIBE].strip()),
+        PromptKind.CLASSIFY: ParsedClassify(is_changed=facts.is_changed),
+        PromptKind.COUNT: ParsedCount(building_count=building.count, road_count=road_told.count),
+        PromptKind.LOCATE: ParsedLocate(building_cells=tuple(building.cells), road_cells=tuple(road_told.cells)),
+    }
 
 
 @pytest.mark.parametrize("kind", [PromptKind.DESCRIBE, PromptKind.ASK, PromptKind.DIALOGUE])

@@ -6,8 +6,12 @@ from pipeline.summary import StageSummary
 
 
 def test_parts_add_up() -> None:
-    first = StageSummary(stage="s", done=1, skipped=2, total=10, seconds=0.5, bytes_read=7, reasons={"a": 2})
-    second = StageSummary(stage="s", done=3, failed=1, seconds=1.5, bytes_written=5, reasons={"b": 1, "a": 1})
+    first = StageSummary(
+        stage="s", done=1, skipped=2, total=10, seconds=0.5, bytes_read=7, reasons={"a": 2}, notes={"n": 1}
+    )
+    second = StageSummary(
+        stage="s", done=3, failed=1, seconds=1.5, bytes_written=5, reasons={"b": 1, "a": 1}, notes={"n": 2}
+    )
 
     assert first + second == StageSummary(
         stage="s",
@@ -19,6 +23,7 @@ def test_parts_add_up() -> None:
         bytes_read=7,
         bytes_written=5,
         reasons={"a": 3, "b": 1},
+        notes={"n": 3},
     )
 
 
@@ -35,6 +40,6 @@ def test_stages_do_not_mix() -> None:
 
 
 def test_plain_values_make_it_again() -> None:
-    summary = StageSummary(stage="s", done=1, seconds=0.5, reasons={"a": 1})
+    summary = StageSummary(stage="s", done=1, seconds=0.5, reasons={"a": 1}, notes={"n": 1})
 
     assert StageSummary(**summary.to_dict()) == summary

@@ -1,0 +1,231 @@
+"""A conversation about one pair: questions in turn, each read with what was said before.
+
+History is written as DeltaVLM was trained on it, ``q: ... a: ...  q: ...``. The original then keeps the first 50 words,
+and with them loses the question that is being asked. Here the oldest turns go, whole ones, and the question stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from model.images import ImageSource, make_pair
+from model.interface import ChangeMasks, ChangeModel, MaskModel, Prompt, PromptKind, load_model
+from model.parsing import ParsedAnswer, parse_answer
+from model.prompts import find_known_prompt, infer_kind, needs_no_history
+
+
+class QuestionError(ValueError):
+    """A question that cannot be put to the model: empty, too long, or of an unknown kind."""
+
+
+@runtime_checkable
+class TokenBudget(Protocol):
+    """A model that tells how long a prompt may be; one without these is not limited."""
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Most tokens of a prompt."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of a prompt."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptText:
+    """What the model reads."""
+
+    text: str
+    """History and question, or the question alone."""
+    n_history_turns: int
+    """Turns of the history that found room, the latest ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """One turn of a conversation."""
+
+    question: str
+    """The words that were asked, blanks tidied; those of a known question as it is known."""
+    kind: PromptKind
+    """What form the answer has, and so how it was parsed."""
+    text: str
+    """The model's words."""
+    confidence: float
+    """As `Answer.confidence`."""
+    meaning: ParsedAnswer | None
+    """What the words mean; None where that is in doubt."""
+    prompt: PromptText
+    """What the model read."""
+
+
+def write_prompt(history: Sequence[tuple[str, str]], *, question: str) -> str:
+    """Write turns and a question as the model was trained on them; a question without history stands bare.
+
+    Args:
+        history: Questions and answers, oldest first.
+        question: The question to be answered.
+    """
+    if not history:
+        return question
+    return "  ".join([*(f"q: {asked} a: {answer}" for asked, answer in history), f"q: {question}"])
+
+
+def fit_prompt(
+    history: Sequence[tuple[str, str]],
+    *,
+    question: str,
+    count_tokens: Callable[[str], int],
+    max_tokens: int,
+) -> PromptText:
+    """Write a prompt with as many of the latest turns as there is room for.
+
+    Args:
+        history: Questions and answers, oldest first.
+        question: The question to be answered; never cut.
+        count_tokens: Counts the tokens of a text.
+        max_tokens: Most tokens of the whole text.
+
+    Raises:
+        QuestionError: the question alone is too long.
+    """
+    for n_dropped in range(len(history) + 1):
+        text = write_prompt(history[n_dropped:], question=question)
+        if count_tokens(text) <= max_tokens:
+            return PromptText(text=text, n_history_turns=len(history) - n_dropped)
+    raise QuestionError(
+        f"the question has {count_tokens(question)} tokens; expected at most {max_tokens}, as many as the model reads; "
+        "ask in fewer words, or one thing at a time"
+    )
+
+
+class Conversation:
+    """Questions about one pair, and the answers so far."""
+
+    def __init__(self, model: ChangeModel, pair: npt.NDArray[np.uint8]) -> None:
+        """Begin a conversation.
+
+        Args:
+            model: Answers the questions.
+            pair: uint8 RGB of shape (date=2, band=3, y, x); before first.
+
+        Raises:
+            ValueError: the pair is of another dtype or shape.
+        """
+        if pair.dtype != np.uint8 or pair.ndim != 4 or pair.shape[:2] != (2, 3):
+            raise ValueError(
+                f"pair of {pair.dtype} and shape {pair.shape}; expected uint8 and (date=2, band=3, y, x); "
+                "make it with model.images.make_pair"
+            )
+        self.model = model
+        self._pairs = pair[None]
+        self._replies: list[Reply] = []
+
+    @property
+    def replies(self) -> tuple[Reply, ...]:
+        """What was asked and answered so far, oldest first."""
+        return tuple(self._replies)
+
+    def ask(self, text: str, *, kind: PromptKind | str | None = None) -> Reply:
+        """Ask a question, with the turns so far as its history.
+
+        The questions that a run asks of every tile (`PromptBook.prompts`) go without history: the model learned them
+        so, and their answers are then those of the report.
+
+        Args:
+            text: The question.
+            kind: What form the answer has; left out, it is found by the words, as `infer_kind` tells.
+
+        Raises:
+            QuestionError: the question is empty, too long for the model, or of an unknown kind.
+        """
+        # What came through a shell may hold halves of characters, which no tokenizer takes.
+        question = " ".join(text.encode("utf-8", "replace").decode().split())
+        # Without its full stop a known question is another one to the model, and gets a worse answer.
+        question = known.text if (known := find_known_prompt(question)) is not None else question
+        if not question:
+            raise QuestionError("the question is empty; expected words; ask something, such as: What has changed?")
+        resolved = infer_kind(question, is_first=not self._replies) if kind is None else _resolve_kind(kind)
+        prompt = self._make_prompt(question)
+        asked = Prompt(name="question", kind=resolved, text=prompt.text)
+        ((answer,),) = self.model.answer_prompts(self._pairs, prompts=[asked])
+        reply = Reply(
+            question=question,
+            kind=resolved,
+            text=answer.text,
+            confidence=answer.confidence,
+            meaning=parse_answer(resolved, answer.text),
+            prompt=prompt,
+        )
+        self._replies.append(reply)
+        return reply
+
+    def predict_masks(self) -> ChangeMasks:
+        """Outline what changed; one tile, masks as large as the images.
+
+        Raises:
+            ValueError: the model has no mask branch.
+        """
+        if not getattr(self.model, "mask_labels", ()):
+            raise ValueError(
+                f"model {self.model.identity.model_id} has no mask branch; expected one that has; "
+                "name a model whose config has a mask_config, or do without masks"
+            )
+        return cast(MaskModel, self.model).predict_masks(self._pairs)
+
+    def forget(self) -> None:
+        """Begin anew, without any history."""
+        self._replies.clear()
+
+    def _make_prompt(self, question: str) -> PromptText:
+        has_history = not needs_no_history(question)
+        history = [(reply.question, reply.text) for reply in self._replies] if has_history else []
+        if isinstance(self.model, TokenBudget):
+            return fit_prompt(
+                history,
+                question=question,
+                count_tokens=self.model.count_tokens,
+                max_tokens=self.model.max_prompt_tokens,
+            )
+        return PromptText(text=write_prompt(history, question=question), n_history_turns=len(history))
+
+
+def _resolve_kind(kind: PromptKind | str) -> PromptKind:
+    try:
+        return PromptKind(kind)
+    except ValueError:
+        raise QuestionError(
+            f"kind {kind!r}; expected {', '.join(PromptKind)}; name one of them, or leave it out"
+        ) from None
+
+
+def open_conversation(
+    before: ImageSource,
+    after: ImageSource,
+    *,
+    model: str | ChangeModel = "deltavlm-tiny",
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Conversation:
+    """Begin a conversation about two pictures of one place, with or without a georeference.
+
+    Args:
+        before: The earlier date: a PNG, JPEG or TIFF file, or uint8 RGB of shape (y, x, 3).
+        after: The later date, of the same size.
+        model: Name or folder of a model, as `load_model` takes it, or one that is loaded already.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of no matter to a model that is loaded already.
+        dtype: ``auto``, ``float32`` or ``bfloat16``; likewise.
+
+    Raises:
+        FileNotFoundError: a picture or the model is not there.
+        ValueError: a picture cannot be read, holds something else than 8-bit RGB, or the sizes differ.
+    """
+    pair = make_pair(before, after)
+    # ^ first: loading a model takes seconds, and a wrong path should not wait for it.
+    return Conversation(load_model(model, device=device, dtype=dtype) if isinstance(model, str) else model, pair)

@@ -1,0 +1,143 @@
+"""What a model's folder tells about itself, from its headers and JSON files alone: no weight is loaded, nor torch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+SEARCH_FIELDS = (
+    "num_beams",
+    "beam_scoring",
+    "repetition_penalty",
+    "length_penalty",
+    "max_length",
+    "decoder_start_token_id",
+    "suppress_tokens",
+)
+"""Settings of ``generation_config.json`` that change answers."""
+
+
+def inspect_model(folder: Path) -> dict[str, Any]:
+    """Gather the sizes, kinds, settings and origin of a model.
+
+    Args:
+        folder: As `model.interface.find_model_folder` gives it.
+
+    Returns:
+        What JSON can hold; `warnings` lists what people should know before they trust the answers.
+
+    Raises:
+        ValueError: a file of it cannot be read.
+    """
+    config = _read_json(folder / "config.json")
+    generation = _read_json(folder / "generation_config.json")
+    conversion = _read_json(folder / "conversion.json")
+    files = sorted(folder.glob("*.safetensors"))
+    return {
+        "bytes": sum(file.stat().st_size for file in files),
+        "files": len(files),
+        "parameters": count_parameters(files),
+        "dtypes": count_dtypes(files),
+        "image_size_px": _read_json(folder / "preprocessor_config.json").get("image_size"),
+        **describe_parts(config),
+        "generation": {name: generation[name] for name in SEARCH_FIELDS if generation.get(name) is not None},
+        "difference_is_trained": (config.get("difference_config") or {}).get("is_trained"),
+        "conversion": conversion or None,
+        "warnings": list_warnings(config, conversion=conversion),
+    }
+
+
+def describe_parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the kinds and sizes of a model's parts, given the content of its ``config.json``."""
+    vision, text, mask = (config.get(f"{part}_config") or {} for part in ("vision", "text", "mask"))
+    return {
+        "vision": {
+            "kind": vision.get("model_type"),
+            "layers": vision.get("num_hidden_layers"),
+            "width": vision.get("hidden_size"),
+        },
+        "queries": config.get("num_query_tokens"),
+        "language_model": {
+            "family": text.get("model_type"),
+            "layers": text.get("num_hidden_layers"),
+            "width": text.get("hidden_size"),
+            "tokens": text.get("vocab_size"),
+        },
+        "masks": {"labels": mask.get("labels"), "size_px": mask.get("output_size_px")} if mask else None,
+    }
+
+
+def list_warnings(config: Mapping[str, Any], *, conversion: Mapping[str, Any]) -> list[str]:
+    """Say what makes a model's answers less than they seem.
+
+    Args:
+        config: Content of its ``config.json``.
+        conversion: Content of its ``conversion.json``; empty where there is none.
+    """
+    if (config.get("difference_config") or {}).get("is_trained") is not False:
+        return []
+    evidence = (conversion.get("csrm") or {}).get("evidence", "its config says so")
+    return [
+        f"The difference perception (CSRM) was never trained ({evidence}). The original's released training skips it "
+        "while its generation applies it, so that answers pass through random weights there and cannot tell before "
+        "from after. Train it, or take weights that were trained with it."
+    ]
+
+
+def count_parameters(files: list[Path]) -> dict[str, int]:
+    """Count the parameters of each part of a model from the headers of its weights.
+
+    Raises:
+        ValueError: a header cannot be read.
+    """
+    counts: Counter[str] = Counter()
+    for name, shape, _ in _list_tensors(files):
+        counts[name.split(".")[0]] += prod(shape)
+    return dict(sorted(counts.items()))
+
+
+def count_dtypes(files: list[Path]) -> dict[str, int]:
+    """Count the parameters of each dtype, named as safetensors does, from the headers of a model's weights.
+
+    Raises:
+        ValueError: a header cannot be read.
+    """
+    counts: Counter[str] = Counter()
+    for _, shape, dtype in _list_tensors(files):
+        counts[dtype] += prod(shape)
+    return dict(sorted(counts.items()))
+
+
+def _list_tensors(files: list[Path]) -> list[tuple[str, list[int], str]]:
+    tensors = []
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as opened:
+                for name in opened.keys():  # noqa: SIM118 - this is no mapping
+                    part = opened.get_slice(name)
+                    tensors.append((name, part.get_shape(), part.get_dtype()))
+        except SafetensorError as problem:
+            raise ValueError(
+                f"{file} cannot be read: {problem}; expected a whole file of weights; fetch it again or convert anew"
+            ) from None
+    return tensors
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ValueError(f"{file} is no JSON: {problem}; expected an object; fetch it again or convert anew") from None
+    if not isinstance(content, dict):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
+            f"{file} holds {type(content).__name__}; expected an object; fetch it again or convert anew"
+        )
+    return content

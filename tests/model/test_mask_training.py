@@ -1,0 +1,270 @@
+"""The mask branch is trained on what the truth tells, scored pixel by pixel, and nothing else of the model moves."""
+
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from model.interface import Answer, ChangeMasks, ModelIdentity
+from model.modeling import DeltaVlmForConditionalGeneration
+from model.training.dataset import PairSource
+from model.training.evaluation import evaluate
+from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED
+from model.training.mask_scores import MaskScores, paint_cells, score_masks
+from model.training.masks import (
+    MaskCollator,
+    MaskStream,
+    MaskTrainingModel,
+    add_mask_decoder,
+    build_optimizer,
+    resize_masks,
+    train_masks,
+)
+from model.training.pairs import Augmentation, LabelledPair, separate_labels
+from model.training.recipe import MaskTrainingConfig, TrainingConfig, load_training_config
+from model.training.trainer import save_weights
+from pipeline.config import load_default_prompts
+
+DECODER = {
+    "feature_source": "difference_perception",
+    "unification": "projection",
+    "hidden_size": 32,
+    "n_stages": 2,
+    "has_attention": False,
+    "output_size_px": 48,
+    "labels": ["building", "road"],
+}
+LABELS = ("building", "road")
+
+
+def make_pair(*, left: int, has_road_truth: bool = False) -> LabelledPair:
+    """A grey place where one bright square was built."""
+    mask = np.zeros((96, 96), np.uint8)
+    mask[24:56, left : left + 32] = BUILDING_CHANGED
+    before = np.random.default_rng(left).integers(60, 120, (96, 96, 3), dtype=np.uint8)
+    after = np.where(mask[..., None] > 0, 230, before).astype(np.uint8)
+    return LabelledPair(name=str(left), before=before, after=after, mask=mask, has_road_truth=has_road_truth)
+
+
+def make_scored_pair(mask: np.ndarray, *, has_road_truth: bool) -> LabelledPair:
+    image = np.zeros((*mask.shape, 3), np.uint8)
+    return LabelledPair(name="made", before=image, after=image, mask=mask, has_road_truth=has_road_truth)
+
+
+def test_labels_are_separated_and_what_masks_do_not_tell_is_not_known():
+    mask = np.array([[0, ROAD_CHANGED], [BUILDING_CHANGED, 0]], np.uint8)
+    masks, is_known = separate_labels(
+        make_scored_pair(mask, has_road_truth=False), labels=("road", "building", "change")
+    )
+    assert masks.tolist() == [
+        [[False, True], [False, False]],
+        [[False, False], [True, False]],
+        [[False, True], [True, False]],
+    ]
+    assert is_known.tolist() == [False, True, True]
+    assert separate_labels(make_scored_pair(mask, has_road_truth=True), labels=["road"])[1].tolist() == [True]
+    with pytest.raises(ValueError, match=r"the label tree; expected building, road"):
+        separate_labels(make_scored_pair(mask, has_road_truth=True), labels=["tree"])
+
+
+def test_masks_are_resized_by_their_nearest_pixel():
+    small = np.array([[[True, False, False], [False, True, False], [False, False, True]]])
+    large = small.repeat(4, axis=1).repeat(4, axis=2)
+    assert np.array_equal(resize_masks(large, side_px=3), small)
+    assert np.array_equal(resize_masks(small, side_px=12), large)
+
+
+def make_stream(decoder_config, *, pairs: list[LabelledPair]) -> MaskStream:
+    return MaskStream(
+        [PairSource(pairs=pairs, crop_size_px=96, weight=1.0)],
+        image_size=192,
+        decoder=decoder_config,
+        augmentation=Augmentation(unchanged_fraction=0, removal_fraction=0, shift_px=0),
+        seed=0,
+    )
+
+
+@pytest.fixture
+def mask_model(model) -> DeltaVlmForConditionalGeneration:
+    """A model of its own with a fresh mask branch."""
+    whole = DeltaVlmForConditionalGeneration(type(model.config).from_dict(model.config.to_dict()))
+    whole.load_state_dict(model.state_dict())
+    torch.manual_seed(0)
+    add_mask_decoder(whole, DECODER)
+    return whole
+
+
+def test_samples_show_where_the_bright_square_is(mask_model, processor):
+    stream = make_stream(mask_model.config.mask_config, pairs=[make_pair(left=8)])
+    for sample in islice(iter(stream), 4):
+        # Whatever the turn and the light, the date after is brighter exactly where the mask is.
+        difference = sample.pair.astype(int).sum(axis=1)[1] - sample.pair.astype(int).sum(axis=1)[0]
+        is_brighter = resize_masks((difference > 150)[None], side_px=48)[0]
+        assert (is_brighter == sample.masks[0]).mean() > 0.97
+        assert sample.masks.shape == (2, 48, 48)
+        assert sample.is_known.tolist() == [True, False]
+    batch = MaskCollator(processor)([sample, sample])
+    assert batch["pixel_values"].shape == (2, 2, 3, 192, 192)
+    assert batch["masks"].shape == (2, 2, 48, 48)
+    assert batch["is_known"].tolist() == [[True, False]] * 2
+
+
+def test_training_lowers_the_loss_and_moves_the_decoder_alone(mask_model, processor):
+    before = {name: tensor.clone() for name, tensor in mask_model.state_dict().items()}
+    stream = make_stream(mask_model.config.mask_config, pairs=[make_pair(left=left) for left in (8, 48)])
+    batch = MaskCollator(processor)(list(islice(iter(stream), 4)))
+    training = MaskTrainingModel(mask_model, positive_weight=2.0).train()
+    config = MaskTrainingConfig.model_validate(
+        {"kind": "mask", "sources": [], "n_steps": 15, "learning_rate": 3e-3, "weight_decay": 0.0}
+    )
+    optimizer = build_optimizer(training, config)
+    losses = []
+    for _ in range(config.n_steps):
+        parts = training(**batch)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+        losses.append(parts["loss"].item())
+    assert losses[-1] < 0.5 * losses[0]
+    # The truth tells of buildings alone, so their loss is the whole.
+    assert parts["building"].item() == pytest.approx(losses[-1], rel=1e-6)
+    assert parts["road"].item() == 0
+    moved = {name for name, tensor in mask_model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith("mask_decoder.") for name in moved)
+
+
+@pytest.fixture
+def folders(tmp_path, model, processor):
+    """A folder of pairs, and one of a model without a mask branch."""
+    for left in (8, 24, 40, 56):
+        pair = make_pair(left=left)
+        for name, image in (("A", pair.before), ("B", pair.after), ("label", pair.mask)):
+            (tmp_path / "pairs" / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "pairs" / name / f"{left}.png"), image)
+    processor.save_pretrained(tmp_path / "plain")
+    save_weights(model, tmp_path / "plain")
+    return tmp_path
+
+
+def make_config(**values) -> MaskTrainingConfig:
+    return MaskTrainingConfig.model_validate(
+        {
+            "kind": "mask",
+            "sources": [{"path": "pairs", "crop_size_px": 96, "weight": 1.0}],
+            "decoder": DECODER,
+            "n_steps": 2,
+            "warm_up_steps": 1,
+            "batch_size_pairs": 2,
+            "use_bfloat16": False,
+            **values,
+        }
+    )
+
+
+def test_the_command_writes_the_same_model_with_a_mask_branch(folders):
+    config = make_config(initial_weights=str(folders / "plain"))
+    output = train_masks(config, output=folders / "masked", data_root=folders)
+    plain, masked = (
+        DeltaVlmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        for folder in (folders / "plain", output)
+    )
+    assert masked.config.mask_config.labels == LABELS
+    assert all(torch.equal(tensor, masked.state_dict()[name]) for name, tensor in plain.state_dict().items())
+    added = set(masked.state_dict()) - set(plain.state_dict())
+    assert added
+    assert all(name.startswith("mask_decoder.") for name in added)
+    assert (folders / "masked-training" / "log.json").is_file()
+
+
+def test_without_a_model_to_go_on_from_there_is_no_mask_training(tmp_path):
+    with pytest.raises(ValueError, match="--initial-weights"):
+        train_masks(make_config(), output=tmp_path / "out", data_root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_shipped_recipes_are_told_apart_by_their_kind(repository):
+    mask = load_training_config(repository / "configs" / "train-tiny-mask.yaml")
+    assert isinstance(mask, MaskTrainingConfig)
+    assert tuple(mask.decoder["labels"]) == LABELS
+    for name in ("train-tiny.yaml", "train-tiny-language.yaml"):
+        assert isinstance(load_training_config(repository / "configs" / name), TrainingConfig)
+
+
+def test_named_cells_are_painted_where_they_are():
+    painted = paint_cells(["top-right", "center-center", "bottom-left"], shape=(9, 9))
+    expected = np.fliplr(np.eye(3, dtype=bool)).repeat(3, axis=0).repeat(3, axis=1)
+    assert np.array_equal(painted, expected)
+    assert not paint_cells([], shape=(4, 5)).any()
+
+
+def make_scored_tile() -> tuple[LabelledPair, np.ndarray]:
+    """A tile of 6 x 6 with 4 changed building pixels, and probabilities that meet 3 of them and 3 others."""
+    mask = np.zeros((6, 6), np.uint8)
+    mask[0:2, 0:2] = BUILDING_CHANGED
+    probabilities = np.full((1, 2, 6, 6), 0.1, np.float32)
+    probabilities[0, 0, 0:2, 0:2] = [[0.9, 0.5], [0.7, 0.2]]
+    probabilities[0, 0, 5, 0:3] = 0.6
+    return make_scored_pair(mask, has_road_truth=False), probabilities
+
+
+EXPECTED_BUILDING = MaskScores(
+    iou=3 / 7,
+    f1=6 / 10,
+    precision=3 / 6,
+    recall=3 / 4,
+    # Two cells of four pixels are named; one of them is the building.
+    cells_iou=4 / 8,
+    changed_fraction=4 / 36,
+)
+
+
+def test_masks_are_scored_pixel_by_pixel_and_only_where_there_is_truth():
+    tile, probabilities = make_scored_tile()
+    masks = ChangeMasks(labels=LABELS, probabilities=probabilities)
+    scores = score_masks(masks, [tile], named_cells=[{"building": ["top-left", "bottom-right"]}])
+    assert scores == {"building": EXPECTED_BUILDING, "road": None}
+
+
+def test_nothing_there_and_nothing_said_scores_zero():
+    tile = make_scored_pair(np.zeros((6, 6), np.uint8), has_road_truth=True)
+    masks = ChangeMasks(labels=("road",), probabilities=np.zeros((1, 1, 6, 6), np.float32))
+    (found,) = score_masks(masks, [tile], named_cells=[{}]).values()
+    assert found == MaskScores(iou=0.0, f1=0.0, precision=0.0, recall=0.0, cells_iou=0.0, changed_fraction=0.0)
+
+
+class Speaker:
+    """Answers every prompt as if two cells held buildings."""
+
+    identity = ModelIdentity(model_id="speaker", weight_hash="0" * 64, path="nowhere")
+
+    def answer_prompts(self, pairs, *, prompts):
+        texts = {
+            "classify": "Yes",
+            "count": "0 roads has changed, and 1 building has changed.",
+            "locate": "roads: []. buildings: ['top-left', 'bottom-right'].",
+        }
+        return [[Answer(text=texts[prompt.kind.value], confidence=1.0)] * len(pairs) for prompt in prompts]
+
+
+class Painter(Speaker):
+    """Gives the same masks for every pair."""
+
+    mask_labels = LABELS
+
+    def predict_masks(self, pairs, *, size_px=None):
+        return ChangeMasks(labels=LABELS, probabilities=make_scored_tile()[1].repeat(len(pairs), axis=0))
+
+
+def test_an_evaluation_speaks_of_masks_where_the_model_has_some():
+    prompts = [prompt.to_prompt() for prompt in load_default_prompts()]
+    tile, _ = make_scored_tile()
+    spoken, painted = (evaluate(model, [tile], prompts=prompts).to_dict() for model in (Speaker(), Painter()))
+    assert spoken.pop("mask") is None
+    expected = {name: getattr(EXPECTED_BUILDING, name) for name in EXPECTED_BUILDING.__dataclass_fields__}
+    assert painted.pop("mask") == {"building": expected, "road": None}
+    spoken.pop("seconds")
+    painted.pop("seconds")
+    assert spoken == painted
