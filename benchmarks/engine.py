@@ -109,9 +109,11 @@ def run_loop(pairs: Pairs) -> Outcome:
         for pair in pairs:
             with torch.inference_mode():
                 pixels = processor.prepare_pairs(pair[None]).to(model.device, model.dtype)
+                # The original encodes the images of a pair one after the other.
+                before, after = (model.vision_model(pixels[:, date]).last_hidden_state for date in (0, 1))
                 text = processor.prepare_prompts([prompt.text])
                 query_output = model.query_differences(
-                    model.encode_pairs(pixels),
+                    model.difference(before, after),
                     qformer_input_ids=text["qformer_input_ids"],
                     qformer_attention_mask=text["qformer_attention_mask"],
                 )

@@ -4,9 +4,10 @@ All rows of a batch carry the same prompt, so they have the same length and noth
 leaves the batch, so that long answers do not keep short ones waiting. A batch that does not fit into memory is halved
 and asked again.
 
-In float32 an answer does not depend on the batch that its tile is in, up to rounding in the seventh digit. In bfloat16
-the same batch gives the same answers again, but another batch size may round a close decision the other way; README.md
-tells how often that was seen.
+On a CPU an answer and its confidence do not depend on the batch that their tile is in, to the last bit: every step is
+taken so that a row is rounded alike beside few others and beside many (`PAIRS_ENCODED_AT_ONCE_ON_CPU`,
+`MIN_ROWS_ON_CPU`, the contiguous slices of `modeling`). On a GPU the same batch gives the same answers again, but in
+another batch size a close decision may fall the other way.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from model.attention import FLOAT32_ATTENTION
 from model.configuration import ConvVisionConfig, DeltaVlmConfig
 from model.generation import FoundTokens, SearchSettings, search
 from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
@@ -335,6 +337,8 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
         masks, model.mask_decoder = model.mask_decoder, None
         model.to(dtype)  # type: ignore[arg-type]  # transformers wraps `to` without its self
         model.mask_decoder = masks
+    if device.type == "cpu" and dtype is torch.bfloat16:
+        model.language_model.set_attn_implementation(FLOAT32_ATTENTION)
     return model
 
 

@@ -195,7 +195,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
     Args:
         name: A shipped model, one that an installed package brings, or a folder in transformers' layout.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32`` or ``bfloat16``.
+        dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it, else float32), ``float32`` or
+            ``bfloat16``.
         batch_size_tiles: Most pairs that go through the model at once.
 
     Raises:

@@ -80,7 +80,8 @@ class ModelConfig(_Config):
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Precision; auto: bfloat16 on CUDA, float32 on a CPU."
+        default="auto",
+        description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
     )
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
 
