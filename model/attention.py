@@ -1,7 +1,7 @@
 """Attention in float32 for models in bfloat16 on a CPU.
 
-torch's attention for bfloat16 on a CPU repacks its operands for every call. For the one row of a decoding step that takes
-four times as long as the same attention in float32, which also rounds less; matrix products stay in bfloat16.
+torch's attention for bfloat16 on a CPU repacks its operands for every call. For the one row of a decoding step that
+takes four times as long as the same attention in float32, which also rounds less; matrix products stay in bfloat16.
 """
 
 from __future__ import annotations

@@ -196,6 +196,18 @@ def test_every_prompt_is_asked_of_every_selected_tile(tmp_path: Path, make_clust
     assert parts.failures == {}
 
 
+def test_what_the_model_notes_is_in_the_summary(tmp_path: Path, make_cluster, monkeypatch) -> None:
+    class NotingModel(FakeModel):
+        def take_notes(self) -> dict[str, int]:
+            return {"out of memory: batches of 2 tiles from here on": 1}
+
+    cluster = make_cluster()
+    monkeypatch.setattr(module, "get_worker_model", lambda model, identity: NotingModel())
+    _, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), make_tiles(2, 4))
+
+    assert summary.notes == {"out of memory: batches of 2 tiles from here on": 2}
+
+
 def test_second_time_nothing_is_asked(tmp_path: Path, make_cluster) -> None:
     store = FakeStore(tmp_path, shard_size_tiles=2)
     first, _ = collect(make_cluster(), store, make_tiles(2, 3))
