@@ -216,7 +216,7 @@ def build_random_answerer(config: Any) -> Any:
     from dataclasses import replace
 
     from model.answering import DeltaVlmAnswerer
-    from model.generation import SearchSettings
+    from model.decoding import SearchSettings
     from model.interface import ModelIdentity, find_model_folder
     from model.modeling import DeltaVlmForConditionalGeneration
     from model.processing import CLIP_IMAGE_SETTINGS, DeltaVlmProcessor

@@ -15,20 +15,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from model.attention import FLOAT32_ATTENTION
-from model.configuration import ConvVisionConfig, DeltaVlmConfig
-from model.generation import FoundTokens, SearchSettings, search
+from model.decoding import FoundTokens, SearchSettings
+from model.generation import search
 from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
+from model.loading import choose_device, choose_dtype, load_weights
 from model.mask_prediction import predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
@@ -45,8 +42,6 @@ MAX_NEW_TOKENS = {
     PromptKind.DIALOGUE: 64,
 }
 """Longest answer per kind of prompt, in tokens, for models whose `generation_config.json` sets no `max_length`."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 PAIRS_ENCODED_AT_ONCE_ON_CPU = 4
 """On a CPU larger batches push each other's activations out of the cache, and gain nothing."""
@@ -250,116 +245,6 @@ class DeltaVlmAnswerer:
 
     def _first_ids(self, *words: str) -> set[int]:
         return {self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words}
-
-
-def choose_device(name: str) -> torch.device:
-    """Find the device of this name; ``auto`` is CUDA where there is one.
-
-    Raises:
-        ValueError: this machine has no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {name!r} on a machine with {torch.cuda.device_count()} CUDA devices; "
-            "expected one that is there; use auto or cpu"
-        )
-    return device
-
-
-def choose_dtype(name: str, *, device: torch.device) -> torch.dtype:
-    """Find the precision of this name; ``auto`` is bfloat16 on CUDA and on CPUs with instructions for it, else float32.
-
-    Raises:
-        ValueError: another precision.
-    """
-    if name == "auto":
-        name = "bfloat16" if device.type == "cuda" or has_cpu_bfloat16() else "float32"
-    if name not in DTYPES:
-        raise ValueError(f"dtype {name!r}; expected auto, {' or '.join(DTYPES)}; correct model.dtype")
-    return DTYPES[name]
-
-
-def has_cpu_bfloat16() -> bool:
-    """Tell whether this machine's CPU multiplies matrices of bfloat16 by instructions of its own."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> DeltaVlmForConditionalGeneration:
-    """Load a model onto a device, ready to answer; its files are mapped into memory, not read into it first.
-
-    Raises:
-        ValueError: the files are damaged or do not fit the config.
-    """
-    config = read_config(folder)
-    verbosity = transformers_logging.get_verbosity()
-    has_norms = isinstance(config.vision_config, ConvVisionConfig)
-    # What it would print about weights that do not fit, the error below says in one line.
-    transformers_logging.set_verbosity_error()
-    try:
-        loaded: Any = DeltaVlmForConditionalGeneration.from_pretrained(
-            folder,
-            # Batch norms are fused in float32, whatever precision follows.
-            dtype=torch.float32 if has_norms else dtype,
-            config=config,
-            use_safetensors=True,
-            device_map={"": device},
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    except Exception as problem:
-        # safetensors, transformers and torch each have errors of their own for a damaged file.
-        lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise ValueError(
-            f"weights in {folder} cannot be loaded ({lines[0][:300]}); expected the model that config.json describes; "
-            "get the files again or convert them again"
-        ) from None
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    model: DeltaVlmForConditionalGeneration = loaded[0]
-    report: dict[str, set[Any]] = loaded[1]
-    wrong = [
-        f"{len(report[name])} {name.replace('_', ' ')}: {sorted(map(str, report[name]))[0]}"
-        for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
-        if report[name]
-    ]
-    if wrong:
-        raise ValueError(
-            f"weights in {folder} do not fit its config.json ({'; '.join(wrong)}); expected the weights that it "
-            "describes; get the files again or convert them again"
-        )
-    if has_norms:
-        model.eval().vision_model.fuse_norms()
-        # The mask branch stays in float32, as transformers leaves it where nothing is fused.
-        masks, model.mask_decoder = model.mask_decoder, None
-        model.to(dtype)  # type: ignore[arg-type]  # transformers wraps `to` without its self
-        model.mask_decoder = masks
-    if device.type == "cpu" and dtype is torch.bfloat16:
-        model.language_model.set_attn_implementation(FLOAT32_ATTENTION)
-    return model
-
-
-def read_config(folder: str) -> DeltaVlmConfig:
-    """Read the config of a model.
-
-    Raises:
-        ValueError: it is damaged or describes another architecture.
-    """
-    try:
-        model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
-        # Another architecture's fields would be ignored, and what is left is a model of full size.
-        if model_type == DeltaVlmConfig.model_type:
-            return DeltaVlmConfig.from_pretrained(folder)
-        problem = f"model type {model_type!r}"
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, StrictDataclassError) as error:
-        problem = " ".join(str(error).split())[:300]
-    raise ValueError(
-        f"config.json in {folder}: {problem}; expected one of model type {DeltaVlmConfig.model_type!r}; "
-        "give the folder of a DeltaVLM, such as `deltavlm model convert` writes"
-    )
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.answering import DeltaVlmAnswerer, choose_device, choose_dtype, has_cpu_bfloat16, load_weights
-from model.generation import FoundTokens, SearchSettings
+from model.answering import DeltaVlmAnswerer
+from model.decoding import FoundTokens, SearchSettings
 from model.interface import Prompt, PromptKind, load_model
+from model.loading import choose_device, choose_dtype, has_cpu_bfloat16, load_weights
 from model.training.pairs import cut_tiles, synthesize_pairs
 
 PROMPTS = (

@@ -5,7 +5,8 @@ import copy
 import torch
 
 from model.attention import FLOAT32_ATTENTION
-from model.generation import SearchSettings, search
+from model.decoding import SearchSettings
+from model.generation import search
 
 
 def test_it_is_closer_to_float32_than_attention_in_bfloat16(model):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from model.generation import BeamScoring, SearchSettings, adjust_scores, search
+from model.decoding import BeamScoring, SearchSettings, adjust_scores
+from model.generation import search
 
 
 @pytest.fixture

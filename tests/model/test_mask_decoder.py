@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.answering import DeltaVlmAnswerer, load_weights
+from model.answering import DeltaVlmAnswerer
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
 from model.conversion.names import infer_mask_config
+from model.loading import load_weights
 from model.mask_decoder import ChangeMaskDecoder, lay_out_tokens, mask_loss, number_offsets
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.training.masks import add_mask_decoder

@@ -1,0 +1,165 @@
+"""What every search for an answer is made of: its settings, its steps through the language model, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+
+GENERATION_FILE = "generation_config.json"
+MIN_ROWS_ON_CPU = 8
+
+
+class BeamScoring(StrEnum):
+    """How a beam search compares hypotheses of different lengths, and when it ends."""
+
+    STOCK = "stock"
+    """As transformers' own `generate` does today."""
+    ORIGINAL = "original"
+    """As the original does: lengths count the start token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How the tokens of an answer are chosen."""
+
+    eos_token_id: int
+    """Ends an answer."""
+    pad_token_id: int
+    """Fills up what is behind the end."""
+    max_length: int | None = None
+    """Most tokens of a sequence, its start token included; None leaves it to the kind of the prompt."""
+    start_token_id: int | None = None
+    """Token that every sequence notionally starts with; the language model is never fed it."""
+    num_beams: int = 1
+    """Hypotheses kept at each step; 1 is greedy search."""
+    beam_scoring: BeamScoring = BeamScoring.STOCK
+    """Which beam search."""
+    repetition_penalty: float = 1.0
+    """Scores of tokens that the sequence holds already are divided by it where positive, multiplied where negative
+    (Keskar et al., arXiv 1909.05858). The prompt does not count."""
+    length_penalty: float = 1.0
+    """Exponent of the length that a beam's summed log-probability is divided by."""
+    suppressed_ids: tuple[int, ...] = ()
+    """Tokens that are never generated."""
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, eos_token_id: int, pad_token_id: int) -> SearchSettings:
+        """Read the settings of a model from its ``generation_config.json``; a model without one searches greedily.
+
+        The fields are transformers': `num_beams`, `repetition_penalty`, `length_penalty`, `max_length`,
+        `suppress_tokens`, `decoder_start_token_id` (our `start_token_id`), and `beam_scoring`, which is ours.
+        """
+        settings = cls(eos_token_id=eos_token_id, pad_token_id=pad_token_id)
+        if not (Path(folder) / GENERATION_FILE).is_file():
+            return settings
+        stored: dict[str, Any] = GenerationConfig.from_pretrained(folder).to_dict()
+        given: dict[str, Any] = {
+            "max_length": stored.get("max_length"),
+            "start_token_id": stored.get("decoder_start_token_id"),
+            "num_beams": stored.get("num_beams"),
+            "repetition_penalty": stored.get("repetition_penalty"),
+            "length_penalty": stored.get("length_penalty"),
+            "beam_scoring": BeamScoring(stored["beam_scoring"]) if stored.get("beam_scoring") else None,
+            "suppressed_ids": tuple(stored["suppress_tokens"]) if stored.get("suppress_tokens") else None,
+        }
+        return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+    def limit_new_tokens(self, usual: int) -> int:
+        """Give the most tokens to generate: by `max_length` where there is one, else the usual number."""
+        if self.max_length is None:
+            return usual
+        return self.max_length - (self.start_token_id is not None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundTokens:
+    """What a batch of searches found."""
+
+    token_ids: Tensor
+    """int64 of shape (n, steps), the end token included; padded behind it."""
+    confidence: Tensor
+    """float32 of shape (n,): mean probability of the chosen tokens, the end token included, as the language model
+    gives it before any penalty."""
+    first_probabilities: Tensor
+    """float32 of shape (n, vocabulary): distribution of the first token."""
+    scores: Tensor | None = None
+    """float32 of shape (n,): what a beam search ranks by, the summed log-probability over the length."""
+
+
+def adjust_scores(scores: Tensor, *, settings: SearchSettings, token_ids: Tensor) -> Tensor:
+    """Apply the repetition penalty and rule out suppressed tokens.
+
+    Args:
+        scores: Logits or log-probabilities of shape (n, vocabulary); left as they are.
+        settings: Penalty, start token and suppressed tokens.
+        token_ids: What each row holds already, int64 of shape (n, steps).
+    """
+    if settings.repetition_penalty != 1.0:
+        if settings.start_token_id is not None:
+            start = token_ids.new_full((token_ids.shape[0], 1), settings.start_token_id)
+            token_ids = torch.cat([start, token_ids], dim=1)
+        held = scores.gather(1, token_ids)
+        penalty = settings.repetition_penalty
+        scores = scores.scatter(1, token_ids, torch.where(held < 0, held * penalty, held / penalty))
+    if settings.suppressed_ids:
+        scores = scores.index_fill(1, torch.tensor(settings.suppressed_ids, device=scores.device), -torch.inf)
+    return scores
+
+
+class Steps:
+    """A language model with its cache, fed one position after the other.
+
+    A CPU multiplies a few rows with other instructions than many, which rounds otherwise. So that an answer does not
+    depend on how many others are still running, rows are never fewer than `MIN_ROWS_ON_CPU` there: copies of the
+    last one fill up.
+    """
+
+    def __init__(self, language_model: PreTrainedModel, *, attention_mask: Tensor | None) -> None:
+        self.language_model = language_model
+        self.cache = DynamicCache(config=language_model.config)
+        self.mask = attention_mask
+        self.min_rows = MIN_ROWS_ON_CPU if language_model.device.type == "cpu" else 1
+        self.n_rows = 0
+
+    def take_prefix(self, prefix: Tensor) -> Tensor:
+        """Feed the prefix; give float32 logits of shape (n, vocabulary) behind its last position."""
+        extra: dict[str, Any] = {}
+        if self.mask is not None:
+            # Padding may stand between the queries and the prompt: positions count what is no padding.
+            extra = {"position_ids": (self.mask.cumsum(dim=-1) - 1).masked_fill(self.mask == 0, 1)}
+        self.n_rows = prefix.shape[0]
+        logits = self._run(inputs_embeds=prefix, logits_to_keep=-(-self.min_rows // self.n_rows), **extra)
+        if self.n_rows < self.min_rows:
+            self.select(torch.arange(self.n_rows, device=prefix.device))
+        return logits
+
+    def take_tokens(self, token: Tensor) -> Tensor:
+        """Feed one token per row, int64 of shape (n,); give logits as `take_prefix`."""
+        extra: dict[str, Any] = {}
+        if self.mask is not None:
+            extra = {"position_ids": self.mask.sum(dim=-1, keepdim=True)}
+            self.mask = torch.cat([self.mask, self.mask.new_ones(self.mask.shape[0], 1)], dim=-1)
+        return self._run(input_ids=self._fill_up(token)[:, None], logits_to_keep=1, **extra)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; int64 of shape (m,)."""
+        self.n_rows = len(rows)
+        rows = self._fill_up(rows)
+        self.cache.batch_select_indices(rows)
+        if self.mask is not None:
+            self.mask = self.mask[rows]
+
+    def _fill_up(self, rows: Tensor) -> Tensor:
+        n_lacking = self.min_rows - len(rows)
+        return torch.cat([rows, rows[-1:].expand(n_lacking)]) if 0 < len(rows) < self.min_rows else rows
+
+    def _run(self, **inputs: Any) -> Tensor:
+        output = self.language_model(**inputs, attention_mask=self.mask, past_key_values=self.cache, use_cache=True)
+        logits: Tensor = output.logits[: self.n_rows, -1].float()
+        return logits
