@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
-from transformers import get_cosine_schedule_with_warmup
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
 from model.mask_decoder import ChangeMaskDecoder, mask_loss
@@ -23,7 +21,7 @@ from model.processing import DeltaVlmProcessor
 from model.training.dataset import PairSource, draw_samples, stack_dates
 from model.training.pairs import Augmentation, separate_labels
 from model.training.recipe import MaskTrainingConfig
-from model.training.trainer import PartsTrainer, SnapshotCallback, build_arguments, load_sources, save_weights
+from model.training.trainer import load_sources, run_training
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,18 +179,13 @@ def train_masks(config: MaskTrainingConfig, *, output: Path, data_root: Path) ->
         seed=config.seed,
     )
     training_model = MaskTrainingModel(model, positive_weight=config.positive_weight)
-    optimizer = build_optimizer(training_model, config)
     processor.save_pretrained(output)
-    log_folder = output.with_name(output.name + "-training")
-    trainer = PartsTrainer(
-        model=training_model,
-        args=build_arguments(config, folder=log_folder),
-        train_dataset=stream,
-        data_collator=MaskCollator(processor),
-        optimizers=(optimizer, get_cosine_schedule_with_warmup(optimizer, config.warm_up_steps, config.n_steps)),
-        callbacks=[SnapshotCallback(model, folder=output, every_steps=100)],
+    return run_training(
+        training_model,
+        model=model,
+        stream=stream,
+        collator=MaskCollator(processor),
+        optimizer=build_optimizer(training_model, config),
+        config=config,
+        output=output,
     )
-    trainer.train()
-    save_weights(model, output)
-    (log_folder / "log.json").write_text(json.dumps(trainer.state.log_history))
-    return output

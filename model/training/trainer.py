@@ -6,12 +6,13 @@ import copy
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -254,13 +255,44 @@ def train(config: TrainingConfig, *, output: Path, data_root: Path) -> Path:
     processor.save_pretrained(output)
     model = build_model(config, processor)
     training_model = TrainingModel(model, text_loss_weight=config.text_loss_weight, frozen_parts=config.frozen_parts)
-    optimizer = build_optimizer(training_model, config)
+    return run_training(
+        training_model,
+        model=model,
+        stream=stream,
+        collator=InstructionCollator(processor),
+        optimizer=build_optimizer(training_model, config),
+        config=config,
+        output=output,
+    )
+
+
+def run_training(
+    training_model: nn.Module,
+    *,
+    model: DeltaVlmForConditionalGeneration,
+    stream: IterableDataset[Any],
+    collator: Callable[[Any], dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    config: PairTrainingConfig,
+    output: Path,
+) -> Path:
+    """Run the steps of a training and write the model, now and then and in the end.
+
+    Args:
+        training_model: What gives the loss and its parts.
+        model: What is written.
+        stream: Endless samples.
+        collator: Puts samples into the arguments of `training_model`.
+        optimizer: Of the parameters to train.
+        config: How many steps, of how many pairs.
+        output: Folder of the model; logs go beside it.
+    """
     log_folder = output.with_name(output.name + "-training")
     trainer = PartsTrainer(
         model=training_model,
         args=build_arguments(config, folder=log_folder),
         train_dataset=stream,
-        data_collator=InstructionCollator(processor),
+        data_collator=collator,
         optimizers=(optimizer, get_cosine_schedule_with_warmup(optimizer, config.warm_up_steps, config.n_steps)),
         callbacks=[SnapshotCallback(model, folder=output, every_steps=100)],
     )
