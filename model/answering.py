@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from model.decoding import FoundTokens, SearchSettings
 from model.generation import search
 from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
-from model.loading import choose_device, choose_dtype, load_weights
+from model.loading import choose_device, choose_dtype, load_weights, read_config
 from model.mask_prediction import predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
@@ -91,6 +91,8 @@ class DeltaVlmAnswerer:
         # A progress bar per worker would write over the one of the run.
         transformers_logging.disable_progress_bar()
         target = choose_device(device)
+        # What is wrong with the model itself should be told before what lies beside it.
+        read_config(identity.path)
         processor = DeltaVlmProcessor.from_pretrained(identity.path)
         tokenizer = processor.tokenizer
         answerer = cls(

@@ -107,8 +107,18 @@ class DeltaVlmProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> DeltaVlmProcessor:
-        """Load from a model's folder."""
+        """Load from a model's folder.
+
+        Raises:
+            FileNotFoundError: the settings or a tokenizer are missing.
+        """
         folder = Path(folder)
+        for name in (IMAGE_SETTINGS_FILE, "tokenizer_config.json", f"{QFORMER_TOKENIZER_FOLDER}/tokenizer_config.json"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"no {name} in {folder}; expected the folder of a whole DeltaVLM; "
+                    "get its files again or convert it again"
+                )
         settings = json.loads((folder / IMAGE_SETTINGS_FILE).read_text())
         return cls(
             images=ImageSettings(

@@ -59,6 +59,16 @@ def test_other_pixels_are_refused(processor, pairs):
         processor.prepare_pairs(pairs)
 
 
+@pytest.mark.parametrize(
+    "name", ["preprocessor_config.json", "tokenizer_config.json", "qformer_tokenizer/tokenizer_config.json"]
+)
+def test_a_missing_file_is_named(processor, tmp_path, name):
+    processor.save_pretrained(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"no {name} in"):
+        DeltaVlmProcessor.from_pretrained(tmp_path)
+
+
 def test_processor_is_saved_whole(processor, tmp_path):
     processor.save_pretrained(tmp_path)
     loaded = DeltaVlmProcessor.from_pretrained(tmp_path)
