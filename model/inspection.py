@@ -33,9 +33,14 @@ def inspect_model(folder: Path) -> dict[str, Any]:
         What JSON can hold; `warnings` lists what people should know before they trust the answers.
 
     Raises:
-        ValueError: a file of it cannot be read.
+        ValueError: a file of it cannot be read, or it is of another architecture.
     """
     config = _read_json(folder / "config.json")
+    if config.get("model_type", "deltavlm") != "deltavlm":
+        raise ValueError(
+            f"config.json in {folder}: model type {config.get('model_type')!r}; expected one of model type 'deltavlm'; "
+            "give the folder of a DeltaVLM, such as `deltavlm model convert` writes"
+        )
     generation = _read_json(folder / "generation_config.json")
     conversion = _read_json(folder / "conversion.json")
     files = sorted(folder.glob("*.safetensors"))

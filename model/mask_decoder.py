@@ -88,7 +88,8 @@ class WindowAttention(nn.Module):
         windows = padded.reshape(n, rows, side, cols, side, channels).transpose(2, 3).reshape(-1, side**2, channels)
         # Each of windows, heads, places, channels / heads.
         query, key, value = self.qkv(windows).unflatten(-1, (3, heads, channels // heads)).permute(2, 0, 3, 1, 4)
-        bias = self.rpb[self.rpi].permute(2, 0, 1).unsqueeze(0).to(query.dtype)  # 1, heads, places, places
+        # Loading into bfloat16, transformers makes floats of these numbers too: whole ones, and small.
+        bias = self.rpb[self.rpi.long()].permute(2, 0, 1).unsqueeze(0).to(query.dtype)  # 1, heads, places, places
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         output: Tensor = self.proj(attended.transpose(1, 2).flatten(2))  # windows, places, channels
         whole = output.view(n, rows, cols, side, side, channels).transpose(2, 3).reshape(padded.shape)

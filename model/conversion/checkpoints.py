@@ -6,6 +6,7 @@ Mapped pages count as memory until the file is closed, so callers close it after
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import re
@@ -219,8 +220,10 @@ def _describe_refusal(path: Path, message: str) -> str:
 
 
 def _describe_damage(path: Path, problem: Exception | None) -> str:
-    reason = "it ends too early" if isinstance(problem, EOFError) else "its bytes make no sense"
-    if isinstance(problem, RuntimeError | SafetensorError | OSError):
+    is_cut = isinstance(problem, EOFError) or (isinstance(problem, OSError) and problem.errno == errno.EINVAL)
+    # ^ EINVAL: it was to be mapped into memory beyond its end.
+    reason = "it ends too early" if is_cut else "its bytes make no sense"
+    if not is_cut and isinstance(problem, RuntimeError | SafetensorError | OSError):
         reason = " ".join(str(problem).split()).split(". ")[0][:120]
     return (
         f"{path} ({path.stat().st_size} bytes) cannot be read: {reason}; expected a whole file as torch.save or "

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import InstructBlipVisionConfig
 
 from model.answering import DeltaVlmAnswerer
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
@@ -262,6 +263,28 @@ def test_attention_comes_back_too(model, tmp_path):
     loaded = DeltaVlmForConditionalGeneration.from_pretrained(tmp_path / "whole", dtype=torch.float32)
     assert torch.equal(loaded.mask_decoder.stages[0].attn.rpi, number_offsets(7))
     assert loaded.mask_decoder.stages[1].attn is None
+
+
+def test_attention_works_in_a_model_loaded_into_bfloat16(model, tmp_path):
+    vision = InstructBlipVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+    )
+    config = DeltaVlmConfig(**{**model.config.to_dict(), "vision_config": vision.to_dict()})
+    whole = DeltaVlmForConditionalGeneration(config)
+    add_mask_decoder(whole, {"hidden_size": 32, "n_stages": 2, "output_size_px": 48})
+    whole.save_pretrained(tmp_path)
+    masks = []
+    for dtype in (torch.float32, torch.bfloat16):
+        loaded = load_weights(str(tmp_path), device=torch.device("cpu"), dtype=dtype).eval()
+        pixels = torch.ones(1, 2, 3, 56, 56, dtype=dtype)
+        with torch.inference_mode():
+            masks.append(loaded.predict_masks(*loaded.encode_dates(pixels)))
+    torch.testing.assert_close(masks[1], masks[0], atol=0.05, rtol=0.05)
 
 
 def test_a_model_without_a_mask_branch_says_so(model, processor, identity):
