@@ -4,10 +4,10 @@ All rows of a batch carry the same prompt, so they have the same length and noth
 leaves the batch, so that long answers do not keep short ones waiting. A batch that does not fit into memory is halved
 and asked again.
 
-On a CPU an answer and its confidence do not depend on the batch that their tile is in, to the last bit: every step is
-taken so that a row is rounded alike beside few others and beside many (`PAIRS_ENCODED_AT_ONCE_ON_CPU`,
-`MIN_ROWS_ON_CPU`, the contiguous slices of `modeling`). On a GPU the same batch gives the same answers again, but in
-another batch size a close decision may fall the other way.
+On a CPU a greedy answer should not depend on the batch that its tile is in: every step is taken so that a row is
+rounded alike beside few others and beside many (`PAIRS_ENCODED_AT_ONCE_ON_CPU`, `MIN_ROWS_ON_CPU`, the contiguous
+slices of `modeling`); docs/fidelity.md tells where that was seen to hold to the last bit. On a GPU a close decision may
+fall the other way in another batch size.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ MAX_NEW_TOKENS = {
 """Longest answer per kind of prompt, in tokens, for models whose `generation_config.json` sets no `max_length`."""
 
 PAIRS_ENCODED_AT_ONCE_ON_CPU = 4
-"""On a CPU larger batches push each other's activations out of the cache, and gain nothing."""
+"""On a CPU larger batches push each other's activations out of the cache and gain nothing; and in float32 a convolution
+rounds otherwise from eight pairs on."""
 
 
 class DeltaVlmAnswerer:
@@ -171,12 +172,13 @@ class DeltaVlmAnswerer:
     @torch.inference_mode()
     def encode_pairs(self, pairs: npt.NDArray[np.uint8]) -> Tensor:
         """Give the difference features of shape (n, 2 * tokens, width) that every prompt shares."""
-        at_once = PAIRS_ENCODED_AT_ONCE_ON_CPU if self.model.device.type == "cpu" else max(1, len(pairs))
         parts = [
             self.model.encode_pairs(
-                self.processor.prepare_pairs(pairs[start : start + at_once]).to(self.model.device, self.model.dtype)
+                self.processor.prepare_pairs(pairs[start : start + self._pairs_at_once]).to(
+                    self.model.device, self.model.dtype
+                )
             )
-            for start in range(0, max(1, len(pairs)), at_once)
+            for start in range(0, max(1, len(pairs)), self._pairs_at_once)
         ]
         return torch.cat(parts)
 
@@ -232,8 +234,14 @@ class DeltaVlmAnswerer:
             ValueError: these weights have no mask branch, or the pairs are of another dtype or shape.
         """
         return predict_change_masks(
-            self.model, self.processor, pairs, size_px=size_px, batch_size_tiles=self.batch_size_tiles
+            self.model, self.processor, pairs, size_px=size_px, batch_size_tiles=self._pairs_at_once
         )
+
+    @property
+    def _pairs_at_once(self) -> int:
+        """Most pairs that go through the vision tower at once."""
+        is_on_cpu = self.model.device.type == "cpu"
+        return min(self.batch_size_tiles, PAIRS_ENCODED_AT_ONCE_ON_CPU) if is_on_cpu else self.batch_size_tiles
 
     def _choice_confidence(self, found: FoundTokens) -> Tensor:
         """Renormalise the first token over yes and no; an answer that is neither keeps its mean probability."""

@@ -13,6 +13,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 GENERATION_FILE = "generation_config.json"
 MIN_ROWS_ON_CPU = 8
+"""Fewest rows of a decoding step there: fewer are multiplied by other instructions, which round otherwise."""
 
 
 class BeamScoring(StrEnum):
@@ -115,9 +116,8 @@ def adjust_scores(scores: Tensor, *, settings: SearchSettings, token_ids: Tensor
 class Steps:
     """A language model with its cache, fed one position after the other.
 
-    A CPU multiplies a few rows with other instructions than many, which rounds otherwise. So that an answer does not
-    depend on how many others are still running, rows are never fewer than `MIN_ROWS_ON_CPU` there: copies of the
-    last one fill up.
+    So that on a CPU an answer does not depend on how many others are still running, rows are never fewer than
+    `MIN_ROWS_ON_CPU` there: copies of the last one fill up.
     """
 
     def __init__(self, language_model: PreTrainedModel, *, attention_mask: Tensor | None) -> None:
