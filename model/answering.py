@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from model.loading import choose_device, choose_dtype, load_weights, read_config
 from model.mask_prediction import predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
+from model.querying import KeysValues
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,15 @@ MAX_NEW_TOKENS = {
 PAIRS_ENCODED_AT_ONCE_ON_CPU = 4
 """On a CPU larger batches push each other's activations out of the cache and gain nothing; and in float32 a convolution
 rounds otherwise from eight pairs on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadPairs:
+    """What every prompt about a batch of pairs shares."""
+
+    n_pairs: int
+    keys_values: list[KeysValues | None]
+    """What each layer of the Q-Former reads of the pairs; None for layers that read nothing."""
 
 
 class DeltaVlmAnswerer:
@@ -153,8 +164,8 @@ class DeltaVlmAnswerer:
     def _try_batch(self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt]) -> list[list[Answer]] | None:
         """Answer one batch; None if it does not fit into memory and could be smaller."""
         try:
-            features = self.encode_pairs(pairs)
-            return [self.ask(features, prompt=prompt) for prompt in prompts]
+            read = self.read_pairs(self.encode_pairs(pairs))
+            return [self.ask(read, prompt=prompt) for prompt in prompts]
         except (RuntimeError, MemoryError) as problem:
             if len(pairs) == 1 or not is_out_of_memory(problem):
                 raise
@@ -183,13 +194,22 @@ class DeltaVlmAnswerer:
         return torch.cat(parts)
 
     @torch.inference_mode()
-    def ask(self, difference_features: Tensor, *, prompt: Prompt) -> list[Answer]:
-        """Put one prompt to every row of difference features.
+    def read_pairs(self, difference_features: Tensor) -> ReadPairs:
+        """Compute what the Q-Former reads of every pair, whatever the prompt."""
+        return ReadPairs(n_pairs=len(difference_features), keys_values=self.model.project_features(difference_features))
+
+    @torch.inference_mode()
+    def ask(self, pairs: ReadPairs | Tensor, *, prompt: Prompt) -> list[Answer]:
+        """Put one prompt to every pair.
+
+        Args:
+            pairs: What `read_pairs` gave, or the difference features of a single prompt's pairs.
+            prompt: The prompt.
 
         Raises:
             ValueError: the prompt is empty or longer than the context.
         """
-        prefix = self.embed_prompt(difference_features, text=prompt.text)
+        prefix = self.embed_prompt(self.read_pairs(pairs) if isinstance(pairs, Tensor) else pairs, text=prompt.text)
         max_new_tokens = self.settings.limit_new_tokens(MAX_NEW_TOKENS[prompt.kind])
         context = int(self.model.config.text_config.max_position_embeddings)
         if prefix.shape[1] + 1 > context:
@@ -210,16 +230,13 @@ class DeltaVlmAnswerer:
         return [Answer(text=text, confidence=value) for text, value in zip(texts, confidence.tolist(), strict=True)]
 
     @torch.inference_mode()
-    def embed_prompt(self, difference_features: Tensor, *, text: str) -> Tensor:
-        """Let the queries read a prompt about every row; give the prefix of shape (n, queries + text, text width)."""
-        n_rows = difference_features.shape[0]
+    def embed_prompt(self, pairs: ReadPairs, *, text: str) -> Tensor:
+        """Let the queries read a prompt about every pair; give the prefix of shape (n, queries + text, text width)."""
         ids = {name: ids.to(self.model.device) for name, ids in self.processor.prepare_prompts([text]).items()}
-        query_output = self.model.query_differences(
-            difference_features,
-            qformer_input_ids=ids["qformer_input_ids"].expand(n_rows, -1),
-            qformer_attention_mask=ids["qformer_attention_mask"].expand(n_rows, -1),
+        query_output = self.model.query_prompt(pairs.keys_values, qformer_input_ids=ids["qformer_input_ids"])
+        prefix: Tensor = self.model.prefix_embeddings(
+            query_output, input_ids=ids["input_ids"].expand(pairs.n_pairs, -1)
         )
-        prefix: Tensor = self.model.prefix_embeddings(query_output, input_ids=ids["input_ids"].expand(n_rows, -1))
         return prefix
 
     @property

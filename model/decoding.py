@@ -113,6 +113,19 @@ def adjust_scores(scores: Tensor, *, settings: SearchSettings, token_ids: Tensor
     return scores
 
 
+def choose_min_rows(device: torch.device) -> int:
+    """Give the fewest rows that a decoding step is taken with."""
+    return MIN_ROWS_ON_CPU if device.type == "cpu" else 1
+
+
+def fill_rows_up(rows: Tensor, *, n_rows: int) -> Tensor:
+    """Repeat the last of some rows until there are enough of them; none stay none."""
+    n_lacking = n_rows - len(rows)
+    if n_lacking <= 0 or len(rows) == 0:
+        return rows
+    return torch.cat([rows, rows[-1:].expand(n_lacking, *rows.shape[1:])])
+
+
 class Steps:
     """A language model with its cache, fed one position after the other.
 
@@ -124,7 +137,7 @@ class Steps:
         self.language_model = language_model
         self.cache = DynamicCache(config=language_model.config)
         self.mask = attention_mask
-        self.min_rows = MIN_ROWS_ON_CPU if language_model.device.type == "cpu" else 1
+        self.min_rows = choose_min_rows(language_model.device)
         self.n_rows = 0
 
     def take_prefix(self, prefix: Tensor) -> Tensor:
@@ -145,19 +158,15 @@ class Steps:
         if self.mask is not None:
             extra = {"position_ids": self.mask.sum(dim=-1, keepdim=True)}
             self.mask = torch.cat([self.mask, self.mask.new_ones(self.mask.shape[0], 1)], dim=-1)
-        return self._run(input_ids=self._fill_up(token)[:, None], logits_to_keep=1, **extra)
+        return self._run(input_ids=fill_rows_up(token, n_rows=self.min_rows)[:, None], logits_to_keep=1, **extra)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; int64 of shape (m,)."""
         self.n_rows = len(rows)
-        rows = self._fill_up(rows)
+        rows = fill_rows_up(rows, n_rows=self.min_rows)
         self.cache.batch_select_indices(rows)
         if self.mask is not None:
             self.mask = self.mask[rows]
-
-    def _fill_up(self, rows: Tensor) -> Tensor:
-        n_lacking = self.min_rows - len(rows)
-        return torch.cat([rows, rows[-1:].expand(n_lacking)]) if 0 < len(rows) < self.min_rows else rows
 
     def _run(self, **inputs: Any) -> Tensor:
         output = self.language_model(**inputs, attention_mask=self.mask, past_key_values=self.cache, use_cache=True)

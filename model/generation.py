@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from model.beams import score_tokens, search_original_beams, search_stock_beams
 from model.decoding import BeamScoring, FoundTokens, SearchSettings, Steps, adjust_scores
+from model.llama_steps import LlamaSteps, can_take_lean_steps
 
 
 def search(
@@ -42,6 +43,13 @@ def search(
     )
 
 
+def start_steps(language_model: PreTrainedModel, *, attention_mask: Tensor | None) -> Steps | LlamaSteps:
+    """Choose how steps through a language model are taken: the lean way where it is known and nothing is padded."""
+    if attention_mask is None and can_take_lean_steps(language_model):
+        return LlamaSteps(language_model)
+    return Steps(language_model, attention_mask=attention_mask)
+
+
 def search_greedily(
     language_model: PreTrainedModel,
     prefix: Tensor,
@@ -56,7 +64,7 @@ def search_greedily(
     chances = torch.zeros(n_rows, max_new_tokens, device=device)
     lengths = torch.zeros(n_rows, device=device)
     # 1. The prefix goes in at once; only its last position is worth a look.
-    steps = Steps(language_model, attention_mask=attention_mask)
+    steps = start_steps(language_model, attention_mask=attention_mask)
     logits = steps.take_prefix(prefix)
     first_probabilities = logits.softmax(dim=-1)
     # 2. Rows still running, by their place in the batch.

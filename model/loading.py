@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from model.attention import FLOAT32_ATTENTION
 from model.configuration import ConvVisionConfig, DeltaVlmConfig
+from model.llama_steps import fuse_projections
 from model.modeling import DeltaVlmForConditionalGeneration
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -97,12 +98,14 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
         )
     if has_norms:
         model.eval().vision_model.fuse_norms()
-        # The mask branch stays in float32, as transformers leaves it where nothing is fused.
-        masks, model.mask_decoder = model.mask_decoder, None
-        model.to(dtype)  # type: ignore[arg-type]  # transformers wraps `to` without its self
-        model.mask_decoder = masks
+        # The mask branch stays in float32, as transformers leaves it where nothing is fused; so do the angles of a
+        # language model's positions, which are no parameters.
+        for name, parameter in model.named_parameters():
+            if not name.startswith("mask_decoder."):
+                parameter.data = parameter.data.to(dtype)
     if device.type == "cpu" and dtype is torch.bfloat16:
         model.language_model.set_attn_implementation(FLOAT32_ATTENTION)
+    fuse_projections(model.language_model)
     return model
 
 

@@ -12,6 +12,7 @@ Up to the difference features nothing depends on the prompt, so `encode_pairs` r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers.utils.generic import ModelOutput
 
 from model.configuration import ConvVisionConfig, DeltaVlmConfig, DifferenceConfig
 from model.mask_decoder import ChangeMaskDecoder, lay_out_tokens
+from model.querying import KeysValues, project_features, query_prompt
 from model.vision import ConvVisionModel
 
 
@@ -232,6 +234,22 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
         ).last_hidden_state
         query_output: Tensor = output[:, : queries.shape[1]].contiguous()
         return query_output
+
+    def project_features(self, difference_features: Tensor) -> list[KeysValues | None]:
+        """Compute what the Q-Former's layers read of each pair, as `model.querying.project_features` says."""
+        return project_features(self.qformer, difference_features)
+
+    def query_prompt(self, keys_values: Sequence[KeysValues | None], *, qformer_input_ids: Tensor) -> Tensor:
+        """Do for one prompt and many pairs what `query_differences` does, without computing anything twice.
+
+        Args:
+            keys_values: Output of `project_features`.
+            qformer_input_ids: The prompt in the Q-Former's vocabulary, without padding, int64 of shape (1, text).
+
+        Returns:
+            Output of the queries, shape (n, queries, Q-Former width).
+        """
+        return query_prompt(self.qformer, self.query_tokens, input_ids=qformer_input_ids, keys_values=keys_values)
 
     def prefix_embeddings(self, query_output: Tensor, *, input_ids: Tensor) -> Tensor:
         """Put the projected queries in front of the prompt's embeddings: (n, queries + text, text width)."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -163,9 +164,9 @@ class DeltaVlmProcessor:
         normalised = ((scaled - mean) / std).numpy()
         prepared = np.empty((pairs.shape[0] * 2, 3, side, side), np.float32)
         for target, image in zip(prepared, pairs.reshape(-1, *pairs.shape[2:]), strict=True):
-            resized = resize_image(image.transpose(1, 2, 0), side_px=side)
-            for band in range(3):
-                np.take(normalised[band], resized[..., band], out=target[band])
+            resized = resize_image(np.asarray(cv2.merge(list(image)), np.uint8), side_px=side)
+            for band, values, levels in zip(target, cv2.split(resized), normalised, strict=True):
+                cv2.LUT(values, levels, dst=band)
         return torch.from_numpy(prepared).view(-1, 2, 3, side, side)
 
     def prepare_prompts(self, texts: Sequence[str]) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from pipeline.workers import get_worker_model, register_model, run_bounded
 
 STAGE = "collect_answers"
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Part of every part's name: raised when equal pixels, prompts and weights come to give other answers."""
 
 MAX_FAILURES_IN_A_ROW = 16
