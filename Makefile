@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: setup
 	@mkdir -p $(DEMO)
-	@$(BIN)/deltavlm data synthesize $(DEMO)/scenes --seed 7 --size-px 2048 --resolution-m 0.5 > $(DEMO)/scenes.json
+	@$(BIN)/deltavlm data synthesize $(DEMO)/scenes --seed 6 --size-px 2048 --resolution-m 0.5 > $(DEMO)/scenes.json
 	@$(BIN)/deltavlm run $(DEMO)/scenes/before.tif $(DEMO)/scenes/after.tif --output $(DEMO)/run \
 		--config configs/demo.yaml > $(DEMO)/result.json
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from model.interface import SHIPPED_MODELS, ChangeModel, find_model_folder, find_model_source, load_model
+from model.interface import (
+    ENDPOINT_PREFIX,
+    SHIPPED_MODELS,
+    ChangeModel,
+    find_model_folder,
+    find_model_source,
+    load_model,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +57,7 @@ def ask_command(
     before: Annotated[str | None, typer.Option(help="Image of the earlier date, instead of RUN TILE.")] = None,
     after: Annotated[str | None, typer.Option(help="Image of the later date, of the same size.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Name of a model, or its folder; left out, the run's, or deltavlm-tiny.")
+        str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME; left out, the run's.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
@@ -60,6 +67,7 @@ def ask_command(
     from flows.ask_session import Session, clear_errors
     from flows.progress import make_console
     from model.conversation import QuestionError
+    from model.endpoint_replies import EndpointError
     from model.images import check_mask_file
 
     request = read_request(words or (), before=before, after=after)
@@ -78,7 +86,7 @@ def ask_command(
     if mask is not None:
         session.write_mask(str(mask))
     if request.question is not None:
-        with clear_errors(QuestionError):
+        with clear_errors(QuestionError, EndpointError):
             result = session.ask(request.question)
     else:
         session.converse()
@@ -138,12 +146,15 @@ def read_place(request: AskRequest) -> tuple[npt.NDArray[np.uint8], RunRecord | 
 def choose_model(given: str | None, *, record: RunRecord | None) -> tuple[str, list[str]]:
     """Choose the model by name, and tell what is to be noted about the choice.
 
-    The run's own comes first; where it is gone, one that ships stands in for it.
+    The run's own comes first; where it is gone, one that ships stands in for it. A served model is never taken from a
+    run alone: whoever wrote the run would choose where pixels and key are sent.
     """
     default = SHIPPED_MODELS[0]
     if given is not None or record is None:
         return given or default, []
     name = str(record.config["model"]["name"])
+    if name.startswith(ENDPOINT_PREFIX):
+        return default, [f"the run's model is at {name}; {default} answers instead. Pass --model '{name}' to ask it"]
     try:
         if find_model_source(name) is None:
             find_model_folder(name)

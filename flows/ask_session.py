@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from flows.progress import show_problem
 from model.conversation import Conversation, QuestionError, Reply
+from model.endpoint_replies import EndpointError
 from model.images import check_mask_file, write_mask
 from model.interface import ChangeModel, Prompt
 from model.prompts import load_prompt_book
@@ -99,6 +101,7 @@ class Session:
 
         Raises:
             QuestionError: it cannot be put.
+            EndpointError: the server that answers fails.
         """
         reply = self.conversation.ask(question)
         show_reply(self.console, reply)
@@ -121,10 +124,10 @@ class Session:
         self.console.print(f"Mask: {escape(file)}", soft_wrap=True)
 
     def _answer(self, question: str) -> None:
-        """Put a question; one that cannot be put is a turn with its error."""
+        """Put a question; one that cannot be put or is not answered is a turn with its error."""
         try:
             self.ask(question)
-        except QuestionError as problem:
+        except (QuestionError, EndpointError) as problem:
             self.turns.append({"tile_id": self.tile_id, "question": question.strip(), "error": str(problem)})
             show_problem(self.console, explain_problem(problem))
 
@@ -229,7 +232,8 @@ def read_lines(console: Console) -> Iterator[str]:
 def show_reply(console: Console, reply: Reply) -> None:
     """Show an answer, and under it how sure the model is and what the words mean."""
     console.print(reply.text or "(no words)", style="bold", markup=False, highlight=False, soft_wrap=True)
-    parts = [reply.kind.value, f"confidence {reply.confidence:.2f}", describe_meaning(reply)]
+    confidence = f"confidence {reply.confidence:.2f}" if math.isfinite(reply.confidence) else "no confidence given"
+    parts = [reply.kind.value, confidence, describe_meaning(reply)]
     console.print(", ".join(part for part in parts if part), style="dim", highlight=False, soft_wrap=True)
 
 
@@ -251,7 +255,7 @@ def describe_reply(reply: Reply) -> dict[str, Any]:
         "question": reply.question,
         "kind": reply.kind.value,
         "text": reply.text,
-        "confidence": round(reply.confidence, 6),
+        "confidence": round(reply.confidence, 6) if math.isfinite(reply.confidence) else None,
         "meaning": asdict(reply.meaning) if reply.meaning is not None else None,
         "n_history_turns": reply.prompt.n_history_turns,
     }

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.ask_command import ask_command
+from flows.changechat_command import changechat_command
 from flows.model_commands import app as model_app
+from flows.open_questions_command import open_questions_command
+from flows.synthesize_command import synthesize_command
 
 if TYPE_CHECKING:
     from pipeline.report import Report
@@ -34,6 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Make data to try things with.", no_args_is_help=True)
+data_app.command("changechat")(changechat_command)
+data_app.command("open-questions")(open_questions_command)
+data_app.command("synthesize")(synthesize_command)
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 
@@ -54,7 +60,7 @@ def run_command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
     aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name of a model, or its folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = None,
     assignments: Assignments = None,
 ) -> None:
     """Compare two scenes of one place and write a change report."""
@@ -107,21 +113,6 @@ def check_command(
 
 
 app.command("ask")(ask_command)
-
-
-@data_app.command("synthesize")
-def synthesize_command(
-    folder: Annotated[Path, typer.Argument(help="Where the scenes, the mask and the truth go.")],
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")] = 7,
-    size_px: Annotated[int, typer.Option(help="Width and height in pixels.")] = 2048,
-    resolution_m: Annotated[float, typer.Option(help="Side of a pixel in metres.")] = 0.5,
-) -> None:
-    """Make a georeferenced pair of scenes whose every change is known."""
-    from pipeline.synthetic import write_synthetic_pair
-
-    files = write_synthetic_pair(folder, seed=seed, size_px=size_px, resolution_m=resolution_m)
-    names = ("before", "after", "change_mask", "truth")
-    _end({name: str(getattr(files, name)) for name in names}, code=COMPLETE)
 
 
 def main() -> None:

@@ -261,14 +261,15 @@ class DeltaVlmAnswerer:
         return min(self.batch_size_tiles, PAIRS_ENCODED_AT_ONCE_ON_CPU) if is_on_cpu else self.batch_size_tiles
 
     def _choice_confidence(self, found: FoundTokens) -> Tensor:
-        """Renormalise the first token over yes and no; an answer that is neither keeps its mean probability."""
+        """Renormalise the first token over yes and no, and calibrate; an answer that is neither keeps its mean."""
         yes = found.first_probabilities[:, self._yes_ids].sum(dim=1)
         no = found.first_probabilities[:, self._no_ids].sum(dim=1)
         first = found.token_ids[:, :1]
         is_yes = torch.isin(first, self._yes_ids).squeeze(1)
         is_no = torch.isin(first, self._no_ids).squeeze(1)
         chosen = torch.where(is_yes, yes, no)
-        return torch.where(is_yes | is_no, chosen / (yes + no).clamp(min=1e-12), found.confidence)
+        calibrated = self.settings.calibrate(chosen / (yes + no).clamp(min=1e-12))
+        return torch.where(is_yes | is_no, calibrated, found.confidence)
 
     def _first_ids(self, *words: str) -> set[int]:
         return {self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words}

@@ -48,13 +48,17 @@ class SearchSettings:
     """Exponent of the length that a beam's summed log-probability is divided by."""
     suppressed_ids: tuple[int, ...] = ()
     """Tokens that are never generated."""
+    confidence_temperature: float = 1.0
+    """What the log-odds of a yes or no are divided by to give its confidence (Guo et al., arXiv 1706.04599); the
+    answer stays what it is."""
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, eos_token_id: int, pad_token_id: int) -> SearchSettings:
         """Read the settings of a model from its ``generation_config.json``; a model without one searches greedily.
 
         The fields are transformers': `num_beams`, `repetition_penalty`, `length_penalty`, `max_length`,
-        `suppress_tokens`, `decoder_start_token_id` (our `start_token_id`), and `beam_scoring`, which is ours.
+        `suppress_tokens`, `decoder_start_token_id` (our `start_token_id`), and `beam_scoring` and
+        `confidence_temperature`, which are ours.
         """
         settings = cls(eos_token_id=eos_token_id, pad_token_id=pad_token_id)
         if not (Path(folder) / GENERATION_FILE).is_file():
@@ -66,10 +70,17 @@ class SearchSettings:
             "num_beams": stored.get("num_beams"),
             "repetition_penalty": stored.get("repetition_penalty"),
             "length_penalty": stored.get("length_penalty"),
+            "confidence_temperature": stored.get("confidence_temperature"),
             "beam_scoring": BeamScoring(stored["beam_scoring"]) if stored.get("beam_scoring") else None,
             "suppressed_ids": tuple(stored["suppress_tokens"]) if stored.get("suppress_tokens") else None,
         }
         return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+    def calibrate(self, probability: Tensor) -> Tensor:
+        """Turn the model's probability of the chosen word, of two, into a confidence; any shape."""
+        if self.confidence_temperature == 1:
+            return probability
+        return torch.sigmoid(torch.logit(probability.clamp(1e-7, 1 - 1e-7)) / self.confidence_temperature)
 
     def limit_new_tokens(self, usual: int) -> int:
         """Give the most tokens to generate: by `max_length` where there is one, else the usual number."""

@@ -49,7 +49,7 @@ class Answer:
     text: str
     confidence: float
     """Between 0 and 1: the mean probability of the generated tokens; for a `classify` prompt the probability of
-    the chosen word, renormalised over yes and no."""
+    the chosen word, renormalised over yes and no and calibrated where the model was. NaN where the model tells none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +143,20 @@ ENTRY_POINT_GROUP = "deltavlm.models"
 SHIPPED_MODELS = ("deltavlm-tiny",)
 """Names that are resolved to weights inside this package."""
 
+ENDPOINT_PREFIX = "openai:"
+"""Begins the name of a model behind an OpenAI-compatible server: ``openai:URL#NAME``."""
+
 
 def find_model_source(name: str) -> ModelSource | None:
-    """Give the model of this name that an installed package brings, if one does."""
+    """Give the model of this name that a server offers or an installed package brings, if one does.
+
+    Raises:
+        FileNotFoundError: the name begins as one of a served model and has another form.
+    """
+    if name.startswith(ENDPOINT_PREFIX):
+        from model.remote import RemoteModelSource
+
+        return RemoteModelSource.from_name(name)
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         source: ModelSource = entry_point.load()
         return source
@@ -193,7 +204,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
     """Load a model and make it ready to answer.
 
     Args:
-        name: A shipped model, one that an installed package brings, or a folder in transformers' layout.
+        name: A shipped model, one that an installed package brings, a folder in transformers' layout, or
+            ``openai:URL#NAME`` for one behind an OpenAI-compatible server.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it, else float32), ``float32`` or
             ``bfloat16``.
@@ -201,6 +213,7 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
 
     Raises:
         FileNotFoundError: as `find_model_folder`.
+        ValueError: a model cannot be used; a server among them that cannot be reached or refuses to answer.
     """
     if (source := find_model_source(name)) is not None:
         return source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)

@@ -76,7 +76,8 @@ class ModelConfig(_Config):
 
     name: str = Field(
         default="deltavlm-tiny",
-        description="A model that ships or that an installed package brings, or a folder in transformers' layout.",
+        description="A model that ships or that an installed package brings, a folder in transformers' layout, or "
+        "openai:URL#NAME for one behind an OpenAI-compatible server.",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(

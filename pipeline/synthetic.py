@@ -63,6 +63,7 @@ def write_synthetic_pair(
     size_px: int | tuple[int, int] = 2048,
     resolution_m: float = 0.5,
     change_level: float = DEFAULT_CHANGE_LEVEL,
+    removal_level: float = 0.0,
     crs: str = DEFAULT_CRS,
     origin: tuple[float, float] = DEFAULT_ORIGIN,
 ) -> SyntheticFiles:
@@ -75,18 +76,24 @@ def write_synthetic_pair(
         seed: Any integer from 0.
         size_px: Height and width in pixels, or one number for both.
         resolution_m: Size of a pixel in metres.
-        change_level: Probability that a district is built up between the dates, 0 to 1.
+        change_level: Probability that a district is built up or torn down between the dates, 0 to 1.
+        removal_level: Probability that it is torn down then, 0 to 1.
         crs: A projected CRS in metres.
         origin: Easting and northing of the top left corner.
 
     Raises:
-        InputError: The seed, a size, the resolution, the change level or the CRS cannot be used.
+        InputError: The seed, a size, the resolution, a level, the CRS or the folder cannot be used.
     """
     height_px, width_px = (size_px, size_px) if isinstance(size_px, int) else size_px
-    _check_request(seed, (height_px, width_px), resolution_m, change_level)
+    _check_request(seed, (height_px, width_px), resolution_m, {"change": change_level, "removal": removal_level})
     scene_crs = _resolve_crs(crs)
     pair = synthesize_pair(
-        seed, height_px=height_px, width_px=width_px, resolution_m=resolution_m, change_level=change_level
+        seed,
+        height_px=height_px,
+        width_px=width_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=removal_level,
     )
     transform = Affine(resolution_m, 0.0, origin[0], 0.0, -resolution_m, origin[1])
     truth = _tabulate_truth(pair, transform, scene_crs)
@@ -96,14 +103,7 @@ def write_synthetic_pair(
         change_mask=folder / "change_mask.tif",
         truth=folder / "truth.parquet",
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(
-            f"folder {folder} cannot be made ({problem.strerror})",
-            expected="a folder that can be written to",
-            remedy="choose another one",
-        ) from None
+    make_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".synthetic-") as name:
         drafts = Path(name)
         before_draft, after_draft = drafts / files.before.name, drafts / files.after.name
@@ -120,7 +120,23 @@ def write_synthetic_pair(
     return files
 
 
-def _check_request(seed: int, size_px: tuple[int, int], resolution_m: float, change_level: float) -> None:
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(
+            f"folder {folder} cannot be made ({problem.strerror})",
+            expected="a folder that can be written to",
+            remedy="choose another one",
+        ) from None
+
+
+def _check_request(seed: int, size_px: tuple[int, int], resolution_m: float, levels: dict[str, float]) -> None:
     """Raises InputError for a number outside its range."""
     low_m, high_m = RESOLUTION_RANGE_M
     if seed < 0:
@@ -137,12 +153,13 @@ def _check_request(seed: int, size_px: tuple[int, int], resolution_m: float, cha
             expected=f"{low_m} to {high_m} m per pixel, at which houses can be seen",
             remedy="pass a resolution in this range, 0.5 for imagery like LEVIR-CD",
         )
-    if not 0.0 <= change_level <= 1.0:
-        raise InputError(
-            f"the change level is {change_level}",
-            expected="0 (nothing changes) to 1 (every district changes)",
-            remedy=f"pass a share, {DEFAULT_CHANGE_LEVEL} by default",
-        )
+    for name, level in levels.items():
+        if not 0.0 <= level <= 1.0:
+            raise InputError(
+                f"the {name} level is {level}",
+                expected="a probability from 0 (never) to 1 (always)",
+                remedy="pass another one",
+            )
 
 
 def _resolve_crs(crs: str) -> CRS:

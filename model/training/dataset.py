@@ -1,21 +1,54 @@
-"""Samples for training: a lit and cropped pair, the prompts asked about it and the answers to learn."""
+"""Samples for training: a lit and cropped pair, the prompts asked about it and the answers to learn.
+
+Sample `k` of a stream has a seed of its own, made of the stream's and `k`. So any sample can be drawn without the ones
+before it: workers and processes share a stream by the numbers of its samples, and a training that goes on after a kill
+starts where it was without drawing again what it has seen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import accumulate, count
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import IterableDataset
+import numpy.typing as npt
+from torch.utils.data import Dataset
 
 from model.interface import Prompt, PromptKind
-from model.processing import IGNORED_LABEL, DeltaVlmProcessor, pad_targets, resize_image
-from model.training.heads import encode_facts
+from model.processing import resize_image
+from model.training.augmentation import Augmentation, draw_sample
+from model.training.caption_pool import CaptionPool
 from model.training.instructions import ChangeFacts, TargetText, phrase_answer
-from model.training.pairs import Augmentation, LabelledPair, draw_sample
+from model.training.pairs import LabelledPair, SyntheticPairs, cut_tiles
+from model.training.questions import draw_dialogue_turn, draw_question
+
+DrawnT = TypeVar("DrawnT")
+DrawnT_co = TypeVar("DrawnT_co", covariant=True)
+SampleT = TypeVar("SampleT")
+
+
+class Source(Protocol[DrawnT_co]):
+    """Items that belong together, and how often they are drawn."""
+
+    @property
+    def weight(self) -> float:
+        """Relative frequency."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def draw(self, index: int, *, augmentation: Augmentation, random: np.random.Generator) -> DrawnT_co:
+        """Show one item as `random` decides."""
+        ...
+
+    def list_fixed(self, *, max_items: int) -> Sequence[DrawnT_co]:
+        """Give items as they are, for validation: at most so many, spread over the source."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,109 +63,219 @@ class PairSource:
     scale_range: tuple[float, float] = (1.0, 1.0)
     """Factors that the crop's side varies by, clipped to the pair's size."""
 
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def draw(self, index: int, *, augmentation: Augmentation, random: np.random.Generator) -> LabelledPair:
+        """Show a random crop of a pair under changing lights."""
+        pair = self.pairs[index]
+        size_px = min(round(self.crop_size_px * random.uniform(*self.scale_range)), *pair.mask.shape)
+        return draw_sample(pair, size_px=size_px, augmentation=augmentation, random=random)
+
+    def list_fixed(self, *, max_items: int) -> list[LabelledPair]:
+        """Cut pairs into tiles as large as a crop; those of pairs that are smaller are the whole pair."""
+        tiles = []
+        for index in spread_indices(len(self), n_taken=max_items):
+            pair = self.pairs[index]
+            tiles += list(cut_tiles(pair, size_px=min(self.crop_size_px, *pair.mask.shape)))
+        return [tiles[index] for index in spread_indices(len(tiles), n_taken=max_items)]
+
+
+def count_items(sources: Sequence[Source[Any]]) -> int:
+    """Count what sources hold; those that make their pairs as they are drawn hold none."""
+    held = [s for s in sources if not (isinstance(s, PairSource) and isinstance(s.pairs, SyntheticPairs))]
+    return sum(len(source) for source in held)
+
+
+def spread_indices(n_items: int, *, n_taken: int) -> list[int]:
+    """Choose indices at even distances, all of them where there are no more than are taken."""
+    return [k * n_items // n_taken for k in range(n_taken)] if n_items > n_taken else list(range(n_items))
+
 
 def draw_samples(
-    sources: Sequence[PairSource], *, augmentation: Augmentation, random: np.random.Generator
-) -> Iterator[LabelledPair]:
-    """Draw crops of all sources under changing lights, without end."""
+    sources: Sequence[Source[DrawnT]], *, augmentation: Augmentation, random: np.random.Generator
+) -> Iterator[DrawnT]:
+    """Draw items of all sources, each as often as its weight says, without end."""
     weights = np.array([source.weight for source in sources])
     while True:
         source = sources[int(random.choice(len(sources), p=weights / weights.sum()))]
-        pair = source.pairs[int(random.integers(len(source.pairs)))]
-        size_px = min(round(source.crop_size_px * random.uniform(*source.scale_range)), *pair.mask.shape)
-        yield draw_sample(pair, size_px=size_px, augmentation=augmentation, random=random)
+        yield source.draw(int(random.integers(len(source))), augmentation=augmentation, random=random)
 
 
-def stack_dates(pair: LabelledPair, *, side_px: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+class SampleStream(Dataset[SampleT], Generic[DrawnT, SampleT]):
+    """Samples that can be had in any order: sample `k` is always the same.
+
+    Without `is_in_epochs` every sample is drawn from all sources by their weights; with it, every item of every source
+    is shown once before any is shown again, in an order shuffled anew each time.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source[DrawnT]],
+        *,
+        augmentation: Augmentation,
+        seed: int,
+        n_samples: int | None = None,
+        is_in_epochs: bool = False,
+    ) -> None:
+        self.sources = sources
+        self.augmentation = augmentation
+        self.seed = seed
+        self.n_samples = n_samples
+        self.is_in_epochs = is_in_epochs
+
+    def __len__(self) -> int:
+        if self.n_samples is None:
+            raise TypeError("this stream has no end")
+        return self.n_samples
+
+    def __iter__(self) -> Iterator[SampleT]:
+        """Start the stream anew; it never ends, whatever its length."""
+        return map(self.__getitem__, count())
+
+    def __getitem__(self, index: int) -> SampleT:
+        """Draw sample `index`."""
+        random = np.random.default_rng((self.seed, index))
+        if self.is_in_epochs:
+            source, item = self._find_in_epoch(index)
+            drawn = source.draw(item, augmentation=self.augmentation, random=random)
+        else:
+            drawn = next(draw_samples(self.sources, augmentation=self.augmentation, random=random))
+        return self.make_sample(drawn, random=random)
+
+    @abstractmethod
+    def make_sample(self, drawn: DrawnT, *, random: np.random.Generator) -> SampleT:
+        """Turn a drawn item into what the collator takes."""
+
+    def _find_in_epoch(self, index: int) -> tuple[Source[DrawnT], int]:
+        ends = list(accumulate(len(source) for source in self.sources))
+        epoch, place = divmod(index, ends[-1])
+        item = int(_shuffle_items(self.seed, epoch, ends[-1])[place])
+        number = bisect_right(ends, item)
+        return self.sources[number], item - (ends[number - 1] if number else 0)
+
+
+@lru_cache(maxsize=2)
+def _shuffle_items(seed: int, epoch: int, n_items: int) -> npt.NDArray[np.int64]:
+    # Three numbers: no sample's seed, which has two, is the same.
+    return np.random.default_rng((seed, epoch, n_items)).permutation(n_items)
+
+
+class FixedSamples(Dataset[SampleT], Generic[DrawnT, SampleT]):
+    """Samples of items as they are, for validation: always the same, in the same order."""
+
+    def __init__(self, items: Sequence[DrawnT], *, stream: SampleStream[DrawnT, SampleT]) -> None:
+        self.items = items
+        self.stream = stream
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> SampleT:
+        """Make sample `index`."""
+        return self.stream.make_sample(self.items[index], random=np.random.default_rng((self.stream.seed, index)))
+
+
+def stack_dates(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], *, side_px: int) -> npt.NDArray[np.uint8]:
     """Resize both dates to the model's input size: uint8 of shape (date=2, band=3, y, x)."""
-    images = [resize_image(image, side_px=side_px) for image in (pair.before, pair.after)]
+    images = [resize_image(image, side_px=side_px) for image in (before, after)]
     return np.stack(images).transpose(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AskedPair:
+    """Two images of one place with a question that was answered about them."""
+
+    before: npt.NDArray[np.uint8]
+    """RGB of shape (y, x, band=3)."""
+    after: npt.NDArray[np.uint8]
+    """RGB of shape (y, x, band=3)."""
+    kind: PromptKind
+    """What form the answer has."""
+    question: str
+    """What the model reads, with the turns before it in a dialogue."""
+    answer: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InstructionSample:
     """One pair with some of the prompts that can be answered about it."""
 
-    pair: np.ndarray[Any, np.dtype[np.uint8]]
+    pair: npt.NDArray[np.uint8]
     """uint8 of shape (date=2, band=3, y, x) at the model's input size."""
-    facts: ChangeFacts
+    facts: ChangeFacts | None
+    """What is known to have changed; None where there is no mask."""
     turns: tuple[tuple[str, TargetText], ...]
     """Prompt and answer of each row."""
+    kinds: tuple[PromptKind, ...] = ()
+    """Kind of each row's prompt; left out where nobody asks."""
 
 
-class InstructionStream(IterableDataset[InstructionSample]):
-    """An endless, seeded stream of samples."""
+class InstructionStream(SampleStream[Any, InstructionSample]):
+    """Seeded samples with prompts and answers: from pairs with masks, or with questions that come with their pairs."""
 
     def __init__(
         self,
-        sources: Sequence[PairSource],
+        sources: Sequence[Source[LabelledPair | AskedPair]],
         *,
         prompts: Sequence[Prompt],
         image_size: int,
         prompts_per_pair: int,
         augmentation: Augmentation,
         seed: int,
+        n_samples: int | None = None,
+        is_in_epochs: bool = False,
+        captions: CaptionPool | None = None,
+        has_questions: bool = False,
     ) -> None:
-        self.sources = sources
+        super().__init__(sources, augmentation=augmentation, seed=seed, n_samples=n_samples, is_in_epochs=is_in_epochs)
+        self.captions = captions
         self.prompts = {prompt.kind: prompt.text for prompt in prompts}
         self.image_size = image_size
         self.prompts_per_pair = prompts_per_pair
-        self.augmentation = augmentation
-        self.seed = seed
+        self.kinds = [*self.prompts, *((PromptKind.ASK, PromptKind.DIALOGUE) if has_questions else ())]
 
-    def __iter__(self) -> Iterator[InstructionSample]:
-        """Start the stream anew."""
-        random = np.random.default_rng(self.seed)
-        for drawn in draw_samples(self.sources, augmentation=self.augmentation, random=random):
-            yield self.ask(drawn, random=random)
+    def make_sample(self, drawn: LabelledPair | AskedPair, *, random: np.random.Generator) -> InstructionSample:
+        """Ask about a drawn pair what is to be asked."""
+        if isinstance(drawn, LabelledPair):
+            return self.ask(drawn, random=random)
+        return InstructionSample(
+            pair=stack_dates(drawn.before, drawn.after, side_px=self.image_size),
+            facts=None,
+            turns=((drawn.question, TargetText(text=drawn.answer)),),
+            kinds=(drawn.kind,),
+        )
 
     def ask(self, drawn: LabelledPair, *, random: np.random.Generator) -> InstructionSample:
         """Choose prompts for a drawn pair and phrase their answers."""
         facts = drawn.facts
-        kinds = list(random.permutation(np.array(list(self.prompts), dtype=object))[: self.prompts_per_pair])
-        if drawn.captions and PromptKind.DESCRIBE not in kinds:
+        kinds = list(random.permutation(np.array(self.kinds, dtype=object))[: self.prompts_per_pair])
+        if drawn.captions and PromptKind.DESCRIBE in self.prompts and PromptKind.DESCRIBE not in kinds:
             kinds[0] = PromptKind.DESCRIBE
-        turns = []
-        for kind in kinds:
-            answer = phrase_answer(kind, facts, random=random)
-            if kind is PromptKind.DESCRIBE and drawn.captions:
-                answer = TargetText(text=str(random.choice(np.array(drawn.captions))))
-            turns.append((self.prompts[kind], answer))
-        return InstructionSample(pair=stack_dates(drawn, side_px=self.image_size), facts=facts, turns=tuple(turns))
-
-
-class InstructionCollator:
-    """Puts samples into the tensors that the model's `forward` takes."""
-
-    def __init__(self, processor: DeltaVlmProcessor) -> None:
-        self.processor = processor
-
-    def __call__(self, samples: Sequence[InstructionSample]) -> dict[str, Tensor]:
-        """Collate; rows of text, [prompt | answer | padding], point to their pair by `pair_index`."""
-        rows = [(index, *turn) for index, sample in enumerate(samples) for turn in sample.turns]
-        encoded = [self._encode(prompt, answer) for _, prompt, answer in rows]
-        read = self.processor.prepare_prompts([prompt for _, prompt, _ in rows])
-        targets, known = encode_facts([sample.facts for sample in samples])
-        return {
-            "pixel_values": self.processor.prepare_pairs(np.stack([sample.pair for sample in samples])),
-            **pad_targets(encoded, pad_token_id=int(self.processor.tokenizer.pad_token_id)),
-            "qformer_input_ids": read["qformer_input_ids"],
-            "qformer_attention_mask": read["qformer_attention_mask"],
-            "pair_index": torch.tensor([index for index, _, _ in rows]),
-            "fact_targets": targets,
-            "fact_known": known,
-        }
-
-    def _encode(self, prompt: str, answer: TargetText) -> tuple[list[int], list[int]]:
-        tokenizer = self.processor.tokenizer
-        prompt_ids: list[int] = tokenizer(prompt)["input_ids"]
-        encoded: Mapping[str, Any] = tokenizer(answer.text, add_special_tokens=False, return_offsets_mapping=True)
-        targets = [
-            IGNORED_LABEL if any(begin < stop and start < end for start, stop in answer.unknown_spans) else token
-            for token, (begin, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        ]
-        end_id = int(tokenizer.eos_token_id)
-        return (
-            [*prompt_ids, *encoded["input_ids"], end_id],
-            [IGNORED_LABEL] * len(prompt_ids) + [*targets, end_id],
+        return InstructionSample(
+            pair=stack_dates(drawn.before, drawn.after, side_px=self.image_size),
+            facts=facts,
+            turns=tuple(self._ask_kind(kind, drawn, facts=facts, random=random) for kind in kinds),
+            kinds=tuple(kinds),
         )
+
+    def _ask_kind(
+        self, kind: PromptKind, drawn: LabelledPair, *, facts: ChangeFacts, random: np.random.Generator
+    ) -> tuple[str, TargetText]:
+        if kind is PromptKind.DESCRIBE:
+            return self.prompts[kind], self._describe(drawn, facts=facts, random=random)
+        if kind is PromptKind.ASK:
+            return draw_question(facts, cover=drawn.cover, random=random)
+        if kind is PromptKind.DIALOGUE:
+            description = self._describe(drawn, facts=facts, random=random).text
+            return draw_dialogue_turn(facts, cover=drawn.cover, description=description, random=random)
+        return self.prompts[kind], phrase_answer(kind, facts, random=random)
+
+    def _describe(self, drawn: LabelledPair, *, facts: ChangeFacts, random: np.random.Generator) -> TargetText:
+        """Take what people wrote of the pair itself, or of one like it; else say what the mask tells."""
+        if drawn.captions:
+            return TargetText(text=str(random.choice(np.array(drawn.captions))))
+        borrowed = self.captions.draw(facts, cover=drawn.cover, random=random) if self.captions else None
+        if borrowed is not None:
+            return TargetText(text=borrowed)
+        return phrase_answer(PromptKind.DESCRIBE, facts, random=random)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
@@ -14,8 +16,8 @@ N_KINDS = 2
 """Road, building: the order in which the answers name them."""
 
 
-def encode_facts(facts: list[ChangeFacts]) -> tuple[Tensor, Tensor]:
-    """Turn facts into targets.
+def encode_facts(facts: Sequence[ChangeFacts | None]) -> tuple[Tensor, Tensor]:
+    """Turn facts, None where there is no mask, into targets.
 
     Returns:
         Targets of shape (n, 21): per kind nine cells and log(1 + count), then whether anything changed; and a
@@ -24,6 +26,9 @@ def encode_facts(facts: list[ChangeFacts]) -> tuple[Tensor, Tensor]:
     targets = torch.zeros(len(facts), N_KINDS * (N_CELLS + 1) + 1)
     known = torch.ones_like(targets)
     for row, fact in enumerate(facts):
+        if fact is None:
+            known[row] = 0
+            continue
         for index, kind in enumerate((fact.road, fact.building)):
             start = index * (N_CELLS + 1)
             if kind is None:
@@ -43,8 +48,12 @@ def fact_loss(outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:
     is_cell[-1] = False
     cells = F.binary_cross_entropy_with_logits(outputs[:, is_cell], targets[:, is_cell], reduction="none")
     counts = F.smooth_l1_loss(outputs[:, is_count], targets[:, is_count], reduction="none")
-    changed = F.binary_cross_entropy_with_logits(outputs[:, -1], targets[:, -1])
-    return _known_mean(cells, known[:, is_cell]) + _known_mean(counts, known[:, is_count]) + 0.5 * changed
+    changed = F.binary_cross_entropy_with_logits(outputs[:, -1], targets[:, -1], reduction="none")
+    return (
+        _known_mean(cells, known[:, is_cell])
+        + _known_mean(counts, known[:, is_count])
+        + 0.5 * _known_mean(changed, known[:, -1])
+    )
 
 
 def _known_mean(losses: Tensor, known: Tensor) -> Tensor:

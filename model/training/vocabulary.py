@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 PAD_TOKEN, BOS_TOKEN, EOS_TOKEN = "<pad>", "<s>", "</s>"
 MAX_QFORMER_TOKENS = 128
@@ -62,3 +64,27 @@ def wrap_qformer_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
         model_max_length=MAX_QFORMER_TOKENS,
         clean_up_tokenization_spaces=False,
     )
+
+
+@torch.no_grad()
+def carry_embeddings(weights: Tensor, *, former: PreTrainedTokenizerBase, renewed: PreTrainedTokenizerBase) -> Tensor:
+    """Arrange rows of an embedding for a renewed vocabulary.
+
+    Args:
+        weights: Embedding of the former vocabulary, shape (former tokens, width).
+        former: Its tokenizer.
+        renewed: The tokenizer to come.
+
+    Returns:
+        Shape (renewed tokens, width): the row of the same token, or the mean of the pieces it was made of before.
+    """
+    known = former.get_vocab()
+    rows = []
+    for token, _ in sorted(renewed.get_vocab().items(), key=lambda entry: entry[1]):
+        if token in known:
+            rows.append(weights[known[token]])
+        else:
+            text = renewed.convert_tokens_to_string([token])
+            pieces = former(text, add_special_tokens=False)["input_ids"]
+            rows.append(weights[pieces].mean(dim=0))
+    return torch.stack(rows)

@@ -17,8 +17,8 @@ from model.conversion.names import infer_mask_config
 from model.loading import load_weights
 from model.mask_decoder import ChangeMaskDecoder, lay_out_tokens, mask_loss, number_offsets
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.training.checkpoints import save_weights
 from model.training.masks import add_mask_decoder
-from model.training.trainer import save_weights
 
 OURS = {
     "feature_source": "difference_perception",

@@ -7,25 +7,24 @@ import numpy as np
 import pytest
 import torch
 
-from model.interface import Answer, ChangeMasks, ModelIdentity
+from model.interface import find_model_folder
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.training.augmentation import Augmentation
+from model.training.checkpoints import save_weights
 from model.training.dataset import PairSource
-from model.training.evaluation import evaluate
 from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED
-from model.training.mask_scores import MaskScores, paint_cells, score_masks
 from model.training.masks import (
     MaskCollator,
     MaskStream,
     MaskTrainingModel,
     add_mask_decoder,
-    build_optimizer,
+    prepare_mask_decoder,
     resize_masks,
     train_masks,
 )
-from model.training.pairs import Augmentation, LabelledPair, separate_labels
+from model.training.optimization import build_optimizer
+from model.training.pairs import LabelledPair, separate_labels
 from model.training.recipe import MaskTrainingConfig, TrainingConfig, load_training_config
-from model.training.trainer import save_weights
-from pipeline.config import load_default_prompts
 
 DECODER = {
     "feature_source": "difference_perception",
@@ -37,6 +36,12 @@ DECODER = {
     "labels": ["building", "road"],
 }
 LABELS = ("building", "road")
+
+
+@pytest.fixture
+def tiny_model() -> DeltaVlmForConditionalGeneration:
+    """The weights that ship, which have a mask branch."""
+    return DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"))
 
 
 def make_pair(*, left: int, has_road_truth: bool = False) -> LabelledPair:
@@ -51,6 +56,18 @@ def make_pair(*, left: int, has_road_truth: bool = False) -> LabelledPair:
 def make_scored_pair(mask: np.ndarray, *, has_road_truth: bool) -> LabelledPair:
     image = np.zeros((*mask.shape, 3), np.uint8)
     return LabelledPair(name="made", before=image, after=image, mask=mask, has_road_truth=has_road_truth)
+
+
+def test_a_branch_can_be_gone_on_with_instead_of_a_fresh_one(tiny_model):
+    values = {"kind": "mask", "sources": [{"path": "."}], "n_steps": 1, "decoder": DECODER}
+    former = tiny_model.mask_decoder
+    prepare_mask_decoder(tiny_model, MaskTrainingConfig.model_validate(values | {"keeps_decoder": True}))
+    assert tiny_model.mask_decoder is former
+    prepare_mask_decoder(tiny_model, MaskTrainingConfig.model_validate(values))
+    assert tiny_model.mask_decoder is not former
+    tiny_model.mask_decoder = None
+    with pytest.raises(ValueError, match=r"keeps_decoder, but .* no mask branch; expected one"):
+        prepare_mask_decoder(tiny_model, MaskTrainingConfig.model_validate(values | {"keeps_decoder": True}))
 
 
 def test_labels_are_separated_and_what_masks_do_not_tell_is_not_known():
@@ -158,6 +175,7 @@ def make_config(**values) -> MaskTrainingConfig:
             "n_steps": 2,
             "warm_up_steps": 1,
             "batch_size_pairs": 2,
+            "n_loader_workers": 0,
             "use_bfloat16": False,
             **values,
         }
@@ -166,7 +184,7 @@ def make_config(**values) -> MaskTrainingConfig:
 
 def test_the_command_writes_the_same_model_with_a_mask_branch(folders):
     config = make_config(initial_weights=str(folders / "plain"))
-    output = train_masks(config, output=folders / "masked", data_root=folders)
+    output = train_masks(config, output=folders / "masked", data_root=folders).folder
     plain, masked = (
         DeltaVlmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         for folder in (folders / "plain", output)
@@ -176,7 +194,7 @@ def test_the_command_writes_the_same_model_with_a_mask_branch(folders):
     added = set(masked.state_dict()) - set(plain.state_dict())
     assert added
     assert all(name.startswith("mask_decoder.") for name in added)
-    assert (folders / "masked-training" / "log.json").is_file()
+    assert (folders / "masked-training" / "result.json").is_file()
 
 
 def test_without_a_model_to_go_on_from_there_is_no_mask_training(tmp_path):
@@ -188,83 +206,6 @@ def test_without_a_model_to_go_on_from_there_is_no_mask_training(tmp_path):
 def test_the_shipped_recipes_are_told_apart_by_their_kind(repository):
     mask = load_training_config(repository / "configs" / "train-tiny-mask.yaml")
     assert isinstance(mask, MaskTrainingConfig)
-    assert tuple(mask.decoder["labels"]) == LABELS
+    assert mask.decoder.labels == LABELS
     for name in ("train-tiny.yaml", "train-tiny-language.yaml"):
         assert isinstance(load_training_config(repository / "configs" / name), TrainingConfig)
-
-
-def test_named_cells_are_painted_where_they_are():
-    painted = paint_cells(["top-right", "center-center", "bottom-left"], shape=(9, 9))
-    expected = np.fliplr(np.eye(3, dtype=bool)).repeat(3, axis=0).repeat(3, axis=1)
-    assert np.array_equal(painted, expected)
-    assert not paint_cells([], shape=(4, 5)).any()
-
-
-def make_scored_tile() -> tuple[LabelledPair, np.ndarray]:
-    """A tile of 6 x 6 with 4 changed building pixels, and probabilities that meet 3 of them and 3 others."""
-    mask = np.zeros((6, 6), np.uint8)
-    mask[0:2, 0:2] = BUILDING_CHANGED
-    probabilities = np.full((1, 2, 6, 6), 0.1, np.float32)
-    probabilities[0, 0, 0:2, 0:2] = [[0.9, 0.5], [0.7, 0.2]]
-    probabilities[0, 0, 5, 0:3] = 0.6
-    return make_scored_pair(mask, has_road_truth=False), probabilities
-
-
-EXPECTED_BUILDING = MaskScores(
-    iou=3 / 7,
-    f1=6 / 10,
-    precision=3 / 6,
-    recall=3 / 4,
-    # Two cells of four pixels are named; one of them is the building.
-    cells_iou=4 / 8,
-    changed_fraction=4 / 36,
-)
-
-
-def test_masks_are_scored_pixel_by_pixel_and_only_where_there_is_truth():
-    tile, probabilities = make_scored_tile()
-    masks = ChangeMasks(labels=LABELS, probabilities=probabilities)
-    scores = score_masks(masks, [tile], named_cells=[{"building": ["top-left", "bottom-right"]}])
-    assert scores == {"building": EXPECTED_BUILDING, "road": None}
-
-
-def test_nothing_there_and_nothing_said_scores_zero():
-    tile = make_scored_pair(np.zeros((6, 6), np.uint8), has_road_truth=True)
-    masks = ChangeMasks(labels=("road",), probabilities=np.zeros((1, 1, 6, 6), np.float32))
-    (found,) = score_masks(masks, [tile], named_cells=[{}]).values()
-    assert found == MaskScores(iou=0.0, f1=0.0, precision=0.0, recall=0.0, cells_iou=0.0, changed_fraction=0.0)
-
-
-class Speaker:
-    """Answers every prompt as if two cells held buildings."""
-
-    identity = ModelIdentity(model_id="speaker", weight_hash="0" * 64, path="nowhere")
-
-    def answer_prompts(self, pairs, *, prompts):
-        texts = {
-            "classify": "Yes",
-            "count": "0 roads has changed, and 1 building has changed.",
-            "locate": "roads: []. buildings: ['top-left', 'bottom-right'].",
-        }
-        return [[Answer(text=texts[prompt.kind.value], confidence=1.0)] * len(pairs) for prompt in prompts]
-
-
-class Painter(Speaker):
-    """Gives the same masks for every pair."""
-
-    mask_labels = LABELS
-
-    def predict_masks(self, pairs, *, size_px=None):
-        return ChangeMasks(labels=LABELS, probabilities=make_scored_tile()[1].repeat(len(pairs), axis=0))
-
-
-def test_an_evaluation_speaks_of_masks_where_the_model_has_some():
-    prompts = [prompt.to_prompt() for prompt in load_default_prompts()]
-    tile, _ = make_scored_tile()
-    spoken, painted = (evaluate(model, [tile], prompts=prompts).to_dict() for model in (Speaker(), Painter()))
-    assert spoken.pop("mask") is None
-    expected = {name: getattr(EXPECTED_BUILDING, name) for name in EXPECTED_BUILDING.__dataclass_fields__}
-    assert painted.pop("mask") == {"building": expected, "road": None}
-    spoken.pop("seconds")
-    painted.pop("seconds")
-    assert spoken == painted

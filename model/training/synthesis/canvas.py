@@ -1,89 +1,131 @@
-"""The rasters one block of a scene is drawn on, and what all drawing needs to know."""
+"""The rasters that a block of a scene is drawn on, before any light falls on it.
+
+What stands there is drawn once; how it is seen follows from light and camera alone. So many tiles, each with its own
+sun and season, can be cut from one drawing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.training.synthesis.crowns import HEIGHT_UNIT_M
+from model.training.synthesis.footprint import Presence
 from model.training.synthesis.landscape import Landscape, Rgb
-from model.training.synthesis.light import Light
-from model.training.synthesis.texture import Block, FloatArray, NoiseField, PointArray
+from model.training.synthesis.sheets import NEUTRAL, Sheets
+from model.training.synthesis.texture import Block, ByteArray, PointArray
 
 SUBPIXEL_BITS = 4
 """Binary digits after the point in the coordinates that OpenCV draws with."""
 
-_Scalar = TypeVar("_Scalar", bound=np.generic)
+_FRINGE_RGB = (138, 130, 112)
+"""Colour that half-covered edge pixels mix with before they are blended with the ground."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What drawing needs besides the block: the landscape, its date, light and textures."""
+    """What drawing needs besides the block: the landscape, its textures and where they begin."""
 
     landscape: Landscape
-    date_index: int
-    """0 for before, 1 for after."""
-    light: Light
-    noise: NoiseField
-    crowns: tuple[tuple[FloatArray, ...], ...]
-    """Crown shapes by radius and variant."""
-    resolution_m: float
+    sheets: Sheets
+    offsets_px: tuple[tuple[int, int], ...]
+    """Row and column of the sheets at the scene's first pixel: for textures, and for each sheet of crowns."""
+    coarse_lattice: NDArray[np.float32]
+    """(N, N) unit normal values, `coarse_spacing_m` apart: the slow variation of the ground."""
+    coarse_angle_rad: float
+    """Rotation of that lattice against the scene."""
+
+    @property
+    def resolution_m(self) -> float:
+        """Size of a pixel in metres."""
+        return self.sheets.resolution_m
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What a block shows at one date, before light; rasters are (H, W) and drawn into in place."""
+
+    ground: NDArray[np.uint16]
+    """Index into the table of `look_at_covers`."""
+    texture: ByteArray
+    """Factor of fine texture in 1/128."""
+    paint: ByteArray
+    """(H, W, 3) colours of everything built."""
+    paint_share: ByteArray
+    """Share of the pixel that paint covers, of 255."""
+    plane: ByteArray
+    """How the surface leans: an index into `Light.plane_table`."""
+    height: ByteArray
+    """Height of built things above ground in `HEIGHT_UNIT_M`."""
+    crown: ByteArray
+    """Height of tree crowns above ground in `HEIGHT_UNIT_M`."""
+    tone: ByteArray
+    """Tone of the tree on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """The rasters of one block, drawn into in place.
-
-    Heights reach further than colours: what stands outside the colours still throws its shadow into them.
-    """
+    """One block of a scene at its two dates."""
 
     block: Block
-    """Where the colour rasters lie in the scene."""
-    wide_block: Block
-    """Where the rasters of heights lie; it holds `block`."""
     resolution_m: float
-    rgb: NDArray[np.uint8]
-    """(H, W, 3) colours without light."""
-    texture: FloatArray
-    """(H, W) factor of fine texture."""
-    relief: FloatArray
-    """(H, W) brightness of slopes relative to level ground."""
-    heights: FloatArray
-    """(wide H, wide W) metres above ground."""
+    drawings: tuple[Drawing, Drawing]
 
-    def to_pixels(self, points_m: PointArray, block: Block) -> NDArray[np.int32]:
-        """Converts (N, 2) scene positions (y, x) in metres to OpenCV's fixed-point (x, y) within a block."""
-        pixels = points_m / self.resolution_m - np.array([block.y0, block.x0]) - 0.5
-        return np.asarray(np.round(pixels[:, ::-1] * (1 << SUBPIXEL_BITS)), dtype=np.int32)
+    def at(self, is_at: Presence) -> list[Drawing]:
+        """Returns the drawings of the dates at which something stands."""
+        return [drawing for drawing, stands in zip(self.drawings, is_at, strict=True) if stands]
 
-    def fill(self, image: NDArray[np.uint8], outline_m: PointArray, value: Rgb | int) -> None:
-        """Fills an outline in metres on a raster of colours or shares, with smooth edges."""
-        colour: Any = value
-        cv2.fillPoly(image, [self.to_pixels(outline_m, self.block)], colour, cv2.LINE_AA, SUBPIXEL_BITS)
+    def to_pixels(self, points_m: PointArray) -> NDArray[np.int32]:
+        """Converts (N, 2) scene positions (y, x) in metres to OpenCV's fixed-point (x, y) within the block."""
+        unit = 1 << SUBPIXEL_BITS
+        shift = np.array([self.block.x0 + 0.5, self.block.y0 + 0.5])
+        return np.asarray(np.rint((points_m[:, ::-1] / self.resolution_m - shift) * unit), np.int32)
 
-    def raise_to(self, outline_m: PointArray, height_m: float) -> None:
-        """Gives everything inside an outline in metres one height."""
-        pixels = self.to_pixels(outline_m, self.wide_block)
-        cv2.fillPoly(self.heights, [pixels], height_m, cv2.LINE_8, SUBPIXEL_BITS)
+    def fill(self, outline_m: PointArray, rgb: Rgb, is_at: Presence, *, height_m: float = 0.0) -> None:
+        """Paints an outline in metres, with smooth edges, at the dates at which it is there."""
+        pixels = [self.to_pixels(outline_m)]
+        for drawing in self.at(is_at):
+            cv2.fillPoly(drawing.paint, pixels, rgb, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.fillPoly(drawing.paint_share, pixels, (255,), cv2.LINE_AA, SUBPIXEL_BITS)
+            if height_m > 0:
+                cv2.fillPoly(drawing.height, pixels, to_height(height_m), cv2.LINE_8, SUBPIXEL_BITS)
 
-    def crop_wide(self, raster: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Returns the part of a raster of the wide block that lies under the colours."""
-        top, left = self.block.y0 - self.wide_block.y0, self.block.x0 - self.wide_block.x0
-        return raster[top : top + self.block.height_px, left : left + self.block.width_px]
+    def draw_line(self, line_m: PointArray, rgb: Rgb, is_at: Presence, *, share: float, height_m: float = 0.0) -> None:
+        """Paints a line one pixel wide along (N, 2) positions in metres; `share` is how far it hides the ground."""
+        pixels = [self.to_pixels(line_m)]
+        for drawing in self.at(is_at):
+            cv2.polylines(drawing.paint, pixels, False, rgb, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.polylines(drawing.paint_share, pixels, False, (round(255 * share),), 1, cv2.LINE_AA, SUBPIXEL_BITS)
+            if height_m > 0:
+                cv2.polylines(drawing.height, pixels, False, to_height(height_m), 2, cv2.LINE_8, SUBPIXEL_BITS)
 
 
-def start_canvas(block: Block, wide_block: Block, *, resolution_m: float) -> Canvas:
+def to_height(height_m: float) -> Any:
+    """Returns metres as a value of the height rasters, the way OpenCV takes colours."""
+    return (min(255, round(height_m / HEIGHT_UNIT_M)),)
+
+
+def start_canvas(block: Block, *, resolution_m: float) -> Canvas:
     """Returns an empty canvas."""
+    first, second = _start_drawing(block), _start_drawing(block)
+    return Canvas(block=block, resolution_m=resolution_m, drawings=(first, second))
+
+
+def _start_drawing(block: Block) -> Drawing:
+    """Returns an empty drawing."""
     shape = (block.height_px, block.width_px)
-    return Canvas(
-        block=block,
-        wide_block=wide_block,
-        resolution_m=resolution_m,
-        rgb=np.zeros((*shape, 3), np.uint8),
-        texture=np.ones(shape, np.float32),
-        relief=np.ones(shape, np.float32),
-        heights=np.zeros((wide_block.height_px, wide_block.width_px), np.float32),
+    paint = np.asarray(cv2.merge([np.full(shape, level, np.uint8) for level in _FRINGE_RGB]), np.uint8)
+    return Drawing(
+        ground=np.zeros(shape, np.uint16),
+        texture=np.full(shape, NEUTRAL, np.uint8),
+        paint=paint,
+        paint_share=np.zeros(shape, np.uint8),
+        plane=np.zeros(shape, np.uint8),
+        height=np.zeros(shape, np.uint8),
+        crown=np.zeros(shape, np.uint8),
+        tone=np.zeros(shape, np.uint8),
     )

@@ -7,9 +7,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.synthesis.footprint import Footprints
-from model.training.synthesis.ground import Cover, CoverKind, indices_of
-from model.training.synthesis.landscape import Building, Fence, Patch, Presence, Rgb, Road, StreetFrame, Surface
+from model.training.synthesis.footprint import Footprints, Presence
+from model.training.synthesis.ground import CoverKind, Covers
+from model.training.synthesis.landscape import (
+    Building,
+    Fence,
+    Patch,
+    Placement,
+    Rgb,
+    Road,
+    StreetFrame,
+    Surface,
+    Trail,
+    Wing,
+)
 from model.training.synthesis.texture import PointArray, offset_polyline
 
 ASPHALT: tuple[Rgb, ...] = ((140, 138, 132), (126, 124, 120), (112, 111, 109), (150, 146, 138), (98, 98, 98))
@@ -80,11 +91,12 @@ class Draft:
 
     rng: np.random.Generator
     frame: StreetFrame
-    covers: tuple[Cover, ...]
+    covers: Covers
     footprints: Footprints
     patches: list[Patch] = field(default_factory=list)
     roads: list[Road] = field(default_factory=list)
     surfaces: list[Surface] = field(default_factory=list)
+    trails: list[Trail] = field(default_factory=list)
     fences: list[Fence] = field(default_factory=list)
     buildings: list[Building] = field(default_factory=list)
 
@@ -94,26 +106,65 @@ class Draft:
 
     def between(self, low: float, high: float) -> float:
         """Draws a number between two bounds."""
-        return float(self.rng.uniform(low, high))
+        return low + float(self.rng.random()) * (high - low)
 
     def one_of(self, colours: tuple[Rgb, ...], *, spread: float = 0.05) -> Rgb:
         """Draws a colour and varies its brightness."""
         red, green, blue = colours[int(self.rng.integers(len(colours)))]
-        level = float(np.clip(self.rng.normal(1.0, spread), 0.8, 1.2))
-        return round(red * level), round(green * level), round(blue * level)
+        level = min(1.2, max(0.8, float(self.rng.normal(1.0, spread))))
+        return min(255, round(red * level)), min(255, round(green * level)), min(255, round(blue * level))
 
     def cover(self, kind: CoverKind) -> int:
         """Draws a variant of a kind of ground."""
-        return int(self.rng.choice(indices_of(self.covers, kind)))
+        indices = self.covers.indices_of(kind)
+        return int(indices[int(self.rng.integers(len(indices)))])
 
     def add_patch(self, outline: PointArray, covers: tuple[int | None, int | None], *, is_ragged: bool = True) -> None:
         """Covers an area of ground when it comes near the scene."""
         if self.footprints.is_near(outline):
             self.patches.append(Patch(outline=outline, covers=covers, is_ragged=is_ragged))
 
-    def add_surface(self, outline: PointArray, *, rgb: Rgb, is_at: Presence, height_m: float = 0.0) -> None:
+    def add_surface(
+        self, outline: PointArray, *, rgb: Rgb, is_at: Presence, height_m: float = 0.0, is_on_roof: bool = False
+    ) -> None:
         """Adds a small surface."""
-        self.surfaces.append(Surface(outline=outline, rgb=rgb, height_m=height_m, is_at=is_at))
+        self.surfaces.append(Surface(outline=outline, rgb=rgb, height_m=height_m, is_on_roof=is_on_roof, is_at=is_at))
+
+    def add_trail(self, line: PointArray, *, rgb: Rgb, share: float, is_at: Presence) -> None:
+        """Adds a worn or painted line when it comes near the scene."""
+        if self.footprints.is_near(line):
+            self.trails.append(Trail(line=line, rgb=rgb, share=share, is_at=is_at))
+
+    def add_fence(self, corners: PointArray, *, rgb: Rgb, height_m: float, is_at: Presence) -> None:
+        """Adds a fence along (N, 2) corners."""
+        self.fences.append(Fence(line=corners, height_m=height_m, rgb=rgb, is_at=is_at))
+
+    def add_building(
+        self,
+        outline: PointArray,
+        placement: Placement,
+        wings: tuple[Wing, ...],
+        *,
+        eave_m: float,
+        roof_slope: float,
+        roof_rgb: Rgb,
+        is_at: Presence,
+    ) -> bool:
+        """Adds a building unless the ground is taken; returns whether it stands."""
+        if not self.footprints.add_building(outline, is_at):
+            return False
+        self.buildings.append(
+            Building(
+                placement=placement,
+                wings=wings,
+                outline=outline,
+                eave_m=eave_m,
+                roof_slope=roof_slope,
+                roof_rgb=roof_rgb,
+                is_at=is_at,
+            )
+        )
+        return True
 
     def add_road(
         self,

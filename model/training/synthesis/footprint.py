@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.synthesis.landscape import Presence
-from model.training.synthesis.texture import PointArray, rasterize_polygon
+from model.training.synthesis.texture import Block, ByteArray, PointArray, rasterize_polygon
+
+Presence = tuple[bool, bool]
+"""Whether a thing stands before, and after."""
 
 GAP_PX: Final = 2
 """Free pixels kept between any two buildings, so that external contours count them one by one."""
 
-MIN_VISIBLE_PX: Final = 12
-"""A building cut by the scene's border counts only when at least this much of it is seen."""
+MAX_SHIFT_PX: Final = 2
+"""Greatest misregistration of the dates; around a building that goes, this much more is kept free."""
 
+MIN_VISIBLE_PX: Final = 12
+"""A building cut by the border of a tile counts only when at least this much of it is seen."""
+
+_COMPASS: Final = ((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
 _ROAD_BITS: Final = (1, 2)
 _BUILDING_BITS: Final = (4, 8)
+_FIXED_BITS: Final = 4
 
 
 class Footprints:
     """The taken ground of a scene and a margin around it, as bits per date in a raster of scene pixels."""
 
-    def __init__(self, *, height_px: int, width_px: int, resolution_m: float, margin_m: float) -> None:
+    def __init__(
+        self, *, height_px: int, width_px: int, resolution_m: float, margin_m: float, tile_px: int | None = None
+    ) -> None:
         """Starts with free ground.
 
         Args:
@@ -32,26 +42,28 @@ class Footprints:
             width_px: Columns of the scene.
             resolution_m: Size of a pixel in metres.
             margin_m: Width of the belt outside the scene where things are planned too.
+            tile_px: Side of the tiles that the scene will be cut into; None keeps it whole.
         """
         self.resolution_m = resolution_m
         self.margin_px = int(np.ceil(margin_m / resolution_m))
         self.scene_shape = (height_px, width_px)
+        self._cuts = (_list_cuts(height_px, tile_px), _list_cuts(width_px, tile_px))
         shape = (height_px + 2 * self.margin_px, width_px + 2 * self.margin_px)
-        self._taken: NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
+        self._taken: ByteArray = np.zeros(shape, dtype=np.uint8)
 
     def is_near(self, outline: PointArray) -> bool:
         """Tells whether the bounding box of an outline in metres touches the scene or its margin."""
-        pixels = outline / self.resolution_m
-        low, high = pixels.min(axis=0), pixels.max(axis=0)
-        margin, (height, width) = self.margin_px, self.scene_shape
-        return bool(high[0] > -margin and high[1] > -margin and low[0] < height + margin and low[1] < width + margin)
+        (low_y, low_x), (high_y, high_x) = outline.min(axis=0).tolist(), outline.max(axis=0).tolist()
+        margin = self.margin_px * self.resolution_m
+        height, width = (size * self.resolution_m for size in self.scene_shape)
+        return bool(high_y > -margin and high_x > -margin and low_y < height + margin and low_x < width + margin)
 
     def add_road(self, outline: PointArray, is_at: Presence) -> None:
         """Takes the ground of a road outline (metres)."""
-        found = self._rasterize(outline)
+        found = self._cover(outline / self.resolution_m + self.margin_px, grow_px=0)
         if found is not None:
-            view, mask = found
-            view[mask] |= _bits(_ROAD_BITS, is_at)
+            block, mask = found
+            self._view(block)[mask > 0] |= _bits(_ROAD_BITS, is_at)
 
     def add_building(self, outline: PointArray, is_at: Presence) -> bool:
         """Takes the ground of a building unless it would touch another one or a road, or be cut oddly.
@@ -65,62 +77,102 @@ class Footprints:
         """
         height, width = self._taken.shape
         pixels = outline / self.resolution_m + self.margin_px
-        low, high = np.floor(pixels.min(axis=0)).astype(int), np.ceil(pixels.max(axis=0)).astype(int)
-        if (low < GAP_PX + 1).any() or high[0] > height - GAP_PX - 1 or high[1] > width - GAP_PX - 1:
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
+        halo = MAX_SHIFT_PX if is_at == (True, False) else 0
+        reach = GAP_PX + halo
+        spare = reach + 2
+        if (low < spare).any() or high[0] > height - spare or high[1] > width - spare:
             return False
-        found = rasterize_polygon(pixels, height_px=height, width_px=width)
+        found = self._cover(pixels, grow_px=reach)
         if found is None:
             return False
         block, mask = found
-        rows = slice(block.y0 - GAP_PX, block.y0 + block.height_px + GAP_PX)
-        columns = slice(block.x0 - GAP_PX, block.x0 + block.width_px + GAP_PX)
-        size = 2 * GAP_PX + 1
-        grown = cv2.dilate(np.pad(mask, GAP_PX).astype(np.uint8), np.ones((size, size), dtype=np.uint8))
-        is_taken = bool(np.any(self._taken[rows, columns][grown > 0]))
-        if is_taken or not self._is_whole(block.y0, block.x0, mask):
+        view = self._view(block)
+        if cv2.bitwise_and(view, _grow(mask, reach)).any() or not self._is_whole(pixels - self.margin_px):
             return False
-        view = self._taken[block.y0 : block.y0 + block.height_px, block.x0 : block.x0 + block.width_px]
-        view[mask] |= _bits(_BUILDING_BITS, is_at)
+        view |= _grow(mask, halo) & np.uint8(_bits(_BUILDING_BITS, is_at))
         return True
 
-    def is_free(self, position_m: PointArray, *, date_index: int) -> NDArray[np.bool_]:
-        """Tells for (N, 2) positions in metres whether no road or building stands there at a date."""
-        pixels = np.floor(position_m / self.resolution_m).astype(np.int64) + self.margin_px
-        pixels = np.clip(pixels, 0, np.array(self._taken.shape) - 1)
+    def is_open(self, outline: PointArray) -> bool:
+        """Tells whether no road or building takes any of the ground of an outline (metres) at either date."""
+        found = self._cover(outline / self.resolution_m + self.margin_px, grow_px=0)
+        return found is None or not cv2.bitwise_and(self._view(found[0]), found[1]).any()
+
+    def is_free(
+        self, position_px: NDArray[np.float32], reach_px: NDArray[np.float32], *, date_index: int
+    ) -> NDArray[np.bool_]:
+        """Tells for (N, 2) scene positions in pixels whether no road or building is within reach at a date."""
         bits = _ROAD_BITS[date_index] | _BUILDING_BITS[date_index]
-        return np.asarray(self._taken[pixels[:, 0], pixels[:, 1]] & bits == 0)
+        limit = np.array(self._taken.shape) - 1
+        is_free = np.ones(len(position_px), np.bool_)
+        for toward in _COMPASS:
+            pixels = np.floor(position_px + reach_px[:, None] * np.array(toward)).astype(np.int64) + self.margin_px
+            pixels = np.clip(pixels, 0, limit)
+            is_free &= self._taken[pixels[:, 0], pixels[:, 1]] & bits == 0
+        return is_free
 
-    def contains(self, position_m: PointArray) -> NDArray[np.bool_]:
-        """Tells for (N, 2) positions in metres whether they lie in the scene or its margin."""
-        pixels = np.floor(position_m / self.resolution_m).astype(np.int64) + self.margin_px
-        return np.asarray(((pixels >= 0) & (pixels < np.array(self._taken.shape))).all(axis=1))
+    def _view(self, block: Block) -> ByteArray:
+        """Returns the part of the raster under a block."""
+        return self._taken[block.y0 : block.y0 + block.height_px, block.x0 : block.x0 + block.width_px]
 
-    def _is_whole(self, y0: int, x0: int, mask: NDArray[np.bool_]) -> bool:
-        """Tells whether a building is seen in one piece, or not at all.
-
-        An L-shaped house cut by the border can fall into two pieces, which contours would count twice.
-        """
-        top, left = max(0, self.margin_px - y0), max(0, self.margin_px - x0)
-        bottom = max(0, min(mask.shape[0], self.margin_px + self.scene_shape[0] - y0))
-        right = max(0, min(mask.shape[1], self.margin_px + self.scene_shape[1] - x0))
-        seen = mask[top:bottom, left:right]
-        count = int(seen.sum())
-        if count == 0:
-            return True
-        pieces, _ = cv2.connectedComponents(seen.astype(np.uint8), connectivity=8)
-        return count >= MIN_VISIBLE_PX and int(pieces) == 2
-
-    def _rasterize(self, outline: PointArray) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
-        """Returns the view of the raster under an outline in metres and the outline's mask in that view."""
+    def _cover(self, pixels: PointArray, *, grow_px: int) -> tuple[Block, ByteArray] | None:
+        """Returns the block of an outline within the raster and 255 in every pixel that it touches."""
         height, width = self._taken.shape
-        pixels = outline / self.resolution_m + self.margin_px
-        found = rasterize_polygon(pixels, height_px=height, width_px=width)
-        if found is None:
+        low, high = (
+            np.floor(pixels.min(axis=0)).astype(int) - grow_px,
+            np.ceil(pixels.max(axis=0)).astype(int) + grow_px,
+        )
+        (y0, x0), (y1, x1) = np.maximum(low, 0).tolist(), np.minimum(high + 1, [height, width]).tolist()
+        if y1 <= y0 or x1 <= x0:
             return None
-        block, mask = found
-        rows = slice(block.y0, block.y0 + block.height_px)
-        columns = slice(block.x0, block.x0 + block.width_px)
-        return self._taken[rows, columns], mask
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        fixed = np.rint((pixels[:, ::-1] - np.array([x0 + 0.5, y0 + 0.5])) * (1 << _FIXED_BITS)).astype(np.int32)
+        cv2.fillPoly(mask, [fixed], (255,), cv2.LINE_8, _FIXED_BITS)
+        return Block(y0=y0, x0=x0, height_px=y1 - y0, width_px=x1 - x0), mask
+
+    def _is_whole(self, pixels: PointArray) -> bool:
+        """Tells whether each tile sees a building, given in scene pixels, in one piece or not at all.
+
+        An L-shaped house cut by a border can fall into two pieces, which contours would count twice.
+        """
+        (low_y, low_x), (high_y, high_x) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
+        rows = [span for span in itertools.pairwise(self._cuts[0]) if low_y < span[1] + 1 and high_y > span[0] - 1]
+        columns = [span for span in itertools.pairwise(self._cuts[1]) if low_x < span[1] + 1 and high_x > span[0] - 1]
+        if not rows or not columns:
+            return True
+        top, bottom, left, right = rows[0][0], rows[-1][1], columns[0][0], columns[-1][1]
+        is_inside = low_y > top + 1 and low_x > left + 1 and high_y < bottom - 1 and high_x < right - 1
+        if len(rows) == len(columns) == 1 and is_inside:
+            return True
+        return all(
+            _is_one_piece(pixels - np.array([y0, x0]), height_px=y1 - y0, width_px=x1 - x0)
+            for y0, y1 in rows
+            for x0, x1 in columns
+        )
+
+
+def _grow(mask: ByteArray, distance_px: int) -> ByteArray:
+    """Returns a mask made wider on all sides."""
+    return np.asarray(cv2.dilate(mask, np.ones((2 * distance_px + 1, 2 * distance_px + 1), np.uint8)), np.uint8)
+
+
+def _list_cuts(size_px: int, tile_px: int | None) -> list[int]:
+    """Returns where tiles begin, and the end of the scene."""
+    return [*range(0, size_px, tile_px or size_px), size_px]
+
+
+def _is_one_piece(pixels: PointArray, *, height_px: int, width_px: int) -> bool:
+    """Tells whether a tile sees an outline in one piece that is large enough to be seen, or not at all.
+
+    The same must hold where the dates are shifted against each other by a pixel or two, so the visible part may not
+    be a sliver.
+    """
+    found = rasterize_polygon(pixels, height_px=height_px, width_px=width_px)
+    if found is None:
+        return True
+    _, mask = found
+    pieces, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return int(mask.sum()) >= MIN_VISIBLE_PX and int(pieces) == 2
 
 
 def _bits(bits: tuple[int, int], is_at: Presence) -> int:

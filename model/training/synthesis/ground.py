@@ -1,169 +1,252 @@
-"""What covers the ground of a synthetic scene and how each cover looks in one season."""
+"""What covers the ground of a synthetic scene, and how each cover looks in one season."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.training.synthesis.texture import FloatArray
 
-CoverKind = Literal["lawn", "pasture", "scrub", "crop", "earth", "woods", "gravel", "water"]
+CoverKind = Literal["lawn", "pasture", "scrub", "crop", "earth", "woods", "gravel", "water", "sand", "mulch"]
 
-_VARIANTS: dict[CoverKind, int] = {
-    "lawn": 10,
-    "pasture": 10,
-    "scrub": 8,
-    "crop": 24,
-    "earth": 10,
-    "woods": 6,
-    "gravel": 4,
-    "water": 4,
-}
+MIX_LEVELS: Final = 64
+"""How many mixtures of a cover's colours are told apart."""
 
-_DRY: dict[CoverKind, tuple[int, int, int]] = {
-    "lawn": (130, 118, 96),
-    "pasture": (134, 121, 98),
-    "scrub": (146, 134, 111),
-    "crop": (124, 110, 98),
-    "earth": (174, 159, 134),
-    "woods": (108, 97, 81),
-    "gravel": (186, 178, 160),
-    "water": (56, 61, 56),
-}
-_GREEN: dict[CoverKind, tuple[int, int, int]] = {
-    "lawn": (94, 104, 70),
-    "pasture": (100, 104, 75),
-    "scrub": (112, 109, 82),
-    "crop": (86, 106, 64),
-    "earth": (156, 138, 113),
-    "woods": (82, 81, 60),
-    "gravel": (178, 171, 154),
-    "water": (50, 62, 58),
-}
+N_ROW_HARMONICS: Final = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cover:
-    """One kind of ground in one of its variants; patches name it by its index in the list of covers."""
+class CoverTraits:
+    """What all variants of one kind of ground have in common."""
 
-    kind: CoverKind
-    """What grows or lies there."""
-    tint: tuple[float, float, float]
-    """Factor on red, green and blue."""
-    patchiness: float
-    """How strongly its two colours alternate, 0 (even) to about 1."""
-    row_angle_rad: float
-    """Direction across the rows of a field."""
-    row_spacing_m: float
-    """Distance between rows of a field."""
-    crop_greenness: tuple[float, float]
-    """How green a field stands before and after; fields follow the farmer, not the season."""
+    variants: int
+    """How many variants a landscape has."""
+    dry_rgb: tuple[int, int, int]
+    """Colour in the dry season."""
+    green_rgb: tuple[int, int, int]
+    """Colour in the lush season."""
+    weights: tuple[float, float, float, float]
+    """How much the variation over 70 m, over 12 to 30 m, over 2 to 8 m and below moves the mix of its colours."""
+    grain: float
+    """Relative strength of the finest texture."""
+    tufts: float
+    """How dark and many its tussocks and small shrubs are, 0 to 1."""
+    soil_share: float
+    """How far the landscape's soil shows through, 0 to 1."""
+    trees: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Share that stands of the dense, the scattered and the planted trees of the sheets."""
+    clumping: float = 0.0
+    """0 spreads trees evenly; towards 1 and above they stand in clumps with clearings between."""
+
+
+TRAITS: Final[dict[CoverKind, CoverTraits]] = {
+    "lawn": CoverTraits(
+        variants=12,
+        dry_rgb=(122, 115, 94),
+        green_rgb=(82, 92, 62),
+        weights=(0.05, 0.10, 0.07, 0.07),
+        grain=0.035,
+        tufts=0.1,
+        soil_share=0.1,
+        clumping=0.2,
+    ),
+    "pasture": CoverTraits(
+        variants=12,
+        dry_rgb=(130, 121, 100),
+        green_rgb=(92, 95, 70),
+        weights=(0.06, 0.10, 0.08, 0.10),
+        grain=0.045,
+        tufts=0.35,
+        soil_share=0.25,
+        trees=(0.0, 0.06, 0.0),
+        clumping=1.5,
+    ),
+    "scrub": CoverTraits(
+        variants=8,
+        dry_rgb=(140, 130, 108),
+        green_rgb=(106, 105, 82),
+        weights=(0.08, 0.11, 0.12, 0.13),
+        grain=0.06,
+        tufts=1.0,
+        soil_share=0.5,
+        trees=(0.10, 0.55, 0.0),
+        clumping=1.0,
+    ),
+    "crop": CoverTraits(
+        variants=24,
+        dry_rgb=(122, 112, 100),
+        green_rgb=(82, 96, 64),
+        weights=(0.08, 0.09, 0.05, 0.06),
+        grain=0.035,
+        tufts=0.0,
+        soil_share=0.35,
+    ),
+    "earth": CoverTraits(
+        variants=10,
+        dry_rgb=(166, 154, 132),
+        green_rgb=(150, 137, 114),
+        weights=(0.06, 0.09, 0.07, 0.06),
+        grain=0.04,
+        tufts=0.12,
+        soil_share=0.7,
+    ),
+    "woods": CoverTraits(
+        variants=6,
+        dry_rgb=(106, 97, 82),
+        green_rgb=(78, 78, 60),
+        weights=(0.10, 0.12, 0.14, 0.12),
+        grain=0.06,
+        tufts=0.8,
+        soil_share=0.25,
+        trees=(0.95, 0.0, 0.0),
+        clumping=0.3,
+    ),
+    "gravel": CoverTraits(
+        variants=4,
+        dry_rgb=(184, 178, 164),
+        green_rgb=(178, 172, 157),
+        weights=(0.06, 0.12, 0.12, 0.10),
+        grain=0.05,
+        tufts=0.1,
+        soil_share=0.3,
+    ),
+    "water": CoverTraits(
+        variants=4,
+        dry_rgb=(66, 74, 66),
+        green_rgb=(38, 62, 56),
+        weights=(0.18, 0.05, 0.02, 0.02),
+        grain=0.015,
+        tufts=0.0,
+        soil_share=0.0,
+    ),
+    "sand": CoverTraits(
+        variants=8,
+        dry_rgb=(182, 162, 132),
+        green_rgb=(168, 151, 121),
+        weights=(0.06, 0.09, 0.06, 0.07),
+        grain=0.04,
+        tufts=0.5,
+        soil_share=0.8,
+        trees=(0.0, 0.05, 0.0),
+        clumping=1.2,
+    ),
+    "mulch": CoverTraits(
+        variants=6,
+        dry_rgb=(104, 88, 72),
+        green_rgb=(94, 80, 66),
+        weights=(0.04, 0.10, 0.12, 0.10),
+        grain=0.045,
+        tufts=0.2,
+        soil_share=0.3,
+    ),
+}
+
+KINDS: Final[tuple[CoverKind, ...]] = tuple(TRAITS)
+"""The kinds of ground; covers of one kind are neighbours in `Covers`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroundLook:
-    """Look-up tables over cover indices for one date; all float32."""
+class Covers:
+    """All variants of all kinds of ground of a landscape, as columns of equal length."""
 
-    low_rgb: FloatArray
-    """(covers, 3) colour where the mixing field is low."""
-    high_rgb: FloatArray
-    """(covers, 3) colour where the mixing field is high."""
-    weights: FloatArray
-    """(covers, 4) share of each smooth field in the mix."""
-    grain: FloatArray
-    """(covers,) relative strength of the white grain."""
-    row_strength: FloatArray
-    """(covers,) relative strength of the rows."""
-    row_frequency: FloatArray
-    """(covers, 2) phase in radians per metre along y and x."""
+    kind_index: NDArray[np.uint8]
+    """(N,) index into `KINDS`."""
+    tint: FloatArray
+    """(N, 3) factor on red, green and blue."""
+    patchiness: FloatArray
+    """(N,) how strongly a cover's two colours differ, 0 to about 1."""
+    crop_greenness: FloatArray
+    """(N, 2) how green a field stands before and after; fields follow the farmer, not the season."""
+    row_angle_rad: FloatArray
+    """(N,) direction across the rows of a field."""
+    row_period_m: FloatArray
+    """(N,) distance after which the pattern of rows repeats."""
+    row_profile: FloatArray
+    """(N, 256) relative brightness across one period; 0 where there are no rows."""
+    trees: FloatArray
+    """(N, 3) share that stands of the dense, scattered and planted trees."""
+    soil_rgb: tuple[int, int, int]
+    """Colour of bare soil in this landscape."""
 
-
-def draw_covers(rng: np.random.Generator) -> tuple[Cover, ...]:
-    """Draws the variants of every kind of ground."""
-    covers = []
-    for kind in get_args(CoverKind):
-        for _ in range(_VARIANTS[kind]):
-            warmth, level = rng.normal(0.0, 0.025), rng.normal(1.0, 0.08)
-            covers.append(
-                Cover(
-                    kind=kind,
-                    tint=(float(level * (1 + warmth)), float(level), float(level * (1 - warmth))),
-                    patchiness=float(rng.uniform(0.25, 0.8)),
-                    row_angle_rad=float(rng.uniform(0.0, math.pi)),
-                    row_spacing_m=float(rng.uniform(2.2, 5.5)),
-                    crop_greenness=(float(rng.beta(0.5, 1.0)), float(rng.beta(0.5, 1.0))),
-                )
-            )
-    return tuple(covers)
+    def indices_of(self, kind: CoverKind) -> NDArray[np.intp]:
+        """Returns the indices of all variants of one kind."""
+        return np.flatnonzero(self.kind_index == KINDS.index(kind))
 
 
-def indices_of(covers: tuple[Cover, ...], kind: CoverKind) -> tuple[int, ...]:
-    """Returns the indices of all variants of one kind."""
-    return tuple(index for index, cover in enumerate(covers) if cover.kind == kind)
+def draw_covers(rng: np.random.Generator, *, soil_rgb: tuple[int, int, int], tree_factor: float = 1.0) -> Covers:
+    """Draws the variants of every kind of ground.
+
+    Args:
+        rng: Source of all decisions.
+        soil_rgb: Colour of the landscape's bare soil.
+        tree_factor: How many trees stand, 1 for the usual number.
+    """
+    traits = list(TRAITS.values())
+    kind_index = np.repeat(np.arange(len(KINDS)), [trait.variants for trait in traits]).astype(np.uint8)
+    count = len(kind_index)
+    warmth, level = rng.normal(0.0, 0.02, count), rng.normal(1.0, 0.09, count)
+    trees = np.array([trait.trees for trait in traits])[kind_index] * rng.uniform(0.5, 1.4, (count, 1))
+    lawn = kind_index == KINDS.index("lawn")
+    trees[lawn, 1], trees[lawn, 2] = (rng.random(lawn.sum()) ** 2) * 0.22, rng.uniform(0.0, 0.8, lawn.sum())
+    return Covers(
+        kind_index=kind_index,
+        tint=np.stack([level * (1 + warmth), level, level * (1 - warmth)], axis=1).astype(np.float32),
+        patchiness=rng.uniform(0.3, 0.9, count).astype(np.float32),
+        crop_greenness=rng.beta(0.5, 1.0, (count, 2)).astype(np.float32),
+        row_angle_rad=rng.uniform(0.0, math.pi, count).astype(np.float32),
+        row_period_m=rng.uniform(24.0, 60.0, count).astype(np.float32),
+        row_profile=_draw_row_profiles(rng, kind_index),
+        trees=(trees * tree_factor).astype(np.float32),
+        soil_rgb=soil_rgb,
+    )
 
 
-def look_at_covers(covers: tuple[Cover, ...], *, date_index: int, greenness: float) -> GroundLook:
-    """Computes the look of all covers at one date.
+def _draw_row_profiles(rng: np.random.Generator, kind_index: NDArray[np.uint8]) -> FloatArray:
+    """Draws how brightness varies across the rows that seeding, mowing or grading leave: (N, 256)."""
+    count = len(kind_index)
+    passes = (
+        rng.normal(0.0, 1.0, (count, N_ROW_HARMONICS, 2)) / np.sqrt(np.arange(1, N_ROW_HARMONICS + 1))[None, :, None]
+    )
+    furrow = rng.integers(14, N_ROW_HARMONICS, count)
+    passes[np.arange(count), furrow - 1] = rng.normal(0.0, 1.2, (count, 2))
+    turns = np.arange(256) * (math.tau / 256) * np.arange(1, N_ROW_HARMONICS + 1)[:, None]
+    profile = passes[:, :, 0] @ np.cos(turns) + passes[:, :, 1] @ np.sin(turns)
+    is_crop = kind_index == KINDS.index("crop")
+    may_have = np.isin(kind_index, [KINDS.index(kind) for kind in ("earth", "pasture", "lawn")])
+    strength = np.where(is_crop, rng.uniform(0.006, 0.022, count), rng.uniform(0.004, 0.010, count))
+    has_rows = is_crop | (may_have & (rng.random(count) < 0.35))
+    return np.asarray(profile * np.where(has_rows, strength, 0.0)[:, None], np.float32)
+
+
+def look_at_covers(covers: Covers, *, date_index: int, greenness: float) -> NDArray[np.uint32]:
+    """Computes the colours of all covers at one date.
 
     Args:
         covers: All covers of the landscape.
         date_index: 0 for before, 1 for after.
         greenness: Season of natural vegetation, 0 (dry) to 1 (lush).
+
+    Returns:
+        (N * MIX_LEVELS,) colours as bytes red, green, blue, 0: cover by cover, from its low colour to its high one.
     """
-    pairs = [_colours_of(cover, date_index=date_index, greenness=greenness) for cover in covers]
-    is_crop = np.array([cover.kind == "crop" for cover in covers])
-    angles = np.array([cover.row_angle_rad for cover in covers])
-    spacings = np.array([cover.row_spacing_m for cover in covers])
-    frequency = np.stack([np.sin(angles), np.cos(angles)], axis=1) * (math.tau / spacings)[:, None]
-    return GroundLook(
-        low_rgb=np.array([low for low, _ in pairs], dtype=np.float32),
-        high_rgb=np.array([high for _, high in pairs], dtype=np.float32),
-        weights=np.array([_weights_of(cover) for cover in covers], dtype=np.float32),
-        grain=np.array([_GRAIN[cover.kind] for cover in covers], dtype=np.float32),
-        row_strength=np.where(is_crop, 0.07, 0.0).astype(np.float32),
-        row_frequency=frequency.astype(np.float32),
-    )
-
-
-_GRAIN: dict[CoverKind, float] = {
-    "lawn": 0.06,
-    "pasture": 0.075,
-    "scrub": 0.11,
-    "crop": 0.05,
-    "earth": 0.05,
-    "woods": 0.10,
-    "gravel": 0.06,
-    "water": 0.015,
-}
-
-
-def _weights_of(cover: Cover) -> tuple[float, float, float, float]:
-    """Returns how much each smooth field moves the mix of a cover's two colours."""
-    by_kind: dict[CoverKind, tuple[float, float, float, float]] = {
-        "lawn": (0.06, 0.16, 0.14, 0.13),
-        "pasture": (0.18, 0.24, 0.20, 0.22),
-        "scrub": (0.16, 0.24, 0.28, 0.34),
-        "crop": (0.24, 0.12, 0.04, 0.05),
-        "earth": (0.15, 0.24, 0.18, 0.14),
-        "woods": (0.12, 0.18, 0.21, 0.24),
-        "gravel": (0.06, 0.15, 0.15, 0.12),
-        "water": (0.18, 0.06, 0.01, 0.01),
-    }
-    first, second, third, fourth = by_kind[cover.kind]
-    strength = 0.5 + cover.patchiness
-    return first * strength, second * strength, third * strength, fourth * strength
-
-
-def _colours_of(cover: Cover, *, date_index: int, greenness: float) -> tuple[FloatArray, FloatArray]:
-    """Returns the two colours that a cover's texture alternates between, each (3,)."""
-    green = cover.crop_greenness[date_index] if cover.kind == "crop" else greenness
-    dry_rgb, green_rgb = np.array(_DRY[cover.kind], np.float32), np.array(_GREEN[cover.kind], np.float32)
-    tint = np.array(cover.tint, np.float32)
-    spread = np.float32(0.5 * cover.patchiness)
-    middle = dry_rgb + (green_rgb - dry_rgb) * np.float32(green)
-    low = (middle + (green_rgb - middle) * spread) * np.float32(0.90)
-    high = (middle + (dry_rgb - middle) * spread) * np.float32(1.12)
-    return low * tint, high * tint
+    kinds = covers.kind_index
+    soil = np.array(covers.soil_rgb, np.float32)
+    share = np.array([trait.soil_share for trait in TRAITS.values()], np.float32)[:, None]
+    dry_rgb = np.array([trait.dry_rgb for trait in TRAITS.values()], np.float32)
+    green_rgb = np.array([trait.green_rgb for trait in TRAITS.values()], np.float32)
+    dry_rgb = (dry_rgb + (soil - dry_rgb) * share)[kinds]
+    green_rgb = (green_rgb + (soil - green_rgb) * share * np.float32(0.5))[kinds]
+    is_crop = kinds == KINDS.index("crop")
+    green = np.where(is_crop, covers.crop_greenness[:, date_index], np.float32(greenness))[:, None]
+    middle = dry_rgb + (green_rgb - dry_rgb) * green
+    spread = covers.patchiness[:, None]
+    low = (middle + (green_rgb - middle) * spread * np.float32(0.6)) * np.float32(0.70) * covers.tint
+    high = (middle + (dry_rgb - middle) * spread * np.float32(0.8)) * np.float32(1.26) * covers.tint
+    steps = np.linspace(0.0, 1.0, MIX_LEVELS, dtype=np.float32)[None, :, None]
+    table = np.zeros((len(kinds), MIX_LEVELS, 4), np.uint8)
+    table[:, :, :3] = np.clip(low[:, None] + (high - low)[:, None] * steps + np.float32(0.5), 0.0, 255.0)
+    return np.ascontiguousarray(table).view(np.uint32).reshape(-1)

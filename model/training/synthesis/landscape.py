@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.synthesis.ground import Cover
+from model.training.synthesis.footprint import Footprints, Presence
+from model.training.synthesis.ground import Covers
 from model.training.synthesis.texture import PointArray
 
-Presence = tuple[bool, bool]
 Rgb = tuple[int, int, int]
+SettingName = Literal["prairie", "hills", "farmland", "forest", "desert", "city"]
 RoofShape = Literal["hip", "gable_along", "gable_across", "flat"]
 
 
@@ -113,6 +114,7 @@ class Road:
     rgb: Rgb
     has_curb: bool
     has_marking: bool
+    """Whether lines are painted on it: one in the middle of a narrow road, one per lane on a wide one."""
     is_at: Presence
 
 
@@ -124,6 +126,20 @@ class Surface:
     rgb: Rgb
     height_m: float
     """Height above the ground for its shadow; 0 for pavements."""
+    is_on_roof: bool
+    """Whether it stands on a building, drawn after it."""
+    is_at: Presence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trail:
+    """A worn or painted line: wheel tracks, footpaths, the marks of a parking lot."""
+
+    line: PointArray
+    """(N, 2) vertices."""
+    rgb: Rgb
+    share: float
+    """How far it hides what lies below, 0 to 1."""
     is_at: Presence
 
 
@@ -140,42 +156,27 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """A straight board fence."""
+    """A board fence or a wall along straight pieces."""
 
-    start_yx: tuple[float, float]
-    end_yx: tuple[float, float]
+    line: PointArray
+    """(N, 2) corners."""
     height_m: float
     rgb: Rgb
     is_at: Presence
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trees:
-    """All trees and shrubs as columns of equal length."""
-
-    position_m: PointArray
-    """(N, 2) float64 (y, x)."""
-    radius_m: NDArray[np.float32]
-    """(N,) crown radii."""
-    height_m: NDArray[np.float32]
-    """(N,) heights."""
-    tone: NDArray[np.uint8]
-    """(N,) 0..255: below `EVERGREEN_TONE` leafless in the dry season, evergreen above."""
-    is_at: NDArray[np.bool_]
-    """(N, 2) before and after."""
-
-
-EVERGREEN_TONE = 110
-
-
-@dataclass(frozen=True, kw_only=True)
 class Landscape:
     """Everything that stands or grows in a scene at its two dates."""
 
-    covers: tuple[Cover, ...]
+    setting: SettingName
+    """The sort of landscape."""
+    covers: Covers
     patches: tuple[Patch, ...]
     roads: tuple[Road, ...]
     surfaces: tuple[Surface, ...]
+    trails: tuple[Trail, ...]
     fences: tuple[Fence, ...]
     buildings: tuple[Building, ...]
-    trees: Trees
+    footprints: Footprints
+    """What roads and buildings take: trees keep away from it."""

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED
 from model.training.synthesis.canvas import Stage
-from model.training.synthesis.landscape import Landscape, Presence
-from model.training.synthesis.light import draw_light
+from model.training.synthesis.drawing import Boxes, draw_block
+from model.training.synthesis.exposure import expose, halo_px
+from model.training.synthesis.facts import SAMPLE_STEP_PX, PairFacts, sample_land, state_facts
+from model.training.synthesis.landscape import Landscape
+from model.training.synthesis.light import Light, draw_light
 from model.training.synthesis.planning import plan_landscape
-from model.training.synthesis.rendering import render_date
-from model.training.synthesis.texture import PointArray, make_noise_field, rasterize_polygon
-from model.training.synthesis.vegetation import LARGEST_CROWN_M, make_crowns
+from model.training.synthesis.sheets import make_sheets
+from model.training.synthesis.terrain import COARSE_LATTICE_SIZE
+from model.training.synthesis.texture import Block
+from model.training.synthesis.truth import SyntheticObject, draw_change_mask, list_objects, outline_objects
 
 DEFAULT_CHANGE_LEVEL: Final = 0.3
 MIN_SIZE_PX: Final = 64
 MAX_SIZE_PX: Final = 16384
 RESOLUTION_RANGE_M: Final = (0.2, 2.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyntheticObject:
-    """One building or road of a pair, changed or not."""
-
-    kind: Literal["building", "road"]
-    """What it is."""
-    polygon_px: tuple[tuple[float, float], ...]
-    """Outline as (y, x) vertices in pixels; pixel (0, 0) covers 0..1; it may reach beyond the image."""
-    is_in_before: bool
-    """Whether it stands at the first date."""
-    is_in_after: bool
-    """Whether it stands at the second date."""
+BLOCK_PX: Final = 512
+"""Side of a rendered block; a multiple of 16, so that JPEG's blocks fall as in the whole image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +47,14 @@ class SyntheticPair:
     resolution_m: float
     """Size of a pixel in metres."""
 
+    facts: PairFacts
+    """What captions may say of it."""
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether more went than came; see `PairFacts`."""
+        return self.facts.is_removal
+
 
 def synthesize_pair(
     seed: int,
@@ -63,21 +63,31 @@ def synthesize_pair(
     width_px: int = 256,
     resolution_m: float = 0.5,
     change_level: float = DEFAULT_CHANGE_LEVEL,
+    removal_level: float = 0.0,
 ) -> SyntheticPair:
-    """Makes a pair of images; equal arguments give equal pixels.
+    """Makes a pair of images of a scene of its own; equal arguments give equal pixels.
 
     Args:
         seed: Any integer from 0.
         height_px: Rows, 64 to 16384.
         width_px: Columns, 64 to 16384.
         resolution_m: Size of a pixel in metres, 0.2 to 2.
-        change_level: Probability that a district (about 300 m wide) is built up between the dates, 0 to 1.
-            With 0 nothing changes but light and season.
+        change_level: Probability that buildings or roads come or go in a district (about 300 m wide), 0 to 1.
+            With 0 nothing changes but light, season, cars and ground.
+        removal_level: Probability that such a district loses buildings rather than gaining some, 0 to 1. With 0 only
+            single houses go.
 
     Raises:
         ValueError: An argument is outside its range.
     """
-    _check_arguments(seed, height_px=height_px, width_px=width_px, resolution_m=resolution_m, change_level=change_level)
+    check_arguments(
+        seed,
+        height_px=height_px,
+        width_px=width_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=removal_level,
+    )
     plan_seed, texture_seed, before_seed, after_seed = np.random.SeedSequence(seed).spawn(4)
     landscape = plan_landscape(
         np.random.default_rng(plan_seed),
@@ -85,31 +95,73 @@ def synthesize_pair(
         width_px=width_px,
         resolution_m=resolution_m,
         change_level=change_level,
+        removal_level=removal_level,
     )
-    noise = make_noise_field(np.random.default_rng(texture_seed), resolution_m=resolution_m)
-    crowns = make_crowns(math.ceil(LARGEST_CROWN_M / resolution_m))
-    images = []
-    for date_index, light_seed in enumerate((before_seed, after_seed)):
-        stage = Stage(
-            landscape=landscape,
-            date_index=date_index,
-            light=draw_light(np.random.default_rng(light_seed)),
-            noise=noise,
-            crowns=crowns,
-            resolution_m=resolution_m,
-        )
-        images.append(render_date(stage, height_px=height_px, width_px=width_px))
+    stage = set_stage(landscape, np.random.default_rng(texture_seed), resolution_m=resolution_m)
+    lights = (
+        draw_light(np.random.default_rng(before_seed), date_index=0),
+        draw_light(np.random.default_rng(after_seed), date_index=1),
+    )
+    whole = Block(y0=0, x0=0, height_px=height_px, width_px=width_px)
+    (before, after), sample = _render(stage, lights, whole)
+    outlines = outline_objects(landscape, resolution_m=resolution_m)
+    change_mask, objects = draw_change_mask(outlines, whole), list_objects(outlines, whole)
     return SyntheticPair(
-        before=images[0],
-        after=images[1],
-        change_mask=_draw_change_mask(landscape, (height_px, width_px), resolution_m),
-        objects=_list_objects(landscape, (height_px, width_px), resolution_m),
+        before=before,
+        after=after,
+        change_mask=change_mask,
+        objects=objects,
         seed=seed,
         resolution_m=resolution_m,
+        facts=state_facts(sample, change_mask, objects, setting=landscape.setting, lights=lights),
     )
 
 
-def _check_arguments(seed: int, *, height_px: int, width_px: int, resolution_m: float, change_level: float) -> None:
+def _render(
+    stage: Stage, lights: tuple[Light, Light], whole: Block
+) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Draws a scene block by block and takes its two pictures; returns them and what `sample_land` saw."""
+    height_px, width_px = whole.height_px, whole.width_px
+    images = np.empty((height_px, width_px, 3), np.uint8), np.empty((height_px, width_px, 3), np.uint8)
+    sample = np.empty((-(-height_px // SAMPLE_STEP_PX), -(-width_px // SAMPLE_STEP_PX), 4), np.uint8)
+    boxes = Boxes(stage.landscape)
+    for block in _cut_blocks(height_px, width_px):
+        canvas = draw_block(stage, boxes, block.grow(halo_px(stage.resolution_m)))
+        for date_index, (image, light) in enumerate(zip(images, lights, strict=True)):
+            noise_offset = stage.offsets_px[1 + date_index]
+            seen = expose(stage, canvas, block, date_index=date_index, light=light, noise_offset_px=noise_offset)
+            block.cut(image, of=whole)[:] = seen
+        land = sample_land(canvas, block, stage.landscape.covers)
+        top, left = block.y0 // SAMPLE_STEP_PX, block.x0 // SAMPLE_STEP_PX
+        sample[top : top + land.shape[0], left : left + land.shape[1]] = land
+    return images, sample
+
+
+def _cut_blocks(height_px: int, width_px: int) -> Iterator[Block]:
+    """Cuts a scene into blocks that are rendered one after the other, so that memory stays bounded."""
+    for y0 in range(0, height_px, BLOCK_PX):
+        for x0 in range(0, width_px, BLOCK_PX):
+            rows, columns = min(BLOCK_PX, height_px - y0), min(BLOCK_PX, width_px - x0)
+            yield Block(y0=y0, x0=x0, height_px=rows, width_px=columns)
+
+
+def set_stage(landscape: Landscape, rng: np.random.Generator, *, resolution_m: float) -> Stage:
+    """Gives a landscape its textures: their offsets and the slow variation of its ground."""
+    sheets = make_sheets(resolution_m)
+    offsets = rng.integers(0, sheets.size_px, (2 + len(sheets.crowns), 2)).tolist()
+    shape = (COARSE_LATTICE_SIZE, COARSE_LATTICE_SIZE)
+    return Stage(
+        landscape=landscape,
+        sheets=sheets,
+        offsets_px=tuple((row, column) for row, column in offsets),
+        coarse_lattice=rng.standard_normal(shape, dtype=np.float32),
+        coarse_angle_rad=float(rng.uniform(0.0, math.tau)),
+    )
+
+
+def check_arguments(
+    seed: int, *, height_px: int, width_px: int, resolution_m: float, change_level: float, removal_level: float
+) -> None:
     """Raises ValueError for an argument outside its range."""
     if seed < 0:
         raise ValueError(f"seed is {seed}; expected an integer from 0; pass a non-negative seed")
@@ -118,54 +170,10 @@ def _check_arguments(seed: int, *, height_px: int, width_px: int, resolution_m: 
             raise ValueError(f"{name} is {size}; expected {MIN_SIZE_PX} to {MAX_SIZE_PX} pixels; pass another size")
     low, high = RESOLUTION_RANGE_M
     if not low <= resolution_m <= high:
-        raise ValueError(f"resolution_m is {resolution_m}; expected {low} to {high} metres; houses need such pixels")
-    if not 0.0 <= change_level <= 1.0:
         raise ValueError(
-            f"change_level is {change_level}; expected 0 (nothing changes) to 1 (every district changes); "
-            "pass a probability"
+            f"resolution_m is {resolution_m}; expected {low} to {high} metres per pixel, at which houses can be seen; "
+            "pass another resolution"
         )
-
-
-def _draw_change_mask(landscape: Landscape, shape: tuple[int, int], resolution_m: float) -> NDArray[np.uint8]:
-    """Returns the (height, width) change mask: pixels that are road, or building, at one date only."""
-    mask = np.zeros(shape, np.uint8)
-    roads = [(road.outline / resolution_m, road.is_at) for road in landscape.roads]
-    buildings = [(building.outline / resolution_m, building.is_at) for building in landscape.buildings]
-    mask[_find_changed(roads, shape)] = ROAD_CHANGED
-    mask[_find_changed(buildings, shape)] = BUILDING_CHANGED
-    return mask
-
-
-def _find_changed(outlines: list[tuple[PointArray, Presence]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Returns where outlines (pixels) of things that came or went lie outside all that stayed."""
-    changed = np.zeros(shape, np.bool_)
-    ordered = sorted(outlines, key=lambda item: item[1][0] == item[1][1])
-    for outline, (is_before, is_after) in ordered:
-        found = rasterize_polygon(outline, height_px=shape[0], width_px=shape[1])
-        if found is not None:
-            block, inside = found
-            view = changed[block.y0 : block.y0 + block.height_px, block.x0 : block.x0 + block.width_px]
-            view[inside] = is_before != is_after
-    return changed
-
-
-def _list_objects(landscape: Landscape, shape: tuple[int, int], resolution_m: float) -> tuple[SyntheticObject, ...]:
-    """Returns the buildings and roads of which at least one pixel is seen."""
-    objects = []
-    things: list[tuple[Literal["building", "road"], PointArray, Presence]] = [
-        ("road", road.outline, road.is_at) for road in landscape.roads
-    ]
-    things += [("building", building.outline, building.is_at) for building in landscape.buildings]
-    for kind, outline, is_at in things:
-        polygon = outline / resolution_m
-        if rasterize_polygon(polygon, height_px=shape[0], width_px=shape[1]) is None:
-            continue
-        objects.append(
-            SyntheticObject(
-                kind=kind,
-                polygon_px=tuple((float(y), float(x)) for y, x in polygon),
-                is_in_before=is_at[0],
-                is_in_after=is_at[1],
-            )
-        )
-    return tuple(objects)
+    for name, level in (("change_level", change_level), ("removal_level", removal_level)):
+        if not 0.0 <= level <= 1.0:
+            raise ValueError(f"{name} is {level}; expected 0 (never) to 1 (always); pass a probability")

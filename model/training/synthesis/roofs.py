@@ -1,16 +1,25 @@
-"""Draws roofs: hips, gables and flats, each plane as bright as it faces the sun."""
+"""Draws roofs: hips, gables and flats, each plane with its colour, height and lean."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model.training.synthesis.canvas import Canvas, Stage
+from model.training.synthesis.canvas import Canvas
+from model.training.synthesis.crowns import HEIGHT_UNIT_M
 from model.training.synthesis.landscape import Building, Wing
-from model.training.synthesis.light import Light, shade_plane
-from model.training.synthesis.texture import Block, FloatArray
+from model.training.synthesis.texture import Block, ByteArray, FloatArray
+
+PLANE_DIRECTIONS: Final = 36
+PLANE_SLOPES: Final = (0.1, 0.25, 0.4, 0.5, 0.65, 0.85)
+"""Directions and slopes that planes are rounded to, so that a byte says how a surface leans."""
+FLAT_PLANE: Final = 1 + PLANE_DIRECTIONS * len(PLANE_SLOPES)
+"""A flat roof; 0 is the ground."""
+PARAPET_PLANE: Final = FLAT_PLANE + 1
+"""The edge of a flat roof, which catches more light."""
 
 _FALLING_EDGES = {"hip": [0, 1, 2, 3], "gable_along": [2, 3], "gable_across": [0, 1]}
 """Edges of a wing (low along, high along, low front, high front) towards which its roof falls."""
@@ -18,104 +27,100 @@ _FALLING_EDGES = {"hip": [0, 1, 2, 3], "gable_along": [2, 3], "gable_across": [0
 
 @dataclass(frozen=True, kw_only=True)
 class _Roof:
-    """The rasters of one roof, (h, w) float32 each."""
+    """The rasters of one roof, (h, w) each."""
 
     rise_m: FloatArray
     """Height above the eaves, negative beside the roof."""
-    shade: FloatArray
-    """Brightness relative to level ground."""
+    plane: ByteArray
+    """How the roof leans."""
     share: FloatArray
     """Share of the pixel under the roof."""
 
 
-def draw_building(stage: Stage, canvas: Canvas, building: Building) -> None:
-    """Draws a building's roof and raises its heights."""
-    box = _find_box(canvas, building)
-    if box is None:
-        return
-    roof = _raise_roof(building, box, stage.light, resolution_m=stage.resolution_m)
-    wide, block = canvas.wide_block, canvas.block
-    y0, x0 = box.y0 - wide.y0, box.x0 - wide.x0
-    heights = canvas.heights[y0 : y0 + box.height_px, x0 : x0 + box.width_px]
-    np.copyto(heights, building.eave_m + roof.rise_m, where=roof.share > 0.5)
-    top, left = max(0, block.y0 - box.y0), max(0, block.x0 - box.x0)
-    bottom = min(box.height_px, block.y0 + block.height_px - box.y0)
-    right = min(box.width_px, block.x0 + block.width_px - box.x0)
-    if top >= bottom or left >= right:
-        return
-    cut = (slice(top, bottom), slice(left, right))
-    seen = Block(y0=box.y0 + top, x0=box.x0 + left, height_px=bottom - top, width_px=right - left)
-    _paint_roof(stage, canvas, building, seen, roof.shade[cut], roof.share[cut])
+def encode_plane(outward_yx: tuple[float, float], slope: float) -> int:
+    """Returns the byte of a plane that falls towards a direction with a slope."""
+    turn = math.atan2(outward_yx[0], outward_yx[1]) / math.tau
+    direction = round(turn * PLANE_DIRECTIONS) % PLANE_DIRECTIONS
+    steepness = min(range(len(PLANE_SLOPES)), key=lambda index: abs(PLANE_SLOPES[index] - slope))
+    return 1 + steepness * PLANE_DIRECTIONS + direction
 
 
-def _find_box(canvas: Canvas, building: Building) -> Block | None:
-    """Returns the building's bounding box in scene pixels within the wide block."""
+def draw_building(canvas: Canvas, building: Building) -> None:
+    """Draws a building at the dates at which it stands."""
+    block = _find_block(canvas, building)
+    if block is None:
+        return
+    roof = _raise_roof(building, block, resolution_m=canvas.resolution_m)
+    height = np.rint((building.eave_m + roof.rise_m) / np.float32(HEIGHT_UNIT_M)).clip(0, 255).astype(np.uint8)
+    is_roof = roof.share > 0.5
+    share = np.rint(roof.share * 255).astype(np.uint8)
+    is_touched = share > 0
+    alpha = roof.share[:, :, None]
+    colour = np.array(building.roof_rgb, np.float32) * alpha + np.float32(0.5)
+    for drawing in canvas.at(building.is_at):
+        np.copyto(block.cut(drawing.height, of=canvas.block), height, where=is_roof)
+        np.copyto(block.cut(drawing.plane, of=canvas.block), roof.plane, where=is_touched)
+        paint = block.cut(drawing.paint, of=canvas.block)
+        paint[:] = paint * (1.0 - alpha) + colour
+        covered = block.cut(drawing.paint_share, of=canvas.block)
+        np.maximum(covered, share, out=covered)
+
+
+def _find_block(canvas: Canvas, building: Building) -> Block | None:
+    """Returns the building's bounding box in scene pixels within the canvas."""
     pixels = building.outline / canvas.resolution_m
-    wide = canvas.wide_block
-    low = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - 1, [wide.y0, wide.x0])
-    ends = [wide.y0 + wide.height_px, wide.x0 + wide.width_px]
-    high = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + 1, ends)
-    if (high <= low).any():
+    block = canvas.block
+    (low_y, low_x), (high_y, high_x) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
+    y0, x0 = max(math.floor(low_y) - 1, block.y0), max(math.floor(low_x) - 1, block.x0)
+    y1 = min(math.ceil(high_y) + 1, block.y0 + block.height_px)
+    x1 = min(math.ceil(high_x) + 1, block.x0 + block.width_px)
+    if y1 <= y0 or x1 <= x0:
         return None
-    y0, x0, height_px, width_px = (int(value) for value in (*low, *(high - low)))
-    return Block(y0=y0, x0=x0, height_px=height_px, width_px=width_px)
+    return Block(y0=y0, x0=x0, height_px=y1 - y0, width_px=x1 - x0)
 
 
-def _raise_roof(building: Building, box: Block, light: Light, *, resolution_m: float) -> _Roof:
+def _raise_roof(building: Building, block: Block, *, resolution_m: float) -> _Roof:
     """Computes a roof as the highest of its wings at each pixel."""
     placement = building.placement
-    rows, columns = box.pixel_centres()
+    rows, columns = block.pixel_centres()
     y = rows * np.float32(resolution_m) - np.float32(placement.centre_yx[0])
     x = columns * np.float32(resolution_m) - np.float32(placement.centre_yx[1])
     along = y * np.float32(placement.along_yx[0]) + x * np.float32(placement.along_yx[1])
     front = y * np.float32(placement.front_yx[0]) + x * np.float32(placement.front_yx[1])
-    shape = (box.height_px, box.width_px)
+    shape = (block.height_px, block.width_px)
     roof = _Roof(
-        rise_m=np.full(shape, -1.0, np.float32),
-        shade=np.ones(shape, np.float32),
-        share=np.zeros(shape, np.float32),
+        rise_m=np.full(shape, -1.0, np.float32), plane=np.zeros(shape, np.uint8), share=np.zeros(shape, np.float32)
     )
-    shades = _shade_edges(building, light)
+    planes = _encode_edges(building)
     for wing in building.wings:
-        sides = [along - wing.along0, wing.along1 - along, front - wing.front0, wing.front1 - front]
-        edges = np.stack(sides).astype(np.float32, copy=False)
-        share = np.clip(edges.min(axis=0) / np.float32(resolution_m) + np.float32(0.5), 0.0, 1.0)
-        rise, shade = _raise_wing(wing, edges, shades, building.roof_slope)
+        sides = (along - wing.along0, wing.along1 - along, front - wing.front0, wing.front1 - front)
+        edges = np.asarray(np.stack(sides), np.float32)
+        nearest = edges.min(axis=0)
+        share = np.clip(nearest * np.float32(1.0 / resolution_m) + np.float32(0.5), 0.0, 1.0)
+        rise, plane = _raise_wing(wing, edges, nearest, planes, building.roof_slope)
         is_higher = (share > 0) & (rise > roof.rise_m)
-        np.copyto(roof.shade, shade, where=is_higher)
+        np.copyto(roof.plane, plane, where=is_higher)
         np.copyto(roof.rise_m, np.maximum(rise, 0.0), where=is_higher)
         np.maximum(roof.share, share, out=roof.share)
     return roof
 
 
-def _shade_edges(building: Building, light: Light) -> NDArray[np.float32]:
-    """Returns the (4,) brightness of the planes that fall towards a wing's edges."""
+def _encode_edges(building: Building) -> ByteArray:
+    """Returns the (4,) bytes of the planes that fall towards a wing's edges."""
     along, front = building.placement.along_yx, building.placement.front_yx
     outwards = ((-along[0], -along[1]), along, (-front[0], -front[1]), front)
-    return np.array([shade_plane(outward, building.roof_slope, light) for outward in outwards], np.float32)
+    return np.array([encode_plane(outward, building.roof_slope) for outward in outwards], np.uint8)
 
 
 def _raise_wing(
-    wing: Wing, edges: FloatArray, shades: NDArray[np.float32], slope: float
-) -> tuple[FloatArray, FloatArray]:
-    """Returns a wing's (h, w) rise above the eaves and brightness from (4, h, w) distances to its edges."""
+    wing: Wing, edges: FloatArray, nearest: FloatArray, planes: ByteArray, slope: float
+) -> tuple[FloatArray, ByteArray]:
+    """Returns a wing's (h, w) rise above the eaves and planes from (4, h, w) distances to its edges."""
     if wing.roof == "flat":
-        parapet = edges.min(axis=0) < np.float32(0.6)
-        return np.zeros_like(edges[0]), np.where(parapet, np.float32(1.12), np.float32(1.0)).astype(np.float32)
+        plane = np.where(nearest < np.float32(0.6), np.uint8(PARAPET_PLANE), np.uint8(FLAT_PLANE))
+        return np.zeros_like(nearest), plane
+    if wing.roof == "hip":
+        return nearest * np.float32(slope), planes[edges.argmin(axis=0)]
     falling = _FALLING_EDGES[wing.roof]
     distances = edges[falling]
-    return distances.min(axis=0) * np.float32(slope), shades[falling][distances.argmin(axis=0)]
-
-
-def _paint_roof(
-    stage: Stage, canvas: Canvas, building: Building, seen: Block, shade: FloatArray, share: FloatArray
-) -> None:
-    """Blends a roof's colour, brightness and texture into the part of the canvas it is seen in."""
-    y0, x0 = seen.y0 - canvas.block.y0, seen.x0 - canvas.block.x0
-    view = (slice(y0, y0 + seen.height_px), slice(x0, x0 + seen.width_px))
-    alpha = share[:, :, None]
-    colour = np.array(building.roof_rgb, np.float32)
-    canvas.rgb[view] = np.round(canvas.rgb[view] * (1.0 - alpha) + colour * alpha)
-    canvas.relief[view] += (shade - canvas.relief[view]) * share
-    grain = stage.noise.sample_grain(seen, shift_px=91) * np.float32(0.05)
-    canvas.texture[view] += (1.0 + grain - canvas.texture[view]) * share
+    return distances.min(axis=0) * np.float32(slope), planes[falling][distances.argmin(axis=0)]

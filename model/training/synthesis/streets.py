@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.training.synthesis.draft import ASPHALT, CONCRETE, District, Draft
-from model.training.synthesis.landscape import Placement, Presence, StreetFrame
-from model.training.synthesis.texture import offset_polyline
+from model.training.synthesis.footprint import Presence
+from model.training.synthesis.landscape import Placement, StreetFrame
 
 STREET_HALF_WIDTH_M = 4.6
 BULB_RADIUS_M = 12.0
@@ -45,10 +45,20 @@ class Lot:
     width_m: float
 
 
-def plan_streets(draft: Draft, district: District, *, is_at: Presence) -> list[Street]:
-    """Lays parallel streets through a district, and often one that crosses them."""
-    count = max(1, round(district.breadth_m / draft.between(66.0, 80.0)))
+def plan_streets(
+    draft: Draft, district: District, *, is_at: Presence, spacing_m: tuple[float, float] = (60.0, 80.0)
+) -> list[Street]:
+    """Lays parallel streets through a district, and often one that crosses them.
+
+    Args:
+        draft: The landscape being planned.
+        district: Where.
+        is_at: When they are there.
+        spacing_m: Range of the distance between two of them.
+    """
+    count = max(1, round(district.breadth_m / draft.between(*spacing_m)))
     rgb = draft.one_of(CONCRETE if draft.chance(0.35) else ASPHALT, spread=0.03)
+    has_curb = draft.chance(0.65)
     across = (np.arange(count) + 0.5) * district.breadth_m / count
     streets = []
     for across_m in across.tolist():
@@ -64,7 +74,7 @@ def plan_streets(draft: Draft, district: District, *, is_at: Presence) -> list[S
         if not district.has_road_at_start:
             half_widths = np.maximum(half_widths, _bulb_half_widths(stations, start + BULB_RADIUS_M))
         line = district.to_scene(draft.frame, stations, across_m)
-        draft.add_road(line, half_widths, rgb=rgb, is_at=is_at)
+        draft.add_road(line, half_widths, rgb=rgb, is_at=is_at, has_curb=has_curb)
         streets.append(
             Street(
                 across_m=across_m,
@@ -77,7 +87,7 @@ def plan_streets(draft: Draft, district: District, *, is_at: Presence) -> list[S
         crossing = np.linspace(streets[0].across_m, streets[-1].across_m, 12 * len(streets))
         along_m = np.full(len(crossing), district.length_m * draft.between(0.35, 0.65))
         line = district.to_scene(draft.frame, along_m, crossing)
-        draft.add_road(line, STREET_HALF_WIDTH_M, rgb=rgb, is_at=is_at)
+        draft.add_road(line, STREET_HALF_WIDTH_M, rgb=rgb, is_at=is_at, has_curb=has_curb)
     return streets
 
 
@@ -145,14 +155,3 @@ def _place_around(frame: StreetFrame, district: District, across_m: float, bulb_
             Placement(centre_yx=(float(edge_y), float(edge_x)), along_yx=(-out_x, out_y), front_yx=(-out_y, -out_x))
         )
     return places
-
-
-def add_track(draft: Draft, district: District) -> None:
-    """Leads two worn wheel tracks through a district."""
-    along = np.linspace(0.0, district.length_m, 40)
-    sway = 9.0 * np.sin(along / 45.0 + draft.between(0.0, 6.0))
-    line = district.to_scene(draft.frame, along, district.breadth_m * draft.between(0.2, 0.8) + sway)
-    cover = draft.cover("gravel" if draft.chance(0.5) else "earth")
-    wheels = offset_polyline(line, 0.9)
-    for wheel in (wheels[: len(line)], wheels[len(line) :]):
-        draft.add_patch(offset_polyline(wheel, 0.5), (cover, cover), is_ragged=False)

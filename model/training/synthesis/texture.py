@@ -1,27 +1,22 @@
-"""Random fields and exact polygon rasters that the synthetic scenes are made of.
-
-Every field is a pure function of the position in the scene: a block of a large scene holds the same values
-whichever block it is rendered in, so scenes can be rendered block by block without seams.
-"""
+"""Places on a scene's raster, exact polygon rasters, and the fields that the textures are made of."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+ByteArray = NDArray[np.uint8]
 MaskArray = NDArray[np.bool_]
 PointArray = NDArray[np.float64]
 
-FIELD_SPACINGS_M = (70.0, 18.0, 5.0, 1.4)
-"""Distance between the nodes of the four smooth fields, from landscape to tussock."""
-
-_LATTICE_SIZE = 192
-_GRAIN_SIZE = 512
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +41,11 @@ class Block:
             width_px=self.width_px + 2 * distance_px,
         )
 
+    def cut(self, raster: NDArray[_Scalar], *, of: Block) -> NDArray[_Scalar]:
+        """Returns the view of this block in a raster of the block `of`, which holds it."""
+        top, left = self.y0 - of.y0, self.x0 - of.x0
+        return raster[top : top + self.height_px, left : left + self.width_px]
+
     def pixel_centres(self) -> tuple[FloatArray, FloatArray]:
         """Returns broadcastable (height, 1) rows and (1, width) columns of the pixel centres, in pixels."""
         rows = np.arange(self.y0, self.y0 + self.height_px, dtype=np.float32) + np.float32(0.5)
@@ -53,56 +53,55 @@ class Block:
         return rows[:, None], columns[None, :]
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoiseField:
-    """Smooth random fields of four scales and a white grain, all periodic and addressed by scene position."""
+def crop_periodic(sheet: NDArray[_Scalar], block: Block, *, offset_px: tuple[int, int]) -> NDArray[_Scalar]:
+    """Returns what a sheet that repeats for ever shows in a block.
 
-    lattices: tuple[FloatArray, ...]
-    """One (192, 192) lattice of unit normal values per entry of `FIELD_SPACINGS_M`."""
-    angles_rad: tuple[float, ...]
-    """Rotation of each lattice against the scene, so that no lattice direction shows."""
-    grain: FloatArray
-    """(512, 512) unit normal values, one per pixel."""
-    resolution_m: float
-    """Size of a scene pixel in metres."""
-
-    def sample_smooth(self, scale: int, block: Block) -> FloatArray:
-        """Returns a (height, width) field of about unit variance; `scale` indexes `FIELD_SPACINGS_M`."""
-        step = self.resolution_m / FIELD_SPACINGS_M[scale]
-        cosine, sine = math.cos(self.angles_rad[scale]) * step, math.sin(self.angles_rad[scale]) * step
-        matrix = np.array(
-            [
-                [cosine, -sine, cosine * block.x0 - sine * block.y0],
-                [sine, cosine, sine * block.x0 + cosine * block.y0],
-            ]
-        )
-        # warpAffine loses its wrap-around far outside the lattice: bring the origin back into one period.
-        matrix[:, 2] = np.mod(matrix[:, 2], _LATTICE_SIZE)
-        field = cv2.warpAffine(
-            self.lattices[scale],
-            matrix,
-            (block.width_px, block.height_px),
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_WRAP,
-        )
-        return np.asarray(field, dtype=np.float32) * np.float32(1.3)
-
-    def sample_grain(self, block: Block, *, shift_px: int = 0) -> FloatArray:
-        """Returns (height, width) white noise of unit variance; another shift gives unrelated noise."""
-        rows = (np.arange(block.y0, block.y0 + block.height_px) + shift_px) % _GRAIN_SIZE
-        columns = (np.arange(block.x0, block.x0 + block.width_px) + 3 * shift_px) % _GRAIN_SIZE
-        return self.grain[np.ix_(rows, columns)]
+    Args:
+        sheet: (S, S) or (S, S, channels).
+        block: Which part, in scene pixels.
+        offset_px: Row and column of the sheet that lie at the scene's first pixel.
+    """
+    size = sheet.shape[0]
+    top, left = (block.y0 + offset_px[0]) % size, (block.x0 + offset_px[1]) % size
+    if top + block.height_px <= size and left + block.width_px <= size:
+        return sheet[top : top + block.height_px, left : left + block.width_px]
+    out = np.empty((block.height_px, block.width_px, *sheet.shape[2:]), sheet.dtype)
+    for (y, rows), (x, columns) in itertools.product(
+        _spans(top, block.height_px, size), _spans(left, block.width_px, size)
+    ):
+        part = sheet[rows, columns]
+        out[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return out
 
 
-def make_noise_field(rng: np.random.Generator, *, resolution_m: float) -> NoiseField:
-    """Draws the lattices of a noise field."""
-    shape = (_LATTICE_SIZE, _LATTICE_SIZE)
-    return NoiseField(
-        lattices=tuple(rng.standard_normal(shape, dtype=np.float32) for _ in FIELD_SPACINGS_M),
-        angles_rad=tuple(float(angle) for angle in rng.uniform(0.0, math.tau, len(FIELD_SPACINGS_M))),
-        grain=rng.standard_normal((_GRAIN_SIZE, _GRAIN_SIZE), dtype=np.float32),
-        resolution_m=resolution_m,
-    )
+def _spans(start: int, length: int, size: int) -> list[tuple[int, slice]]:
+    """Returns where each repetition begins in the output, and which part of the sheet it takes."""
+    spans = []
+    done = 0
+    while done < length:
+        first = (start + done) % size
+        count = min(size - first, length - done)
+        spans.append((done, slice(first, first + count)))
+        done += count
+    return spans
+
+
+def make_periodic_field(rng: np.random.Generator, *, size_px: int, nodes: int) -> FloatArray:
+    """Draws a smooth (size, size) field of about unit variance that repeats without a seam.
+
+    Args:
+        rng: Source of the values.
+        size_px: Period in pixels.
+        nodes: Random values along one side.
+    """
+    if nodes >= size_px:
+        return rng.standard_normal((size_px, size_px), dtype=np.float32)
+    lattice = np.pad(rng.standard_normal((nodes, nodes), dtype=np.float32), 3, mode="wrap")
+    scale = nodes / size_px
+    # Pixel centres of the output in units of nodes, within the lattice that was made wider by three nodes.
+    matrix = np.array([[scale, 0.0, 3.0 + 0.5 * scale - 0.5], [0.0, scale, 3.0 + 0.5 * scale - 0.5]])
+    field = cv2.warpAffine(lattice, matrix, (size_px, size_px), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    return np.asarray(field, np.float32) * np.float32(1.35)
 
 
 def offset_polyline(centreline: PointArray, half_widths: float | NDArray[np.float64]) -> PointArray:
@@ -136,8 +135,9 @@ def rasterize_polygon(polygon: PointArray, *, height_px: int, width_px: int) -> 
     Returns:
         The polygon's block within the raster and its (height, width) mask, or None where it has no pixel.
     """
-    y0, y1 = max(0, math.floor(polygon[:, 0].min())), min(height_px, math.ceil(polygon[:, 0].max()))
-    x0, x1 = max(0, math.floor(polygon[:, 1].min())), min(width_px, math.ceil(polygon[:, 1].max()))
+    (low_y, low_x), (high_y, high_x) = polygon.min(axis=0).tolist(), polygon.max(axis=0).tolist()
+    y0, y1 = max(0, math.floor(low_y)), min(height_px, math.ceil(high_y))
+    x0, x1 = max(0, math.floor(low_x)), min(width_px, math.ceil(high_x))
     if y1 <= y0 or x1 <= x0:
         return None
     start, end = polygon, np.roll(polygon, -1, axis=0)

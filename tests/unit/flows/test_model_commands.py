@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from flows.model_commands import app, call_with_clear_errors, flatten_figures
+from flows.model_commands import app, call_with_clear_errors
 from model.inspection import count_parameters
 from pipeline.errors import InputError
 
@@ -45,11 +45,6 @@ def test_what_is_not_there_is_named(arguments, tmp_path, monkeypatch):
     assert isinstance(result.exception, InputError)
     assert "no-such" in result.exception.found
     assert list(tmp_path.iterdir()) == []
-
-
-def test_figures_are_laid_out_with_the_names_they_stand_under():
-    figures = {"n_tiles": 2, "mask": {"building": {"iou": 0.5}, "road": None}}
-    assert list(flatten_figures(figures)) == [("n_tiles", 2), ("mask building iou", 0.5), ("mask road", None)]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from model.training.augmentation import Augmentation, draw_sample, relight
 from model.training.instructions import BUILDING_CHANGED
-from model.training.pairs import Augmentation, LabelledPair, cut_tiles, draw_sample, read_pair_folder, relight
+from model.training.pairs import LabelledPair, cut_tiles, read_pair_folder
 
 NO_LIGHT = Augmentation(
     colour_shift=0.0, gamma_range=(1.0, 1.0), unchanged_fraction=0.0, removal_fraction=0.0, shift_px=0
@@ -79,6 +80,6 @@ def test_folders_are_read_and_gaps_left_out(tmp_path, caplog):
     (read,) = read_pair_folder(tmp_path)
     np.testing.assert_array_equal(read.after, pair.after)
     np.testing.assert_array_equal(read.mask, pair.mask)
-    assert "two.png left out: no label" in caplog.text
+    assert "two left out: no mask" in caplog.text
     with pytest.raises(FileNotFoundError, match="no pair 'nothing\\*'"):
         read_pair_folder(tmp_path, pattern="nothing*")

@@ -1,0 +1,279 @@
+"""What learns: a DeltaVLM of which some parts stay as they are, between auxiliary heads, with one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import PreTrainedModel
+
+from model.configuration import ConvVisionConfig
+from model.interface import CELL_NAMES
+from model.modeling import DeltaVlmForConditionalGeneration
+from model.processing import IGNORED_LABEL
+from model.training.averaging import WeightAverage
+from model.training.collation import KINDS
+from model.training.heads import DifferenceHead, QueryHead, fact_loss
+from model.vision import TRUNK_STRIDE_PX
+
+
+def choose_trained(names: Sequence[str], *, trained: Sequence[str], frozen: Sequence[str] = ()) -> set[str]:
+    """Choose the parameters that learn.
+
+    Args:
+        names: Of all parameters.
+        trained: Patterns as in file names, of which one must fit.
+        frozen: Parts whose parameters do not learn whatever fits.
+
+    Raises:
+        ValueError: a pattern or a part fits no parameter, or none is left.
+    """
+    for pattern in trained:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(
+                f"trained_parts: {pattern!r} fits no parameter; expected patterns of names such as {names[0]}; "
+                "correct it (`deltavlm model info` lists the parts)"
+            )
+    for part in frozen:
+        if not any(_is_within(name, part) for name in names):
+            raise ValueError(
+                f"frozen_parts: the model has no part {part!r}; "
+                f"expected one of {', '.join(dict.fromkeys(name.split('.')[0] for name in names))}; correct it"
+            )
+    chosen = {
+        name
+        for name in names
+        if any(fnmatchcase(name, pattern) for pattern in trained) and not any(_is_within(name, p) for p in frozen)
+    }
+    if not chosen:
+        raise ValueError(
+            "no parameter is left to learn; expected trained_parts that frozen_parts do not cover; correct one of them"
+        )
+    return chosen
+
+
+def _is_within(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
+
+
+def find_frozen_modules(module: nn.Module) -> Iterator[nn.Module]:
+    """Find the largest modules that have parameters of which none learns."""
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        yield module
+        return
+    for child in module.children():
+        yield from find_frozen_modules(child)
+
+
+class PartlyTrained(nn.Module):
+    """A module of which some parameters learn.
+
+    What does not learn keeps its statistics and drops nothing in training, and does not go into checkpoints: those
+    hold what training changes, and the rest is where it came from.
+    """
+
+    _keys_to_ignore_on_save: Sequence[str] | None = None
+    """transformers' Trainer asks for it when weights are loaded."""
+
+    _frozen: list[nn.Module] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.average: WeightAverage | None = None
+        """Of what training changes, where `start_average` was called."""
+
+    @property
+    def frozen_modules(self) -> list[nn.Module]:
+        """Modules that have parameters of which none learns; found once, as a training asks at every step."""
+        if self._frozen is None:
+            self._frozen = list(find_frozen_modules(self))
+        return self._frozen
+
+    def start_average(self, decay: float) -> None:
+        """Keep a moving average from here on; 0 keeps none."""
+        if decay:
+            self.average = WeightAverage(self.state_dict(), decay=decay)
+
+    def update_average(self) -> None:
+        """Take the weights of a step into the average, where there is one."""
+        if self.average is not None:
+            self.average.update(self.state_dict())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the average, where there is one, stand in for the weights until the end of the block."""
+        if self.average is None:
+            yield
+        else:
+            with self.average.put_in_place(self.state_dict()):
+                yield
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; modules that do not learn stay as they answer."""
+        super().train(mode)
+        if mode:
+            for module in self.frozen_modules:
+                module.eval()
+            for module in self.modules():
+                # transformers computes activations again only for layers in training; what is in them stays in eval.
+                if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing:
+                    module.training = True
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Give what training changes: parameters that learn, and the statistics beside them."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        changing = set(self._list_changing(state))
+        return {name: value for name, value in state.items() if name in changing}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> Any:
+        """Load what `state_dict` gave; the rest stays, and is not reported as missing.
+
+        Raises:
+            ValueError: the state is that of a model in which other parts learn.
+        """
+        changing = set(self._list_changing(super().state_dict()))
+        if changing != set(state_dict):
+            wrong = sorted(changing ^ set(state_dict))
+            raise ValueError(
+                f"{len(wrong)} parameters of the checkpoint are others than those that learn, such as {wrong[0]}; "
+                "expected a checkpoint of the same training; start over, or choose another output"
+            )
+        super().load_state_dict(state_dict, strict=False)
+        return _IncompatibleKeys([], [])
+
+    def _list_changing(self, names: Iterable[str]) -> Iterator[str]:
+        parameters = dict(self.named_parameters(remove_duplicate=False))
+        learning = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        frozen = {id(part) for module in self.frozen_modules for part in module.modules()}
+        for name in names:
+            is_frozen_buffer = name not in parameters and id(self.get_submodule(name.rpartition(".")[0])) in frozen
+            if name in learning or (name not in parameters and not is_frozen_buffer):
+                yield name
+
+
+class TrainingModel(PartlyTrained):
+    """A DeltaVLM between auxiliary heads; one loss."""
+
+    def __init__(
+        self,
+        model: DeltaVlmForConditionalGeneration,
+        *,
+        text_loss_weight: float,
+        auxiliary_loss_weight: float = 1.0,
+        trained_parts: Sequence[str] = ("*",),
+        frozen_parts: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.text_loss_weight = text_loss_weight
+        self.auxiliary_loss_weight = auxiliary_loss_weight
+        # The mask branch has a training of its own, and no text passes through it.
+        names = [name for name, _ in model.named_parameters() if not _is_within(name, "mask_decoder")]
+        learned = choose_trained(names, trained=trained_parts, frozen=frozen_parts)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in learned)
+        self.difference_head: DifferenceHead | None = None
+        self.query_head: QueryHead | None = None
+        if auxiliary_loss_weight:
+            self.difference_head, self.query_head = build_heads(model)
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Compute the activations of the parts that can do so again in the backward pass, instead of keeping them."""
+        for part in self.model.children():
+            if isinstance(part, PreTrainedModel) and part.supports_gradient_checkpointing:
+                part.activation_checkpointing_enable(**options)
+
+    def forward(
+        self,
+        fact_targets: Tensor,
+        fact_known: Tensor,
+        pair_index: Tensor,
+        answer_kinds: Tensor | None = None,
+        **inputs: Tensor,
+    ) -> dict[str, Tensor]:
+        """Give the loss and its parts; outside of training also the figures of `measure_answers`."""
+        output = self.model(**inputs, pair_index=pair_index, use_cache=False)
+        losses: dict[str, Tensor] = {"text": output.loss}
+        loss = self.text_loss_weight * output.loss
+        if self.difference_head is not None and self.query_head is not None:
+            seen = self.difference_head(output.difference_features).float()
+            losses["difference"] = fact_loss(seen, fact_targets, fact_known)
+            gathered = self.query_head(output.query_output).float()
+            losses["query"] = fact_loss(gathered, fact_targets[pair_index], fact_known[pair_index])
+            loss = loss + self.auxiliary_loss_weight * (losses["difference"] + losses["query"])
+        if not self.training and answer_kinds is not None:
+            logits = output.logits[:, -inputs["labels"].shape[1] :]
+            losses["figures"] = measure_answers(
+                logits, inputs["labels"], kinds=answer_kinds, pair_index=pair_index, n_pairs=len(fact_targets)
+            )
+        return {"loss": loss, **losses}
+
+
+def build_heads(model: DeltaVlmForConditionalGeneration) -> tuple[DifferenceHead, QueryHead]:
+    """Make the auxiliary heads for a model of the small kind.
+
+    Raises:
+        ValueError: its tokens lie otherwise, or it has too few queries.
+    """
+    vision = model.config.vision_config
+    if not isinstance(vision, ConvVisionConfig) or model.config.num_query_tokens < len(CELL_NAMES):
+        raise ValueError(
+            f"auxiliary heads for a vision tower of kind {vision.model_type} and {model.config.num_query_tokens} "
+            f"queries; expected {ConvVisionConfig.model_type} and at least {len(CELL_NAMES)}; "
+            "set auxiliary_loss_weight to 0"
+        )
+    tokens_per_side = vision.image_size // TRUNK_STRIDE_PX
+    return (
+        DifferenceHead(width=vision.hidden_size, tokens_per_side=tokens_per_side),
+        QueryHead(width=model.config.qformer_config.hidden_size),
+    )
+
+
+@torch.no_grad()
+def measure_answers(logits: Tensor, labels: Tensor, *, kinds: Tensor, pair_index: Tensor, n_pairs: int) -> Tensor:
+    """Count what of the answers would have been said, given their beginnings.
+
+    Args:
+        logits: Of the text, shape (n, text, vocabulary).
+        labels: Target token per position, -100 where none; shape (n, text).
+        kinds: Number of each row's kind of prompt in `KINDS`, shape (n,).
+        pair_index: Which pair each row asks about, shape (n,).
+        n_pairs: How many there are.
+
+    Returns:
+        Per pair the summed loss of its tokens, how many there are and how many of them are right; then for each kind
+        the number of answers and of those that are right to the last token: float32 of shape (n_pairs, 3 + 2 * kinds).
+    """
+    targets, predicted = labels[:, 1:], logits[:, :-1]
+    is_known = targets != IGNORED_LABEL
+    losses = F.cross_entropy(
+        predicted.float().transpose(1, 2), targets, ignore_index=IGNORED_LABEL, reduction="none"
+    )  # n, text - 1
+    is_right = (predicted.argmax(dim=-1) == targets) | ~is_known
+    asked = F.one_hot(kinds, len(KINDS))
+    exact = asked * is_right.all(dim=1)[:, None]
+    sums = torch.stack([losses.sum(dim=1), is_known.sum(dim=1), (is_right & is_known).sum(dim=1)], dim=1)
+    rows = torch.cat([sums, asked, exact], dim=1).float()
+    return rows.new_zeros(n_pairs, rows.shape[1]).index_add_(0, pair_index, rows)
+
+
+def summarise_answers(figures: Any) -> dict[str, float]:
+    """Turn the figures of many pairs, shape (n, 3 + 2 * kinds), into shares of tokens and answers, by kind too."""
+    loss, n_tokens, n_right, *counts = (float(total) for total in figures.sum(axis=0))
+    asked, exact = counts[: len(KINDS)], counts[len(KINDS) :]
+    by_kind = {f"exact_{kind.value}": right / n for kind, n, right in zip(KINDS, asked, exact, strict=True) if n}
+    return {
+        "text_loss": loss / max(n_tokens, 1),
+        "token_accuracy": n_right / max(n_tokens, 1),
+        "exact_fraction": sum(exact) / max(sum(asked), 1),
+        **by_kind,
+    }

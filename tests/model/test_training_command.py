@@ -1,0 +1,92 @@
+"""The command `deltavlm model train`, as docs/train-on-your-data.md tells people to use it."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from training_material import CLASSIFY, make_values, write_pairs, write_small_model
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.train_command import write_figures, write_validation
+from model.interface import load_model
+from model.training.progress import TrainingProgress
+from pipeline.errors import InputError
+
+
+def run_command(*words: object) -> tuple[dict, str]:
+    """Give the JSON of the last line on stdout, and what people saw."""
+    result = CliRunner().invoke(app, ["model", "train", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1
+    return json.loads(result.stdout), result.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    write_pairs(folder / "mine", n_pairs=24)
+    write_small_model(folder / "small")
+    return folder
+
+
+def test_the_model_that_ships_learns_from_a_folder_of_ones_own(repository, place):
+    """Bright squares on grey noise are nothing that it knows; after some steps it says when there are some."""
+    values = yaml.safe_load((repository / "configs" / "fine-tune.yaml").read_text())
+    values |= {"n_steps": 14, "warm_up_steps": 2, "checkpoint_every_steps": 14, "batch_size_pairs": 8}
+    values |= {"prompts": [CLASSIFY], "prompts_per_pair": 1, "learning_rate": 4e-4}
+    values["augmentation"] = {"unchanged_fraction": 0, "removal_fraction": 0}
+    values["validation"]["held_out_fraction"] = 0.3
+    (place / "quick.yaml").write_text(yaml.safe_dump(values))
+    (place / "mine" / "A" / "pair_999.png").write_bytes(b"no image")
+    said, shown = run_command(place / "quick.yaml", "--data", place / "mine", "--output", place / "out")
+    assert said["n_items"] + said["n_validation_items"] == 24
+    assert said["validation"]["text_loss"] < 0.5 * said["validation_before"]["text_loss"]
+    assert said["validation"]["exact_classify"] > said["validation_before"]["exact_classify"]
+    assert [line.split(":")[0] for line in said["skipped"]] == ["pair_999"]
+    assert "Left out: pair_999" in shown
+    assert "text loss" in shown
+    assert load_model(said["model"]).identity.path == str(place / "out")
+
+
+def test_faults_of_the_input_are_told_in_one_message(place, tmp_path):
+    config = tmp_path / "config.yaml"
+    values = make_values(model=place / "small", sources=[{"path": "."}])
+
+    def refuse(match: str, **changes: object) -> None:
+        config.write_text(yaml.safe_dump(json.loads(json.dumps(values | changes))))
+        with pytest.raises(InputError, match=match):
+            run_command(config, "--data", tmp_path / "mine", "--output", tmp_path / "out")
+
+    refuse("no pair")
+    shutil.copytree(place / "mine", tmp_path / "mine", ignore=shutil.ignore_patterns("*999*"))
+    refuse("learning_rat: Extra inputs", learning_rat=1)
+    refuse("augmentation.colour: ", augmentation={"colour": 1})
+    refuse("no model at 'nowhere'", initial_weights="nowhere")
+    refuse("trained_parts: 'eyes' fits no parameter", trained_parts=["eyes"])
+    shutil.copyfile(tmp_path / "mine" / "B" / "pair_000.png", tmp_path / "mine" / "B" / "pair_000.tif")
+    refuse("share a name")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_go_over_the_config_and_a_complete_training_is_not_run_again(place, tmp_path):
+    values = make_values(model="nowhere", sources=[{"path": "mine"}], n_steps=1)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    words = (tmp_path / "config.yaml", "--data", place, "--output", tmp_path / "out")
+    words = (*words, "--initial-weights", place / "small")
+    first, _ = run_command(*words)
+    weights = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    again, _ = run_command(*words)
+    assert again == first
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == weights
+    run_command(*words, "--start-over")
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns > weights
+
+
+def test_what_is_not_known_yet_is_not_said():
+    progress = TrainingProgress(
+        step=3, n_steps=9, loss=1.25, pairs_per_s=None, compute_fraction=0.957, validation={"exact_fraction": 0.5}
+    )
+    assert write_figures(progress) == "loss 1.250, 96% computing"
+    assert write_validation(progress) == "Validation at step 3: 50.0% of the answers right"
