@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from model.evaluation.changechat import ChangeChatFile
     from model.evaluation.evaluation import Evaluation
+    from model.evaluation.failures import FailureAlbum
     from model.evaluation.pair_folders import PairFolder
     from model.interface import ChangeModel
 
@@ -49,6 +50,7 @@ def evaluate_command(
     """Measure a model's answers, and its masks if it has some, against captions, masks or a ChangeChat file."""
     from flows.model_commands import call_with_clear_errors
     from flows.progress import make_console
+    from model.evaluation.failures import FailureAlbum
     from model.evaluation.writing import check_output, write_evaluation
     from model.interface import load_model
 
@@ -68,7 +70,10 @@ def evaluate_command(
         call_with_clear_errors(check_output, output)
     loaded = call_with_clear_errors(load_model, model)
     console = make_console()
-    evaluation = call_with_clear_errors(_evaluate, loaded, source, has_swap_test=swap_test, seed=seed, console=console)
+    album = FailureAlbum()
+    evaluation = call_with_clear_errors(
+        _evaluate, loaded, source, has_swap_test=swap_test, seed=seed, console=console, album=album
+    )
     _show(evaluation, source=source, console=console)
     result = _summarize(evaluation, source=source)
     if output is not None:
@@ -78,6 +83,7 @@ def evaluate_command(
             write_evaluation,
             evaluation,
             output,
+            failures=album.failures,
             skipped=[*source.skipped, *evaluation.skipped],
             notes=source.notes,
             inputs=inputs | {"swap_test": swap_test, "seed": seed},
@@ -124,7 +130,13 @@ def _open_file(data: Path, *, images: Path | None, split: str | None) -> ChangeC
 
 
 def _evaluate(
-    model: ChangeModel, source: PairFolder | ChangeChatFile, *, has_swap_test: bool, seed: int, console: Console
+    model: ChangeModel,
+    source: PairFolder | ChangeChatFile,
+    *,
+    has_swap_test: bool,
+    seed: int,
+    console: Console,
+    album: FailureAlbum | None = None,
 ) -> Evaluation:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -136,7 +148,7 @@ def _evaluate(
     prompts = load_prompt_book().prompts
     describe = next(prompt for prompt in prompts if prompt.kind is PromptKind.DESCRIBE)
     settings = EvaluationSettings(
-        swap_prompt=describe if has_swap_test else None, bootstrap=BootstrapSettings(seed=seed)
+        swap_prompt=describe if has_swap_test else None, bootstrap=BootstrapSettings(seed=seed), album=album
     )
     columns = (TextColumn("Ask about pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:

@@ -15,6 +15,7 @@ from model.evaluation.calibration import fit_temperature, measure_calibration
 from model.evaluation.captions import CaptionedText, Meteor, has_java, measure_captions
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, Skipped, make_labelled_tile
 from model.evaluation.demolition import Direction, read_direction
+from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
@@ -38,6 +39,8 @@ class EvaluationSettings:
     has_meteor: bool = True
     """Whether METEOR is run where there is Java; it takes some seconds to start."""
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+    album: FailureAlbum | None = None
+    """Gets the tiles that are answered worst; left out, no pixels are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,13 @@ def evaluate_tiles(
     """
     start = time.perf_counter()
     skipped: list[Skipped] = []
-    answered = list(answer_tiles(model, tiles, swap_prompt=settings.swap_prompt, skipped=skipped))
+    album = settings.album
+    shown = tiles if album is None else album.watch(tiles)
+    answered = []
+    for tile in answer_tiles(model, shown, swap_prompt=settings.swap_prompt, skipped=skipped):
+        answered.append(tile)
+        if album is not None:
+            album.consider(tile)
     if not answered:
         raise ValueError(
             "no tile to ask about; expected pairs of images with a mask, captions or answers; "

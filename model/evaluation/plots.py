@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model.evaluation.calibration import N_BINS, list_reliability
 from model.evaluation.cases import AnsweredCase
 from model.evaluation.evaluation import Evaluation, read_confidences, select_cases
+from model.evaluation.failures import Failure, draw_failures
 from model.evaluation.scores import KINDS, encode_cells, read_cells, read_count
 from model.interface import PromptKind
 from model.parsing import ParsedCount, ParsedLocate
@@ -28,12 +29,13 @@ _AXES_PT = 270
 _CELL_ROWS, _CELL_COLUMNS = ("top", "center", "bottom"), ("left", "center", "right")
 
 
-def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
+def write_plots(evaluation: Evaluation, folder: Path, *, failures: Sequence[Failure] = ()) -> list[Path]:
     """Write a PNG of everything there is something to show of.
 
     Args:
         evaluation: What was measured.
         folder: Where they go; it is there.
+        failures: The worst answers.
 
     Returns:
         The files.
@@ -44,6 +46,7 @@ def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
         "confidence": draw_confidences(classify),
         "counts": draw_counts(select_cases(evaluation.tiles, PromptKind.COUNT)),
         "cells": draw_cells(select_cases(evaluation.tiles, PromptKind.LOCATE)),
+        "failures": draw_failures(list(failures)),
     }
     files = []
     for name, picture in pictures.items():

@@ -14,6 +14,7 @@ from model.evaluation.calibration import list_reliability
 from model.evaluation.cases import AnsweredTile, Skipped
 from model.evaluation.demolition import read_direction
 from model.evaluation.evaluation import Evaluation, read_confidences, select_cases
+from model.evaluation.failures import Failure
 from model.evaluation.paper import load_paper_figures
 from model.evaluation.plots import write_plots
 from model.evaluation.table import describe_figures, write_markdown
@@ -42,6 +43,7 @@ def write_evaluation(
     *,
     skipped: Sequence[Skipped],
     notes: Sequence[str] = (),
+    failures: Sequence[Failure] = (),
     inputs: Mapping[str, Any],
 ) -> list[Path]:
     """Write an evaluation: ``answers.jsonl``, ``table.md``, pictures, and last ``evaluation.json``.
@@ -51,6 +53,7 @@ def write_evaluation(
         folder: Where it goes; it is there.
         skipped: What could not be evaluated.
         notes: What people should know of the data.
+        failures: The worst answers, to be shown.
         inputs: What was given to evaluate, for the record.
 
     Returns:
@@ -61,7 +64,7 @@ def write_evaluation(
         for line in list_answers(evaluation.tiles):
             stream.write(json.dumps(line, allow_nan=False) + "\n")
     table.write_text(write_markdown(evaluation), encoding="utf-8")
-    pictures = write_plots(evaluation, folder)
+    pictures = write_plots(evaluation, folder, failures=failures)
     _, confidence, is_right = read_confidences(select_cases(evaluation.tiles, PromptKind.CLASSIFY))
     facts = {
         "model_id": evaluation.model_id,
