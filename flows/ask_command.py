@@ -60,7 +60,9 @@ def ask_command(
         str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME; left out, the run's.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[
+        str | None, typer.Option(help="auto, float32 or bfloat16; left out, the run's, so that it answers alike.")
+    ] = None,
     mask: Annotated[Path | None, typer.Option(help="PNG file for the change mask of this place.")] = None,
 ) -> None:
     """Ask about one place: a tile of a finished run, or two images without any georeference."""
@@ -78,7 +80,7 @@ def ask_command(
     pair, record = read_place(request)
     name, notes = choose_model(model, record=record)
     with console.status(f"Loading {name} ..."):
-        loaded = load_named_model(name, device=device, dtype=dtype)
+        loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
     notes += compare_models(loaded, record=record)
     for note in notes:
         console.print(f"Note: {note}", markup=False, style="yellow", highlight=False, soft_wrap=True)
@@ -163,6 +165,11 @@ def choose_model(given: str | None, *, record: RunRecord | None) -> tuple[str, l
     return name, []
 
 
+def choose_dtype(record: RunRecord | None) -> str:
+    """Give the precision that the run was answered in, by its config; without a run, whatever suits the machine."""
+    return "auto" if record is None else str(record.config["model"]["dtype"])
+
+
 def load_named_model(name: str, *, device: str, dtype: str) -> ChangeModel:
     """Load a model.
 
@@ -172,6 +179,11 @@ def load_named_model(name: str, *, device: str, dtype: str) -> ChangeModel:
     try:
         return load_model(name, device=device, dtype=dtype, batch_size_tiles=1)
     except Exception as problem:
+        # What the model says of itself is told in its words; of the rest at least what kind of problem it is.
+        found, _, rest = str(problem).partition("; expected ")
+        expected, _, remedy = rest.partition("; ")
+        if remedy:
+            raise InputError(f"model {name!r}: {found}", expected=expected, remedy=remedy) from None
         raise InputError(
             f"model {name!r} cannot be loaded ({type(problem).__name__}: {str(problem)[:500]})",
             expected=f"a model that is there, on device {device!r} with dtype {dtype!r}",
