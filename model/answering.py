@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,8 @@ class DeltaVlmAnswerer:
         # A vocabulary may begin both words with one token, such as a space: it decides nothing.
         self._yes_ids = torch.tensor(sorted(yes_ids - no_ids), dtype=torch.int64)
         self._no_ids = torch.tensor(sorted(no_ids - yes_ids), dtype=torch.int64)
+        biases = tuple((token, self.settings.yes_bias) for token in self._yes_ids.tolist() if self.settings.yes_bias)
+        self._classify_settings = replace(self.settings, token_biases=biases)
 
     @classmethod
     def from_folder(
@@ -220,7 +222,7 @@ class DeltaVlmAnswerer:
         found = search(
             self.model.language_model,
             prefix,
-            settings=self.settings,
+            settings=self._classify_settings if prompt.kind is PromptKind.CLASSIFY else self.settings,
             max_new_tokens=min(max_new_tokens, context - prefix.shape[1]),
         )
         confidence = found.confidence

@@ -36,6 +36,7 @@ def search_stock_beams(
         repetition_penalty=settings.repetition_penalty,
         length_penalty=settings.length_penalty,
         suppress_tokens=list(settings.suppressed_ids) or None,
+        sequence_bias={(token,): bias for token, bias in settings.token_biases} or None,
         eos_token_id=settings.eos_token_id,
         pad_token_id=settings.pad_token_id,
         return_dict_in_generate=True,
@@ -59,11 +60,11 @@ def score_tokens(
 ) -> FoundTokens:
     """Look up how likely the language model finds tokens of shape (n, steps) that a beam search chose."""
     steps = Steps(language_model, attention_mask=attention_mask)
-    logits = steps.take_prefix(prefix)
+    logits = settings.add_biases(steps.take_prefix(prefix))
     first_probabilities = logits.softmax(dim=-1)
     chances = [logits.softmax(dim=-1).gather(1, token_ids[:, :1])]
     for token, following in pairwise(token_ids.T):
-        logits = steps.take_tokens(token)
+        logits = settings.add_biases(steps.take_tokens(token))
         chances.append(logits.softmax(dim=-1).gather(1, following[:, None]))
     # What stands behind the first end token is padding.
     is_end = token_ids == settings.eos_token_id
@@ -113,7 +114,8 @@ def search_original_beams(
     start = [] if settings.start_token_id is None else [settings.start_token_id]
     # 1. Every row becomes n_beams equal hypotheses, of which only the first counts until they differ.
     steps = Steps(language_model, attention_mask=attention_mask.repeat_interleave(n_beams, dim=0))
-    log_probabilities = steps.take_prefix(prefix.repeat_interleave(n_beams, dim=0)).log_softmax(dim=-1)
+    logits = steps.take_prefix(prefix.repeat_interleave(n_beams, dim=0))
+    log_probabilities = settings.add_biases(logits).log_softmax(dim=-1)
     sums = torch.full((n_rows, n_beams), -1e9, device=device)
     sums[:, 0] = 0.0
     tokens = torch.empty(n_rows * n_beams, 0, dtype=torch.int64, device=device)
@@ -141,7 +143,7 @@ def search_original_beams(
             break
         # 4. Their caches follow, and their tokens give the next distributions.
         steps.select(kept)
-        log_probabilities = steps.take_tokens(token).log_softmax(dim=-1)
+        log_probabilities = settings.add_biases(steps.take_tokens(token)).log_softmax(dim=-1)
     # 5. What was cut off competes with what has ended.
     for row, hypotheses in enumerate(rows):
         if not hypotheses.is_done:

@@ -49,16 +49,20 @@ class SearchSettings:
     suppressed_ids: tuple[int, ...] = ()
     """Tokens that are never generated."""
     confidence_temperature: float = 1.0
-    """What the log-odds of a yes or no are divided by to give its confidence (Guo et al., arXiv 1706.04599); the
-    answer stays what it is."""
+    """What the log-odds of a yes or no are divided by to give its confidence (Guo et al., arXiv 1706.04599)."""
+    yes_bias: float = 0.0
+    """Added to the log-odds of yes before a yes-or-no prompt is answered: with the temperature, Platt's scaling (1999).
+    The answerer makes `token_biases` of it for prompts of that kind."""
+    token_biases: tuple[tuple[int, float], ...] = ()
+    """Tokens whose logits are raised by so much, at every step."""
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, eos_token_id: int, pad_token_id: int) -> SearchSettings:
         """Read the settings of a model from its ``generation_config.json``; a model without one searches greedily.
 
         The fields are transformers': `num_beams`, `repetition_penalty`, `length_penalty`, `max_length`,
-        `suppress_tokens`, `decoder_start_token_id` (our `start_token_id`), and `beam_scoring` and
-        `confidence_temperature`, which are ours.
+        `suppress_tokens`, `decoder_start_token_id` (our `start_token_id`), and `beam_scoring`,
+        `confidence_temperature` and `yes_bias`, which are ours.
         """
         settings = cls(eos_token_id=eos_token_id, pad_token_id=pad_token_id)
         if not (Path(folder) / GENERATION_FILE).is_file():
@@ -71,6 +75,7 @@ class SearchSettings:
             "repetition_penalty": stored.get("repetition_penalty"),
             "length_penalty": stored.get("length_penalty"),
             "confidence_temperature": stored.get("confidence_temperature"),
+            "yes_bias": stored.get("yes_bias"),
             "beam_scoring": BeamScoring(stored["beam_scoring"]) if stored.get("beam_scoring") else None,
             "suppressed_ids": tuple(stored["suppress_tokens"]) if stored.get("suppress_tokens") else None,
         }
@@ -81,6 +86,15 @@ class SearchSettings:
         if self.confidence_temperature == 1:
             return probability
         return torch.sigmoid(torch.logit(probability.clamp(1e-7, 1 - 1e-7)) / self.confidence_temperature)
+
+    def add_biases(self, logits: Tensor) -> Tensor:
+        """Raise the logits of tokens that have a bias; of shape (n, vocabulary)."""
+        if not self.token_biases:
+            return logits
+        biases = logits.new_zeros(logits.shape[-1])
+        for token, bias in self.token_biases:
+            biases[token] = bias
+        return logits + biases
 
     def limit_new_tokens(self, usual: int) -> int:
         """Give the most tokens to generate: by `max_length` where there is one, else the usual number."""

@@ -65,7 +65,7 @@ def search_greedily(
     lengths = torch.zeros(n_rows, device=device)
     # 1. The prefix goes in at once; only its last position is worth a look.
     steps = start_steps(language_model, attention_mask=attention_mask)
-    logits = steps.take_prefix(prefix)
+    logits = settings.add_biases(steps.take_prefix(prefix))
     first_probabilities = logits.softmax(dim=-1)
     # 2. Rows still running, by their place in the batch.
     running = torch.arange(n_rows, device=device)
@@ -84,7 +84,7 @@ def search_greedily(
         if running.numel() == 0 or step + 1 == max_new_tokens:
             break
         # 4. The token of each remaining row gives the next distribution.
-        logits = steps.take_tokens(token)
+        logits = settings.add_biases(steps.take_tokens(token))
     return FoundTokens(
         token_ids=token_ids.cpu(),
         confidence=(chances.sum(dim=1) / lengths.clamp(min=1)).cpu(),

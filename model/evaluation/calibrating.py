@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.decoding import GENERATION_FILE
-from model.evaluation.evaluation import Evaluation
+from model.evaluation.calibration import expected_calibration_error, fit_scaling
+from model.evaluation.cases import AnsweredCase
+from model.evaluation.evaluation import list_yes_probabilities, read_confidences
 from model.interface import SHIPPED_MODELS
 
-TEMPERATURE_KEY = "confidence_temperature"
+TEMPERATURE_KEY, BIAS_KEY = "confidence_temperature", "yes_bias"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A temperature before and after it was fitted."""
+    """What was stored, and what it was fitted to."""
 
     model: str
     """Folder of the model."""
     n_answers: int
     """Yes or no answers that it was fitted to."""
+    confidence_temperature: float
+    yes_bias: float
+    """Both as `model.decoding.SearchSettings` explains them."""
     former_temperature: float
-    temperature: float
-    ece: float
-    """Expected calibration error of these answers before; between 0 and 1."""
+    former_bias: float
+    former_accuracy: float
+    """Share of these answers that were right with what was stored before."""
+    former_ece: float
+    """Their expected calibration error then; between 0 and 1."""
 
     def to_dict(self) -> dict[str, object]:
         """Give plain values for JSON."""
@@ -47,37 +55,44 @@ def check_calibratable(name: str) -> Path:
     return folder
 
 
-def store_temperature(folder: Path, evaluation: Evaluation) -> Calibration:
-    """Write the temperature that fits an evaluation's answers into a model's ``generation_config.json``.
+def store_scaling(folder: Path, answered: Sequence[AnsweredCase]) -> Calibration:
+    """Write the scaling that fits a model's answers into its ``generation_config.json``; the weights stay.
 
-    The answers were given with the temperature that is stored there, so the fitted one comes on top of it.
+    The answers were given with what is stored there, so the fitted scaling comes on top of it.
 
     Args:
-        folder: Of the model, without its weights being touched.
-        evaluation: Of that model, on pairs that it did not learn from.
+        folder: Of the model.
+        answered: Its yes and no about pairs that it did not learn from.
 
     Raises:
-        ValueError: the evaluation has no yes or no with a confidence, or the file cannot be read.
+        ValueError: the answers have no confidence or their truths are all alike, or the file cannot be read.
     """
-    if evaluation.temperature is None:
+    probability, is_yes = list_yes_probabilities(answered)
+    if not probability:
         raise ValueError(
             "no yes or no with a confidence; expected pairs whose change is known, and a model that tells "
             "probabilities; give other pairs"
         )
+    fitted = fit_scaling(probability, is_yes)
     file = folder / GENERATION_FILE
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except ValueError:
         raise ValueError(f"{file} is no JSON; expected transformers' settings; correct or remove the file") from None
-    former = float(values.get(TEMPERATURE_KEY, 1.0))
-    values[TEMPERATURE_KEY] = round(former * evaluation.temperature, 4)
+    temperature, bias = float(values.get(TEMPERATURE_KEY, 1.0)), float(values.get(BIAS_KEY, 0.0))
+    values[TEMPERATURE_KEY] = round(temperature * fitted.temperature, 4)
+    values[BIAS_KEY] = round(bias + temperature * fitted.bias, 4)
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     partial.replace(file)
+    _, confidence, is_right = read_confidences(answered)
     return Calibration(
         model=str(folder),
-        n_answers=len(evaluation.tiles),
-        former_temperature=former,
-        temperature=values[TEMPERATURE_KEY],
-        ece=evaluation.value("classify.ece"),
+        n_answers=len(probability),
+        confidence_temperature=values[TEMPERATURE_KEY],
+        yes_bias=values[BIAS_KEY],
+        former_temperature=temperature,
+        former_bias=bias,
+        former_accuracy=sum(is_right) / len(is_right),
+        former_ece=expected_calibration_error(confidence, is_right),
     )

@@ -17,6 +17,7 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 _CLOSEST_TO_CERTAIN = 1e-7
 # ^ float32 gives probabilities of 1, whose logit is infinite.
 _BISECTIONS = 60
+_NEWTON_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,62 @@ def list_reliability(
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """Platt's scaling: a calibrated probability is ``sigmoid((logit(p) + bias) / temperature)``."""
+
+    temperature: float
+    """Above 1: the model was too sure."""
+    bias: float
+    """Above 0: it said no too often; some answers change sides."""
+
+
+def fit_scaling(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> Scaling:
+    """Give the scaling that makes yes-probabilities fit the truth best, by Newton's method on the log-likelihood.
+
+    Platt (1999), Probabilistic Outputs for Support Vector Machines, with his smoothed targets, which keep the fit
+    finite where all answers are right.
+
+    Args:
+        yes_probability: Of shape (answer,).
+        is_yes: The truth, of shape (answer,).
+
+    Raises:
+        ValueError: no yes or no no among the truths, other shapes, or a probability that is no number between 0 and 1.
+    """
+    probability, truth = _check_probabilities(yes_probability, is_yes)
+    n_yes = truth.sum()
+    n_no = len(truth) - n_yes
+    if not n_yes or not n_no:
+        raise ValueError(
+            f"{n_yes:.0f} times yes and {n_no:.0f} times no in the truth; expected both; give pairs of both kinds"
+        )
+    logit = np.log(probability) - np.log1p(-probability)
+    target = np.where(truth > 0, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))
+    inputs = np.stack([logit, np.ones_like(logit)], axis=1)
+    weights = np.array([1.0, 0.0])
+    for _ in range(_NEWTON_STEPS):
+        calibrated = 0.5 * (1 + np.tanh(0.5 * inputs @ weights))
+        gradient = inputs.T @ (calibrated - target)
+        curvature = (inputs * (calibrated * (1 - calibrated))[:, None]).T @ inputs + 1e-9 * np.eye(2)
+        weights = weights - np.linalg.solve(curvature, gradient)
+    scale = min(max(float(weights[0]), 1 / TEMPERATURE_RANGE[1]), 1 / TEMPERATURE_RANGE[0])
+    return Scaling(temperature=1 / scale, bias=float(weights[1]) / scale)
+
+
+def _check_probabilities(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Give probabilities, none of them quite 0 or 1, and truths, of shape (answer,) each."""
+    probability, truth = np.asarray(yes_probability, float), np.asarray(is_yes, float)
+    if probability.shape != truth.shape or probability.ndim != 1 or not len(probability):
+        raise ValueError(
+            f"probabilities of shape {probability.shape} and truths of {truth.shape}; expected one of each per answer, "
+            "and at least one; give both of the same answers"
+        )
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError("a probability that is not between 0 and 1; expected probabilities; leave the others out")
+    return probability.clip(_CLOSEST_TO_CERTAIN, 1 - _CLOSEST_TO_CERTAIN), truth
+
+
 def fit_temperature(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> float:
     """Give the temperature that makes yes-probabilities fit the truth best: least negative log-likelihood.
 
@@ -128,15 +185,7 @@ def fit_temperature(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> fl
     Raises:
         ValueError: no answers, other shapes, or a probability that is no number between 0 and 1.
     """
-    probability, truth = np.asarray(yes_probability, float), np.asarray(is_yes, float)
-    if probability.shape != truth.shape or probability.ndim != 1 or not len(probability):
-        raise ValueError(
-            f"probabilities of shape {probability.shape} and truths of {truth.shape}; expected one of each per answer, "
-            "and at least one; give both of the same answers"
-        )
-    if not ((probability >= 0) & (probability <= 1)).all():
-        raise ValueError("a probability that is not between 0 and 1; expected probabilities; leave the others out")
-    probability = probability.clip(_CLOSEST_TO_CERTAIN, 1 - _CLOSEST_TO_CERTAIN)
+    probability, truth = _check_probabilities(yes_probability, is_yes)
     logit = np.log(probability) - np.log1p(-probability)
 
     def slope(inverse: float) -> float:

@@ -210,13 +210,17 @@ def _measure_confidence(answered: Sequence[AnsweredCase], *, notes: list[str]) -
     return measure_calibration(confidence, is_right, prefix="classify", scenes=[a.scene for a in known])
 
 
-def _fit_temperature(answered: Sequence[AnsweredCase]) -> float | None:
+def list_yes_probabilities(answered: Sequence[AnsweredCase]) -> tuple[list[float], list[bool]]:
+    """Give how probable a yes was to each answer that has a confidence, and whether yes was right."""
     known, confidence, is_right = read_confidences(answered)
-    if not known:
-        return None
-    is_yes = np.array([a.says_changed for a in known])
-    probability = np.where(is_yes, confidence, 1 - np.array(confidence))
-    return fit_temperature(probability, np.where(is_right, is_yes, ~is_yes))
+    says_yes = [a.says_changed for a in known]
+    probability = [c if says else 1 - c for c, says in zip(confidence, says_yes, strict=True)]
+    return probability, [says == right for says, right in zip(says_yes, is_right, strict=True)]
+
+
+def _fit_temperature(answered: Sequence[AnsweredCase]) -> float | None:
+    probability, is_yes = list_yes_probabilities(answered)
+    return fit_temperature(probability, is_yes) if probability else None
 
 
 def _measure_words(answered: Sequence[AnsweredCase], *, prefix: str, meteor: Meteor | None) -> list[Measure]:

@@ -43,17 +43,31 @@ def calibrate(*arguments) -> dict[str, object]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_a_temperature_is_fitted_stored_and_fitted_on_top(tmp_path):
+def test_a_scaling_is_fitted_stored_and_fitted_on_top(tmp_path):
     folder = Path(shutil.copytree(find_model_folder("deltavlm-tiny"), tmp_path / "tiny"))
     (folder / "generation_config.json").unlink(missing_ok=True)
     data = write_pairs(tmp_path / "data", n_pairs=6)
     first = calibrate(folder, "--data", data)
-    stored = json.loads((folder / "generation_config.json").read_text())["confidence_temperature"]
-    assert first["former_temperature"] == 1.0
-    assert first["temperature"] == stored
+    stored = json.loads((folder / "generation_config.json").read_text())
+    assert (first["former_temperature"], first["former_bias"]) == (1.0, 0.0)
+    assert (first["confidence_temperature"], first["yes_bias"]) == (
+        stored["confidence_temperature"],
+        stored["yes_bias"],
+    )
     assert first["n_answers"] == 6
-    second = calibrate(folder, "--data", data)
-    assert second["former_temperature"] == stored
+    second = calibrate(folder, "--data", data, "--pattern", "pair_00[0-2]", "--pattern", "pair_00[3-5]")
+    assert second["n_answers"] == 6
+    assert (second["former_temperature"], second["former_bias"]) == (first["confidence_temperature"], first["yes_bias"])
+
+
+def test_a_bias_turns_a_close_no_into_a_yes(decided_model):
+    # The stand-in says yes to everything; against a bias that outweighs it, it cannot.
+    (decided_model / "generation_config.json").write_text(json.dumps({"yes_bias": -50.0}))
+    ((turned,),) = load_model(str(decided_model), dtype="float32").answer_prompts(BLANK, prompts=[CLASSIFY])
+    assert not turned.text.startswith("Yes")
+    count = Prompt(name="count", kind=PromptKind.COUNT, text=CLASSIFY.text)
+    ((other,),) = load_model(str(decided_model), dtype="float32").answer_prompts(BLANK, prompts=[count])
+    assert other.text.startswith("Yes")
 
 
 def test_confidences_follow_the_stored_temperature_and_answers_do_not(decided_model):
@@ -78,3 +92,14 @@ def test_a_temperature_divides_the_log_odds(probability, temperature, expected):
 def test_only_a_folder_can_be_calibrated(tmp_path):
     with pytest.raises(InputError, match="deltavlm-tiny is no folder with a model"):
         calibrate("deltavlm-tiny", "--data", tmp_path)
+
+
+def test_patterns_and_sizes_come_in_pairs(tmp_path, decided_model):
+    with pytest.raises(InputError, match="2 times --tile-size-px and 1 times --pattern"):
+        calibrate(decided_model, "--data", tmp_path, "--tile-size-px", "96", "--tile-size-px", "48")
+
+
+def test_truths_of_one_kind_cannot_be_fitted(tmp_path):
+    folder = Path(shutil.copytree(find_model_folder("deltavlm-tiny"), tmp_path / "tiny"))
+    with pytest.raises(InputError, match="0 times yes and 2 times no in the truth"):
+        calibrate(folder, "--data", write_pairs(tmp_path / "data", n_pairs=4), "--pattern", "pair_00[13]")

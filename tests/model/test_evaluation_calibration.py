@@ -6,6 +6,7 @@ import pytest
 from model.evaluation.calibration import (
     TEMPERATURE_RANGE,
     expected_calibration_error,
+    fit_scaling,
     fit_temperature,
     list_reliability,
 )
@@ -69,3 +70,26 @@ def test_the_search_stays_in_its_range():
     assert fit_temperature([0.9, 0.1, 1.0], [False, True, False]) == pytest.approx(high, rel=1e-6)
     with pytest.raises(ValueError, match="at least one"):
         fit_temperature([], [])
+
+
+@pytest.mark.parametrize(("temperature", "bias"), [(1.0, 0.0), (2.5, 0.0), (1.0, 0.8), (0.6, -1.2)])
+def test_probabilities_bent_by_a_scaling_give_it_back(temperature, bias):
+    random = np.random.default_rng(0)
+    logit = random.normal(0, 1.5, 120_000)
+    is_yes = random.random(len(logit)) < 1 / (1 + np.exp(-logit))
+    # What the model says, so that ((said + bias) / temperature) is the true log-odds.
+    said = logit * temperature - bias
+    found = fit_scaling(1 / (1 + np.exp(-said)), is_yes)
+    assert found.temperature == pytest.approx(temperature, rel=0.04)
+    assert found.bias == pytest.approx(bias, abs=0.06)
+
+
+def test_answers_that_are_all_right_keep_the_scaling_finite():
+    found = fit_scaling([0.9, 0.8, 0.2, 0.1], [True, True, False, False])
+    assert 0.05 <= found.temperature <= 20
+    assert abs(found.bias) < 0.1
+
+
+def test_a_scaling_needs_truths_of_both_kinds():
+    with pytest.raises(ValueError, match="2 times yes and 0 times no in the truth; expected both; give pairs"):
+        fit_scaling([0.9, 0.8], [True, True])
