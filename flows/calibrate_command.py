@@ -18,9 +18,7 @@ def calibrate_command(
     split: Annotated[str | None, typer.Option(help="Which split; left out, all.")] = None,
     tile_size_px: Annotated[
         list[int] | None,
-        typer.Option(
-            min=16, help="Cut pairs into tiles of this side, one per --pattern; left out, they are tiles."
-        ),
+        typer.Option(min=16, help="Cut pairs into tiles of this side, one per --pattern; left out, they are tiles."),
     ] = None,
 ) -> None:
     """Fit a model's yes or no, so that it says yes when that is likelier, and 0.9 is right nine times in ten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,14 +146,24 @@ def fit_scaling(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> Scalin
     logit = np.log(probability) - np.log1p(-probability)
     target = np.where(truth > 0, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))
     inputs = np.stack([logit, np.ones_like(logit)], axis=1)
-    weights = np.array([1.0, 0.0])
+    # Platt's start: the share of yes, whatever the model says.
+    weights = np.array([0.0, math.log((n_yes + 1) / (n_no + 1))])
     for _ in range(_NEWTON_STEPS):
         calibrated = 0.5 * (1 + np.tanh(0.5 * inputs @ weights))
         gradient = inputs.T @ (calibrated - target)
         curvature = (inputs * (calibrated * (1 - calibrated))[:, None]).T @ inputs + 1e-9 * np.eye(2)
-        weights = weights - np.linalg.solve(curvature, gradient)
+        step = np.linalg.solve(curvature, gradient)
+        # Far from its end a whole step may go too far.
+        while _measure_loss(inputs @ (weights - step), target) > _measure_loss(inputs @ weights, target) + 1e-9:
+            step = step / 2
+        weights = weights - step
     scale = min(max(float(weights[0]), 1 / TEMPERATURE_RANGE[1]), 1 / TEMPERATURE_RANGE[0])
     return Scaling(temperature=1 / scale, bias=float(weights[1]) / scale)
+
+
+def _measure_loss(log_odds: Floats, target: Floats) -> float:
+    """Give the negative log-likelihood of targets between 0 and 1."""
+    return float((np.logaddexp(0, log_odds) - target * log_odds).sum())
 
 
 def _check_probabilities(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> tuple[Floats, Floats]:
