@@ -19,8 +19,10 @@ SEARCH_FIELDS = (
     "max_length",
     "decoder_start_token_id",
     "suppress_tokens",
+    "confidence_temperature",
+    "yes_bias",
 )
-"""Settings of ``generation_config.json`` that change answers."""
+"""Settings of ``generation_config.json`` that change answers or what confidence they have."""
 
 
 def inspect_model(folder: Path) -> dict[str, Any]:
