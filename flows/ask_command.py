@@ -180,12 +180,10 @@ def load_named_model(name: str, *, device: str, dtype: str) -> ChangeModel:
         return load_model(name, device=device, dtype=dtype, batch_size_tiles=1)
     except Exception as problem:
         # What the model says of itself is told in its words; of the rest at least what kind of problem it is.
-        found, _, rest = str(problem).partition("; expected ")
-        expected, _, remedy = rest.partition("; ")
-        if remedy:
-            raise InputError(f"model {name!r}: {found}", expected=expected, remedy=remedy) from None
-        raise InputError(
-            f"model {name!r} cannot be loaded ({type(problem).__name__}: {str(problem)[:500]})",
+        is_told = "; expected " in str(problem)
+        raise InputError.from_message(
+            problem if is_told else f"cannot be loaded ({type(problem).__name__}: {str(problem)[:500]})",
+            subject=f"model {name!r}: ",
             expected=f"a model that is there, on device {device!r} with dtype {dtype!r}",
             remedy="correct --model, --device or --dtype",
         ) from None

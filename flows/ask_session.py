@@ -272,10 +272,6 @@ def clear_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 def explain_problem(problem: Exception) -> InputError:
     """Take an error of `model` apart, which says "found; expected ...; remedy"."""
-    found, _, rest = str(problem).partition("; expected ")
-    expected, _, remedy = rest.partition("; ")
-    return InputError(
-        found,
-        expected=expected or "what `deltavlm ask --help` speaks of",
-        remedy=remedy or "correct what was given",
+    return InputError.from_message(
+        problem, expected="what `deltavlm ask --help` speaks of", remedy="correct what was given"
     )

@@ -22,12 +22,12 @@ def calibrate_command(
     ] = None,
 ) -> None:
     """Fit a model's yes or no, so that it says yes when that is likelier, and 0.9 is right nine times in ten."""
-    from flows.evaluate_command import evaluate_folder
+    from flows.evaluate_command import ask_yes_or_no
     from flows.model_commands import call_with_clear_errors
     from flows.progress import make_console
     from model.evaluation.calibrating import check_calibratable, store_scaling
     from model.evaluation.evaluation import select_cases
-    from model.interface import PromptKind
+    from model.interface import PromptKind, load_model
     from pipeline.errors import InputError
 
     patterns = pattern or ["*"]
@@ -40,10 +40,11 @@ def calibrate_command(
         )
     console = make_console()
     folder = call_with_clear_errors(check_calibratable, str(model))
+    loaded = call_with_clear_errors(load_model, str(folder))
     answered = []
     for one, size_px in zip(patterns, sizes, strict=True):
         evaluation = call_with_clear_errors(
-            evaluate_folder, str(folder), data, pattern=one, split=split, tile_size_px=size_px, console=console
+            ask_yes_or_no, loaded, data, pattern=one, split=split, tile_size_px=size_px, console=console
         )
         answered += select_cases(evaluation.tiles, PromptKind.CLASSIFY)
     calibration = call_with_clear_errors(store_scaling, folder, answered)

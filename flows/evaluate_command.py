@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from model.evaluation.changechat import ChangeChatFile
-    from model.evaluation.evaluation import Evaluation
+    from model.evaluation.evaluation import Evaluation, EvaluationSettings
     from model.evaluation.failures import FailureAlbum
     from model.evaluation.pair_folders import PairFolder
-    from model.interface import ChangeModel
+    from model.interface import ChangeModel, PromptKind
 
 PARTLY_FAILED = 1
 """Exit code where some of the pairs could not be evaluated."""
@@ -71,9 +72,8 @@ def evaluate_command(
     loaded = call_with_clear_errors(load_model, model)
     console = make_console()
     album = FailureAlbum()
-    evaluation = call_with_clear_errors(
-        _evaluate, loaded, source, has_swap_test=swap_test, seed=seed, console=console, album=album
-    )
+    settings = _make_settings(has_swap_test=swap_test, seed=seed, album=album)
+    evaluation = call_with_clear_errors(_evaluate, loaded, source, settings=settings, console=console)
     _show(evaluation, source=source, console=console)
     result = _summarize(evaluation, source=source)
     if output is not None:
@@ -94,21 +94,24 @@ def evaluate_command(
         raise typer.Exit(PARTLY_FAILED)
 
 
-def evaluate_folder(
-    model: str, data: Path, *, pattern: str, split: str | None, tile_size_px: int | None, console: Console
+def ask_yes_or_no(
+    model: ChangeModel, data: Path, *, pattern: str, split: str | None, tile_size_px: int | None, console: Console
 ) -> Evaluation:
-    """Evaluate a model on a folder of pairs, with a bar on the console.
+    """Ask whether something changed, and nothing else, about a folder of pairs, with a bar on the console.
 
     Raises:
-        FileNotFoundError: the model or the pairs are not there.
-        ValueError: one of them cannot be used.
+        FileNotFoundError: the pairs are not there.
+        ValueError: they or the model cannot be used.
     """
-    from model.interface import load_model
+    from model.evaluation.evaluation import EvaluationSettings
+    from model.interface import PromptKind
 
     source = _open_folder(
         data, class_values=None, pattern=pattern, split=split, tile_size_px=tile_size_px, captions=None
     )
-    return _evaluate(load_model(model), source, has_swap_test=False, seed=0, console=console)
+    return _evaluate(
+        model, source, kinds=(PromptKind.CLASSIFY,), settings=EvaluationSettings(has_meteor=False), console=console
+    )
 
 
 def _open_folder(data: Path, *, class_values: str | None, **selection: Any) -> PairFolder:
@@ -129,27 +132,33 @@ def _open_file(data: Path, *, images: Path | None, split: str | None) -> ChangeC
     return open_changechat(data, images=images, split=split)
 
 
-def _evaluate(
-    model: ChangeModel,
-    source: PairFolder | ChangeChatFile,
-    *,
-    has_swap_test: bool,
-    seed: int,
-    console: Console,
-    album: FailureAlbum | None = None,
-) -> Evaluation:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from model.evaluation.evaluation import EvaluationSettings, evaluate_tiles
+def _make_settings(*, has_swap_test: bool, seed: int, album: FailureAlbum) -> EvaluationSettings:
+    from model.evaluation.evaluation import EvaluationSettings
     from model.evaluation.measures import BootstrapSettings
     from model.interface import PromptKind
     from model.prompts import load_prompt_book
 
-    prompts = load_prompt_book().prompts
-    describe = next(prompt for prompt in prompts if prompt.kind is PromptKind.DESCRIBE)
-    settings = EvaluationSettings(
+    describe = next(prompt for prompt in load_prompt_book().prompts if prompt.kind is PromptKind.DESCRIBE)
+    return EvaluationSettings(
         swap_prompt=describe if has_swap_test else None, bootstrap=BootstrapSettings(seed=seed), album=album
     )
+
+
+def _evaluate(
+    model: ChangeModel,
+    source: PairFolder | ChangeChatFile,
+    *,
+    settings: EvaluationSettings,
+    console: Console,
+    kinds: Collection[PromptKind] | None = None,
+) -> Evaluation:
+    """Ask what a run asks, or the kinds of that alone, and show how far it is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from model.evaluation.evaluation import evaluate_tiles
+    from model.prompts import load_prompt_book
+
+    prompts = [prompt for prompt in load_prompt_book().prompts if kinds is None or prompt.kind in kinds]
     columns = (TextColumn("Ask about pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("pairs", total=source.n_pairs)

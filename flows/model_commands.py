@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,8 +72,6 @@ def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
             "; ".join(lines), expected="the keys of the configs that ship", remedy="correct the named keys"
         ) from None
     except (OSError, ValueError, YAMLError) as problem:
-        if parts := re.fullmatch(r"(.+?); expected (.+); (.+)", str(problem), re.DOTALL):
-            raise InputError(parts[1], expected=parts[2], remedy=parts[3]) from None
-        raise InputError(
-            str(problem), expected="the files and values that --help speaks of", remedy="correct the options"
+        raise InputError.from_message(
+            problem, expected="the files and values that --help speaks of", remedy="correct the options"
         ) from None

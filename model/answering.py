@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from model.loading import choose_device, choose_dtype, load_weights, read_config
 from model.mask_prediction import predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
-from model.querying import KeysValues
+from model.querying import PairReading
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +48,6 @@ MAX_NEW_TOKENS = {
 PAIRS_ENCODED_AT_ONCE_ON_CPU = 4
 """On a CPU larger batches push each other's activations out of the cache and gain nothing; and in float32 a convolution
 rounds otherwise from eight pairs on."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ReadPairs:
-    """What every prompt about a batch of pairs shares."""
-
-    n_pairs: int
-    keys_values: list[KeysValues | None]
-    """What each layer of the Q-Former reads of the pairs; None for layers that read nothing."""
 
 
 class DeltaVlmAnswerer:
@@ -196,12 +187,13 @@ class DeltaVlmAnswerer:
         return torch.cat(parts)
 
     @torch.inference_mode()
-    def read_pairs(self, difference_features: Tensor) -> ReadPairs:
+    def read_pairs(self, difference_features: Tensor) -> PairReading:
         """Compute what the Q-Former reads of every pair, whatever the prompt."""
-        return ReadPairs(n_pairs=len(difference_features), keys_values=self.model.project_features(difference_features))
+        reading: PairReading = self.model.project_features(difference_features)
+        return reading
 
     @torch.inference_mode()
-    def ask(self, pairs: ReadPairs | Tensor, *, prompt: Prompt) -> list[Answer]:
+    def ask(self, pairs: PairReading | Tensor, *, prompt: Prompt) -> list[Answer]:
         """Put one prompt to every pair.
 
         Args:
@@ -232,12 +224,12 @@ class DeltaVlmAnswerer:
         return [Answer(text=text, confidence=value) for text, value in zip(texts, confidence.tolist(), strict=True)]
 
     @torch.inference_mode()
-    def embed_prompt(self, pairs: ReadPairs, *, text: str) -> Tensor:
+    def embed_prompt(self, pairs: PairReading, *, text: str) -> Tensor:
         """Let the queries read a prompt about every pair; give the prefix of shape (n, queries + text, text width)."""
         ids = {name: ids.to(self.model.device) for name, ids in self.processor.prepare_prompts([text]).items()}
-        query_output = self.model.query_prompt(pairs.keys_values, qformer_input_ids=ids["qformer_input_ids"])
+        query_output = self.model.query_prompt(pairs, qformer_input_ids=ids["qformer_input_ids"])
         prefix: Tensor = self.model.prefix_embeddings(
-            query_output, input_ids=ids["input_ids"].expand(pairs.n_pairs, -1)
+            query_output, input_ids=ids["input_ids"].expand(query_output.shape[0], -1)
         )
         return prefix
 

@@ -43,10 +43,12 @@ def search(
     )
 
 
-def start_steps(language_model: PreTrainedModel, *, attention_mask: Tensor | None) -> Steps | LlamaSteps:
+def start_steps(
+    language_model: PreTrainedModel, *, attention_mask: Tensor | None, n_positions: int
+) -> Steps | LlamaSteps:
     """Choose how steps through a language model are taken: the lean way where it is known and nothing is padded."""
     if attention_mask is None and can_take_lean_steps(language_model):
-        return LlamaSteps(language_model)
+        return LlamaSteps(language_model, n_positions=n_positions)
     return Steps(language_model, attention_mask=attention_mask)
 
 
@@ -64,7 +66,7 @@ def search_greedily(
     chances = torch.zeros(n_rows, max_new_tokens, device=device)
     lengths = torch.zeros(n_rows, device=device)
     # 1. The prefix goes in at once; only its last position is worth a look.
-    steps = start_steps(language_model, attention_mask=attention_mask)
+    steps = start_steps(language_model, attention_mask=attention_mask, n_positions=prefix.shape[1] + max_new_tokens)
     logits = settings.add_biases(steps.take_prefix(prefix))
     first_probabilities = logits.softmax(dim=-1)
     # 2. Rows still running, by their place in the batch.

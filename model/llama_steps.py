@@ -78,14 +78,20 @@ class LlamaSteps:
     Takes steps as `model.decoding.Steps` does, and gives the same.
     """
 
-    def __init__(self, language_model: LlamaForCausalLM) -> None:
+    def __init__(self, language_model: LlamaForCausalLM, *, n_positions: int) -> None:
+        """Begin with nothing fed.
+
+        Args:
+            language_model: The Llama.
+            n_positions: Most positions that will be fed, so that angles are computed once and for no others.
+        """
         self.language_model = language_model
         self.min_rows = choose_min_rows(language_model.device)
         self.n_rows = 0
         self._length = 0
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
-        positions = torch.arange(language_model.config.max_position_embeddings, device=language_model.device)
+        positions = torch.arange(n_positions, device=language_model.device)
         like = language_model.get_input_embeddings().weight
         cos, sin = language_model.model.rotary_emb(like, position_ids=positions[None])  # 1, positions, head width
         # A rotation is x * cos + [-second half of x | first half of x] * sin: the sign may as well stand here.

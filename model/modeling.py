@@ -12,7 +12,6 @@ Up to the difference features nothing depends on the prompt, so `encode_pairs` r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from transformers.utils.generic import ModelOutput
 
 from model.configuration import ConvVisionConfig, DeltaVlmConfig, DifferenceConfig
 from model.mask_decoder import ChangeMaskDecoder, lay_out_tokens
-from model.querying import KeysValues, project_features, query_prompt
+from model.querying import PairReading, project_features, query_prompt
 from model.vision import ConvVisionModel
 
 
@@ -235,11 +234,11 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
         query_output: Tensor = output[:, : queries.shape[1]].contiguous()
         return query_output
 
-    def project_features(self, difference_features: Tensor) -> list[KeysValues | None]:
+    def project_features(self, difference_features: Tensor) -> PairReading:
         """Compute what the Q-Former's layers read of each pair, as `model.querying.project_features` says."""
         return project_features(self.qformer, difference_features)
 
-    def query_prompt(self, keys_values: Sequence[KeysValues | None], *, qformer_input_ids: Tensor) -> Tensor:
+    def query_prompt(self, keys_values: PairReading, *, qformer_input_ids: Tensor) -> Tensor:
         """Do for one prompt and many pairs what `query_differences` does, without computing anything twice.
 
         Args:

@@ -27,9 +27,11 @@ from transformers.models.instructblip.modeling_instructblip import (
 
 KeysValues = tuple[Tensor, Tensor]
 """What a cross-attention reads of each pair, each of shape (n, heads, 2 * tokens, head width)."""
+PairReading = list[KeysValues | None]
+"""What each layer reads of the pairs of a batch; None for layers without cross-attention."""
 
 
-def project_features(qformer: InstructBlipQFormerModel, difference_features: Tensor) -> list[KeysValues | None]:
+def project_features(qformer: InstructBlipQFormerModel, difference_features: Tensor) -> PairReading:
     """Compute what the Q-Former's layers read of each pair, whatever the prompt.
 
     Args:
@@ -37,7 +39,7 @@ def project_features(qformer: InstructBlipQFormerModel, difference_features: Ten
         difference_features: Shape (n, 2 * tokens, vision width).
 
     Returns:
-        An entry per layer; None for layers without cross-attention.
+        An entry per layer.
     """
     return [
         _project(layer.crossattention.attention, [difference_features]) if layer.has_cross_attention else None
@@ -50,7 +52,7 @@ def query_prompt(
     query_tokens: Tensor,
     *,
     input_ids: Tensor,
-    keys_values: Sequence[KeysValues | None],
+    keys_values: PairReading,
 ) -> Tensor:
     """Let the queries read one prompt and gather from every pair what it asks for.
 

@@ -18,6 +18,20 @@ class InputError(ValueError):
         self.expected = expected
         self.remedy = remedy
 
+    @classmethod
+    def from_message(cls, message: object, *, subject: str = "", expected: str, remedy: str) -> InputError:
+        """Take a message of `model` apart, which says "found; expected ...; remedy".
+
+        Args:
+            message: The message, or the error that has it.
+            subject: What stands in front of what was found.
+            expected: Stands in where the message does not tell.
+            remedy: Likewise.
+        """
+        found, _, rest = str(message).partition("; expected ")
+        told, _, advice = rest.partition("; ")
+        return cls(f"{subject}{found}", expected=told or expected, remedy=advice or remedy)
+
     def __str__(self) -> str:
         return f"{self.found}; expected {self.expected}; {self.remedy}"
 

@@ -250,10 +250,9 @@ def identify_named_model(name: str) -> ModelIdentity:
     try:
         return identify_model(name)
     except FileNotFoundError as problem:
-        found, _, rest = str(problem).partition("; expected ")
-        expected, _, remedy = rest.partition("; ")
-        raise InputError(
-            f"model.name: {found}",
-            expected=expected or "a model that is there",
-            remedy=remedy or "correct --model or model.name",
+        raise InputError.from_message(
+            problem,
+            subject="model.name: ",
+            expected="a model that is there",
+            remedy="correct --model or model.name",
         ) from None

@@ -48,8 +48,8 @@ def write_open_questions(
 ) -> OpenQuestions:
     """Have questions written about pairs.
 
-    Where something in a reply cannot be used, its pair is asked about once more. Equal pairs and equal replies, asked
-    for now or before, give equal records.
+    Where something in a reply cannot be used, its pair is asked about once more. Equal pairs and equal replies,
+    fresh or from the cache, give equal records.
 
     Args:
         pairs: The pairs with what is known of them.

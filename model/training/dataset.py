@@ -25,7 +25,7 @@ from model.training.augmentation import Augmentation, draw_sample
 from model.training.caption_pool import CaptionPool
 from model.training.instructions import ChangeFacts, TargetText, phrase_answer
 from model.training.pairs import LabelledPair, SyntheticPairs, cut_tiles
-from model.training.questions import draw_dialogue_turn, draw_question
+from model.training.questions import DRAWN_KINDS, draw_dialogue_turn, draw_question
 
 DrawnT = TypeVar("DrawnT")
 DrawnT_co = TypeVar("DrawnT_co", covariant=True)
@@ -233,7 +233,7 @@ class InstructionStream(SampleStream[Any, InstructionSample]):
         self.prompts = {prompt.kind: prompt.text for prompt in prompts}
         self.image_size = image_size
         self.prompts_per_pair = prompts_per_pair
-        self.kinds = [*self.prompts, *((PromptKind.ASK, PromptKind.DIALOGUE) if has_questions else ())]
+        self.kinds = [*self.prompts, *(DRAWN_KINDS if has_questions else ())]
 
     def make_sample(self, drawn: LabelledPair | AskedPair, *, random: np.random.Generator) -> InstructionSample:
         """Ask about a drawn pair what is to be asked."""

@@ -56,7 +56,7 @@ def test_lean_steps_give_what_transformers_gives(changes, n_rows, is_fused):
     expected = step_through(Steps(model, attention_mask=None), prefix)
     if is_fused:
         fuse_projections(model)
-    steps = start_steps(model, attention_mask=None)
+    steps = start_steps(model, attention_mask=None, n_positions=64)
     assert isinstance(steps, LlamaSteps)
     for found, wanted in zip(step_through(steps, prefix), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
@@ -68,7 +68,7 @@ def test_lean_steps_round_as_transformers_does_in_bfloat16():
     prefix = torch.randn(12, 9, 48).bfloat16()
     expected = step_through(Steps(model, attention_mask=None), prefix)
     fuse_projections(model)
-    for found, wanted in zip(step_through(LlamaSteps(model), prefix), expected, strict=True):
+    for found, wanted in zip(step_through(LlamaSteps(model, n_positions=64), prefix), expected, strict=True):
         assert torch.equal(found, wanted)
 
 
@@ -91,6 +91,6 @@ def test_what_lean_steps_do_not_know_goes_the_other_way():
     dynamic = build_llama(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0})
     mistral = MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=2, sliding_window=4))
     assert not any(can_take_lean_steps(model) for model in (dynamic, mistral, build_llama(attention="eager")))
-    assert type(start_steps(mistral, attention_mask=None)) is Steps
-    padded = start_steps(build_llama(), attention_mask=torch.ones(2, 9, dtype=torch.int64))
+    assert type(start_steps(mistral, attention_mask=None, n_positions=64)) is Steps
+    padded = start_steps(build_llama(), attention_mask=torch.ones(2, 9, dtype=torch.int64), n_positions=64)
     assert type(padded) is Steps

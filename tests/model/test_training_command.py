@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 import yaml
+from made_scenes import command_environment, command_line
 from training_material import CLASSIFY, make_values, write_pairs, write_small_model
 from typer.testing import CliRunner
 
@@ -19,6 +21,23 @@ def run_command(*words: object) -> tuple[dict, str]:
     """Give the JSON of the last line on stdout, and what people saw."""
     result = CliRunner().invoke(app, ["model", "train", *map(str, words)], catch_exceptions=False)
     assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1
+    return json.loads(result.stdout), result.stderr
+
+
+def run_process(*words: object) -> tuple[dict, str]:
+    """Do as `run_command` in a process of its own.
+
+    Loader workers are forked, and what other tests leave running in this process may hold locks that a fork keeps.
+    """
+    result = subprocess.run(
+        command_line("model", "train", *map(str, words)),
+        env=command_environment(OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1
     return json.loads(result.stdout), result.stderr
 
@@ -40,7 +59,7 @@ def test_the_model_that_ships_learns_from_a_folder_of_ones_own(repository, place
     values["validation"]["held_out_fraction"] = 0.3
     (place / "quick.yaml").write_text(yaml.safe_dump(values))
     (place / "mine" / "A" / "pair_999.png").write_bytes(b"no image")
-    said, shown = run_command(place / "quick.yaml", "--data", place / "mine", "--output", place / "out")
+    said, shown = run_process(place / "quick.yaml", "--data", place / "mine", "--output", place / "out")
     assert said["n_items"] + said["n_validation_items"] == 24
     assert said["validation"]["text_loss"] < 0.5 * said["validation_before"]["text_loss"]
     assert said["validation"]["exact_classify"] > said["validation_before"]["exact_classify"]
