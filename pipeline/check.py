@@ -20,6 +20,11 @@ from pipeline.scenes import ScenePair, make_pair, read_scene
 
 Figure = str | int | float
 
+GPU_FLOP_PER_S = 2e14
+"""What a GPU is reckoned with: a quarter of what products of matrices reach on an H100."""
+CPU_CORE_FLOP_PER_S = 1e11
+"""What a core is reckoned with that multiplies bfloat16 by instructions of its own; others are several times slower."""
+
 
 @dataclass(kw_only=True)
 class Facts:
@@ -55,7 +60,7 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
     """
     config = load_config(path, assignments=assignments)
     facts = Facts()
-    scenes = []
+    scenes, n_tiles = [], 0
     for date, scene in (("before", config.before), ("after", config.after)):
         with facts.gather_problems():
             scenes.append(read_scene(scene, date=date))
@@ -64,8 +69,10 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
             pair = make_pair(*scenes, config=config)
             facts.figures |= _measure(pair, config=config)
             hash_aoi(config.aoi, grid=pair.grid)
+            n_tiles = pair.grid.n_rows * pair.grid.n_cols
+    with facts.gather_problems():
+        facts.figures |= _estimate_compute(config, n_tiles=n_tiles)
     checks: list[Callable[[], object]] = [
-        lambda: identify_named_model(config.model.name),
         lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
         lambda: _check_writable(config.output),
     ]
@@ -96,6 +103,32 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
         "n_answers_at_most": n_tiles * len(config.prompts),
         # Two dates of three bands and one of validity, a byte each.
         "store_bytes_before_compression": height_px * width_px * 2 * 4,
+    }
+
+
+def _estimate_compute(config: RunConfig, *, n_tiles: int) -> dict[str, Figure]:
+    """Look for the model, and count what it has to compute at most where its config tells.
+
+    Raises:
+        InputError: there is no such model, or its files are damaged.
+    """
+    path = identify_named_model(config.model.name).path
+    if not n_tiles or not path or not (Path(path) / "config.json").is_file():
+        return {}
+    # Not before it is asked for: it brings torch.
+    from model.costs import count_tile_cost
+
+    try:
+        cost = count_tile_cost(path, prompts=[prompt.to_prompt() for prompt in config.prompts])
+    except ValueError as problem:
+        raise InputError.from_message(
+            problem, subject="model.name: ", expected="a model that can be loaded", remedy="get its files again"
+        ) from None
+    flop = n_tiles * cost.flop
+    return {
+        "model_tflop_at_most": round(flop / 1e12, 3),
+        "gpu_hours_at_200_tflop_per_s": round(flop / GPU_FLOP_PER_S / 3600, 4),
+        "cpu_core_hours_at_100_gflop_per_s": round(flop / CPU_CORE_FLOP_PER_S / 3600, 4),
     }
 
 
