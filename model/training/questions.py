@@ -40,9 +40,9 @@ def count_noun(count: int, noun: str) -> str:
 
 
 def phrase_objects(facts: ChangeFacts, _cover: GroundCover | None) -> str | None:
-    """Name the kinds of object that changed."""
+    """Name the kinds of object that changed; None where buildings did and roads are not known."""
     if facts.road is None and facts.is_changed:
-        return "Buildings have changed."
+        return None
     kinds = [name for name, kind in (("buildings", facts.building), ("roads", facts.road)) if kind and kind.count]
     return f"{list_names(kinds).capitalize()} have changed." if kinds else "No objects have changed."
 
