@@ -13,9 +13,11 @@ from typing import Any
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import InputError
 from pipeline.findings import make_findings_schema
+from pipeline.object_stores import is_remote
+from pipeline.redaction import redact_uri
 from pipeline.run import identify_named_model
-from pipeline.run_folder import RunFolder
-from pipeline.run_record import RECORD_NAME, find_run_folder, hash_aoi, read_record
+from pipeline.run_folder import RunFolder, check_foreign, find_folder, find_run_folder
+from pipeline.run_record import RECORD_NAME, hash_aoi, read_record
 from pipeline.scenes import ScenePair, make_pair, read_scene
 
 Figure = str | int | float
@@ -81,9 +83,9 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     n_tiles = grid.n_rows * grid.n_cols
     height_px, width_px = grid.shape_px
     return {
-        "before": pair.before.uri,
+        "before": redact_uri(pair.before.uri),
         "before_datetime": pair.before.datetime or "unknown",
-        "after": pair.after.uri,
+        "after": redact_uri(pair.after.uri),
         "after_datetime": pair.after.datetime or "unknown",
         "grid_crs": grid.crs,
         "resolution_m": grid.resolution_m,
@@ -100,6 +102,10 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
 
 
 def _check_writable(output: str) -> None:
+    if is_remote(output) or Path(output).is_dir():
+        check_foreign(find_folder(output))
+    if is_remote(output):
+        return
     place = Path(output).absolute()
     while not place.exists():
         place = place.parent
@@ -126,6 +132,11 @@ def check_run(uri: str) -> Facts:
         changes = {f"n_changes_{kind}": count for kind, count in record.change_counts.items()}
         facts.figures |= {"state": "complete", "run_id": record.run_id, "model_id": record.model["model_id"]}
         facts.figures |= statuses | changes
+        facts.figures |= {
+            f"n_tiles_{status}: {reason}": count
+            for status, counts in record.reason_counts.items()
+            for reason, count in counts.items()
+        }
         facts.problems += [
             f"{name} {fault}" for name in record.files if (fault := _find_fault(folder, name, record.files[name]))
         ]
