@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -53,7 +53,8 @@ class Holder:
     def from_json(cls, data: bytes) -> Self | None:
         """Read what a lock tells; None if it tells nothing, such as one that is just being made."""
         try:
-            return cls(**json.loads(data))
+            values = json.loads(data)
+            return cls(**values) if {each.name for each in fields(cls)} == set(values) else None
         except (ValueError, TypeError):
             return None
 

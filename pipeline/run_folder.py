@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import TYPE_CHECKING
 
 import obstore
 import zarr.storage
@@ -18,6 +19,9 @@ from obstore.store import ObjectStore
 
 from pipeline.errors import InputError
 from pipeline.object_stores import RETRY_TIMEOUT_S, check_run_uri, explain_failure, is_remote, open_store
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 LOCK_NAME = "run.lock"
 """The object that says who is at work; names that begin with it are the lock's own."""
@@ -107,7 +111,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def open_file(self, name: str) -> IO[bytes]:
+    def open_file(self, name: str) -> ObjectFile:
         """Open an object to read parts of it, as pyarrow does with a table.
 
         Raises:
@@ -115,7 +119,7 @@ class RunFolder:
             FolderError: it cannot be read.
         """
         with self.clear_errors():
-            return cast(IO[bytes], obstore.open_reader(self.store, name))
+            return ObjectFile(self, name, size=int(obstore.head(self.store, name)["size"]))
 
     def has(self, name: str) -> bool:
         """Tell whether an object of this name is there.
@@ -190,6 +194,43 @@ class RunFolder:
             raise FileNotFoundError(self.join(name))
         store = open_store(self.join(name), retry_timeout_s=self.retry_timeout_s, is_made=not is_read_only)
         return zarr.storage.ObjectStore(store, read_only=is_read_only)
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file to be read: every read asks the store for just these bytes."""
+
+    def __init__(self, folder: RunFolder, name: str, *, size: int) -> None:
+        self._folder = folder
+        self._name = name
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it can be read from anywhere."""
+        return True
+
+    def tell(self) -> int:
+        """Give the position of the next read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position of the next read."""
+        self._position = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read as many bytes as the buffer takes, or as there are."""
+        view = memoryview(buffer).cast("B")
+        length = max(0, min(len(view), self._size - self._position))
+        if length:
+            with self._folder.clear_errors():
+                view[:length] = obstore.get_range(self._folder.store, self._name, start=self._position, length=length)
+        self._position += length
+        return length
 
 
 def open_run_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> RunFolder:
