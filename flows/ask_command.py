@@ -139,7 +139,8 @@ def read_place(request: AskRequest) -> tuple[npt.NDArray[np.uint8], RunRecord | 
         with clear_errors(OSError, ValueError):
             return make_pair(request.before or "", request.after or ""), None
     from pipeline.datasets import read_tile_pair
-    from pipeline.run_record import find_run_folder, read_record
+    from pipeline.run_folder import find_run_folder
+    from pipeline.run_record import read_record
 
     pair = read_tile_pair(request.run, request.tile_id)
     return pair, read_record(find_run_folder(request.run))

@@ -31,7 +31,7 @@ app = typer.Typer(
     name="deltavlm",
     help="Region-wide change monitoring: two scenes in, a GeoParquet change report out.",
     epilog="Exit codes: 0 complete, 1 partly failed (the report says which tiles), 2 wrong input, "
-    "3 a fault of the program.",
+    "3 a fault of the program, 130 and 143 stopped by Ctrl-C or SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,7 +56,8 @@ def run_command(
     before: Annotated[str | None, typer.Argument(help="Scene of the earlier date; may stand in the config.")] = None,
     after: Annotated[str | None, typer.Argument(help="Scene of the later date; may stand in the config.")] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder of the run; an unfinished one is continued.")
+        str | None,
+        typer.Option("--output", "-o", help="Folder of the run or s3://bucket/prefix; an unfinished one is continued."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
     aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
@@ -71,6 +72,7 @@ def run_command(
 
     from flows.cluster import open_cluster
     from flows.progress import make_console, show_progress, show_report
+    from flows.signals import stop_on_signals
     from pipeline.config import load_config
     from pipeline.run import detect_changes
 
@@ -83,7 +85,7 @@ def run_command(
     }
     settings = load_config(config, values=values, assignments=assignments or ())
     console = make_console()
-    with show_progress(console) as on_progress:
+    with stop_on_signals(), show_progress(console) as on_progress:
         report = detect_changes(settings, open_cluster=partial(open_cluster, settings.cluster), on_progress=on_progress)
     show_report(console, report)
     _end_with_report(report)
@@ -98,9 +100,11 @@ def _describe_scene(uri: str | None, *, assume_crs: str | None) -> dict[str, str
 def report_command(run: Annotated[str, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Write the report of a finished run anew from its answers; needs neither model nor scenes."""
     from flows.progress import make_console, show_report
+    from flows.signals import stop_on_signals
     from pipeline.run import rebuild_report
 
-    report = rebuild_report(run)
+    with stop_on_signals():
+        report = rebuild_report(run)
     show_report(make_console(), report)
     _end_with_report(report)
 
@@ -113,8 +117,9 @@ def check_command(
     """Tell what a run would do and every problem found, or what a run holds; writes nothing."""
     from flows.progress import make_console, show_facts
     from pipeline.check import check_config, check_run
+    from pipeline.object_stores import is_remote
 
-    is_run = Path(target).is_dir()
+    is_run = is_remote(target) or Path(target).is_dir()
     facts = check_run(target) if is_run else check_config(target, assignments=assignments or ())
     show_facts(make_console(), facts)
     _end(facts.to_dict(), code=WRONG_INPUT if facts.problems else COMPLETE)
@@ -124,8 +129,13 @@ app.command("ask")(ask_command)
 
 
 def main() -> None:
-    """Run the command line; the input's faults end it with one message and exit code 2, our own with 3."""
+    """Run the command line; the input's faults end it with one message and exit code 2, our own with 3.
+
+    A run that a signal stopped ends with 128 and the signal's number, as shells have it.
+    """
+    from flows.signals import StopRequest
     from pipeline.errors import InputError
+    from pipeline.redaction import redact_text
 
     # Libraries' warnings and log lines would tear the progress bar apart; what matters is in the report.
     if not sys.warnoptions:
@@ -138,9 +148,14 @@ def main() -> None:
 
         show_problem(make_console(), problem)
         sys.exit(WRONG_INPUT)
+    except StopRequest as stop:
+        from flows.progress import make_console, show_stop
+
+        show_stop(make_console(), stop.name)
+        sys.exit(stop.exit_code)
     except Exception:
         # Python would end with 1, which says that a report is there.
-        traceback.print_exc()
+        sys.stderr.write(redact_text(traceback.format_exc()))
         sys.exit(FAULT)
 
 
@@ -155,7 +170,7 @@ def _end_with_report(report: Report) -> None:
             "status_counts": dict(report.status_counts),
             "n_changed_tiles": report.changed_tile_count,
             "n_changes": sum(report.change_counts.values()),
-            "report": [f"{report.folder.uri}/{name}" for name in report.names],
+            "report": [report.folder.join(name) for name in report.names],
             "exit_code": code,
         },
         code=code,

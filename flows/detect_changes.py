@@ -6,6 +6,7 @@ parameters that Prefect would have to look through or store: what a stage needs,
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
@@ -48,20 +49,20 @@ def detect_changes_flow(config: RunConfig) -> dict[str, Any]:
         Run id, folder, tiles per status, changes per kind and names of the report's files, as plain values.
     """
     pair, found = run_stage("find-pair", lambda _: find_pair(config))
-    run = Run.prepare(config, pair=pair)
-    with open_cluster(config.cluster) as client:
-        store, written = run_stage("write-tiles", lambda tell: run.write_tiles(client, on_progress=tell))
-        tiles, selected = run_stage("select-tiles", lambda _: run.select_tiles(store))
-        answers, collected = run_stage(
-            "collect-answers",
-            lambda tell: run.collect_answers(tiles, store=store, client=client, on_progress=tell),
+    with Run.prepare(config, pair=pair) as run:
+        with open_cluster(config.cluster) as client:
+            store, written = run_stage("write-tiles", lambda tell: run.write_tiles(client, on_progress=tell))
+            tiles, selected = run_stage("select-tiles", lambda _: run.select_tiles(store))
+            answers, collected = run_stage(
+                "collect-answers",
+                lambda tell: run.collect_answers(tiles, store=store, client=client, on_progress=tell),
+            )
+        findings, extracted = run_stage(
+            "extract-findings", lambda _: run.extract_findings(answers, tiles=tiles, store=store)
         )
-    findings, extracted = run_stage(
-        "extract-findings", lambda _: run.extract_findings(answers, tiles=tiles, store=store)
-    )
-    report, reported = run_stage("write-report", lambda _: run.write_report(findings, store=store))
-    stages = [found, written, selected, collected, extracted, reported]
-    run.write_record(report, store=store, answers=answers, stages=stages)
+        report, reported = run_stage("write-report", lambda _: run.write_report(findings, store=store))
+        stages = [found, written, selected, collected, extracted, reported]
+        run.write_record(report, store=store, answers=answers, stages=stages)
     create_table_artifact(tabulate_coverage(report), key=COVERAGE_KEY, description="Tiles per status")
     create_markdown_artifact(describe_report(report, run_id=run.run_id), key=SUMMARY_KEY)
     if not report.is_complete:
@@ -128,7 +129,7 @@ def tabulate_coverage(report: Report) -> list[dict[str, Any]]:
 
 def describe_report(report: Report, *, run_id: str) -> str:
     """Give the summary as Markdown, with the largest changes."""
-    changes = gpd.read_parquet(f"{report.folder.uri}/{report.changes_name}")
+    changes = gpd.read_parquet(io.BytesIO(report.folder.read(report.changes_name)))
     largest = changes.sort_values(["area_m2", "change_id"], ascending=[False, True]).head(N_LARGEST_CHANGES)
     kinds = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
     lines = [
@@ -136,7 +137,7 @@ def describe_report(report: Report, *, run_id: str) -> str:
         "",
         f"{report.changed_tile_count} of {sum(report.status_counts.values())} tiles changed; changes: {kinds}.",
         "",
-        f"Report: `{report.folder.uri}/{report.page_name}`",
+        f"Report: `{report.folder.join(report.page_name)}`",
         "",
         "| change | kind | area in m2 | confidence | description |",
         "| --- | --- | --- | --- | --- |",

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flows.signals import StopRequest
 from pipeline.check import Facts
 from pipeline.errors import InputError
 from pipeline.report import Report
@@ -60,7 +61,7 @@ def show_progress(console: Console) -> Iterator[ProgressCallback]:
         begin(_STAGES[0])
         try:
             yield advance
-        except InputError:
+        except (InputError, StopRequest):
             # The message says it all; a bar that stopped half-way would say nothing more.
             for stage in progress.tasks:
                 stage.visible = False
@@ -78,7 +79,17 @@ def show_report(console: Console, report: Report) -> None:
     console.print(table)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
     console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
-    console.print(f"Report: {escape(report.folder.uri)}/{report.page_name}", soft_wrap=True)
+    console.print(f"Report: {escape(report.folder.join(report.page_name))}", soft_wrap=True)
+
+
+def show_stop(console: Console, signal_name: str) -> None:
+    """Show that a run was stopped, and how to go on."""
+    console.print(
+        f"Stopped by {signal_name}. What is done is kept: the same command goes on from there.",
+        style="yellow",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def show_facts(console: Console, facts: Facts) -> None:

@@ -21,7 +21,8 @@ from distributed import Client, KilledWorker
 
 from model.interface import Answer, ModelIdentity, NotingModel, Prompt
 from pipeline.config import ModelConfig
-from pipeline.errors import InputError
+from pipeline.errors import FolderError, InputError
+from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles import Tile, TileStore
@@ -76,11 +77,11 @@ class AnswerParts:
     def _read_part(self, name: str) -> pa.Table:
         try:
             return pq.read_table(pa.BufferReader(self.folder.read(name)), schema=ANSWERS_SCHEMA)
-        except (FileNotFoundError, pa.ArrowException) as problem:
+        except (OSError, pa.ArrowException) as problem:
             raise InputError(
                 f"answers {name} in {self.folder.uri} cannot be read ({problem})",
                 expected="a whole Parquet file",
-                remedy="delete that file and run again: only it is made anew",
+                remedy="run `deltavlm run` again: only it is made anew",
             ) from None
 
 
@@ -146,6 +147,16 @@ def encode_part(prompt: Prompt, *, tiles: Sequence[Tile], answers: Sequence[Answ
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
+
+
+def is_whole_part(data: bytes | None, *, tiles: Sequence[Tile]) -> bool:
+    """Tell whether a part is whole: a table that can be read, with the tiles that it is named after."""
+    try:
+        table = pq.read_table(pa.BufferReader(data or b""), schema=ANSWERS_SCHEMA)
+    # Depending on where a file is cut off, pyarrow raises one or the other.
+    except (OSError, ValueError):
+        return False
+    return bool(table.column("tile_id").to_pylist() == [tile.tile_id for tile in tiles])
 
 
 def answer_batch(interview: Interview, tiles: Batch, prompts: tuple[Prompt, ...]) -> StageSummary:
@@ -240,7 +251,9 @@ class _Rounds:
         asked: dict[str, Batch] = {}
         calls = []
         for batch in batches:
-            missing = tuple(p for p in self.interview.prompts if self._name(p, batch) not in self.present)
+            missing, n_damaged = self._find_missing(batch)
+            if n_damaged:
+                yield StageSummary(stage=STAGE, notes={"a damaged answer part is asked for again": n_damaged})
             if missing:
                 key = f"answer-batch-{uuid4().hex}"
                 # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
@@ -254,6 +267,8 @@ class _Rounds:
         register_model(client, model=self.interview.model, identity=self.interview.identity)
         for key, outcome in run_bounded(client, answer_batch, calls, max_in_flight=max_in_flight):
             batch = asked.pop(key)
+            if isinstance(outcome, FolderError):
+                raise outcome
             if isinstance(outcome, BaseException):
                 self.n_failures_in_a_row += 1
                 if len(batch) > 1:
@@ -284,6 +299,14 @@ class _Rounds:
     def _name(self, prompt: Prompt, batch: Batch) -> str:
         return self.interview.name_part(prompt, tiles=batch)
 
+    def _find_missing(self, batch: Batch) -> tuple[tuple[Prompt, ...], int]:
+        """Give the prompts whose parts are not there, or are damaged, and how many are damaged."""
+        present = [prompt for prompt in self.interview.prompts if self._name(prompt, batch) in self.present]
+        parts = self.interview.store.folder.read_many(self._name(prompt, batch) for prompt in present)
+        whole = {prompt.name for prompt, data in zip(present, parts, strict=True) if is_whole_part(data, tiles=batch)}
+        missing = tuple(prompt for prompt in self.interview.prompts if prompt.name not in whole)
+        return missing, len(present) - len(whole)
+
     def _accept(self, batch: Batch) -> None:
         self.names += [self._name(prompt, batch) for prompt in self.interview.prompts]
 
@@ -297,5 +320,5 @@ def describe_failure(problem: BaseException) -> str:
     """Say in one line why a batch failed."""
     if isinstance(problem, KilledWorker):
         return "the worker died again and again while it was at work on the tile"
-    lines = str(problem).splitlines()
+    lines = redact_text(str(problem)).splitlines()
     return f"{type(problem).__name__}: {lines[0][:200]}" if lines else type(problem).__name__

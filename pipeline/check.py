@@ -13,10 +13,12 @@ from typing import Any
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import InputError
 from pipeline.findings import make_findings_schema
+from pipeline.object_stores import is_remote
 from pipeline.opening import read_scene
+from pipeline.redaction import redact_uri
 from pipeline.run import identify_named_model
-from pipeline.run_folder import RunFolder
-from pipeline.run_record import RECORD_NAME, find_run_folder, hash_aoi, read_record
+from pipeline.run_folder import RunFolder, check_foreign, find_folder, find_run_folder
+from pipeline.run_record import RECORD_NAME, hash_aoi, read_record
 from pipeline.scenes import ScenePair, make_pair
 
 Figure = str | int | float
@@ -89,9 +91,9 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     n_tiles = grid.n_rows * grid.n_cols
     height_px, width_px = grid.shape_px
     return {
-        "before": " ".join(pair.before.uris),
+        "before": " ".join(map(redact_uri, pair.before.uris)),
         "before_datetime": pair.before.datetime or "unknown",
-        "after": " ".join(pair.after.uris),
+        "after": " ".join(map(redact_uri, pair.after.uris)),
         "after_datetime": pair.after.datetime or "unknown",
         "grid_crs": grid.crs,
         "resolution_m": grid.resolution_m,
@@ -134,6 +136,10 @@ def _estimate_compute(config: RunConfig, *, n_tiles: int) -> dict[str, Figure]:
 
 
 def _check_writable(output: str) -> None:
+    if is_remote(output) or Path(output).is_dir():
+        check_foreign(find_folder(output))
+    if is_remote(output):
+        return
     place = Path(output).absolute()
     while not place.exists():
         place = place.parent
@@ -160,6 +166,11 @@ def check_run(uri: str) -> Facts:
         changes = {f"n_changes_{kind}": count for kind, count in record.change_counts.items()}
         facts.figures |= {"state": "complete", "run_id": record.run_id, "model_id": record.model["model_id"]}
         facts.figures |= statuses | changes
+        facts.figures |= {
+            f"n_tiles_{status}: {reason}": count
+            for status, counts in record.reason_counts.items()
+            for reason, count in counts.items()
+        }
         facts.problems += [
             f"{name} {fault}" for name in record.files if (fault := _find_fault(folder, name, record.files[name]))
         ]

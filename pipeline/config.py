@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from model.interface import Prompt, PromptKind
 from pipeline.errors import InputError
+from pipeline.object_stores import check_run_uri
+from pipeline.redaction import redact_values
 from pipeline.scene_config import SceneConfig, StrictConfig
 
 
@@ -173,12 +183,38 @@ class ClusterConfig(StrictConfig):
         return self
 
 
+class StorageConfig(StrictConfig):
+    """How much patience a run has with the object store that it is written to."""
+
+    retry_timeout_s: float = Field(
+        default=120,
+        ge=1,
+        le=1800,
+        description="How long a request to s3:// is repeated while it fails, in seconds; then the run stops.",
+    )
+    lock_timeout_s: float = Field(
+        default=300,
+        ge=2,
+        le=7200,
+        description="After so many seconds without a sign of life, the lock of a run in s3:// may be taken over.",
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.lock_timeout_s < 2 * self.retry_timeout_s:
+            raise ValueError("storage.lock_timeout_s must be at least twice storage.retry_timeout_s")
+        return self
+
+
 class RunConfig(StrictConfig):
     """One run: two scenes of one place, a grid, a model and what to ask it."""
 
     before: SceneConfig = Field(description="The earlier scene.")
     after: SceneConfig = Field(description="The later scene.")
-    output: str = Field(min_length=1, description="Folder of the run; made if it is not there, continued if it is.")
+    output: str = Field(
+        min_length=1,
+        description="Local folder of the run, or s3://bucket/prefix; made if it is not there, continued if it is.",
+    )
     aoi: str | None = Field(
         default=None,
         description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
@@ -192,13 +228,19 @@ class RunConfig(StrictConfig):
         description="The questions; left out, those of configs/prompts.yaml.",
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
+    storage: StorageConfig = Field(default_factory=StorageConfig, description="Patience with an object store.")
 
     @field_validator("output")
     @classmethod
     def _check_output(cls, value: str) -> str:
-        if "://" in value:
-            raise ValueError(f"{value} is no local path; name a folder on this machine")
-        return value
+        return check_run_uri(value)
+
+    @model_serializer(mode="wrap")
+    def _redact(self, give: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        # JSON goes into run.json, to Prefect's server and into logs; Python values stay with the run. The questions
+        # have to be kept to the letter, as the run is named after them.
+        values: dict[str, Any] = give(self)
+        return redact_values(values, kept=["prompts"]) if info.mode == "json" else values
 
     @field_validator("before", "after", mode="before")
     @classmethod

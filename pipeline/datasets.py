@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +13,10 @@ import xarray as xr
 
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.marks import STORE_NAME, find_whole_shards
 from pipeline.report import TILES_NAME
-from pipeline.run_folder import RunFolder
-from pipeline.run_record import find_run_folder, read_record, restore_store
-from pipeline.shards import STORE_NAME, find_whole_shards
+from pipeline.run_folder import RunFolder, find_run_folder
+from pipeline.run_record import read_record, restore_store
 from pipeline.sources import UInt8Array
 from pipeline.tiles import Tile, TileStatus, TileStore
 
@@ -26,21 +25,21 @@ def open_tiles(run: str) -> xr.Dataset:
     """Open the tile store of a run lazily, georeferenced, one Dask chunk per shard.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or its ``s3://`` URI.
 
     Returns:
         ``pixels`` (date=2, band=3, y, x) and ``valid`` (date=2, y, x), both uint8; ``.rio.crs`` is the grid's CRS.
 
     Raises:
-        InputError: the folder holds no tile store.
+        InputError: there is no such folder, or it holds no tile store.
     """
-    store = Path(run) / STORE_NAME
-    if not (store / "zarr.json").is_file():
+    folder = find_run_folder(run)
+    if not folder.has(f"{STORE_NAME}/zarr.json"):
         raise InputError(f"{run} holds no {STORE_NAME}", expected="the folder of a run", remedy="correct the path")
     # Left to itself, xarray makes a chunk of every tile, where reading a shard costs no more than reading a tile; and
     # it would turn bytes into floats to make room for a missing value that `valid` speaks of already.
     dataset: xr.Dataset = xr.open_zarr(
-        store, consolidated=False, mask_and_scale=False, chunks=None, decode_coords="all"
+        folder.open_zarr_store(STORE_NAME), consolidated=False, mask_and_scale=False, chunks=None, decode_coords="all"
     )
     shards = dataset["pixels"].encoding["shards"]
     chunked: xr.Dataset = dataset.chunk(dict(zip(dataset["pixels"].dims, shards, strict=True)))
@@ -114,12 +113,12 @@ def _read_report(folder: RunFolder, *, columns: list[str], tile_id: str | None =
     row_filter = pc.field("tile_id") == tile_id if tile_id is not None else None
     try:
         # A filter reads but those row groups that may hold the tile.
-        table = pq.read_table(Path(folder.uri) / TILES_NAME, columns=columns, filters=row_filter)
+        table = pq.read_table(folder.open_file(TILES_NAME), columns=columns, filters=row_filter)
         if tile_id is not None and table.num_rows != 1:
             raise pa.ArrowInvalid(f"{table.num_rows} rows of tile {tile_id}")
     except (OSError, pa.ArrowException) as problem:
         raise InputError(
-            f"{folder.uri}/{TILES_NAME} cannot be read ({problem})",
+            f"{folder.join(TILES_NAME)} cannot be read ({problem})",
             expected="the report that the run has left",
             remedy="make it anew with `deltavlm report`",
         ) from None

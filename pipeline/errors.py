@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pipeline.redaction import redact_text
+
 
 class InputError(ValueError):
     """The input or the configuration cannot be worked on; the command line ends with exit code 2.
+
+    Its words are shown and logged, so URIs in them lose their passwords and signatures.
 
     Args:
         found: What is there, naming the file, the tile or the config key.
@@ -13,6 +17,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, found: str, *, expected: str, remedy: str) -> None:
+        found, expected, remedy = redact_text(found), redact_text(expected), redact_text(remedy)
         super().__init__(found, expected, remedy)
         self.found = found
         self.expected = expected
@@ -37,8 +42,15 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and workers send errors home pickled.
-        return _rebuild_input_error, (self.found, self.expected, self.remedy)
+        return _rebuild_input_error, (type(self), self.found, self.expected, self.remedy)
 
 
-def _rebuild_input_error(found: str, expected: str, remedy: str) -> InputError:
-    return InputError(found, expected=expected, remedy=remedy)
+def _rebuild_input_error(kind: type[InputError], found: str, expected: str, remedy: str) -> InputError:
+    return kind(found, expected=expected, remedy=remedy)
+
+
+class FolderError(InputError):
+    """The folder of a run is full, out of reach, or in other hands: the whole run stops, and goes on when it is well.
+
+    Other input errors tell of one scene or one tile, and the run goes on without it.
+    """

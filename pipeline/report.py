@@ -10,6 +10,7 @@ import geopandas as gpd
 
 from model.interface import Prompt
 from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, dissolve_changes
+from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, sort_along_hilbert
 from pipeline.grid import Grid
@@ -39,6 +40,8 @@ class Report:
     """Name in the folder of the page for a browser."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
+    reason_counts: Mapping[str, Mapping[str, int]]
+    """Tiles per status and kind of reason."""
     changed_tile_count: int
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
@@ -103,6 +106,7 @@ def write_report(
         changes_name=CHANGES_NAME,
         page_name=PAGE_NAME,
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
+        reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         change_counts={kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS},
     )

@@ -20,6 +20,7 @@ import pandas as pd
 import shapely
 
 from model.interface import Prompt
+from pipeline.coverage import count_reasons
 from pipeline.grid import Grid
 from pipeline.report_map import (
     MAX_DRAWN_CHANGES,
@@ -172,11 +173,13 @@ def _write_day(moment: pd.Timestamp | None) -> str | None:
 def summarise_coverage(findings: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
     """Count tiles per status, in the order of `STATUS_MEANINGS`, leaving out what does not occur."""
     counts = findings["status"].value_counts()
+    reasons = count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True))
     return [
         {
             "status": status.value,
             "label": status.value.replace("_", " "),
             "meaning": meaning,
+            "reasons": reasons.get(status.value, {}),
             "count": int(counts[status.value]),
             "fraction": int(counts[status.value]) / len(findings),
             "area_m2": int(counts[status.value]) * grid.tile_area_m2,

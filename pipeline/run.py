@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,12 +17,12 @@ from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.findings import extract_findings, make_findings_schema
 from pipeline.report import Report, write_report
-from pipeline.run_folder import RunFolder, open_run_folder
+from pipeline.run_folder import RunFolder, find_run_folder, open_run_folder
+from pipeline.run_lock import RunLock, hold_lock
 from pipeline.run_record import (
     RunRecord,
     compute_run_id,
     discard_record,
-    find_run_folder,
     hash_aoi,
     make_record,
     read_record,
@@ -55,18 +55,18 @@ def detect_changes(
     """
     pair, found = find_pair(config)
     on_progress(found)
-    run = Run.prepare(config, pair=pair)
-    with open_cluster() as client:
-        store, written = run.write_tiles(client, on_progress=on_progress)
-        tiles, selected = run.select_tiles(store)
-        on_progress(selected)
-        answers, collected = run.collect_answers(tiles, store=store, client=client, on_progress=on_progress)
-    findings, extracted = run.extract_findings(answers, tiles=tiles, store=store)
-    on_progress(extracted)
-    report, reported = run.write_report(findings, store=store)
-    on_progress(reported)
-    stages = [found, written, selected, collected, extracted, reported]
-    run.write_record(report, store=store, answers=answers, stages=stages)
+    with Run.prepare(config, pair=pair) as run:
+        with open_cluster() as client:
+            store, written = run.write_tiles(client, on_progress=on_progress)
+            tiles, selected = run.select_tiles(store)
+            on_progress(selected)
+            answers, collected = run.collect_answers(tiles, store=store, client=client, on_progress=on_progress)
+        findings, extracted = run.extract_findings(answers, tiles=tiles, store=store)
+        on_progress(extracted)
+        report, reported = run.write_report(findings, store=store)
+        on_progress(reported)
+        stages = [found, written, selected, collected, extracted, reported]
+        run.write_record(report, store=store, answers=answers, stages=stages)
     return report
 
 
@@ -79,18 +79,20 @@ def rebuild_report(uri: str) -> Report:
     """
     folder = find_run_folder(uri)
     record = read_record(folder)
-    run = Run.restore(record, folder=folder)
-    store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
-    if missing := store.list_missing_shards():
-        raise InputError(
-            f"{uri} lacks {len(missing)} shards of its tile store, such as {missing[0]}",
-            expected="the store that the run has left",
-            remedy="run `deltavlm run` again with this --output: it writes what is missing",
-        )
-    tiles, _ = run.select_tiles(store)
-    findings, _ = run.extract_findings(answers, tiles=tiles, store=store)
-    report, _ = run.write_report(findings, store=store)
-    run.write_record(report, store=store, answers=answers, stages=[StageSummary(**stage) for stage in record.stages])
+    with hold_lock(folder) as lock:
+        run = Run.restore(record, folder=folder, lock=lock)
+        store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
+        if missing := store.list_missing_shards():
+            raise InputError(
+                f"{uri} lacks {len(missing)} shards of its tile store, such as {missing[0]}",
+                expected="the store that the run has left",
+                remedy="run `deltavlm run` again with this --output: it writes what is missing",
+            )
+        tiles, _ = run.select_tiles(store)
+        findings, _ = run.extract_findings(answers, tiles=tiles, store=store)
+        report, _ = run.write_report(findings, store=store)
+        stages = [StageSummary(**stage) for stage in record.stages]
+        run.write_record(report, store=store, answers=answers, stages=stages)
     return report
 
 
@@ -108,14 +110,17 @@ class Run:
     """Hash of the area of interest's geometry; None without one."""
     folder: RunFolder
     """Where the run leaves its files."""
+    lock: RunLock
+    """The right to write there."""
 
     @classmethod
-    def prepare(cls, config: RunConfig, *, pair: ScenePair) -> Self:
-        """Check what else could be wrong about the input, then make the folder.
+    @contextmanager
+    def prepare(cls, config: RunConfig, *, pair: ScenePair) -> Iterator[Self]:
+        """Check what else could be wrong about the input, then make the folder and hold it while the context lasts.
 
         Raises:
             InputError: there is no such model, the area of interest cannot be read, a prompt's name is taken,
-                or the folder cannot be written to.
+                or the folder cannot be written to or is being written by another run.
         """
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
         if config.aoi is not None and "://" not in config.aoi:
@@ -123,13 +128,14 @@ class Run:
             config = config.model_copy(update={"aoi": str(Path(config.aoi).absolute())})
         identity = identify_named_model(config.model.name)
         aoi_hash = hash_aoi(config.aoi, grid=pair.grid)
-        folder = open_run_folder(config.output)
-        run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder)
-        discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
-        return run
+        folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
+        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
+            run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder, lock=lock)
+            discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
+            yield run
 
     @classmethod
-    def restore(cls, record: RunRecord, *, folder: RunFolder) -> Self:
+    def restore(cls, record: RunRecord, *, folder: RunFolder, lock: RunLock) -> Self:
         """Take up a finished run.
 
         Raises:
@@ -143,6 +149,7 @@ class Run:
             identity=ModelIdentity(path="", **record.model),
             aoi_hash=hash_aoi(config.aoi, grid=pair.grid),
             folder=folder,
+            lock=lock,
         )
         if run.run_id != record.run_id:
             raise InputError(
@@ -172,7 +179,7 @@ class Run:
             config=self.config.tiles,
             client=client,
             max_in_flight=self._choose_max_in_flight(client),
-            on_progress=on_progress,
+            on_progress=self._watch(on_progress),
         )
 
     def select_tiles(self, store: TileStore) -> tuple[list[Tile], StageSummary]:
@@ -196,7 +203,7 @@ class Run:
             identity=self.identity,
             client=client,
             max_in_flight=self._choose_max_in_flight(client),
-            on_progress=on_progress,
+            on_progress=self._watch(on_progress),
         )
 
     def extract_findings(
@@ -216,6 +223,7 @@ class Run:
 
     def write_report(self, findings: gpd.GeoDataFrame, *, store: TileStore) -> tuple[Report, StageSummary]:
         """Call the sixth verb."""
+        self.lock.check()
         return write_report(
             findings,
             store=store,
@@ -229,6 +237,7 @@ class Run:
         self, report: Report, *, store: TileStore, answers: AnswerParts, stages: Sequence[StageSummary]
     ) -> None:
         """Put ``run.json``, which says that the run is complete."""
+        self.lock.check()
         record = make_record(
             report,
             run_id=self.run_id,
@@ -241,6 +250,15 @@ class Run:
             stages=stages,
         )
         write_record(record, folder=self.folder)
+
+    def _watch(self, on_progress: ProgressCallback) -> ProgressCallback:
+        """Give the callback that also stops a run which has lost its lock."""
+
+        def tell(part: StageSummary) -> None:
+            self.lock.check()
+            on_progress(part)
+
+        return tell
 
     def _choose_max_in_flight(self, client: Client) -> int:
         return choose_max_in_flight(client, asked=self.config.cluster.max_batches_in_flight)

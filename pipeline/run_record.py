@@ -6,9 +6,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Self
 
 import shapely
@@ -20,6 +19,7 @@ from pipeline.assets import Scene
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.redaction import redact_values
 from pipeline.report import Report
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
@@ -58,6 +58,8 @@ class RunRecord:
     """Versions of Python and of the packages that shape the result."""
     status_counts: Mapping[str, int]
     """Tiles per status."""
+    reason_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Tiles per status and kind of reason."""
     changed_tile_count: int
     """Tiles that changed."""
     change_counts: Mapping[str, int]
@@ -137,22 +139,25 @@ def make_record(
     answers: AnswerParts,
     stages: Sequence[StageSummary],
 ) -> RunRecord:
-    """Gather what the record tells; reads the files it names, to hash them."""
+    """Gather what the record tells, without any credentials; reads the files it names, to hash them."""
     return RunRecord(
         format_version=FORMAT_VERSION,
         run_id=run_id,
         config=config.model_dump(mode="json"),
-        inputs={
-            "before": pair.before.to_dict(),
-            "after": pair.after.to_dict(),
-            "stretch": pair.stretch.to_dict(),
-            "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
-        },
+        inputs=redact_values(
+            {
+                "before": pair.before.to_dict(),
+                "after": pair.after.to_dict(),
+                "stretch": pair.stretch.to_dict(),
+                "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
+            }
+        ),
         grid=pair.grid.to_dict(),
         content_key=pair.content_key,
         model={"model_id": identity.model_id, "weight_hash": identity.weight_hash},
         versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         status_counts=dict(report.status_counts),
+        reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
         changed_tile_count=report.changed_tile_count,
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
@@ -209,19 +214,7 @@ def read_record(folder: RunFolder) -> RunRecord:
             expected="the folder of a run that has ended",
             remedy="run `deltavlm run` with this --output to its end first",
         ) from None
-    return RunRecord.from_json(text, source=f"{folder.uri}/{RECORD_NAME}")
-
-
-def find_run_folder(uri: str) -> RunFolder:
-    """Find the folder of a run, without making or trying anything in it.
-
-    Raises:
-        InputError: there is no such folder.
-    """
-    path = Path(uri).absolute()
-    if not path.is_dir():
-        raise InputError(f"{uri} is no folder", expected="the folder of a run", remedy="correct the path")
-    return RunFolder(str(path))
+    return RunRecord.from_json(text, source=f"{folder.join(RECORD_NAME)}")
 
 
 def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> None:

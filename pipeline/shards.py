@@ -3,12 +3,12 @@
 A shard is the unit of write. One task reads a shard's pixels of both dates, writes them in one piece, reads
 them back and only then puts a small JSON file, the mark, whose name is a hash of what the shard holds. A shard
 without a mark is written again, whatever is on disk; a shard with one is never touched. The mark also keeps
-what the pixels tell about each tile, so that nobody reads them again to find the tiles worth a look.
+what the pixels tell about each tile, so that nobody reads them again to find the tiles worth a look, and a checksum
+of each, as a worker of a run that was cut off may still write after it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -18,17 +18,18 @@ from typing import Any
 import numpy as np
 import pyproj
 import zarr
+import zarr.storage
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from pipeline.assets import Scene
 from pipeline.grid import Grid
+from pipeline.marks import STORE_NAME, list_tiles_of_shard, name_mark
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import DATES, ScenePair
 from pipeline.sources import BoolArray, UInt8Array
 from pipeline.summary import StageSummary
-
-STORE_NAME = "tiles.zarr"
-"""Name of the store in the folder of its run."""
+from pipeline.tile_checksums import checksum_tiles
 
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
@@ -55,31 +56,14 @@ class TileFacts:
     """Whether both dates have equal pixels wherever both show something, and there is such a place."""
 
 
-def list_shards(grid: Grid, *, shard_size_tiles: int) -> list[tuple[int, int]]:
-    """List (row, column) of all shards of a grid, row-major."""
-    n_rows, n_cols = -(-grid.n_rows // shard_size_tiles), -(-grid.n_cols // shard_size_tiles)
-    return [(row, col) for row in range(n_rows) for col in range(n_cols)]
-
-
-def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> list[tuple[int, int]]:
-    """List (row, column) of the tiles in a shard, row-major."""
-    rows, cols = (range(index * shard_size_tiles, (index + 1) * shard_size_tiles) for index in shard)
-    return [(row, col) for row in rows for col in cols if row < grid.n_rows and col < grid.n_cols]
-
-
-def name_mark(content_key: str, shard: tuple[int, int], *, shard_size_tiles: int) -> str:
-    """Name the proof that a shard is whole, after what the shard holds."""
-    content = f"{content_key} {shard[0]} {shard[1]} {shard_size_tiles}"
-    return f"marks/{hashlib.sha256(content.encode()).hexdigest()}.json"
-
-
 def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
     """Open the store of a run.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    return zarr.open_group(folder.open_zarr_store(STORE_NAME), mode="r" if is_read_only else "r+")
+    store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
+    return zarr.open_group(store, mode="r" if is_read_only else "r+")
 
 
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
@@ -92,7 +76,7 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
     folder.delete(folder.list_names(STORE_NAME))
     grid, side = pair.grid, shard_size_tiles * pair.grid.tile_size_px
     tile = pair.grid.tile_size_px
-    group = zarr.open_group(folder.open_zarr_store(STORE_NAME), mode="w")
+    group = zarr.open_group(folder.open_zarr_store(STORE_NAME, is_read_only=False), mode="w")
     for name, dims, leading in (
         ("pixels", ("date", "band", "y", "x"), (2, 3)),
         ("valid", ("date", "y", "x"), (2,)),
@@ -132,7 +116,8 @@ def write_shard(
 
     Raises:
         InputError: a scene cannot be read.
-        OSError: what comes back from the store is not what was written.
+        FolderError: the store cannot be written to.
+        OSError: what comes back from the store is not what was written, or the store is another pair's by now.
     """
     start = time.perf_counter()
     shard, grid = (shard_row, shard_col), pair.grid
@@ -142,20 +127,29 @@ def write_shard(
     pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
     is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
     del blocks
-    names = _list_objects(shard)
-    # An older try may have left something that zarr would otherwise read and merge into.
-    folder.delete([name for name in names if folder.has(name)])
-    with zarr.config.set({"async.concurrency": _CONCURRENCY}):
+    with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
         group = open_store(folder, is_read_only=False)
-        for name, content in (("pixels", pixels), ("valid", is_valid.astype(np.uint8))):
-            array = _get_array(group, name)
-            array[..., ys, xs] = content
-            if not np.array_equal(np.asarray(array[..., ys, xs]), content):
-                raise OSError(f"shard {shard} of {name} in {folder.uri} reads back other than it was written")
-    # Shards of zeros alone leave no object behind.
-    sizes = {name: len(folder.read(name)) for name in names if folder.has(name)}
+    if group.attrs.get("content_key") != pair.content_key:
+        raise OSError(f"{folder.join(STORE_NAME)} is the store of another pair by now; this shard is not written")
+    is_kept, sizes = True, {}
+    for name, content, place in zip(
+        ("pixels", "valid"), (pixels, is_valid.astype(np.uint8)), _list_objects(shard), strict=True
+    ):
+        array = _get_array(group, name)
+        data = encode_shard(array, content, ys=ys, xs=xs)
+        # One put replaces what is there, so at no time is there less than before: a worker of a run that was cut off
+        # may write the same shard while this run reads it already.
+        if data is None:
+            folder.delete([place])
+        else:
+            sizes[place] = folder.put(place, data)
+        with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
+            is_kept = is_kept and np.array_equal(np.asarray(array[..., ys, xs]), content)
+    if not is_kept:
+        raise OSError(f"shard {shard} in {folder.join(STORE_NAME)} reads back other than it was written")
     mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.tile_size_px)
-    mark |= {"objects": sorted(sizes)}
+    mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.tile_size_px)}
+    mark |= {"objects": sizes}
     data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(
@@ -165,6 +159,19 @@ def write_shard(
         bytes_read=pixels.nbytes,
         bytes_written=sum(sizes.values()) + len(data),
     )
+
+
+def encode_shard(array: zarr.Array[Any], content: UInt8Array, *, ys: slice, xs: slice) -> bytes | None:
+    """Give the object that zarr makes of one shard, whatever lies under its name; None for one of zeros alone.
+
+    Zarr itself would read a shard at the edge of an array before it writes it, and merge into what it finds.
+    """
+    objects: dict[str, Buffer] = array.metadata.to_buffer_dict(default_buffer_prototype())
+    blank = zarr.open_array(zarr.storage.MemoryStore(objects), mode="r+")
+    with zarr.config.set({"async.concurrency": _CONCURRENCY}):
+        blank[..., ys, xs] = content
+    shards = [data for name, data in objects.items() if name.startswith("c/")]
+    return shards[0].to_bytes() if shards else None
 
 
 def read_window(group: zarr.Group, window: tuple[int, int, int, int]) -> tuple[UInt8Array, BoolArray]:
@@ -215,22 +222,6 @@ def count_valid(
         "cloudy": None if is_cloudy is None else count(is_cloudy).tolist(),
         "identical": ((count(is_different) == 0) & (both > 0)).tolist(),
     }
-
-
-def find_whole_shards(
-    folder: RunFolder, shards: Sequence[tuple[int, int]], *, content_key: str, shard_size_tiles: int
-) -> dict[tuple[int, int], dict[str, Any]]:
-    """Read the marks of those shards that are whole, with all objects that their marks speak of."""
-    marks = set(folder.list_names("marks"))
-    objects = set(folder.list_names(STORE_NAME))
-    whole = {}
-    for shard in shards:
-        name = name_mark(content_key, shard, shard_size_tiles=shard_size_tiles)
-        if name in marks:
-            mark = json.loads(folder.read(name))
-            if objects.issuperset(mark["objects"]):
-                whole[shard] = mark
-    return whole
 
 
 def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shard_size_tiles: int) -> list[TileFacts]:

@@ -16,18 +16,24 @@ import zarr
 
 from pipeline.aoi import read_aoi
 from pipeline.config import TilesConfig
-from pipeline.errors import InputError
+from pipeline.errors import FolderError, InputError
 from pipeline.grid import Grid
+from pipeline.marks import (
+    STORE_NAME,
+    find_whole_shards,
+    list_damaged_shards,
+    list_shards,
+    list_tiles_of_shard,
+    name_mark,
+    read_checksums,
+)
+from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
 from pipeline.shards import (
-    STORE_NAME,
     TileFacts,
     create_store,
     describe_store,
-    find_whole_shards,
-    list_shards,
-    list_tiles_of_shard,
     open_store,
     parse_mark,
     read_window,
@@ -35,6 +41,7 @@ from pipeline.shards import (
 )
 from pipeline.sources import BoolArray, UInt8Array
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.tile_checksums import checksum_tile
 from pipeline.workers import run_bounded
 
 
@@ -100,24 +107,49 @@ class TileStore:
 
         Raises:
             FileNotFoundError: there is no store.
+            FolderError: it cannot be read, or a tile is not what its shard's mark says.
         """
         size_px = self.grid.tile_size_px
         pairs = np.empty((len(tiles), 2, 3, size_px, size_px), dtype=np.uint8)
-        group = self.open()
+        with self.folder.clear_errors():
+            group = self.open()
         by_shard: dict[tuple[int, int], list[int]] = {}
         for index, tile in enumerate(tiles):
             shard = tile.row // self.shard_size_tiles, tile.col // self.shard_size_tiles
             by_shard.setdefault(shard, []).append(index)
-        for indexes in by_shard.values():
+        for shard, indexes in by_shard.items():
+            checksums = self._read_checksums(shard)
             top, left = (min(getattr(tiles[i], name) for i in indexes) for name in ("row", "col"))
             bottom, right = (max(getattr(tiles[i], name) for i in indexes) + 1 for name in ("row", "col"))
             window = top * size_px, left * size_px, (bottom - top) * size_px, (right - left) * size_px
-            pixels, is_valid = read_window(group, window)
-            pixels *= is_valid.all(axis=0)
+            with self.folder.clear_errors():
+                pixels, is_valid = read_window(group, window)
             for i in indexes:
                 y, x = (tiles[i].row - top) * size_px, (tiles[i].col - left) * size_px
-                pairs[i] = pixels[:, :, y : y + size_px, x : x + size_px]
+                ys, xs = slice(y, y + size_px), slice(x, x + size_px)
+                found = checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs])
+                if found != checksums[tiles[i].row, tiles[i].col]:
+                    raise self._refuse_damaged(tiles[i], shard=shard)
+                pairs[i] = pixels[:, :, ys, xs] * is_valid[:, ys, xs].all(axis=0)
         return pairs
+
+    def _read_checksums(self, shard: tuple[int, int]) -> dict[tuple[int, int], str]:
+        checksums = read_checksums(
+            self.folder, shard, grid=self.grid, content_key=self.content_key, shard_size_tiles=self.shard_size_tiles
+        )
+        if checksums is None:
+            raise self._refuse_damaged(None, shard=shard)
+        return checksums
+
+    def _refuse_damaged(self, tile: Tile | None, *, shard: tuple[int, int]) -> FolderError:
+        # Without its mark the shard is written again by the next run.
+        self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
+        what = f"tile {tile.tile_id}" if tile is not None else f"shard {shard}"
+        return FolderError(
+            f"{what} in {self.folder.join(STORE_NAME)} is not what was written there",
+            expected="the pixels that the mark of its shard speaks of",
+            remedy="run again: that shard is written anew",
+        )
 
     def list_missing_shards(self) -> list[tuple[int, int]]:
         """List (row, column) of shards that should be whole and are not."""
@@ -156,13 +188,14 @@ def write_tiles(
     """
     grid, size = pair.grid, config.shard_size_tiles
     shards = list_shards(grid, shard_size_tiles=size)
-    whole = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
+    whole, n_damaged = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
     n_kept = sum(len(list_tiles_of_shard(grid, shard, shard_size_tiles=size)) for shard in whole)
     summary = StageSummary(
         stage="write_tiles",
         total=grid.n_rows * grid.n_cols,
         skipped=n_kept,
         reasons={"already there": n_kept} if n_kept else {},
+        notes={"a damaged shard or mark is written again": n_damaged} if n_damaged else {},
     )
     on_progress(summary)
     missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
@@ -170,6 +203,8 @@ def write_tiles(
     arguments = ((key, (folder, pair, size, *shard)) for key, shard in missing.items())
     problems: dict[tuple[int, int], BaseException] = {}
     for key, outcome in run_bounded(client, write_shard, arguments, max_in_flight=max_in_flight):
+        if isinstance(outcome, FolderError):
+            raise outcome
         if isinstance(outcome, BaseException):
             problems[missing[key]] = outcome
             n_tiles = len(list_tiles_of_shard(grid, missing[key], shard_size_tiles=size))
@@ -275,7 +310,7 @@ def decide_tile(
             f"too little valid {' and '.join(lacking or parts)} ({shares}, both {facts.valid_fraction:.1%})",
         )
     if facts.is_identical:
-        return TileStatus.IDENTICAL, f"equal pixels on both dates, in the {facts.valid_fraction:.1%} that both show"
+        return TileStatus.IDENTICAL, f"equal pixels on both dates (in the {facts.valid_fraction:.1%} that both show)"
     return None, ""
 
 
@@ -296,24 +331,35 @@ def _find_inside(grid: Grid, *, aoi: str | None) -> BoolArray:
 
 def _prepare_store(
     folder: RunFolder, pair: ScenePair, *, shards: Sequence[tuple[int, int]], shard_size_tiles: int
-) -> set[tuple[int, int]]:
+) -> tuple[set[tuple[int, int]], int]:
+    """Give the shards that are whole, and how many are there but damaged."""
     try:
-        group = open_store(folder, is_read_only=False)
+        with folder.clear_errors():
+            group = open_store(folder, is_read_only=False)
         found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
+    # A store that does not answer is not a store that is damaged.
+    except FolderError:
+        raise
     # Cut off while it was made, or written by something else: whatever is wrong with it, it is made anew.
     except Exception:
         found = None, None
     if found != (pair.content_key, shard_size_tiles):
-        create_store(folder, pair, shard_size_tiles=shard_size_tiles)
-        return set()
-    describe_store(group, pair)
+        with folder.clear_errors():
+            create_store(folder, pair, shard_size_tiles=shard_size_tiles)
+        return set(), 0
+    with folder.clear_errors():
+        describe_store(group, pair)
     whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
-    return set(whole)
+    damaged = list_damaged_shards(
+        folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
+    )
+    return set(whole), len(damaged)
 
 
 def _describe_problem(problem: BaseException) -> str:
-    words = problem.found if isinstance(problem, InputError) else str(problem)
-    return words if isinstance(problem, InputError) else f"{type(problem).__name__}: {words}"
+    if isinstance(problem, InputError):
+        return problem.found
+    return f"{type(problem).__name__}: {redact_text(str(problem))}"
 
 
 def _give_up(folder: RunFolder, problems: Iterable[BaseException]) -> None:

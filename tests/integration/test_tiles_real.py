@@ -26,9 +26,10 @@ from shapely.geometry import Polygon
 
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import InputError
+from pipeline.marks import list_shards
 from pipeline.run_folder import RunFolder, open_run_folder
 from pipeline.scenes import find_pair
-from pipeline.shards import create_store, list_shards, write_shard
+from pipeline.shards import create_store, write_shard
 from pipeline.summary import StageSummary
 from pipeline.tiles import TileStore, select_tiles, write_tiles
 

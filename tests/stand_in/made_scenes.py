@@ -96,7 +96,7 @@ SETTINGS = (
 )
 
 
-def make_config(scenes: MadeScenes, *, output: Path, assignments: tuple[str, ...] = ()) -> RunConfig:
+def make_config(scenes: MadeScenes, *, output: Path | str, assignments: tuple[str, ...] = ()) -> RunConfig:
     values: dict[str, Any] = {"before": str(scenes.before), "after": str(scenes.after), "output": str(output)}
     return load_config(values=values, assignments=(*SETTINGS, *assignments))
 
@@ -106,10 +106,11 @@ def command_line(*arguments: str) -> list[str]:
 
 
 def command_environment(**environment: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(STAND_IN_FOLDER), **environment}
+    path = os.pathsep.join([str(STAND_IN_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, **environment}
 
 
-def run_arguments(scenes: MadeScenes, *, output: Path) -> list[str]:
+def run_arguments(scenes: MadeScenes, *, output: Path | str) -> list[str]:
     settings = [part for assignment in SETTINGS for part in ("--set", assignment)]
     return ["run", str(scenes.before), str(scenes.after), "--output", str(output), *settings]
 

@@ -81,7 +81,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "resolution": (lambda folder: [*pair(folder), "--set", "grid.resolution_m=1e9"], "grid.resolution_m"),
     "device": (lambda folder: [*pair(folder), "--set", "model.device=banana"], "model.device"),
     "memory limit": (lambda folder: [*pair(folder), "--set", "cluster.memory_limit=lots"], "cluster.memory_limit"),
-    "output elsewhere": (lambda folder: [*pair(folder), "--set", "output=s3://bucket/run"], "no local path"),
+    "output elsewhere": (lambda folder: [*pair(folder), "--set", "output=gs://bucket/run"], "neither a local path"),
     "assignment": (lambda folder: [*pair(folder), "--set", "grid"], "--set 'grid'"),
     "missing after": (lambda folder: [str(folder / "good.tif")], "after: missing"),
     "no such model": (lambda folder: [*pair(folder), "--model", "deltavlm-huge"], "deltavlm-huge"),

@@ -9,14 +9,13 @@ import pytest
 from model.interface import ModelIdentity
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import InputError
-from pipeline.run_folder import RunFolder
+from pipeline.run_folder import RunFolder, find_run_folder
 from pipeline.run_record import (
     FORMAT_VERSION,
     RECORD_NAME,
     RunRecord,
     compute_run_id,
     discard_record,
-    find_run_folder,
     read_record,
     write_record,
 )

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pipeline.config import load_config
 from pipeline.datasets import open_tiles
 from pipeline.errors import InputError
+from pipeline.marks import find_whole_shards, list_shards, list_tiles_of_shard, name_mark
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.shards import (
@@ -29,10 +30,6 @@ from pipeline.shards import (
     count_valid,
     create_store,
     describe_store,
-    find_whole_shards,
-    list_shards,
-    list_tiles_of_shard,
-    name_mark,
     open_store,
     write_shard,
 )

@@ -1,0 +1,199 @@
+"""Runs in a bucket, on a real S3 endpoint: the same bytes as in a folder, also when the endpoint has a bad day."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import obstore
+import pytest
+from fault_proxy import LOST_REPLY, RESET, Fault, FaultProxy, plan_no_fault, start_fault_proxy
+from made_scenes import MadeScenes, make_config, make_scenes, read_result, run_arguments
+from s3_server import BUCKET, S3Server, make_environment, start_s3_server
+
+from flows.cluster import open_cluster
+from pipeline.config import ClusterConfig
+from pipeline.datasets import list_changed_tiles, open_tiles, read_tile_pair
+from pipeline.errors import FolderError, InputError
+from pipeline.run import OpenCluster, detect_changes, rebuild_report
+
+CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
+RunInBucket = Callable[..., None]
+TABLES = ("report/tiles.parquet", "report/changes.parquet", "report/index.html")
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with start_s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def faulty_s3(s3: S3Server) -> Iterator[FaultProxy]:
+    """The same server behind a proxy, which is what this process and its workers know of."""
+    with start_fault_proxy(s3.port) as proxy, pytest.MonkeyPatch.context() as patch:
+        for name, value in make_environment(proxy.server_port).items():
+            patch.setenv(name, value)
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def workers(faulty_s3: FaultProxy) -> Iterator[OpenCluster]:
+    with open_cluster(ClusterConfig(n_workers=2)) as client:
+        yield partial(open_cluster, ClusterConfig(kind="address", address=client.scheduler.address))
+
+
+@pytest.fixture
+def proxy(faulty_s3: FaultProxy) -> Iterator[FaultProxy]:
+    """The proxy, without a fault before and after."""
+    faulty_s3.faults.clear()
+    yield faulty_s3
+    faulty_s3.plan = plan_no_fault
+
+
+@pytest.fixture
+def run_in_bucket(workers: OpenCluster, scenes: MadeScenes) -> RunInBucket:
+    def run(prefix: str, *settings: str) -> None:
+        config = make_config(scenes, output=f"s3://{BUCKET}/{prefix}", assignments=settings)
+        detect_changes(config, open_cluster=workers)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("bucket") / "scenes", changed=CHANGED)
+
+
+@pytest.fixture(scope="module")
+def local_run(scenes: MadeScenes, tmp_path_factory: pytest.TempPathFactory, workers: OpenCluster) -> Path:
+    """The same run in a local folder."""
+    folder = tmp_path_factory.mktemp("local") / "run"
+    detect_changes(make_config(scenes, output=folder), open_cluster=workers)
+    return folder
+
+
+def read_folder(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_commands_on_a_bucket(s3: S3Server, scenes: MadeScenes, local_run: Path, run_command) -> None:
+    uri = f"s3://{BUCKET}/weekly/one"
+
+    done = run_command(*run_arguments(scenes, output=uri))
+
+    assert done.returncode == 0, done.stderr
+    assert read_result(done)["output"] == uri
+    assert f"Report: {uri}/report/index.html" in done.stderr
+    expected, found = read_folder(local_run), s3.read_all("weekly/one")
+    assert set(found) == set(expected)
+    # The record alone tells of the place and of times.
+    assert {name: found[name] for name in found if name != "run.json"} == {
+        name: data for name, data in expected.items() if name != "run.json"
+    }
+    obstore.delete(s3.open_store("weekly/one"), ["report/tiles.parquet"])
+    assert run_command("check", uri).returncode == 2
+    assert run_command("report", uri).returncode == 0
+    checked = run_command("check", uri)
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["figures"]["n_tiles_analysed"] == 24
+    assert s3.read_all("weekly/one")["report/tiles.parquet"] == expected["report/tiles.parquet"]
+    asked = run_command("ask", uri, "r0001_c0003", "Please determine how many roads and buildings have changed?")
+    assert asked.returncode == 0, asked.stderr
+    assert "2 buildings" in asked.stdout
+
+
+def test_datasets_from_a_bucket(run_in_bucket: RunInBucket, local_run: Path) -> None:
+    uri = f"s3://{BUCKET}/datasets"
+    run_in_bucket("datasets")
+
+    np.testing.assert_array_equal(
+        open_tiles(uri).pixels.compute(scheduler="synchronous"), open_tiles(str(local_run)).pixels.to_numpy()
+    )
+    np.testing.assert_array_equal(read_tile_pair(uri, "r0000_c0000"), read_tile_pair(str(local_run), "r0000_c0000"))
+    assert list_changed_tiles(uri) == list_changed_tiles(str(local_run))
+
+
+def test_a_bucket_that_is_not_there(proxy: FaultProxy, scenes: MadeScenes, run_command) -> None:
+    done = run_command(*run_arguments(scenes, output="s3://nowhere/run"))
+
+    assert done.returncode == 2
+    assert "there is no such bucket" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_prefix_with_other_objects_is_left_alone(s3: S3Server, run_in_bucket: RunInBucket) -> None:
+    obstore.put(s3.open_store("theses"), "mine.doc", b"years of work")
+
+    with pytest.raises(InputError, match=r"other files, such as mine\.doc"):
+        run_in_bucket("theses")
+
+    assert s3.read_all("theses") == {"mine.doc": b"years of work"}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_faults_for_a_while_change_nothing(
+    seed: int, s3: S3Server, proxy: FaultProxy, run_in_bucket: RunInBucket, local_run: Path
+) -> None:
+    dice = random.Random(seed)
+
+    def fail_often(number: int, method: str, path: str) -> Fault:
+        return dice.choice([500, 503, RESET, LOST_REPLY]) if dice.random() < 0.15 else None
+
+    proxy.plan = fail_often
+
+    run_in_bucket(f"faulty-{seed}")
+
+    assert min(proxy.faults[fault] for fault in (500, 503, RESET, LOST_REPLY)) > 0
+    found, expected = s3.read_all(f"faulty-{seed}"), read_folder(local_run)
+    assert {name: found[name] for name in TABLES} == {name: expected[name] for name in TABLES}
+    assert set(found) == set(expected)
+
+
+@pytest.mark.parametrize("kind", ["tiles.zarr/pixels/c", "answers/", "report/tiles"])
+def test_a_store_that_stays_down_stops_the_run_and_loses_nothing(
+    kind: str, s3: S3Server, proxy: FaultProxy, run_in_bucket: RunInBucket, local_run: Path
+) -> None:
+    prefix = f"down-{kind.partition('/')[0].replace('.', '-')}"
+    settings = ("storage.retry_timeout_s=1", "storage.lock_timeout_s=2")
+    is_down = False
+
+    def go_down(number: int, method: str, path: str) -> Fault:
+        nonlocal is_down
+        is_down = is_down or (method == "PUT" and f"/{kind}" in path)
+        return 503 if is_down else None
+
+    proxy.plan = go_down
+
+    with pytest.raises(FolderError, match=r"does not answer.*503"):
+        run_in_bucket(prefix, *settings)
+
+    before = s3.read_all(prefix)
+    assert "run.json" not in before
+    proxy.plan = plan_no_fault
+    run_in_bucket(prefix, *settings)
+    found, expected = s3.read_all(prefix), read_folder(local_run)
+    kept = {name for name in before if name.startswith(("answers/", "tiles.zarr/"))}
+    assert {name: found[name] for name in kept} == {name: before[name] for name in kept}
+    assert {name: found[name] for name in TABLES} == {name: expected[name] for name in TABLES}
+    assert set(found) == set(expected)
+
+
+def test_rebuilding_a_report_takes_the_lock(s3: S3Server, run_in_bucket: RunInBucket) -> None:
+    uri = f"s3://{BUCKET}/rebuilt"
+    run_in_bucket("rebuilt")
+    before = s3.read_all("rebuilt")
+    obstore.put(s3.open_store("rebuilt"), "run.lock", b"{}")
+
+    with pytest.raises(FolderError, match="is being written by another run"):
+        rebuild_report(uri)
+
+    obstore.delete(s3.open_store("rebuilt"), ["run.lock"])
+    rebuild_report(uri)
+    assert s3.read_all("rebuilt") == before
