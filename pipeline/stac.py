@@ -12,9 +12,9 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from pipeline.config import StacConfig
 from pipeline.errors import InputError
 from pipeline.scene_files import SceneFiles
+from pipeline.stac_config import StacConfig
 from pipeline.stac_documents import DocumentReader, ReadLimits
 from pipeline.stac_filters import find_unmet, is_cql2
 from pipeline.stac_hrefs import hide_secrets

@@ -15,9 +15,9 @@ from odc.stac import parse_item
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.config import StacConfig
 from pipeline.scene_files import BandFile, PartFiles
 from pipeline.stac_bands import Assets, BandChoice, choose_bands, find_band
+from pipeline.stac_config import StacConfig
 from pipeline.stac_hrefs import Place, is_remote, resolve_href
 from pipeline.stac_scaling import Scaling, describe_band, read_scaling
 from pipeline.stac_search import FoundItem

@@ -16,8 +16,8 @@ from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from pipeline.config import StacConfig
 from pipeline.errors import InputError
+from pipeline.stac_config import StacConfig
 from pipeline.stac_documents import DocumentReader
 from pipeline.stac_filters import is_cql2
 from pipeline.stac_hrefs import Place, hide_secrets, is_remote, locate_document, resolve_href
