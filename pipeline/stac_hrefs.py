@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
@@ -9,6 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from pipeline.errors import InputError
 
 _REMOTE_SCHEMES = {"http", "https", "s3"}
+_VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ def _resolve_local(text: str, *, place: Place, what: str) -> str:
 
 
 def _check_virtual(text: str, *, what: str) -> str:
-    if "/vsi" in unquote(text).replace("\\", "/").lower():
+    if _VIRTUAL.search(unquote(text).replace("\\", "/")):
         raise InputError(
             f"{what} points to {hide_secrets(text)}, one of GDAL's virtual file systems",
             expected="a plain http(s) or s3 URI, or a path",

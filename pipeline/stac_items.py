@@ -12,6 +12,7 @@ from typing import Any
 
 import pystac
 from odc.stac import parse_item
+from shapely import make_valid
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -213,7 +214,10 @@ def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
     )
     alone.add_asset(key, asset)
     try:
-        outline = parse_item(alone, asset_absolute_paths=False).image_geometry("EPSG:4326")
+        with warnings.catch_warnings():
+            # odc-geo 0.5 calls what shapely 2.1 gives up.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            outline = parse_item(alone, asset_absolute_paths=False).image_geometry("EPSG:4326")
         return None if outline is None or outline.is_empty or not outline.is_valid else outline.geom
     # A CRS or a transform that makes no sense: odc, pyproj and shapely each bring their own kinds.
     except Exception:
@@ -222,7 +226,7 @@ def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
 
 def _read_geometry(item: pystac.Item) -> BaseGeometry | None:
     try:
-        geometry = shape(item.geometry).buffer(0) if item.geometry else None
+        geometry = make_valid(shape(item.geometry)) if item.geometry else None
     # As malformed as a stranger makes it.
     except Exception:
         return None
