@@ -6,7 +6,6 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
@@ -87,7 +86,6 @@ def find_stac_scene(
             scene_id=first.item_id + (f" and {more} more" if more else ""),
             datetime=format_moment(min(item.start for item in chosen)),
             parts=parts,
-            mosaic=config.mosaic,
         ),
         item_ids=tuple(item.item_id for item in chosen),
         left_out=(*left_out, *others),
@@ -98,11 +96,12 @@ def find_stac_scene(
 def choose_day(
     items: Sequence[SceneItem], *, area: BaseGeometry | None, order: str
 ) -> tuple[list[SceneItem], list[LeftOutItem]]:
-    """Take the items of the one day that shows most of an area.
+    """Take the items of the one day and collection that show most of an area.
 
     A day is one of the local sun: a satellite's pass over a place never falls on two. Days count as equal when they
     show the same whole per cent of the area. Of equal ones the one with the fewest clouds on the mean is taken, or
-    with ``newest`` the newest. Colour pictures do not mix with measured bands: where a day has both, bands count.
+    with ``newest`` the newest. Collections do not mix, nor do colour pictures with measured bands: of a day that has
+    both, the bands count.
 
     Args:
         items: At least one.
@@ -114,26 +113,25 @@ def choose_day(
     """
     area = area if area is not None else _unite(items)
     longitude = _find_longitude(area)
-    ranked = sorted(items, key=lambda item: (_compute_day(item, longitude=longitude), item.item_id))
-    days = {day: list(group) for day, group in groupby(ranked, key=lambda i: _compute_day(i, longitude=longitude))}
+    groups: dict[tuple[dt.date, str], list[SceneItem]] = {}
+    for item in items:
+        groups.setdefault((_compute_day(item, longitude=longitude), item.collection or ""), []).append(item)
 
-    def rank(day: dt.date) -> tuple[float, ...]:
-        covered = round(_compute_coverage(days[day], area=area), 2)
-        clouds = sum(map(_count_clouds, days[day])) / len(days[day]) if order == "least_cloudy" else 0.0
-        return -covered, clouds, -day.toordinal()
+    def rank(group: tuple[dt.date, str]) -> tuple[float, float, int, str]:
+        covered = round(_compute_coverage(groups[group], area=area), 2)
+        clouds = sum(map(_count_clouds, groups[group])) / len(groups[group]) if order == "least_cloudy" else 0.0
+        return -covered, clouds, -group[0].toordinal(), group[1]
 
-    best = min(days, key=rank)
-    has_bands = any(not item.is_colour for item in days[best])
-    chosen = sorted(
-        (item for item in days[best] if not (has_bands and item.is_colour)), key=lambda item: _rank_item(item, order)
-    )
+    best = min(groups, key=rank)
+    has_bands = any(not item.is_colour for item in groups[best])
+    chosen = [item for item in groups[best] if not (has_bands and item.is_colour)]
     others = [
-        LeftOutItem(item_id=item.item_id, reason="a picture beside measured bands" if day == best else "another day")
-        for day in days
-        for item in days[day]
-        if day != best or (has_bands and item.is_colour)
+        LeftOutItem(item_id=item.item_id, reason=_compare(group, best))
+        for group in groups
+        for item in groups[group]
+        if item not in chosen
     ]
-    return chosen, others
+    return sorted(chosen, key=lambda item: _rank_item(item, order)), others
 
 
 def find_misfit(item: SceneItem, *, config: StacConfig, area: BaseGeometry | None) -> str | None:
@@ -201,6 +199,12 @@ def _refuse_empty(config: StacConfig, left_out: Sequence[LeftOutItem]) -> InputE
         words += [f"{len(counts) - _LISTED_REASONS} other reasons"] if len(counts) > _LISTED_REASONS else []
         found = f"none of the {len(left_out)} items of {name} fits: {'; '.join(words)}"
     return InputError(found, expected=expected, remedy="correct bands, or widen datetime, bbox or the cloud limit")
+
+
+def _compare(group: tuple[dt.date, str], best: tuple[dt.date, str]) -> str:
+    if group == best:
+        return "a picture beside measured bands"
+    return "another collection" if group[0] == best[0] else "another day"
 
 
 def _rank_item(item: SceneItem, order: str) -> tuple[float, float, str]:

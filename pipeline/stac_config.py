@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pipeline.scene_files import MosaicRule
 from pipeline.stac_filters import check_query
 from pipeline.stac_interval import parse_interval
 
@@ -53,9 +52,6 @@ class StacConfig(BaseModel):
         default="scl",
         description="Asset with the classes that clouds are told from, by key, name or title. Where the default scl "
         "is not there, there are none.",
-    )
-    mosaic: MosaicRule = Field(
-        default="first", description="Where items of the chosen day overlap: the first valid pixel, or the median."
     )
     order: Literal["least_cloudy", "newest"] = Field(
         default="least_cloudy",

@@ -6,7 +6,7 @@ import datetime as dt
 import http
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import obstore
@@ -18,6 +18,9 @@ from urllib3 import Retry
 
 from pipeline.errors import InputError
 from pipeline.stac_hrefs import hide_secrets, is_remote
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
 
 _TRANSIENT = (429, 500, 502, 503, 504)
 _READ_BYTES = 1 << 16
@@ -111,25 +114,35 @@ class DocumentReader(StacApiIO):
         if urlsplit(href).scheme.lower() not in {"http", "https"}:
             _refuse(name, "is a link of an API that leads away from the web")
         verb = (method or "GET").upper()
-        is_post = verb == "POST"
         try:
-            with self.session.request(
-                verb,
-                href,
-                headers=headers,
-                json=parameters if is_post else None,
-                params=None if is_post else parameters,
-                timeout=self.timeout,
-                stream=True,
-            ) as response:
-                data = self._receive(response, name=name)
-                status = response.status_code
+            status, data = self._ask(verb, href, headers=headers, parameters=parameters)
         # Their words hold the whole URL, and with it what may be secret.
         except requests.RequestException as problem:
             _refuse(name, self._explain(problem))
         if not 200 <= status < 300:
             self._refuse_status(name, status=status, answer=data, has_secrets=name != href)
         return _decode(data, name=name)
+
+    def _ask(
+        self, verb: str, href: str, *, headers: dict[str, str] | None, parameters: dict[str, Any] | None
+    ) -> tuple[int, bytes]:
+        # urllib3 tries again until an answer begins; here, where one breaks off.
+        for n_left in reversed(range(self.limits.tries)):
+            try:
+                with self.session.request(
+                    verb,
+                    href,
+                    headers=headers,
+                    json=parameters if verb == "POST" else None,
+                    params=None if verb == "POST" else parameters,
+                    timeout=self.timeout,
+                    stream=True,
+                ) as response:
+                    return response.status_code, self._receive(response, name=hide_secrets(href))
+            except requests.exceptions.ChunkedEncodingError:
+                if n_left == 0:
+                    raise
+        raise AssertionError("at least one try")
 
     def _receive(self, response: requests.Response, *, name: str) -> bytes:
         data = bytearray()
@@ -148,18 +161,17 @@ class DocumentReader(StacApiIO):
     def _read_object(self, uri: str) -> bytes:
         folder, _, name = uri.rpartition("/")
         try:
-            store = S3Store.from_url(
-                folder,
-                client_options={"timeout": dt.timedelta(seconds=self.limits.timeout_s)},
-                retry_config={
-                    "max_retries": self.limits.tries - 1,
-                    "retry_timeout": dt.timedelta(seconds=self.limits.timeout_s),
-                },
-            )
+            # Options of the client would replace those of the environment.
+            retries: RetryConfig = {
+                "max_retries": self.limits.tries - 1,
+                "retry_timeout": dt.timedelta(seconds=self.limits.timeout_s),
+            }
+            store = S3Store.from_url(folder, retry_config=retries)
             result = obstore.get(store, name)
             self._check_size(int(result.meta["size"]), name=uri)
             return bytes(result.bytes())
-        except ObstoreError as problem:
+        # What is not there is an error of the operating system's kind.
+        except (ObstoreError, OSError) as problem:
             _refuse(uri, f"cannot be read ({type(problem).__name__})")
 
     def _check_size(self, size: int, *, name: str) -> None:
@@ -183,7 +195,7 @@ class DocumentReader(StacApiIO):
             return f"does not answer within {self.limits.timeout_s:g} s ({tries})"
         if isinstance(problem, requests.exceptions.SSLError):
             return "has no certificate that can be trusted"
-        if isinstance(problem, requests.ConnectionError):
+        if isinstance(problem, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
             resolved = "is not known by name" if "NameResolution" in words else "cannot be reached or breaks off"
             return f"{resolved} ({tries})"
         return f"cannot be asked ({type(problem).__name__})"

@@ -98,6 +98,12 @@ def _walk_catalog(
                 seen.add(there.href)
                 yield FoundItem(content=reader.read_document(there.href), place=there)
         children = catalog.get_child_links()
+        if not children and not catalog.get_item_links() and catalog.get_links("items"):
+            raise InputError(
+                f"{hide_secrets(here.href)} is a collection of an API",
+                expected="the root of the API, or a static collection",
+                remedy=f"name the root of the API, and set collections to [{catalog.id}]",
+            )
         if depth == reader.limits.max_depth and children:
             raise InputError(
                 f"{hide_secrets(here.href)} is {depth} levels down and has further catalogs below",

@@ -30,12 +30,13 @@ def make(
     clouds: float | None = 10,
     footprint: BaseGeometry = WHOLE,
     is_colour: bool = False,
+    collection: str | None = "c",
     **properties: Any,
 ) -> SceneItem:
     start = dt.datetime.fromisoformat(moment).replace(tzinfo=dt.UTC)
     return SceneItem(
         item_id=item_id,
-        collection="c",
+        collection=collection,
         start=start,
         end=start,
         cloud_percent=clouds,
@@ -82,6 +83,15 @@ def make(
         # Within the day the order holds as well; ids settle the rest.
         ([make("b", "2024-05-01T10:00"), make("a", "2024-05-01T10:00")], "least_cloudy", "a b"),
         ([make("a", "2024-05-01T10:00", clouds=0), make("b", "2024-05-01T10:05", clouds=9)], "newest", "b a"),
+        # Collections do not mix, however well they would fit together.
+        (
+            [
+                make("a", "2024-05-01T10:00", footprint=LEFT, clouds=1, collection="x"),
+                make("b", "2024-05-01T10:00", footprint=RIGHT, clouds=2, collection="y"),
+            ],
+            "least_cloudy",
+            "a",
+        ),
         # A picture does not mix with measured bands.
         ([make("a", "2024-05-01T10:00", is_colour=True), make("b", "2024-05-01T10:00")], "least_cloudy", "b"),
     ],
@@ -176,15 +186,11 @@ def test_scene_of_several_items_says_what_it_is_made_of(tmp_path: Path) -> None:
         ("e", "2024-05-07T10:00:00Z", 90, WHOLE),
         ("f", "2024-05-09T10:00:00Z", 0, box(50, 50, 60, 60)),
     )
-    config = StacConfig(href=str(path), max_cloud_percent=50, mosaic="median")
+    config = StacConfig(href=str(path), max_cloud_percent=50)
 
     scene = find_stac_scene(config, date="after", area=AREA)
 
-    assert (scene.files.scene_id, scene.files.datetime, scene.files.mosaic) == (
-        "b and 1 more",
-        "2024-05-01T10:00:00Z",
-        "median",
-    )
+    assert (scene.files.scene_id, scene.files.datetime) == ("b and 1 more", "2024-05-01T10:00:00Z")
     assert [part.red.uri for part in scene.files.parts] == [str(tmp_path / f"{name}/red.tif") for name in "ba"]
     assert scene.covered_fraction == pytest.approx(0.9)
     assert scene.notes == {
