@@ -132,11 +132,25 @@ def compute_footprint(*, crs: str, transform: Affine, width: int, height: int) -
     Raises:
         InputError: the CRS does not lead to places on Earth.
     """
+    xs, ys = _apply(transform, *list_edge_points(width=width, height=height))
+    return make_outline(xs, ys, crs=crs)
+
+
+def list_edge_points(*, width: int, height: int) -> tuple[_FloatArray, _FloatArray]:
+    """Give columns and rows of points all along the edge of a raster, in pixels."""
     steps = np.linspace(0.0, 1.0, _EDGE_SEGMENTS, endpoint=False)
     zeros, ones = np.zeros_like(steps), np.ones_like(steps)
     columns = np.concatenate([steps, ones, 1 - steps, zeros]) * width
     rows = np.concatenate([zeros, steps, ones, 1 - steps]) * height
-    xs, ys = _apply(transform, columns, rows)
+    return columns, rows
+
+
+def make_outline(xs: _FloatArray, ys: _FloatArray, *, crs: str) -> Polygon:
+    """Make an outline in WGS84 longitude and latitude of points along the edge of a raster.
+
+    Raises:
+        InputError: the CRS does not lead to places on Earth.
+    """
     lons, lats = _transform(xs, ys, source=crs, target="EPSG:4326")
     # A geographic raster keeps its own longitudes: all the way round the Earth, they would unwrap to nothing.
     if not CRS.from_user_input(crs).is_geographic:
@@ -145,8 +159,8 @@ def compute_footprint(*, crs: str, transform: Affine, width: int, height: int) -
 
 
 def build_grid(
-    before_footprint: Polygon,
-    after_footprint: Polygon,
+    before_footprint: BaseGeometry,
+    after_footprint: BaseGeometry,
     *,
     crs: str,
     resolution_m: float,
@@ -234,13 +248,13 @@ def _refuse_crs(crs: str, problem: str) -> InputError:
     )
 
 
-def _intersect(before: Polygon, after: Polygon) -> BaseGeometry:
+def _intersect(before: BaseGeometry, after: BaseGeometry) -> BaseGeometry:
     # The same place may be at -179 degrees in one scene and at 181 in the other.
     shares = [before.intersection(translate(after, xoff=turn)) for turn in (0.0, -360.0, 360.0)]
     return max(shares, key=lambda share: float(share.area))
 
 
-def _describe_bounds(footprint: Polygon) -> str:
+def _describe_bounds(footprint: BaseGeometry) -> str:
     west, south, east, north = footprint.bounds
     return f"lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}"
 
