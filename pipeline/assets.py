@@ -174,6 +174,8 @@ class Scene:
     """Values of the class bands that stand for clouds and what else hides the ground."""
     footprint: BaseGeometry
     """What the parts cover together, in WGS84 longitude and latitude."""
+    notes: tuple[str, ...] = ()
+    """What people should know of how its files were found; of no account for its pixels, and kept in no record."""
 
     @property
     def assets(self) -> tuple[Asset, ...]:

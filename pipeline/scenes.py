@@ -9,7 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.aoi import read_aoi
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.aoi import read_aoi, read_aoi_degrees
 from pipeline.assets import Asset, Scene
 from pipeline.blocks import Block, Window, read_block
 from pipeline.config import RunConfig
@@ -77,14 +79,25 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
             does not fit them.
     """
     start = time.perf_counter()
-    before = read_scene(config.before, date="before")
-    after = read_scene(config.after, date="after")
+    area = read_search_area(config)
+    before = read_scene(config.before, date="before", area=area)
+    after = read_scene(config.after, date="after", area=area)
     pair = make_pair(before, after, config=config)
     if config.aoi is not None:
         # Read again where it is used; here only so that a wrong one ends the run before anything is written.
         read_aoi(config.aoi, grid=pair.grid)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
+
+
+def read_search_area(config: RunConfig) -> BaseGeometry | None:
+    """Read where scenes are to be that have to be searched for: the area of interest; None where nothing is searched.
+
+    Raises:
+        InputError: the area of interest cannot be used.
+    """
+    is_searched = any(scene.stac is not None for scene in (config.before, config.after))
+    return read_aoi_degrees(config.aoi) if is_searched and config.aoi is not None else None
 
 
 def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
@@ -122,6 +135,7 @@ def list_notes(pair: ScenePair) -> list[str]:
     notes = []
     for date in DATES:
         scene: Scene = getattr(pair, date)
+        notes += [f"{date} {note}" for note in scene.notes]
         sizes = sorted(measure_coarseness(asset, grid=pair.grid) for asset in _list_colour_assets(scene))
         if sizes[-1] > _NOTED_SCALE or sizes[0] < 1 / _NOTED_SCALE:
             pixels = " to ".join(

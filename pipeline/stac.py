@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shapely.geometry import box
@@ -47,21 +47,14 @@ class StacScene:
     covered_fraction: float
     """Part of the wanted area that its items show by their own account, 0 to 1."""
 
-    @property
-    def notes(self) -> dict[str, int]:
-        """What people should know of the choice, and how often it holds, as `StageSummary` takes it."""
-        reasons = Counter(f"STAC items left out: {item.reason}" for item in self.left_out)
-        return {f"STAC items read: {', '.join(self.item_ids)}": len(self.item_ids), **dict(sorted(reasons.items()))}
-
 
 def find_stac_scene(
-    config: StacConfig, *, date: str, area: BaseGeometry | None = None, limits: ReadLimits | None = None
+    config: StacConfig, *, area: BaseGeometry | None = None, limits: ReadLimits | None = None
 ) -> StacScene:
     """Find the items that a config means and make one scene of those of one day; no raster is opened.
 
     Args:
         config: Where the items are described, and which are meant.
-        date: ``before`` or ``after``, to name the config key in errors.
         area: The run's area of interest in WGS84 degrees; the config's own bbox goes over it.
         limits: How long and how much is read before giving up.
 
@@ -75,21 +68,22 @@ def find_stac_scene(
         if not items:
             raise _refuse_empty(config, left_out)
     except InputError as refusal:
-        raise InputError(f"{date}.stac: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
+        raise InputError(f"stac: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
     finally:
         reader.session.close()
     chosen, others = choose_day(items, area=wanted, order=config.order)
-    parts = tuple(item.part for item in chosen)
+    covered = _compute_coverage(chosen, area=wanted if wanted is not None else _unite(items))
     first, more = chosen[0], len(chosen) - 1
     return StacScene(
         files=SceneFiles(
             scene_id=first.item_id + (f" and {more} more" if more else ""),
             datetime=format_moment(min(item.start for item in chosen)),
-            parts=parts,
+            parts=tuple(item.part for item in chosen),
+            notes=tuple(_describe(chosen, (*left_out, *others), covered_fraction=covered)),
         ),
         item_ids=tuple(item.item_id for item in chosen),
         left_out=(*left_out, *others),
-        covered_fraction=_compute_coverage(chosen, area=wanted or _unite(items)),
+        covered_fraction=covered,
     )
 
 
@@ -184,6 +178,21 @@ def _sift(
     return items, left_out
 
 
+def _describe(
+    chosen: Sequence[SceneItem], left_out: Sequence[LeftOutItem], *, covered_fraction: float
+) -> Iterator[str]:
+    ids = ", ".join(item.item_id for item in chosen)
+    # Never said to be whole where it is not.
+    yield f"is made of the STAC items {ids}, which show {int(covered_fraction * 100 + 1e-6)} % of the area"
+    yield from (f"does without {count} STAC items: {reason}" for reason, count in _count_reasons(left_out))
+
+
+def _count_reasons(left_out: Sequence[LeftOutItem]) -> list[tuple[str, int]]:
+    counts = Counter(item.reason for item in left_out).most_common()
+    rest = sum(count for _, count in counts[_LISTED_REASONS:])
+    return counts[:_LISTED_REASONS] + ([("other reasons", rest)] if rest else [])
+
+
 def _refuse_empty(config: StacConfig, left_out: Sequence[LeftOutItem]) -> InputError:
     name = hide_secrets(config.href)
     expected = "an item that fits, with georeferenced rasters of red, green and blue"
@@ -194,9 +203,7 @@ def _refuse_empty(config: StacConfig, left_out: Sequence[LeftOutItem]) -> InputE
     if len(left_out) == 1:
         found = f"item {left_out[0].item_id} of {name}: {left_out[0].reason}"
     else:
-        counts = Counter(item.reason for item in left_out).most_common()
-        words = [f"{reason} ({count})" for reason, count in counts[:_LISTED_REASONS]]
-        words += [f"{len(counts) - _LISTED_REASONS} other reasons"] if len(counts) > _LISTED_REASONS else []
+        words = [f"{reason} ({count})" for reason, count in _count_reasons(left_out)]
         found = f"none of the {len(left_out)} items of {name} fits: {'; '.join(words)}"
     return InputError(found, expected=expected, remedy="correct bands, or widen datetime, bbox or the cloud limit")
 

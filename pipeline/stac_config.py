@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.stac_filters import check_query
 from pipeline.stac_interval import parse_interval
 
+_DOCUMENT_ENDINGS = (".json", ".geojson")
+
+
+def names_document(uri: object) -> bool:
+    """Tell whether a URI is that of a STAC document rather than of a raster, by its ending."""
+    if not isinstance(uri, str | Path):
+        return False
+    path = urlsplit(str(uri)).path if "://" in str(uri) else str(uri)
+    return path.lower().endswith(_DOCUMENT_ENDINGS)
+
 
 class StacConfig(BaseModel):
     """Where a scene is described in STAC, and which of what is described there is meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A year or an id of digits is a number to YAML.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     href: str = Field(
         min_length=1,
@@ -57,6 +71,12 @@ class StacConfig(BaseModel):
         default="least_cloudy",
         description="Which item comes first, and which day is taken of those that show most of the area.",
     )
+
+    @field_validator("datetime", mode="before")
+    @classmethod
+    def _accept_date(cls, value: Any) -> Any:
+        # What YAML makes of a plain date.
+        return value.isoformat() if isinstance(value, dt.date) else value
 
     @field_validator("datetime")
     @classmethod

@@ -46,7 +46,7 @@ def api(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def find(api: str, **settings: Any) -> StacScene:
-    return find_stac_scene(StacConfig(href=api, **settings), date="before", limits=ReadLimits(backoff_s=0.01))
+    return find_stac_scene(StacConfig(href=api, **settings), limits=ReadLimits(backoff_s=0.01))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_search(api: str, settings: dict[str, Any], chosen: str) -> None:
 
 
 def test_area_of_interest_stands_in_for_the_box(api: str) -> None:
-    scene = find_stac_scene(StacConfig(href=api, **S2), date="before", area=AREA)
+    scene = find_stac_scene(StacConfig(href=api, **S2), area=AREA)
 
     assert scene.item_ids == ("may-b", "may-a")
     assert scene.covered_fraction == pytest.approx(1, abs=1e-3)
@@ -111,7 +111,7 @@ def test_box_across_the_date_line_is_asked_for_on_both_sides(api: str) -> None:
     ],
 )
 def test_search_that_fails_says_why(api: str, settings: dict[str, Any], reason: str) -> None:
-    with pytest.raises(InputError, match=rf"^before\.stac: .*{reason}"):
+    with pytest.raises(InputError, match=rf"^stac: .*{reason}"):
         find(api, **settings)
 
 
