@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import http
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -115,7 +118,8 @@ class DocumentReader(StacApiIO):
             _refuse(name, "is a link of an API that leads away from the web")
         verb = (method or "GET").upper()
         try:
-            status, data = self._ask(verb, href, headers=headers, parameters=parameters)
+            with _keep_quiet():
+                status, data = self._ask(verb, href, headers=headers, parameters=parameters)
         # Their words hold the whole URL, and with it what may be secret.
         except requests.RequestException as problem:
             _refuse(name, self._explain(problem))
@@ -210,6 +214,23 @@ class DocumentReader(StacApiIO):
             _refuse(name, f"{found}: {answer[:300].decode(errors='replace')!r}", remedy="correct the search")
         remedy = "give access in the environment" if status in {401, 403} else "correct the address, or the ids"
         _refuse(name, found, remedy=remedy)
+
+
+@contextmanager
+def _keep_quiet() -> Iterator[None]:
+    # urllib3 warns of every further try with the whole URL, and with it what may be secret.
+    loggers = [logging.getLogger(name) for name in ("urllib3.connectionpool", "urllib3.util.retry")]
+    for logger in loggers:
+        logger.addFilter(_drop_record)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_drop_record)
+
+
+def _drop_record(record: logging.LogRecord) -> bool:  # noqa: ARG001  (the form that logging asks for)
+    return False
 
 
 def _decode(data: bytes, *, name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pystac
+from odc.geo.geobox import GeoBox
 from odc.stac import parse_item
 from shapely import make_valid
 from shapely.geometry import box, shape
@@ -26,6 +27,9 @@ from pipeline.stac_search import FoundItem
 DEFAULT_CLASSES = "scl"
 """Class band that is taken where it is there, and not missed where it is not."""
 _LONGEST_ID = 200
+_OUTLINE_POINTS = 32
+_NEAR_DATE_LINE = 178.0
+# ^ Degrees; wider than this is what crosses it, too.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,11 +221,20 @@ def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
         with warnings.catch_warnings():
             # odc-geo 0.5 calls what shapely 2.1 gives up.
             warnings.simplefilter("ignore", DeprecationWarning)
-            outline = parse_item(alone, asset_absolute_paths=False).image_geometry("EPSG:4326")
-        return None if outline is None or outline.is_empty or not outline.is_valid else outline.geom
+            geoboxes = parse_item(alone, asset_absolute_paths=False).geoboxes()
+            outline = _outline(geoboxes[0]) if geoboxes else None
+        return None if outline is None or outline.is_empty or not outline.is_valid else outline
     # A CRS or a transform that makes no sense: odc, pyproj and shapely each bring their own kinds.
     except Exception:
         return None
+
+
+def _outline(geobox: GeoBox) -> BaseGeometry:
+    outline = geobox.footprint("EPSG:4326", npoints=_OUTLINE_POINTS).geom
+    west, _, east, _ = outline.bounds
+    # To look for the date line takes ten times as long, and few scenes are near it.
+    is_far = -_NEAR_DATE_LINE < west <= east < _NEAR_DATE_LINE and east - west < _NEAR_DATE_LINE
+    return outline if is_far else geobox.footprint("EPSG:4326", wrapdateline=True).geom
 
 
 def _read_geometry(item: pystac.Item) -> BaseGeometry | None:

@@ -334,7 +334,8 @@ def test_api_without_a_search_is_named() -> None:
         find(address, bbox=BOX)
 
 
-def test_what_is_secret_stands_in_no_message() -> None:
+def test_what_is_secret_stands_in_no_message(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     secret = "hunter2"
 
     def refuse(handler: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -353,3 +354,4 @@ def test_what_is_secret_stands_in_no_message() -> None:
     with pytest.raises(InputError) as refusal:
         find(f"{address}/x?token={secret}", bbox=BOX)
     assert secret not in str(refusal.value)
+    assert secret not in caplog.text

@@ -66,6 +66,20 @@ def test_projection_tells_the_outline(level: str, extension: str, crs: dict[str,
     assert footprint.symmetric_difference(expected).area / expected.area < 1e-3
 
 
+def test_outline_across_the_date_line_is_in_two_parts() -> None:
+    item = make_item(stac_extensions=[PROJ_V2], geometry=None)
+    # At 30 degrees north the date line is about 290 km west of the middle of zone 1.
+    across = {**GRID, "proj:transform": [10.0, 0, 205_500.0, 0, -10.0, SQUARE[3]]}
+    item["properties"] |= {"proj:code": "EPSG:32601", **across}
+
+    footprint = read(item).footprint
+
+    west, south, east, north = footprint.bounds
+    assert (west, east) == (-180, 180)
+    assert footprint.area == pytest.approx(0.1 * 0.09, rel=0.2)
+    assert not footprint.intersects(box(-179, south, 179, north))
+
+
 def test_footprint_is_the_geometry_within_the_outline() -> None:
     item = make_item(stac_extensions=[PROJ_V2])
     item["properties"] |= {"proj:code": "EPSG:32614", **GRID}
