@@ -20,6 +20,38 @@ def read_aoi(path: str, *, grid: Grid) -> BaseGeometry:
     Raises:
         InputError: the file cannot be read, has no CRS or no polygons, or lies off the grid.
     """
+    shapes = _read_polygons(path)
+    west, south, east, north = shapes.total_bounds
+    area = _reproject(shapes, crs=grid.crs)
+    left, _, _, top = grid.tile_bounds(0, 0)
+    _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
+    if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
+        raise InputError(
+            f"aoi {path} lies off the overlap of the scenes ({shapes.crs.to_string()[:40]}: "
+            f"{west:.5f}, {south:.5f} to {east:.5f}, {north:.5f})",
+            expected="polygons that touch what both scenes show",
+            remedy="check the CRS and the place of the polygons",
+        )
+    return area
+
+
+def read_aoi_degrees(path: str) -> BaseGeometry:
+    """Read polygons and bring them into WGS84 longitude and latitude, as one geometry, to search for scenes.
+
+    Raises:
+        InputError: the file cannot be read, has no CRS or no polygons.
+    """
+    return _reproject(_read_polygons(path), crs="EPSG:4326")
+
+
+def _reproject(shapes: gpd.GeoSeries, *, crs: str) -> BaseGeometry:
+    west, south, east, north = shapes.total_bounds
+    # A long straight edge is a curve in another CRS.
+    cut = max(east - west, north - south) / _EDGE_CUTS
+    return shapes.force_2d().make_valid().segmentize(cut).to_crs(crs).union_all()
+
+
+def _read_polygons(path: str) -> gpd.GeoSeries:
     frame = _read_frame(path)
     if frame.crs is None:
         raise InputError(
@@ -35,20 +67,7 @@ def read_aoi(path: str, *, grid: Grid) -> BaseGeometry:
             expected="polygons",
             remedy="draw the area as one or more polygons",
         )
-    west, south, east, north = shapes.total_bounds
-    # A long straight edge is a curve in another CRS.
-    cut = max(east - west, north - south) / _EDGE_CUTS
-    area = shapes.force_2d().make_valid().segmentize(cut).to_crs(grid.crs).union_all()
-    left, _, _, top = grid.tile_bounds(0, 0)
-    _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
-    if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
-        raise InputError(
-            f"aoi {path} lies off the overlap of the scenes ({frame.crs.to_string()[:40]}: "
-            f"{west:.5f}, {south:.5f} to {east:.5f}, {north:.5f})",
-            expected="polygons that touch what both scenes show",
-            remedy="check the CRS and the place of the polygons",
-        )
-    return area
+    return shapes
 
 
 def _read_frame(path: str) -> gpd.GeoDataFrame:

@@ -19,7 +19,7 @@ from pipeline.redaction import redact_uri
 from pipeline.run import identify_named_model
 from pipeline.run_folder import RunFolder, check_foreign, find_folder, find_run_folder
 from pipeline.run_record import RECORD_NAME, hash_aoi, read_record
-from pipeline.scenes import ScenePair, make_pair
+from pipeline.scenes import ScenePair, make_pair, read_search_area
 
 Figure = str | int | float
 
@@ -63,10 +63,12 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
     """
     config = load_config(path, assignments=assignments)
     facts = Facts()
-    scenes, n_tiles = [], 0
+    scenes, area, n_tiles = [], None, 0
+    with facts.gather_problems():
+        area = read_search_area(config)
     for date, scene in (("before", config.before), ("after", config.after)):
         with facts.gather_problems():
-            scenes.append(read_scene(scene, date=date))
+            scenes.append(read_scene(scene, date=date, area=area))
     if len(scenes) == 2:
         with facts.gather_problems():
             pair = make_pair(*scenes, config=config)
@@ -90,7 +92,9 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     shard = config.tiles.shard_size_tiles
     n_tiles = grid.n_rows * grid.n_cols
     height_px, width_px = grid.shape_px
-    return {
+    scenes = (("before", pair.before), ("after", pair.after))
+    notes: dict[str, Figure] = {f"{date}_notes": "; ".join(scene.notes) for date, scene in scenes if scene.notes}
+    return notes | {
         "before": " ".join(map(redact_uri, pair.before.uris)),
         "before_datetime": pair.before.datetime or "unknown",
         "after": " ".join(map(redact_uri, pair.after.uris)),

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from shapely.geometry.base import BaseGeometry
+
 from pipeline.errors import InputError
 from pipeline.scene_config import BandFilesConfig, ClassesConfig, SceneConfig, list_uris
 from pipeline.scene_files import BandFile, PartFiles, SceneFiles
+from pipeline.stac_config import StacConfig
 
 _SHORTEST_NAME = 3
 
 
-def resolve_files(config: SceneConfig, *, date: str) -> SceneFiles:
+def resolve_files(config: SceneConfig, *, date: str, area: BaseGeometry | None = None) -> SceneFiles:
     """Find the files of a scene, however its settings name them; opens no raster.
 
     Args:
         config: The scene's settings.
         date: ``before`` or ``after``, to name the config key in errors.
+        area: Where a scene that has to be searched for is to be, in WGS84 longitude and latitude.
 
     Raises:
-        InputError: there are other numbers of scenes and of rasters of classes.
+        InputError: there are other numbers of scenes and of rasters of classes, or STAC describes no scene that fits.
     """
     # Each kind of `SCENE_SOURCES` has its branch here.
+    if config.stac is not None:
+        return _find_described(config.stac, config=config, date=date, area=area)
     if config.band_files is not None:
         colours = _list_band_files(config.band_files, config=config)
     else:
@@ -38,6 +45,31 @@ def resolve_files(config: SceneConfig, *, date: str) -> SceneFiles:
             for (red, green, blue), file in zip(colours, classes, strict=True)
         ),
         mosaic=config.mosaic,
+    )
+
+
+def _find_described(stac: StacConfig, *, config: SceneConfig, date: str, area: BaseGeometry | None) -> SceneFiles:
+    # What reads STAC takes a while to import, and most runs do without.
+    from pipeline.stac import find_stac_scene
+
+    scene = find_stac_scene(stac, area=area)
+    parts = scene.files.parts
+    classes = _list_classes(config.classes, uris=[part.red.uri for part in parts], date=date)
+    known = {name: getattr(config, name) for name in ("scale", "offset", "nodata") if getattr(config, name) is not None}
+    return replace(
+        scene.files,
+        datetime=config.datetime.isoformat() if config.datetime is not None else scene.files.datetime,
+        mosaic=config.mosaic,
+        # What the scene's own settings say goes over the items.
+        parts=tuple(
+            PartFiles(
+                red=replace(part.red, **known),
+                green=replace(part.green, **known),
+                blue=replace(part.blue, **known),
+                classes=file or part.classes,
+            )
+            for part, file in zip(parts, classes, strict=True)
+        ),
     )
 
 

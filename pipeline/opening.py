@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.assets import Asset, BandSource, Scene, ScenePart
-from pipeline.band_choice import choose_band, choose_colours, make_source
+from pipeline.band_choice import check_types, choose_band, choose_colours, make_source
 from pipeline.errors import InputError
 from pipeline.headers import RasterHeader, format_datetime, read_header
 from pipeline.locating import resolve_files
@@ -24,18 +25,19 @@ _OPEN_AT_ONCE = 8
 _Rasters = Mapping[str, tuple[RasterHeader, Asset]]
 
 
-def read_scene(config: SceneConfig, *, date: str) -> Scene:
+def read_scene(config: SceneConfig, *, date: str, area: BaseGeometry | None = None) -> Scene:
     """Read what the rasters of a scene tell about themselves and refuse what cannot be worked on.
 
     Args:
         config: Where it is, and what the user knows better than the files.
         date: ``before`` or ``after``, to name the config key in errors.
+        area: Where a scene that has to be searched for is to be, in WGS84 longitude and latitude.
 
     Raises:
         InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
     """
     try:
-        return open_scene(resolve_files(config, date=date), config=config, date=date)
+        return open_scene(resolve_files(config, date=date, area=area), config=config, date=date)
     except InputError as refusal:
         raise InputError(f"{date}: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
 
@@ -62,6 +64,7 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:
         mosaic=files.mosaic,
         cloud_classes=config.cloud_classes,
         footprint=join_footprints([part.footprint for part in parts]),
+        notes=files.notes,
     )
 
 
@@ -70,6 +73,7 @@ def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str) -> _R
 
     def open_one(uri: str) -> tuple[RasterHeader, Asset]:
         header = read_header(resolve_uri(uri))
+        check_types(header)
         return header, place_raster(header, assume_crs=assume_crs, date=date)
 
     named = [file.uri for part in files.parts for file in _list_files(part)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.scene_files import MosaicRule
+from pipeline.stac_config import StacConfig, names_document
 
 
 class StrictConfig(BaseModel):
@@ -45,7 +46,7 @@ class ClassesConfig(StrictConfig):
     band: int | str = Field(default=1, description="1-based number or name of the band of classes.")
 
 
-SCENE_SOURCES = ("uri", "band_files")
+SCENE_SOURCES = ("uri", "band_files", "stac")
 """The settings that say where a scene is; one of them is given."""
 
 
@@ -59,6 +60,11 @@ class SceneConfig(StrictConfig):
     band_files: BandFilesConfig | None = Field(
         default=None,
         description="In place of uri, one raster per band: a mapping of red, green and blue, each a path or a list.",
+    )
+    stac: StacConfig | None = Field(
+        default=None,
+        description="In place of uri, items that STAC describes: a mapping of href and what chooses among them. A uri "
+        "that ends in .json or .geojson is such an href.",
     )
     mosaic: MosaicRule = Field(
         default="first",
@@ -98,6 +104,15 @@ class SceneConfig(StrictConfig):
         default=None, description="Added after scaling. Left out, what the raster says, else 0."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_description(cls, values: Any) -> Any:
+        uri = values.get("uri") if isinstance(values, dict) else None
+        stac = values.get("stac") or {} if isinstance(values, dict) else None
+        if not isinstance(stac, dict) or "href" in stac or not names_document(uri):
+            return values
+        return {**values, "uri": None, "stac": {"href": str(uri), **stac}}
+
     @field_validator("scale")
     @classmethod
     def _check_scale(cls, value: float | None) -> float | None:
@@ -110,6 +125,8 @@ class SceneConfig(StrictConfig):
         given = [name for name in SCENE_SOURCES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"{' and '.join(given) or 'nothing'} given; name one of {', '.join(SCENE_SOURCES)}")
+        if self.stac is not None and self.bands is not None:
+            raise ValueError("bands goes with uri and band_files; set stac.bands")
         return self
 
 

@@ -51,3 +51,5 @@ class SceneFiles:
     """In the order in which they count."""
     mosaic: MosaicRule = "first"
     """What counts where parts overlap."""
+    notes: tuple[str, ...] = ()
+    """What people should know of how the files were found."""

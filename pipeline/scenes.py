@@ -9,7 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.aoi import read_aoi
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.aoi import read_aoi, read_aoi_degrees
 from pipeline.assets import Asset, Scene
 from pipeline.blocks import Block, Window, read_block
 from pipeline.config import RunConfig
@@ -19,7 +21,7 @@ from pipeline.opening import read_scene
 from pipeline.sampling import read_sample
 from pipeline.stretch import BandLimits, Stretch, decide_stretch, needs_samples
 from pipeline.summary import StageSummary
-from pipeline.warping import measure_coarseness
+from pipeline.warping import FINER_BEFORE_OVERVIEW, measure_coarseness
 
 STORE_FORMAT_VERSION = 2
 """Raised whenever equal input would give other pixels in the store than before."""
@@ -28,7 +30,6 @@ DATES = ("before", "after")
 """What the two scenes are called."""
 
 _FINEST_SCALE = 32
-_COARSEST_SCALE = 16
 _NOTED_SCALE = 2.0
 
 
@@ -77,14 +78,25 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
             does not fit them.
     """
     start = time.perf_counter()
-    before = read_scene(config.before, date="before")
-    after = read_scene(config.after, date="after")
+    area = read_search_area(config)
+    before = read_scene(config.before, date="before", area=area)
+    after = read_scene(config.after, date="after", area=area)
     pair = make_pair(before, after, config=config)
     if config.aoi is not None:
         # Read again where it is used; here only so that a wrong one ends the run before anything is written.
         read_aoi(config.aoi, grid=pair.grid)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
+
+
+def read_search_area(config: RunConfig) -> BaseGeometry | None:
+    """Read where scenes are to be that have to be searched for: the area of interest; None where nothing is searched.
+
+    Raises:
+        InputError: the area of interest cannot be used.
+    """
+    is_searched = any(scene.stac is not None for scene in (config.before, config.after))
+    return read_aoi_degrees(config.aoi) if is_searched and config.aoi is not None else None
 
 
 def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
@@ -122,6 +134,7 @@ def list_notes(pair: ScenePair) -> list[str]:
     notes = []
     for date in DATES:
         scene: Scene = getattr(pair, date)
+        notes += [f"{date} {note}" for note in scene.notes]
         sizes = sorted(measure_coarseness(asset, grid=pair.grid) for asset in _list_colour_assets(scene))
         if sizes[-1] > _NOTED_SCALE or sizes[0] < 1 / _NOTED_SCALE:
             pixels = " to ".join(
@@ -175,21 +188,20 @@ def _list_colour_assets(scene: Scene) -> list[Asset]:
 
 
 def _check_resolution(before: Scene, after: Scene, *, grid: Grid) -> None:
-    assets = [*_list_colour_assets(before), *_list_colour_assets(after)]
-    scales = [compute_warp_scale(asset.crs, transform=asset.affine, grid=grid) for asset in assets]
-    finest, coarsest = min(min(scale) for scale in scales), 1 / min(min(scale) for scale in scales)
-    if finest > _FINEST_SCALE:
-        raise InputError(
-            f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of the scenes is about "
-            f"{finest * grid.resolution_m:.3g} m wide",
-            expected=f"a grid at most {_FINEST_SCALE} times finer than the scenes",
-            remedy="set grid.resolution_m to about the pixel size of the scenes",
-        )
-    if coarsest > _COARSEST_SCALE:
-        # Every pixel under a block of the grid has to be read and held at once.
-        raise InputError(
-            f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of the scenes is about "
-            f"{grid.resolution_m / coarsest:.3g} m wide",
-            expected=f"a grid at most {_COARSEST_SCALE} times coarser than the scenes",
-            remedy="lower grid.resolution_m, or thin the scene first, for example with gdalwarp -r average -tr",
-        )
+    for asset in [*_list_colour_assets(before), *_list_colour_assets(after)]:
+        scale = min(compute_warp_scale(asset.crs, transform=asset.affine, grid=grid))
+        words = f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of {asset.uri} is about "
+        if scale > _FINEST_SCALE:
+            raise InputError(
+                f"{words}{scale * grid.resolution_m:.3g} m wide",
+                expected=f"a grid at most {_FINEST_SCALE} times finer than the scenes",
+                remedy="set grid.resolution_m to about the pixel size of the scenes",
+            )
+        overview = asset.take_overview(at_most=1 / scale)
+        if 1 / min(compute_warp_scale(asset.crs, transform=overview.affine, grid=grid)) > FINER_BEFORE_OVERVIEW:
+            # Every pixel under a block of the grid has to be read and held at once.
+            raise InputError(
+                f"{words}{scale * grid.resolution_m:.3g} m wide",
+                expected=f"a grid at most {FINER_BEFORE_OVERVIEW} times coarser than the scenes or their overviews",
+                remedy="lower grid.resolution_m, or give the file overviews with gdaladdo -r average",
+            )

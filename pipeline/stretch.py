@@ -20,6 +20,8 @@ Samples = Sequence[np.ndarray[Any, np.dtype[np.float32]]]
 
 _DIGITS = 6
 # ^ Digits that limits keep: more than bytes can show, fewer than libraries differ in.
+_ABOVE_THE_MIDDLE = 1e-6
+# ^ In grey levels: more than the errors of double precision, less than any byte can show.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +124,11 @@ def stretch_band(stored: np.ndarray[Any, Any], *, source: BandSource, limits: tu
         uint8 of the same shape; 0 for what is no number.
     """
     low, high = limits
-    # One multiplication and one addition per pixel, in double precision until the factors are known.
+    # One multiplication and one addition per pixel. In double precision, and with what lies in the middle between two
+    # bytes put above it: equal values stored with different offsets become equal bytes.
     factor = 255 * source.scale / (high - low)
-    shift = 255 * (source.offset - low) / (high - low)
-    # Single precision holds every value of 16 bits and each float32; what is wider needs more to be told apart.
-    is_wide = stored.dtype in (np.int32, np.uint32, np.float64)
-    values: np.ndarray[Any, np.dtype[np.floating[Any]]] = stored.astype(np.float64 if is_wide else np.float32)
+    shift = 255 * (source.offset - low) / (high - low) + _ABOVE_THE_MIDDLE
+    values: np.ndarray[Any, np.dtype[np.float64]] = stored.astype(np.float64)
     np.multiply(values, factor, out=values)
     np.add(values, shift, out=values)
     np.nan_to_num(values, copy=False, nan=0.0)

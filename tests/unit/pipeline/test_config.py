@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.config import PromptConfig, RunConfig, load_config
 from pipeline.errors import InputError
+from pipeline.stac_config import StacConfig
 
 DEFAULT_TEXT = resources.files("configs").joinpath("default.yaml").read_text(encoding="utf-8")
 REQUIRED = {"before": "b.tif", "after": "a.tif", "output": "run"}
@@ -31,9 +32,10 @@ def list_settings(model: type[BaseModel], values: Any, *, prefix: str = "") -> d
 
 
 def test_default_yaml_describes_every_setting_in_the_words_of_the_code() -> None:
-    comments = " ".join(re.sub(r"^\s*# ?", "", line) for line in DEFAULT_TEXT.splitlines() if "#" in line)
+    comments = " ".join(re.sub(r"^\s*#\s*", "", line) for line in DEFAULT_TEXT.splitlines() if "#" in line)
     settings = list_settings(RunConfig, yaml.safe_load(DEFAULT_TEXT))
-    settings |= {name: field.description or "" for name, field in PromptConfig.model_fields.items()}
+    for model in (PromptConfig, StacConfig):
+        settings |= {name: field.description or "" for name, field in model.model_fields.items()}
 
     undescribed = [key for key, description in settings.items() if description not in comments]
 
@@ -92,6 +94,9 @@ def test_assignments_go_over_values_and_values_over_the_file(tmp_path: Path) -> 
         ("cluster.kind=address", "cluster.address"),
         ("cluster.address=tcp://host:1", "cluster.address"),
         ("before.bands=[1, 2]", "before.bands"),
+        ("before.stac={href: item.json}", "before: uri and stac given; name one of uri, band_files, stac"),
+        ("before={stac: {href: item.json}, uri: null, bands: [1, 2, 3]}", "set stac.bands"),
+        ("before={stac: {href: item.json, clouds: 3}, uri: null}", "before.stac.clouds: unknown key"),
         ("grid", "--set 'grid'"),
         ("aoi={a", "--set 'aoi={a'"),
     ],
@@ -99,6 +104,34 @@ def test_assignments_go_over_values_and_values_over_the_file(tmp_path: Path) -> 
 def test_mistake_is_named(assignment: str, expected: str) -> None:
     with pytest.raises(InputError, match=re.escape(expected)):
         load_config(values=REQUIRED, assignments=(assignment,))
+
+
+@pytest.mark.parametrize("uri", ["item.json", "https://host/item.JSON?sig=a.tif", "s3://bucket/items.geojson"])
+def test_uri_of_a_description_is_one_of_stac(uri: str) -> None:
+    config = load_config(values={**REQUIRED, "before": uri}, assignments=("before.stac.bands=[visual]",))
+
+    assert (config.before.uri, config.before.stac) == (None, StacConfig(href=uri, bands=("visual",)))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1999", "1999"), ("2024-05-01", "2024-05-01"), ("2024-05-01T10:00:00Z", "2024-05-01T10:00:00+00:00")],
+)
+def test_dates_that_yaml_takes_for_more_than_text_are_dates(text: str, expected: str) -> None:
+    config = load_config(values={**REQUIRED, "before": "item.json"}, assignments=(f"before.stac.datetime={text}",))
+
+    assert config.before.stac is not None
+    assert config.before.stac.datetime == expected
+
+
+def test_sentinel2_yaml_is_a_search_at_ten_metres() -> None:
+    with resources.as_file(resources.files("configs").joinpath("sentinel2.yaml")) as path:
+        config = load_config(path, values={"output": "run"})
+
+    assert config.before.stac is not None
+    assert config.before.stac.collections == ("sentinel-2-l2a",)
+    assert config.grid.resolution_m == 10
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [1\n", "\x00"])
