@@ -111,7 +111,7 @@ def test_uri_of_a_description_is_one_of_stac(uri: str) -> None:
     config = load_config(values={**REQUIRED, "before": uri}, assignments=("before.stac.bands=[visual]",))
 
     assert (config.before.uri, config.before.stac) == (None, StacConfig(href=uri, bands=("visual",)))
-    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig.model_validate(config.model_dump()) == config
 
 
 @pytest.mark.parametrize(
