@@ -23,6 +23,7 @@ from distributed import Client, KilledWorker
 from model.interface import Answer, ModelIdentity, NotingModel, Prompt
 from pipeline.config import ModelConfig
 from pipeline.errors import FolderError, InputError
+from pipeline.object_facts import ObjectFacts, describe_bytes, describe_objects
 from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
@@ -66,6 +67,13 @@ class AnswerParts:
     """This run's parts, sorted; the folder may hold others, of other prompts, models or areas."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Why there is no answer, by the id of each tile that the model or its worker failed on."""
+    _described: dict[str, ObjectFacts] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def describe(self) -> dict[str, ObjectFacts]:
+        """Give size and sha256 of every part, by name, reading only what `read_batches` has not come across."""
+        missing = [name for name in self.names if name not in self._described]
+        self._described.update(describe_objects(self.folder, names=missing))
+        return {name: self._described[name] for name in self.names}
 
     def read(self) -> pa.Table:
         """Read all answers, sorted by tile and prompt, with the columns of `ANSWERS_SCHEMA`.
@@ -91,6 +99,7 @@ class AnswerParts:
         try:
             if data is None:
                 raise FileNotFoundError("no such object")
+            self._described[name] = describe_bytes(data)
             return _decode_part(data)
         except (OSError, ValueError, pa.ArrowException) as problem:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,28 @@ def test_a_damaged_part_is_named(parts: AnswerParts, spoil: Any) -> None:
 
     with pytest.raises(InputError, match=name):
         list(parts.read_batches())
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_parts_are_described_by_what_they_hold_and_read_once(
+    parts: AnswerParts, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    data = {name: parts.folder.read(name) for name in parts.names}
+    if is_read:
+        list(parts.read_batches())
+        monkeypatch.setattr(RunFolder, "read", None)
+
+    described = parts.describe()
+
+    assert list(described) == list(parts.names)
+    assert described == {
+        name: {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in data.items()
+    }
+
+
+def test_a_part_that_is_gone_cannot_be_described(parts: AnswerParts) -> None:
+    parts.folder.delete([parts.names[2]])
+
+    with pytest.raises(FileNotFoundError, match=parts.names[2]):
+        parts.describe()
