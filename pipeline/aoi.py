@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -12,6 +14,51 @@ from pipeline.errors import InputError
 from pipeline.grid import Grid
 
 _EDGE_CUTS = 256
+_BOXES_AT_ONCE = 65_536
+
+
+def find_inside(grid: Grid, *, aoi: str | None) -> npt.NDArray[np.bool_]:
+    """Tell which tiles of a grid share area with an area of interest.
+
+    Args:
+        grid: The grid.
+        aoi: Polygons; None for everywhere.
+
+    Returns:
+        bool (row, col).
+
+    Raises:
+        InputError: the area of interest cannot be used.
+    """
+    is_inside = np.ones((grid.n_rows, grid.n_cols), dtype=np.bool_)
+    if aoi is None:
+        return is_inside
+    area = read_aoi(aoi, grid=grid)
+    shapely.prepare(area)
+    # A thousandth of a pixel inwards: tiles that only share an edge with the area, give or take the last
+    # digits of its way through another CRS, are outside.
+    edge = grid.resolution_m * 1e-3
+    lefts, _, rights, _ = np.array([grid.tile_bounds(0, col) for col in range(grid.n_cols)]).T
+    _, bottoms, _, tops = np.array([grid.tile_bounds(row, 0) for row in range(grid.n_rows)]).T
+    step = max(1, _BOXES_AT_ONCE // grid.n_cols)
+    for rows in (slice(start, start + step) for start in range(0, grid.n_rows, step)):
+        boxes = shapely.box(
+            lefts[None, :] + edge, bottoms[rows, None] + edge, rights[None, :] - edge, tops[rows, None] - edge
+        )
+        is_inside[rows] = shapely.intersects(area, boxes)
+    return is_inside
+
+
+def find_shards_inside(is_inside: npt.NDArray[np.bool_], *, shard_size_tiles: int) -> list[tuple[int, int]]:
+    """List (row, column) of the shards that hold any tile inside an area of interest, row-major.
+
+    Args:
+        is_inside: bool (row, col) per tile, as `find_inside` gives it.
+        shard_size_tiles: Side of a shard in tiles.
+    """
+    by_rows = np.logical_or.reduceat(is_inside, np.arange(0, is_inside.shape[0], shard_size_tiles), axis=0)
+    by_shards = np.logical_or.reduceat(by_rows, np.arange(0, is_inside.shape[1], shard_size_tiles), axis=1)
+    return [(int(row), int(col)) for row, col in np.argwhere(by_shards)]
 
 
 def read_aoi(path: str, *, grid: Grid) -> BaseGeometry:

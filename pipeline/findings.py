@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.answers import AnswerParts
 from pipeline.errors import InputError
 from pipeline.geoparquet import describe_field, make_frame
-from pipeline.judging import Finding, GivenAnswer, judge_tile
+from pipeline.grid import Grid, name_tile
+from pipeline.judging import GivenAnswers, judge_tiles
 from pipeline.summary import StageSummary
-from pipeline.tiles import Tile, TileStatus, TileStore
+from pipeline.tile_table import Tile, TileStatus, TileTable
+from pipeline.tiles import TileStore
 
 STAGE = "extract_findings"
 
@@ -138,51 +140,88 @@ def extract_findings(
     """
     start = time.perf_counter()
     schema = make_findings_schema(prompts)
-    table = answers.read()
-    given = _group_answers(table)
-    findings = [
-        judge_tile(
-            tile,
-            prompts=prompts,
-            answers=given.get(tile.tile_id, {}),
-            failure=answers.failures.get(tile.tile_id),
-        )
-        for tile in tiles
-    ]
-    columns = _collect_columns(tiles, findings=findings, schema=schema)
+    table = TileTable.gather(tiles)
+    given, bytes_read = gather_answers(answers.read_batches(), tiles=table, prompts=prompts)
+    columns = judge_tiles(table, prompts=prompts, answers=given, failures=answers.failures)
     constants = {
         "before_datetime": parse_datetime(before_datetime),
         "after_datetime": parse_datetime(after_datetime),
         "model_id": identity.model_id,
         "run_id": run_id,
     }
-    columns |= {name: [value] * len(tiles) for name, value in constants.items()}
-    bounds = np.array([store.grid.tile_bounds(tile.row, tile.col) for tile in tiles], dtype=np.float64).reshape(-1, 4)
-    frame = make_frame(columns, schema=schema, geometry=shapely.box(*bounds.T), crs=store.grid.crs)
-    return frame, _summarise(findings, seconds=time.perf_counter() - start, bytes_read=table.nbytes)
+    for name, value in constants.items():
+        columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(table))
+    columns |= _describe_tiles(table)
+    geometry = outline_tiles(table, grid=store.grid)
+    frame = make_frame(columns, schema=schema, geometry=geometry, crs=store.grid.crs)
+    return frame, _summarise(columns["status"], seconds=time.perf_counter() - start, bytes_read=bytes_read)
 
 
-def _group_answers(table: pa.Table) -> dict[str, dict[str, GivenAnswer]]:
-    """Group answers by tile and prompt name."""
-    given: dict[str, dict[str, GivenAnswer]] = {}
-    columns = [table.column(name).to_pylist() for name in ("tile_id", "prompt_name", "text", "confidence")]
-    for tile_id, prompt_name, text, confidence in zip(*columns, strict=True):
-        given.setdefault(tile_id, {})[prompt_name] = GivenAnswer(text=text, confidence=confidence)
-    return given
-
-
-_FINDING_COLUMNS = tuple(name for name in Finding.__slots__ if name != "texts")
-
-
-def _collect_columns(tiles: Sequence[Tile], *, findings: Sequence[Finding], schema: pa.Schema) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {
-        name: [getattr(tile, name) for tile in tiles]
-        for name in ("tile_id", "row", "col", "valid_fraction", "cloud_fraction")
+def _describe_tiles(tiles: TileTable) -> dict[str, pa.Array]:
+    """Give the columns that tell which tiles these are, and how much of each was seen."""
+    names = [name_tile(row, col) for row, col in zip(tiles.rows.tolist(), tiles.cols.tolist(), strict=True)]
+    return {
+        "tile_id": pa.array(names, pa.string()),
+        "row": pa.array(tiles.rows),
+        "col": pa.array(tiles.cols),
+        "valid_fraction": pa.array(tiles.valid_fractions),
+        "cloud_fraction": pa.array(tiles.cloud_fractions, mask=np.isnan(tiles.cloud_fractions)),
     }
-    columns |= {name: [getattr(finding, name) for finding in findings] for name in _FINDING_COLUMNS}
-    columns["status"] = [finding.status.value for finding in findings]
-    asked = set(schema.names) - set(FINDINGS_SCHEMA.names)
-    return columns | {name: [finding.texts.get(name) for finding in findings] for name in asked}
+
+
+def gather_answers(
+    batches: Iterable[pa.Table], *, tiles: TileTable, prompts: Sequence[Prompt]
+) -> tuple[dict[str, GivenAnswers], int]:
+    """Line up answers with tiles.
+
+    Args:
+        batches: Tables with the columns of `ANSWERS_SCHEMA`; answers of other tiles and to other prompts are left out.
+        tiles: The tiles.
+        prompts: The questions.
+
+    Returns:
+        The answers by the name of the prompt, and the bytes that they took.
+    """
+    texts: dict[str, list[pa.ChunkedArray]] = {prompt.name: [] for prompt in prompts}
+    indexes: dict[str, list[npt.NDArray[np.int32]]] = {prompt.name: [] for prompt in prompts}
+    confidences = {prompt.name: np.zeros(len(tiles), dtype=np.float32) for prompt in prompts}
+    n_bytes = 0
+    for batch in batches:
+        n_bytes += batch.nbytes
+        for prompt in prompts:
+            rows = batch.filter(pc.field("prompt_name") == prompt.name)
+            index = _locate_tiles(rows["tile_id"], tiles=tiles)
+            is_known = index >= 0
+            texts[prompt.name].append(rows["text"].filter(pa.array(is_known)))
+            indexes[prompt.name].append(index[is_known])
+            confidences[prompt.name][index[is_known]] = rows["confidence"].to_numpy()[is_known]
+    given = {}
+    for name, parts in texts.items():
+        chunks = [chunk for part in parts for chunk in part.chunks]
+        encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().combine_chunks()
+        codes = np.full(len(tiles), -1, dtype=np.int32)
+        codes[np.concatenate([np.empty(0, np.int32), *indexes[name]])] = encoded.indices.to_numpy()
+        given[name] = GivenAnswers(texts=encoded.dictionary, codes=codes, confidences=confidences[name])
+    return given, n_bytes
+
+
+def _locate_tiles(tile_ids: pa.ChunkedArray, *, tiles: TileTable) -> npt.NDArray[np.int32]:
+    parts = pc.extract_regex(tile_ids, pattern=r"^r(?P<row>\d{4,9})_c(?P<col>\d{4,9})$")
+    rows, cols = (
+        pc.struct_field(parts, name).cast(pa.int64()).fill_null(-1).to_numpy().astype(np.int64)
+        for name in ("row", "col")
+    )
+    return tiles.locate(rows, cols)
+
+
+def outline_tiles(tiles: TileTable, *, grid: Grid) -> npt.NDArray[np.object_]:
+    """Give the footprints of tiles in the grid's CRS, each equal to what `Grid.tile_polygon` gives."""
+    lefts, _, rights, _ = np.array([grid.tile_bounds(0, col) for col in range(grid.n_cols)]).T
+    _, bottoms, _, tops = np.array([grid.tile_bounds(row, 0) for row in range(grid.n_rows)]).T
+    outlines: npt.NDArray[np.object_] = shapely.box(
+        lefts[tiles.cols], bottoms[tiles.rows], rights[tiles.cols], tops[tiles.rows]
+    )
+    return outlines
 
 
 def parse_datetime(text: str | None) -> dt.datetime | None:
@@ -193,16 +232,17 @@ def parse_datetime(text: str | None) -> dt.datetime | None:
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
-def _summarise(findings: Sequence[Finding], *, seconds: float, bytes_read: int) -> StageSummary:
-    statuses = Counter(finding.status for finding in findings)
-    n_failed = statuses[TileStatus.FAILED] + statuses[TileStatus.UNREADABLE]
+def _summarise(statuses: pa.StringArray, *, seconds: float, bytes_read: int) -> StageSummary:
+    counts = {count["values"]: count["counts"] for count in statuses.value_counts().to_pylist()}
+    n_analysed = counts.pop(TileStatus.ANALYSED.value, 0)
+    n_failed = counts.get(TileStatus.FAILED.value, 0) + counts.get(TileStatus.UNREADABLE.value, 0)
     return StageSummary(
         stage=STAGE,
-        done=statuses[TileStatus.ANALYSED],
-        skipped=len(findings) - statuses[TileStatus.ANALYSED] - n_failed,
+        done=n_analysed,
+        skipped=len(statuses) - n_analysed - n_failed,
         failed=n_failed,
-        total=len(findings),
+        total=len(statuses),
         seconds=seconds,
         bytes_read=bytes_read,
-        reasons={s.value: statuses[s] for s in sorted(statuses) if s is not TileStatus.ANALYSED},
+        reasons=dict(sorted(counts.items())),
     )

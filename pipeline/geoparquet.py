@@ -18,6 +18,7 @@ import shapely
 ROWS_PER_GROUP = 100_000
 _HILBERT_LEVEL = 16
 _BBOX_FIELDS = ("xmin", "ymin", "xmax", "ymax")
+_GEOMETRY_TYPES = {3: "Polygon", 6: "MultiPolygon"}
 _PANDAS_TYPES = {pa.string(): "str", pa.int32(): "Int32", pa.bool_(): "boolean", pa.float32(): "Float32"}
 
 
@@ -27,18 +28,18 @@ def describe_field(name: str, kind: pa.DataType, description: str, *, is_nullabl
 
 
 def make_frame(
-    columns: Mapping[str, Sequence[Any]], *, schema: pa.Schema, geometry: npt.NDArray[np.object_], crs: str
+    columns: Mapping[str, Sequence[Any] | pa.Array], *, schema: pa.Schema, geometry: npt.NDArray[np.object_], crs: str
 ) -> gpd.GeoDataFrame:
     """Build a GeoDataFrame with the columns of a schema, in its order.
 
     Args:
-        columns: Values of every column but the geometry; None where there is none.
+        columns: Values of every column but the geometry, as arrays of Arrow or lists; None where there is none.
         schema: The columns. Integers, booleans and 32-bit floats become pandas' nullable types.
         geometry: shapely geometries.
         crs: CRS of the geometries.
     """
     arrays = {
-        column.name: pa.array(columns[column.name], type=column.type, from_pandas=True)
+        column.name: _make_array(columns[column.name], data_type=column.type)
         for column in schema
         if column.name != "geometry"
     }
@@ -46,50 +47,67 @@ def make_frame(
     return gpd.GeoDataFrame(series, geometry=geometry, crs=crs)[schema.names]
 
 
+def _make_array(values: Sequence[Any] | pa.Array, *, data_type: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values.cast(data_type)
+    return pa.array(values, type=data_type, from_pandas=True)
+
+
 def _choose_pandas_type(kind: pa.DataType) -> Any:
     name = _PANDAS_TYPES.get(kind)
     return None if name is None else pd.api.types.pandas_dtype(name)
 
 
-def sort_along_hilbert(frame: gpd.GeoDataFrame, *, key: str) -> gpd.GeoDataFrame:
+def order_along_hilbert(frame: gpd.GeoDataFrame, *, key: str) -> npt.NDArray[np.int64]:
     """Put neighbours next to each other, so that a reader of one area skips most row groups.
 
     Args:
         frame: Rows in any order.
         key: Column of unique values that decides between rows at one place of the curve.
+
+    Returns:
+        Positions of the rows in the order of the curve.
     """
     if frame.empty:
-        return frame
+        return np.empty(0, dtype=np.int64)
     distance = frame.hilbert_distance(level=_HILBERT_LEVEL).to_numpy()
-    order = np.lexsort((frame[key].to_numpy(dtype=object).astype(str), distance))
-    return frame.iloc[order].reset_index(drop=True)
+    order: npt.NDArray[np.int64] = np.lexsort((frame[key].to_numpy(dtype=object).astype(str), distance))
+    return order
 
 
-def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema) -> bytes:
+def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema, order: npt.NDArray[np.int64]) -> bytes:
     """Give the GeoParquet 1.1 file of a table.
 
+    Row groups are made one after the other, so that beside the frame no more than one of them is in memory.
+
     Args:
-        frame: The rows, in the order they are written; the geometry column is ``geometry``.
+        frame: The rows; the geometry column is ``geometry``.
         schema: The columns, with their descriptions; ``geometry`` is binary.
+        order: Positions of the rows in the order they are written, as `order_along_hilbert` gives them.
 
     Raises:
         pyarrow.ArrowInvalid: a column does not fit its type.
     """
-    geometry = shapely.orient_polygons(frame.geometry.to_numpy())
-    plain = pd.DataFrame({name: frame[name] for name in schema.names if name != "geometry"})
+    geo = _describe_geometry(frame.geometry.to_numpy(), crs=pyproj.CRS.from_user_input(frame.crs))
+    sink = pa.BufferOutputStream()
+    empty = _make_group(frame, order[:0], schema=schema)
+    metadata = {**empty.schema.metadata, b"geo": json.dumps(geo, sort_keys=True).encode()}
+    with pq.ParquetWriter(sink, empty.schema.with_metadata(metadata), compression="zstd") as writer:
+        # None for a table without rows: an empty row group would lack the statistics that readers skip by.
+        for start in range(0, len(order), ROWS_PER_GROUP):
+            group = _make_group(frame, order[start : start + ROWS_PER_GROUP], schema=schema)
+            writer.write_table(group.replace_schema_metadata(metadata), row_group_size=ROWS_PER_GROUP)
+    return bytes(sink.getvalue())
+
+
+def _make_group(frame: gpd.GeoDataFrame, order: npt.NDArray[np.int64], *, schema: pa.Schema) -> pa.Table:
+    rows = frame.iloc[order]
+    geometry = shapely.orient_polygons(rows.geometry.to_numpy())
+    plain = pd.DataFrame({name: rows[name] for name in schema.names if name != "geometry"})
     plain["geometry"] = shapely.to_wkb(geometry, byte_order=1)
     table = pa.Table.from_pandas(plain, schema=schema, preserve_index=False)
     # ^ This also keeps pandas' types in the metadata, so that Int32 is read back as Int32 and not as float64.
-    table = table.append_column(_describe_bbox(), _make_bbox(geometry))
-    geo = _describe_geometry(geometry, crs=pyproj.CRS.from_user_input(frame.crs))
-    metadata = {**table.schema.metadata, b"geo": json.dumps(geo, sort_keys=True).encode()}
-    table = table.replace_schema_metadata(metadata)
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
-        # An empty row group would lack the statistics that readers skip by.
-        if table.num_rows:
-            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-    return bytes(sink.getvalue())
+    return table.append_column(_describe_bbox(), _make_bbox(geometry))
 
 
 def _describe_bbox() -> pa.Field:
@@ -110,7 +128,7 @@ def _describe_geometry(geometry: npt.NDArray[np.object_], *, crs: pyproj.CRS) ->
     _remove_member_ids(projjson)
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": sorted({geom.geom_type for geom in geometry}),
+        "geometry_types": sorted(_GEOMETRY_TYPES[kind] for kind in np.unique(shapely.get_type_id(geometry))),
         "crs": projjson,
         "orientation": "counterclockwise",
         "edges": "planar",

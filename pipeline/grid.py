@@ -74,7 +74,7 @@ class Grid:
 
     def tile_id(self, row: int, col: int) -> str:
         """Name a tile, such as ``r0012_c0034``."""
-        return f"r{row:04d}_c{col:04d}"
+        return name_tile(row, col)
 
     def tile_bounds(self, row: int, col: int) -> tuple[float, float, float, float]:
         """Give left, bottom, right, top of a tile in the CRS."""
@@ -110,6 +110,11 @@ class Grid:
 
     def _y(self, third: int) -> float:
         return self.origin_y - third * self.tile_size_px / 3 * self.resolution_m
+
+
+def name_tile(row: int, col: int) -> str:
+    """Name a tile of any grid, such as ``r0012_c0034``."""
+    return f"r{row:04d}_c{col:04d}"
 
 
 def parse_tile_id(tile_id: str) -> tuple[int, int]:

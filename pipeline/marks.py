@@ -1,14 +1,14 @@
 """Marks: the small files that prove a shard of the tile store whole, and tell whether it still is.
 
 A mark is named after a hash of what its shard holds. It tells how much of each tile both dates show, a checksum of each
-tile, and which objects of which sizes the shard is.
+tile, a small view of them all, and which objects of which sizes the shard is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.grid import Grid
@@ -16,6 +16,9 @@ from pipeline.run_folder import RunFolder
 
 STORE_NAME = "tiles.zarr"
 """Name of the store in the folder of its run."""
+
+MARK_VERSION = 2
+"""Part of every mark's name: raised when marks come to tell other things than before."""
 
 
 def list_shards(grid: Grid, *, shard_size_tiles: int) -> list[tuple[int, int]]:
@@ -32,20 +35,32 @@ def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles:
 
 def name_mark(content_key: str, shard: tuple[int, int], *, shard_size_tiles: int) -> str:
     """Name the proof that a shard is whole, after what the shard holds."""
-    content = f"{content_key} {shard[0]} {shard[1]} {shard_size_tiles}"
+    content = f"{MARK_VERSION} {content_key} {shard[0]} {shard[1]} {shard_size_tiles}"
     return f"marks/{hashlib.sha256(content.encode()).hexdigest()}.json"
+
+
+def read_marks(
+    folder: RunFolder, shards: Sequence[tuple[int, int]], *, content_key: str, shard_size_tiles: int
+) -> Iterator[tuple[tuple[int, int], dict[str, Any] | None]]:
+    """Read the marks of shards one after the other, in their order; a region's would be too much at once.
+
+    Yields:
+        The shard and its mark; None where the shard is not whole, with all objects of the sizes that its mark speaks
+        of.
+    """
+    marks, sizes = set(folder.list_names("marks")), folder.list_sizes(STORE_NAME)
+    names = [name_mark(content_key, shard, shard_size_tiles=shard_size_tiles) for shard in shards]
+    read = folder.read_many(name for name in names if name in marks)
+    for shard, name in zip(shards, names, strict=True):
+        yield shard, read_mark(next(read), sizes=sizes) if name in marks else None
 
 
 def find_whole_shards(
     folder: RunFolder, shards: Sequence[tuple[int, int]], *, content_key: str, shard_size_tiles: int
-) -> dict[tuple[int, int], dict[str, Any]]:
-    """Read the marks of those shards that are whole, with all objects of the sizes that their marks speak of."""
-    marks = set(folder.list_names("marks"))
-    sizes = folder.list_sizes(STORE_NAME)
-    names = {name_mark(content_key, shard, shard_size_tiles=shard_size_tiles): shard for shard in shards}
-    present = [name for name in names if name in marks]
-    read = zip(present, folder.read_many(present), strict=True)
-    return {names[name]: mark for name, data in read if (mark := read_mark(data, sizes=sizes)) is not None}
+) -> set[tuple[int, int]]:
+    """Find those shards that are whole, with all objects of the sizes that their marks speak of."""
+    marks = read_marks(folder, shards, content_key=content_key, shard_size_tiles=shard_size_tiles)
+    return {shard for shard, mark in marks if mark is not None}
 
 
 def list_damaged_shards(

@@ -12,12 +12,13 @@ from model.interface import Prompt
 from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, dissolve_changes
 from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
-from pipeline.geoparquet import encode_geoparquet, sort_along_hilbert
+from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
 from pipeline.report_page import render_page
 from pipeline.run_folder import RunFolder
 from pipeline.summary import StageSummary
-from pipeline.tiles import TileStatus, TileStore
+from pipeline.tile_table import TileStatus
+from pipeline.tiles import TileStore
 
 STAGE = "write_report"
 
@@ -93,9 +94,11 @@ def write_report(
     )
     files = {
         TILES_NAME: encode_geoparquet(
-            sort_along_hilbert(findings, key="tile_id"), schema=make_findings_schema(prompts)
+            findings, schema=make_findings_schema(prompts), order=order_along_hilbert(findings, key="tile_id")
         ),
-        CHANGES_NAME: encode_geoparquet(sort_along_hilbert(changes, key="change_id"), schema=CHANGES_SCHEMA),
+        CHANGES_NAME: encode_geoparquet(
+            changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")
+        ),
         PAGE_NAME: page.encode(),
     }
     n_bytes = sum(folder.put(name, data) for name, data in files.items())
@@ -121,10 +124,11 @@ def write_report(
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:
-    expected = {(row, col) for row in range(grid.n_rows) for col in range(grid.n_cols)}
-    found = set(zip(findings["row"], findings["col"], strict=True))
-    if found != expected or len(findings) != len(expected):
+    n_tiles = grid.n_rows * grid.n_cols
+    places = findings[["row", "col"]].drop_duplicates()
+    n_found = int((places["row"].between(0, grid.n_rows - 1) & places["col"].between(0, grid.n_cols - 1)).sum())
+    if not len(findings) == len(places) == n_found == n_tiles:
         raise ValueError(
-            f"findings hold {len(findings)} rows for {len(found)} tiles; expected each of the grid's "
-            f"{len(expected)} tiles once; pass what extract_findings gave"
+            f"findings hold {len(findings)} rows for {len(places)} tiles; expected each of the grid's "
+            f"{n_tiles} tiles once; pass what extract_findings gave"
         )

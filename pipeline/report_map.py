@@ -9,15 +9,19 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pyproj
 import shapely
 
 from pipeline.grid import Grid
 from pipeline.report_pictures import PixelWindow
-from pipeline.tiles import TileStatus
+from pipeline.tile_table import TileStatus
 
 MAX_MAP_SIZE_PX = 1200
 MAX_DRAWN_CHANGES = 2000
+MAX_DRAWN_SIDE = 200
+"""Most tiles in a row or column that the map draws one by one; of more, it draws squares of several."""
+
 _MAX_CLOSE_UP_TILES = 5
 _CLOSE_UP_MARGIN = 0.35
 # ^ Part of a change's longer side that is shown around it.
@@ -86,13 +90,41 @@ def describe_map(
             for kind, rows in drawn.groupby("kind", sort=True)
         },
         "tiles": {
-            str(layer): frame.draw([shapely.union_all(rows.geometry)], tolerance_m=frame.detail_m)
+            str(layer): frame.draw(
+                [shapely.union_all(outline_places(rows, grid=frame.grid))], tolerance_m=frame.detail_m
+            )
             for layer, rows in findings.groupby(layers, sort=True)
         },
-        "unplaced": frame.draw(findings.geometry[find_unplaced(findings)], tolerance_m=0),
+        "unplaced": frame.draw(outline_places(findings[find_unplaced(findings)], grid=frame.grid), tolerance_m=0),
         "markers": [_mark(geometry, frame=frame) for geometry in ranked.geometry.head(n_markers)],
         "scale": choose_scale_bar(frame.window.width * frame.grid.resolution_m),
     }
+
+
+def outline_places(findings: gpd.GeoDataFrame, *, grid: Grid) -> npt.NDArray[np.object_]:
+    """Outline tiles, or, where the grid has more than a map can show, squares of tiles that any of them lies in.
+
+    Args:
+        findings: Rows of some tiles.
+        grid: The grid.
+
+    Returns:
+        Rectangles, at most `MAX_DRAWN_SIDE` in a row or column of the map.
+    """
+    step = -(-max(grid.n_rows, grid.n_cols) // MAX_DRAWN_SIDE)
+    if step == 1:
+        return np.asarray(findings.geometry.to_numpy(), dtype=np.object_)
+    if findings.empty:
+        return np.empty(0, dtype=np.object_)
+    places = np.column_stack([findings["row"].to_numpy(np.int64), findings["col"].to_numpy(np.int64)])
+    rows, cols = np.unique(places // step, axis=0).T * step
+    last_rows, last_cols = np.minimum(rows + step, grid.n_rows) - 1, np.minimum(cols + step, grid.n_cols) - 1
+    first, last = (
+        np.array([grid.tile_bounds(*place) for place in zip(*edges, strict=True)])
+        for edges in ((rows.tolist(), cols.tolist()), (last_rows.tolist(), last_cols.tolist()))
+    )
+    rectangles: npt.NDArray[np.object_] = shapely.box(first[:, 0], last[:, 1], last[:, 2], first[:, 3])
+    return rectangles
 
 
 def find_unplaced(findings: gpd.GeoDataFrame) -> Any:

@@ -16,6 +16,8 @@ from typing import Any
 
 import geopandas as gpd
 import jinja2
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import shapely
 
@@ -33,7 +35,8 @@ from pipeline.report_map import (
     frame_close_up,
 )
 from pipeline.report_pictures import read_pictures
-from pipeline.tiles import Tile, TileStatus, TileStore
+from pipeline.tile_table import TileStatus
+from pipeline.tiles import TileStore
 
 MAX_CARDS = 12
 MAX_TABLE_ROWS = 40
@@ -74,12 +77,12 @@ def render_page(
         after_name: Likewise the after scene.
     """
     frame = MapFrame(grid=store.grid)
-    tiles = _list_visible_tiles(findings)
+    is_visible = _find_visible(findings, grid=store.grid)
     ranked = changes.sort_values(["area_m2", "change_id"], ascending=[False, True], ignore_index=True)
     entries = _describe_changes(ranked.head(MAX_CARDS + MAX_TABLE_ROWS), grid=store.grid)
-    pictures = read_pictures(store, tiles=tiles, window=frame.window, max_size_px=MAX_MAP_SIZE_PX)
+    pictures = read_pictures(store, is_visible=is_visible, window=frame.window, max_size_px=MAX_MAP_SIZE_PX)
     cards = [
-        entry | _show_close_up(geometry, store=store, tiles=tiles)
+        entry | _show_close_up(geometry, store=store, is_visible=is_visible)
         for entry, geometry in zip(entries, ranked.geometry.head(MAX_CARDS), strict=False)
     ]
     context = {
@@ -238,23 +241,20 @@ def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str
     ]
 
 
-def _show_close_up(geometry: shapely.Polygon, *, store: TileStore, tiles: Sequence[Tile]) -> dict[str, Any]:
+def _show_close_up(geometry: shapely.Polygon, *, store: TileStore, is_visible: npt.NDArray[np.bool_]) -> dict[str, Any]:
     window = frame_close_up(geometry, grid=store.grid)
     return {
-        "pictures": read_pictures(store, tiles=tiles, window=window, max_size_px=_CLOSE_UP_SIZE_PX),
+        "pictures": read_pictures(store, is_visible=is_visible, window=window, max_size_px=_CLOSE_UP_SIZE_PX),
         "window": window,
         "path": MapFrame(grid=store.grid).draw([geometry], tolerance_m=0),
     }
 
 
-def _list_visible_tiles(findings: gpd.GeoDataFrame) -> list[Tile]:
-    """List the tiles that have pixels to show."""
-    visible = findings[findings["valid_fraction"] > 0]
-    rows = visible[["row", "col", "tile_id", "valid_fraction"]].itertuples(index=False)
-    return [
-        Tile(row=int(row), col=int(col), tile_id=tile_id, valid_fraction=fraction, status=None, reason="")
-        for row, col, tile_id, fraction in rows
-    ]
+def _find_visible(findings: gpd.GeoDataFrame, *, grid: Grid) -> npt.NDArray[np.bool_]:
+    """Tell which tiles have pixels to show, bool (row, col)."""
+    is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
+    is_visible[findings["row"].to_numpy(np.int64), findings["col"].to_numpy(np.int64)] = findings["valid_fraction"] > 0
+    return is_visible
 
 
 def list_troubles(findings: gpd.GeoDataFrame) -> dict[str, Any]:

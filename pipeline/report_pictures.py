@@ -1,23 +1,20 @@
-"""Pictures for the report's page: small views of the tile store, read tile by tile."""
+"""Pictures for the report's page: small views of the tile store, of its tiles or of its marks' thumbnails."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from pipeline.tiles import Tile, TileStore
+from pipeline.grid import name_tile
+from pipeline.thumbnails import THUMBNAIL_TILE_PX, UNSEEN_COLOUR, encode_jpeg, shrink_pair
+from pipeline.tile_table import Tile
+from pipeline.tiles import TileStore
 
 _MAX_BATCH_BYTES = 64 * 2**20
-_JPEG_QUALITY = 84
-UNSEEN_COLOUR = (226, 223, 215)
-"""RGB of ground that is not valid on both dates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +41,15 @@ class PicturePair:
     """JPEG of the after date."""
 
 
-def read_pictures(store: TileStore, *, tiles: Sequence[Tile], window: PixelWindow, max_size_px: int) -> PicturePair:
+def read_pictures(
+    store: TileStore, *, is_visible: npt.NDArray[np.bool_], window: PixelWindow, max_size_px: int
+) -> PicturePair:
     """Read a window of the store at both dates, made smaller on the way.
 
     Args:
         store: The tile store.
-        tiles: Tiles worth reading; where there is none, the picture has `UNSEEN_COLOUR`.
+        is_visible: Which tiles have pixels to show, bool (row, col); where there are none, the picture has
+            `UNSEEN_COLOUR`.
         window: What to show.
         max_size_px: Longest side of the pictures.
     """
@@ -60,46 +60,56 @@ def read_pictures(store: TileStore, *, tiles: Sequence[Tile], window: PixelWindo
     small_px = max(1, min(size_px, size_px * max_size_px // max(window.height, window.width)))
     canvas = np.empty((2, len(rows) * small_px, len(cols) * small_px, 3), dtype=np.uint8)
     canvas[:] = UNSEEN_COLOUR
-    inside = [tile for tile in tiles if tile.row in rows and tile.col in cols]
-    for batch in _batch_tiles(inside, store=store):
-        for tile, pair in zip(batch, store.read_pairs(batch), strict=True):
-            y, x = (tile.row - rows.start) * small_px, (tile.col - cols.start) * small_px
-            canvas[:, y : y + small_px, x : x + small_px] = shrink_pair(pair, size_px=small_px)
+    corner = np.array([rows.start, cols.start])
+    places = corner + np.argwhere(is_visible[rows.start : rows.stop, cols.start : cols.stop])
+    # Where a tile is but a few pixels, the marks know enough of it: what is read stays bounded by the picture.
+    read = _read_thumbnails if small_px < size_px and small_px <= THUMBNAIL_TILE_PX else _read_tiles
+    for (row, col), pair in read(store, places, small_px=small_px):
+        y, x = (row - rows.start) * small_px, (col - cols.start) * small_px
+        canvas[:, y : y + small_px, x : x + small_px] = pair
     scale = small_px / size_px
     top, left = (round((edge % size_px) * scale) for edge in (window.top, window.left))
     bottom, right = top + max(1, round(window.height * scale)), left + max(1, round(window.width * scale))
     view = canvas[:, top:bottom, left:right]
-    before, after = (_encode_jpeg(_limit_size(image, max_size_px)) for image in view)
+    before, after = (f"data:image/jpeg;base64,{encode_jpeg(_limit_size(image, max_size_px))}" for image in view)
     return PicturePair(before_uri=before, after_uri=after)
 
 
-def _batch_tiles(tiles: Sequence[Tile], *, store: TileStore) -> Iterator[list[Tile]]:
+_Places = npt.NDArray[np.int64]
+_SmallPairs = Iterator[tuple[tuple[int, int], npt.NDArray[np.uint8]]]
+
+
+def _read_tiles(store: TileStore, places: _Places, *, small_px: int) -> _SmallPairs:
+    """Read tiles whole, a few at a time, and average each down."""
+    order = np.lexsort((*places.T[::-1], *(places // store.shard_size_tiles).T[::-1]))
+    step = max(1, _MAX_BATCH_BYTES // (2 * 3 * store.grid.tile_size_px**2))
+    for start in range(0, len(order), step):
+        batch = [_name_place(row, col) for row, col in places[order[start : start + step]].tolist()]
+        for tile, pair in zip(batch, store.read_pairs(batch), strict=True):
+            yield (tile.row, tile.col), shrink_pair(pair, shape_px=(small_px, small_px))
+
+
+def _name_place(row: int, col: int) -> Tile:
+    return Tile(row=row, col=col, tile_id=name_tile(row, col), valid_fraction=1.0, status=None, reason="")
+
+
+def _read_thumbnails(store: TileStore, places: _Places, *, small_px: int) -> _SmallPairs:
+    """Read tiles out of the thumbnails of their shards."""
+    if not len(places):
+        return
     side = store.shard_size_tiles
-    ordered = sorted(tiles, key=lambda tile: (tile.row // side, tile.col // side, tile.row, tile.col))
-    n_tiles = max(1, _MAX_BATCH_BYTES // (2 * 3 * store.grid.tile_size_px**2))
-    for start in range(0, len(ordered), n_tiles):
-        yield ordered[start : start + n_tiles]
-
-
-def shrink_pair(pair: npt.NDArray[np.uint8], *, size_px: int) -> npt.NDArray[np.uint8]:
-    """Average a tile pair down; pixels that are 0 on both dates count as not seen and take no part.
-
-    Args:
-        pair: uint8 (date=2, band=3, y, x).
-        size_px: Side of the result.
-
-    Returns:
-        uint8 (date=2, y, x, band=3) with `UNSEEN_COLOUR` where nothing was seen.
-    """
-    is_seen = np.asarray(pair.any(axis=(0, 1)), dtype=np.float32)
-    share = cv2.resize(is_seen, (size_px, size_px), interpolation=cv2.INTER_AREA)[..., np.newaxis]
-    shrunk = np.empty((2, size_px, size_px, 3), dtype=np.uint8)
-    for date, image in enumerate(pair):
-        bands = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)
-        summed = cv2.resize(bands, (size_px, size_px), interpolation=cv2.INTER_AREA)
-        mean = summed / np.maximum(share, 1e-6)
-        shrunk[date] = np.where(share > 0, np.clip(np.rint(mean), 0, 255), UNSEEN_COLOUR).astype(np.uint8)
-    return shrunk
+    shards, members = np.unique(places // side, axis=0, return_inverse=True)
+    by_shard = np.split(places[np.argsort(members, kind="stable")], np.cumsum(np.bincount(members))[:-1])
+    pictures = store.read_thumbnails([(row, col) for row, col in shards.tolist()])
+    for inside, picture in zip(by_shard, pictures, strict=True):
+        if picture is None:
+            continue
+        n_rows, n_cols = (length // THUMBNAIL_TILE_PX for length in picture.shape[1:3])
+        size = (n_cols * small_px, n_rows * small_px)
+        small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in picture])
+        for row, col in inside.tolist():
+            y, x = row % side * small_px, col % side * small_px
+            yield (row, col), small[:, y : y + small_px, x : x + small_px]
 
 
 def _limit_size(image: npt.NDArray[np.uint8], max_size_px: int) -> npt.NDArray[np.uint8]:
@@ -110,9 +120,3 @@ def _limit_size(image: npt.NDArray[np.uint8], max_size_px: int) -> npt.NDArray[n
     scale = max_size_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _encode_jpeg(image: npt.NDArray[np.uint8]) -> str:
-    sink = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(sink, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode("ascii")

@@ -33,7 +33,8 @@ from pipeline.run_record import (
 )
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
-from pipeline.tiles import Tile, TileStore, select_tiles, write_tiles
+from pipeline.tile_table import Tile, TileTable
+from pipeline.tiles import TileStore, select_tiles, write_tiles
 from pipeline.workers import choose_max_in_flight
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]
@@ -82,7 +83,7 @@ def rebuild_report(uri: str) -> Report:
     with hold_lock(folder) as lock:
         run = Run.restore(record, folder=folder, lock=lock)
         store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
-        if missing := store.list_missing_shards():
+        if missing := store.list_missing_shards(aoi=run.config.aoi):
             raise InputError(
                 f"{uri} lacks {len(missing)} shards of its tile store, such as {missing[0]}",
                 expected="the store that the run has left",
@@ -179,10 +180,11 @@ class Run:
             config=self.config.tiles,
             client=client,
             max_in_flight=self._choose_max_in_flight(client),
+            aoi=self.config.aoi,
             on_progress=self._watch(on_progress),
         )
 
-    def select_tiles(self, store: TileStore) -> tuple[list[Tile], StageSummary]:
+    def select_tiles(self, store: TileStore) -> tuple[TileTable, StageSummary]:
         """Call the third verb."""
         return select_tiles(
             store,

@@ -19,6 +19,7 @@ from pipeline.assets import Scene
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.object_facts import describe_objects
 from pipeline.redaction import redact_values
 from pipeline.report import Report
 from pipeline.run_folder import RunFolder
@@ -162,7 +163,7 @@ def make_record(
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
-        files=describe_files(report.folder, names=[*report.names, *answers.names]),
+        files={**describe_objects(report.folder, names=report.names), **answers.describe()},
         stages=[stage.to_dict() for stage in stages],
     )
 
@@ -177,15 +178,6 @@ def restore_pair(record: RunRecord) -> ScenePair:
         stretch=Stretch.from_dict(record.inputs["stretch"]),
         content_key=record.content_key,
     )
-
-
-def describe_files(folder: RunFolder, *, names: Sequence[str]) -> dict[str, dict[str, int | str]]:
-    """Give size and sha256 of files in a folder, by name."""
-    described: dict[str, dict[str, int | str]] = {}
-    for name in names:
-        data = folder.read(name)
-        described[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    return described
 
 
 def write_record(record: RunRecord, *, folder: RunFolder) -> None:

@@ -3,8 +3,9 @@
 A shard is the unit of write. One task reads a shard's pixels of both dates, writes them in one piece, reads
 them back and only then puts a small JSON file, the mark, whose name is a hash of what the shard holds. A shard
 without a mark is written again, whatever is on disk; a shard with one is never touched. The mark also keeps
-what the pixels tell about each tile, so that nobody reads them again to find the tiles worth a look, and a checksum
-of each, as a worker of a run that was cut off may still write after it.
+what the pixels tell about each tile and a small view of them, so that nobody reads them again to find the tiles
+worth a look or to draw a map of the region, and a checksum of each, as a worker of a run that was cut off may still
+write after it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pipeline.run_folder import RunFolder
 from pipeline.scenes import DATES, ScenePair
 from pipeline.sources import BoolArray, UInt8Array
 from pipeline.summary import StageSummary
+from pipeline.thumbnails import make_thumbnail
 from pipeline.tile_checksums import checksum_tiles
 
 _ZSTD_LEVEL = 3
@@ -149,6 +151,7 @@ def write_shard(
         raise OSError(f"shard {shard} in {folder.join(STORE_NAME)} reads back other than it was written")
     mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.tile_size_px)
     mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.tile_size_px)}
+    mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.tile_size_px)}
     mark |= {"objects": sizes}
     data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from uuid import uuid4
 
 import distributed
 import numpy as np
-import shapely
 import zarr
 
-from pipeline.aoi import read_aoi
+from pipeline.aoi import find_inside, find_shards_inside
 from pipeline.config import TilesConfig
 from pipeline.errors import FolderError, InputError
 from pipeline.grid import Grid
@@ -22,10 +19,10 @@ from pipeline.marks import (
     STORE_NAME,
     find_whole_shards,
     list_damaged_shards,
-    list_shards,
     list_tiles_of_shard,
     name_mark,
     read_checksums,
+    read_marks,
 )
 from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
@@ -39,42 +36,17 @@ from pipeline.shards import (
     read_window,
     write_shard,
 )
-from pipeline.sources import BoolArray, UInt8Array
+from pipeline.sources import UInt8Array
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.thumbnails import read_thumbnail
 from pipeline.tile_checksums import checksum_tile
+from pipeline.tile_table import Tile as Tile
+from pipeline.tile_table import TileStatus as TileStatus
+from pipeline.tile_table import TileTable, encode_status
 from pipeline.workers import run_bounded
 
-
-class TileStatus(StrEnum):
-    """What became of a tile."""
-
-    ANALYSED = "analysed"
-    UNREADABLE = "unreadable"
-    NO_DATA = "no_data"
-    CLOUDY = "cloudy"
-    OUTSIDE = "outside"
-    IDENTICAL = "identical"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tile:
-    """One cell of the grid for one pair."""
-
-    row: int
-    """Row in the grid, from the top."""
-    col: int
-    """Column in the grid, from the left."""
-    tile_id: str
-    """Name such as ``r0012_c0034``."""
-    valid_fraction: float
-    """Part of the tile's pixels that are valid on both dates, 0 to 1."""
-    cloud_fraction: float | None = None
-    """Part of the tile's pixels that are cloudy on either date, 0 to 1; None where nothing tells of clouds."""
-    status: TileStatus | None
-    """None: selected, to be asked; else why it is not."""
-    reason: str
-    """Why it is not asked, in words; empty for selected tiles."""
+OUTSIDE_REASON = "outside the area of interest"
+"""Why tiles outside it are not asked about, and their shards not written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,23 +123,36 @@ class TileStore:
             remedy="run again: that shard is written anew",
         )
 
-    def list_missing_shards(self) -> list[tuple[int, int]]:
-        """List (row, column) of shards that should be whole and are not."""
+    def list_missing_shards(self, *, aoi: str | None) -> list[tuple[int, int]]:
+        """List (row, column) of shards that should be whole and are not.
+
+        Raises:
+            InputError: the area of interest cannot be used.
+        """
         size = self.shard_size_tiles
-        shards = [s for s in list_shards(self.grid, shard_size_tiles=size) if s not in self.failed_shards]
+        inside = find_shards_inside(find_inside(self.grid, aoi=aoi), shard_size_tiles=size)
+        shards = [shard for shard in inside if shard not in self.failed_shards]
         whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
         return [shard for shard in shards if shard not in whole]
 
-    def read_facts(self) -> dict[tuple[int, int], TileFacts]:
-        """Read per (row, col) the facts of every tile whose shard is whole."""
+    def read_facts(self, shards: Sequence[tuple[int, int]]) -> Iterator[TileFacts | None]:
+        """Read the facts of some shards' tiles, shard by shard, row-major in each; None for one of no whole shard."""
         size = self.shard_size_tiles
-        shards = list_shards(self.grid, shard_size_tiles=size)
-        whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
-        return {
-            (facts.row, facts.col): facts
-            for shard, mark in whole.items()
-            for facts in parse_mark(mark, shard, grid=self.grid, shard_size_tiles=size)
-        }
+        for shard, mark in read_marks(self.folder, shards, content_key=self.content_key, shard_size_tiles=size):
+            if mark is None:
+                yield from [None] * len(list_tiles_of_shard(self.grid, shard, shard_size_tiles=size))
+            else:
+                yield from parse_mark(mark, shard, grid=self.grid, shard_size_tiles=size)
+
+    def read_thumbnails(self, shards: Sequence[tuple[int, int]]) -> Iterator[UInt8Array | None]:
+        """Read a small view of each shard, uint8 (date=2, y, x, band=3); None for one that is not whole."""
+        size, grid = self.shard_size_tiles, self.grid
+        for shard, mark in read_marks(self.folder, shards, content_key=self.content_key, shard_size_tiles=size):
+            n_rows, n_cols = (
+                min(size, n_tiles - index * size)
+                for index, n_tiles in zip(shard, (grid.n_rows, grid.n_cols), strict=True)
+            )
+            yield read_thumbnail(mark["thumbnail"], n_rows=n_rows, n_cols=n_cols) if mark is not None else None
 
 
 def write_tiles(
@@ -177,24 +162,30 @@ def write_tiles(
     config: TilesConfig,
     client: distributed.Client,
     max_in_flight: int,
+    aoi: str | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[TileStore, StageSummary]:
     """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.
 
-    Items of the summary are tiles.
+    Shards without any tile inside the area of interest are neither read nor written. Items of the summary are tiles.
 
     Raises:
-        InputError: not one shard could be written because a scene cannot be read.
+        InputError: the area of interest cannot be used, or not one shard could be written because a scene cannot be
+            read.
     """
     grid, size = pair.grid, config.shard_size_tiles
-    shards = list_shards(grid, shard_size_tiles=size)
+    shards = find_shards_inside(find_inside(grid, aoi=aoi), shard_size_tiles=size)
     whole, n_damaged = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
-    n_kept = sum(len(list_tiles_of_shard(grid, shard, shard_size_tiles=size)) for shard in whole)
+    n_tiles = grid.n_rows * grid.n_cols
+    n_inside, n_kept = (
+        sum(len(list_tiles_of_shard(grid, shard, shard_size_tiles=size)) for shard in part) for part in (shards, whole)
+    )
+    skipped = {"already there": n_kept, OUTSIDE_REASON: n_tiles - n_inside}
     summary = StageSummary(
         stage="write_tiles",
-        total=grid.n_rows * grid.n_cols,
-        skipped=n_kept,
-        reasons={"already there": n_kept} if n_kept else {},
+        total=n_tiles,
+        skipped=sum(skipped.values()),
+        reasons={reason: count for reason, count in skipped.items() if count},
         notes={"a damaged shard or mark is written again": n_damaged} if n_damaged else {},
     )
     on_progress(summary)
@@ -227,12 +218,12 @@ def write_tiles(
 
 def select_tiles(
     store: TileStore, *, aoi: str | None, min_valid_fraction: float, max_cloud_fraction: float = 1.0
-) -> tuple[list[Tile], StageSummary]:
+) -> tuple[TileTable, StageSummary]:
     """List every tile of the grid, row-major, and say which of them are worth asking about.
 
     Args:
         store: The tile store.
-        aoi: Polygons; tiles that share no area with them are outside.
+        aoi: Polygons; tiles that share no area with them are outside, and nothing of them counts as seen.
         min_valid_fraction: Tiles of which less is valid on both dates are not asked about.
         max_cloud_fraction: Tiles of which more is cloudy on either date are not asked about.
 
@@ -240,40 +231,39 @@ def select_tiles(
         InputError: the area of interest cannot be used.
     """
     start = time.perf_counter()
-    grid, facts = store.grid, store.read_facts()
-    is_inside = _find_inside(grid, aoi=aoi)
-    tiles = []
-    for row in range(grid.n_rows):
-        for col in range(grid.n_cols):
-            shard = row // store.shard_size_tiles, col // store.shard_size_tiles
-            known = facts.get((row, col))
-            status, reason = decide_tile(
-                known,
-                is_inside=bool(is_inside[row, col]),
-                min_valid_fraction=min_valid_fraction,
-                max_cloud_fraction=max_cloud_fraction,
-                problem=store.failed_shards.get(shard, "its shard was not written"),
-            )
-            tiles.append(
-                Tile(
-                    row=row,
-                    col=col,
-                    tile_id=grid.tile_id(row, col),
-                    valid_fraction=known.valid_fraction if known else 0.0,
-                    cloud_fraction=known.cloud_fraction if known else None,
-                    status=status,
-                    reason=reason,
-                )
-            )
-    counts = Counter(tile.status for tile in tiles)
-    n_failed = counts[TileStatus.FAILED]
-    return tiles, StageSummary(
+    grid, size = store.grid, store.shard_size_tiles
+    is_inside = find_inside(grid, aoi=aoi)
+    tiles = TileTable.make(grid)
+    tiles.status_codes[:], tiles.reasons[:] = encode_status(TileStatus.OUTSIDE), OUTSIDE_REASON
+    shards = find_shards_inside(is_inside, shard_size_tiles=size)
+    places = ((shard, place) for shard in shards for place in list_tiles_of_shard(grid, shard, shard_size_tiles=size))
+    for (shard, (row, col)), facts in zip(places, store.read_facts(shards), strict=True):
+        status, reason = decide_tile(
+            facts,
+            is_inside=bool(is_inside[row, col]),
+            min_valid_fraction=min_valid_fraction,
+            max_cloud_fraction=max_cloud_fraction,
+            problem=store.failed_shards.get(shard, "its shard was not written"),
+        )
+        index = row * grid.n_cols + col
+        tiles.status_codes[index], tiles.reasons[index] = encode_status(status), reason
+        # What a shard happens to hold beyond the area does not count: how much that is depends on the shards' size.
+        if facts and is_inside[row, col]:
+            tiles.valid_fractions[index] = facts.valid_fraction
+            tiles.cloud_fractions[index] = np.nan if facts.cloud_fraction is None else facts.cloud_fraction
+    return tiles, _summarise(tiles, seconds=time.perf_counter() - start)
+
+
+def _summarise(tiles: TileTable, *, seconds: float) -> StageSummary:
+    counts = tiles.count_statuses()
+    n_selected, n_failed = counts.get(None, 0), counts.get(TileStatus.FAILED, 0)
+    return StageSummary(
         stage="select_tiles",
-        done=counts[None],
-        skipped=len(tiles) - counts[None] - n_failed,
+        done=n_selected,
+        skipped=len(tiles) - n_selected - n_failed,
         failed=n_failed,
         total=len(tiles),
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         reasons={status.value: count for status, count in sorted(counts.items(), key=str) if status},
     )
 
@@ -296,7 +286,7 @@ def decide_tile(
         problem: Why there are no facts.
     """
     if not is_inside:
-        return TileStatus.OUTSIDE, "outside the area of interest"
+        return TileStatus.OUTSIDE, OUTSIDE_REASON
     if facts is None:
         return TileStatus.FAILED, problem
     if facts.cloud_fraction is not None and facts.cloud_fraction > max_cloud_fraction:
@@ -312,21 +302,6 @@ def decide_tile(
     if facts.is_identical:
         return TileStatus.IDENTICAL, f"equal pixels on both dates (in the {facts.valid_fraction:.1%} that both show)"
     return None, ""
-
-
-def _find_inside(grid: Grid, *, aoi: str | None) -> BoolArray:
-    shape = grid.n_rows, grid.n_cols
-    if aoi is None:
-        return np.ones(shape, dtype=np.bool_)
-    area = read_aoi(aoi, grid=grid)
-    shapely.prepare(area)
-    # A thousandth of a pixel inwards: tiles that only share an edge with the area, give or take the last
-    # digits of its way through another CRS, are outside.
-    edge = grid.resolution_m * 1e-3
-    lefts, _, rights, _ = np.array([grid.tile_bounds(0, col) for col in range(grid.n_cols)]).T
-    _, bottoms, _, tops = np.array([grid.tile_bounds(row, 0) for row in range(grid.n_rows)]).T
-    boxes = shapely.box(lefts[None, :] + edge, bottoms[:, None] + edge, rights[None, :] - edge, tops[:, None] - edge)
-    return np.asarray(shapely.intersects(area, boxes), dtype=np.bool_).reshape(shape)
 
 
 def _prepare_store(
@@ -353,7 +328,7 @@ def _prepare_store(
     damaged = list_damaged_shards(
         folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
     )
-    return set(whole), len(damaged)
+    return whole, len(damaged)
 
 
 def _describe_problem(problem: BaseException) -> str:

@@ -51,7 +51,7 @@ def extract(
     columns = {name: [row[i] for row in rows] for i, name in enumerate(ANSWERS_SCHEMA.names)}
     table = pa.table(columns, schema=ANSWERS_SCHEMA)
     return extract_findings(
-        SimpleNamespace(read=lambda: table, failures=failures or {}),  # type: ignore[arg-type]
+        SimpleNamespace(read_batches=lambda: iter([table]), failures=failures or {}),  # type: ignore[arg-type]
         tiles=tiles,
         store=TileStore(folder=RunFolder("unused"), grid=GRID, content_key="key", shard_size_tiles=2),
         prompts=prompts,

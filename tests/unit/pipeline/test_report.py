@@ -17,7 +17,7 @@ from geopandas.testing import assert_geodataframe_equal
 from model.interface import Prompt, PromptKind
 from pipeline.changes import CHANGES_SCHEMA
 from pipeline.findings import FINDINGS_SCHEMA, make_findings_schema
-from pipeline.geoparquet import encode_geoparquet, make_frame, sort_along_hilbert
+from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.grid import Grid
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder
@@ -142,7 +142,8 @@ def test_columns_are_flat_typed_and_described_in_the_file(tmp_path: Path) -> Non
     report = write(make_findings(CHANGED), tmp_path)
 
     schema = pq.read_schema(tmp_path / report.tiles_name)
-    assert schema.names == [*FINDINGS_SCHEMA.names[:15], "trees", *FINDINGS_SCHEMA.names[15:], "bbox"]
+    at = FINDINGS_SCHEMA.names.index("model_id")
+    assert schema.names == [*FINDINGS_SCHEMA.names[:at], "trees", *FINDINGS_SCHEMA.names[at:], "bbox"]
     for field in make_findings_schema([ASK]):
         assert schema.field(field.name).type == field.type
         assert schema.field(field.name).metadata[b"description"] == field.metadata[b"description"]
@@ -172,7 +173,7 @@ def test_neighbours_lie_together() -> None:
         crs=grid.crs,
     )
 
-    ordered = sort_along_hilbert(frame, key="tile_id")
+    ordered = frame.iloc[order_along_hilbert(frame, key="tile_id")]
 
     steps = np.abs(np.diff([(point.x, point.y) for point in ordered.geometry.centroid], axis=0)).sum(axis=1)
     assert sorted(ordered["tile_id"]) == list(frame["tile_id"])
@@ -183,6 +184,6 @@ def test_a_crs_without_a_code_is_kept() -> None:
     wkt = gpd.GeoSeries([], crs="+proj=laea +lat_0=10 +lon_0=20 +units=m").crs.to_wkt()
     findings = make_findings().to_crs(wkt)
 
-    data = encode_geoparquet(findings, schema=make_findings_schema([ASK]))
+    data = encode_geoparquet(findings, schema=make_findings_schema([ASK]), order=np.arange(len(findings)))
 
     assert gpd.read_parquet(io.BytesIO(data)).crs == findings.crs

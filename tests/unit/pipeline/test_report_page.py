@@ -22,9 +22,10 @@ from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
 from pipeline.report_map import MapFrame, choose_scale_bar, format_position, frame_close_up
 from pipeline.report_page import MAX_CARDS, MAX_TEXT_LENGTH, format_area, format_percent, render_page, tidy_text
-from pipeline.report_pictures import UNSEEN_COLOUR, PixelWindow, read_pictures, shrink_pair
+from pipeline.report_pictures import PixelWindow, read_pictures
 from pipeline.run_folder import RunFolder
-from pipeline.tiles import Tile, TileStore
+from pipeline.thumbnails import UNSEEN_COLOUR, shrink_pair
+from pipeline.tiles import TileStore
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
 PROMPT = Prompt(name="changed", kind=PromptKind.CLASSIFY, text=f"Changed? {HOSTILE}")
@@ -210,12 +211,10 @@ def decode(uri: str) -> npt.NDArray[np.int16]:
     return np.asarray(Image.open(io.BytesIO(data)), dtype=np.int16)
 
 
-def list_tiles(grid: Grid) -> list[Tile]:
-    return [
-        Tile(row=row, col=col, tile_id=grid.tile_id(row, col), valid_fraction=1.0, status=None, reason="")
-        for row in range(grid.n_rows)
-        for col in range(grid.n_cols)
-    ]
+def show(grid: Grid, *places: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=bool)
+    is_visible[tuple(zip(*places, strict=True)) if places else ()] = True
+    return is_visible
 
 
 def test_pictures_show_every_tile_in_its_place_whatever_the_scale() -> None:
@@ -223,7 +222,7 @@ def test_pictures_show_every_tile_in_its_place_whatever_the_scale() -> None:
     store = PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2)
     window = PixelWindow(top=64, left=32, height=128, width=224)
 
-    pictures = read_pictures(store, tiles=list_tiles(grid), window=window, max_size_px=112)
+    pictures = read_pictures(store, is_visible=show(grid), window=window, max_size_px=112)
 
     before, after = decode(pictures.before_uri), decode(pictures.after_uri)
     assert before.shape == after.shape == (64, 112, 3)
@@ -239,20 +238,20 @@ def test_ground_that_was_not_seen_is_blank_and_darkens_nothing() -> None:
     store = PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2)
     window = PixelWindow(top=0, left=0, height=64, width=128)
 
-    pictures = read_pictures(store, tiles=list_tiles(grid)[:1], window=window, max_size_px=1200)
+    pictures = read_pictures(store, is_visible=show(grid, (0, 0)), window=window, max_size_px=1200)
     pair = np.full((2, 3, 8, 8), 200, dtype=np.uint8)
     pair[..., 4:] = 0
 
     assert np.abs(decode(pictures.before_uri)[:, 96:] - np.array(UNSEEN_COLOUR)).max() <= 3
-    assert np.array_equal(shrink_pair(pair, size_px=1), np.full((2, 1, 1, 3), 200))
-    assert tuple(shrink_pair(pair, size_px=4)[0, 0, 3]) == UNSEEN_COLOUR
+    assert np.array_equal(shrink_pair(pair, shape_px=(1, 1)), np.full((2, 1, 1, 3), 200))
+    assert tuple(shrink_pair(pair, shape_px=(4, 4))[0, 0, 3]) == UNSEEN_COLOUR
 
 
 def test_pictures_of_more_tiles_than_pixels_stay_small() -> None:
     grid = make_grid(n_rows=3, n_cols=50)
     store = PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2)
 
-    pictures = read_pictures(store, tiles=[], window=MapFrame(grid=grid).window, max_size_px=20)
+    pictures = read_pictures(store, is_visible=~show(grid), window=MapFrame(grid=grid).window, max_size_px=20)
 
     assert decode(pictures.before_uri).shape == (1, 20, 3)
 

@@ -1,0 +1,268 @@
+"""What a report of a million tiles costs: time and memory from marks and answer parts to the files of the report.
+
+The folder of a run is made by script, as workers leave it: marks and a tile store of 15,625 shards, and one Parquet
+part per shard and prompt, 62,500 in all. A process of its own then does what the client does once the last answer is
+there: selects the tiles, reads the answers, extracts the findings, writes the report and the record. The bars are its
+peak memory and its wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BAR_MEMORY_BYTES = 2e9
+BAR_S = 120.0
+SHARD_SIZE_TILES = 8
+TILE_SIZE_PX = 256
+N_FAILED = 40
+RUN_NAME = "run"
+
+
+def paint_scenes(folder: Path) -> None:
+    """Write two small rasters that differ: one shard of the store, which every other shard repeats."""
+    import rasterio
+    from affine import Affine
+
+    side = SHARD_SIZE_TILES * TILE_SIZE_PX
+    coarse = np.random.default_rng(0).integers(40, 220, (2, 3, side // 16, side // 16), dtype=np.uint8)
+    options = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32614", "height": side, "width": side}
+    options |= {"transform": Affine(0.5, 0, 600_000, 0, -0.5, 3_400_000), "compress": "zstd"}
+    for name, bands in zip(("before", "after"), coarse, strict=True):
+        with rasterio.open(folder / f"{name}.tif", "w", **options) as file:
+            file.write(bands.repeat(16, axis=1).repeat(16, axis=2))
+
+
+class AloneHere:
+    """The lock of a folder that no other process knows of."""
+
+    def check(self) -> None:
+        """Find it held."""
+
+
+def prepare_run(folder: Path, *, n_tiles: int) -> Any:
+    """Give the run whose folder is made here: a pair of the painted scenes on a grid of about so many tiles."""
+    from pipeline.config import load_config
+    from pipeline.run import Run, identify_named_model
+    from pipeline.run_folder import RunFolder
+    from pipeline.scenes import find_pair
+
+    scenes = {date: str(folder / f"{date}.tif") for date in ("before", "after")}
+    config = load_config(values={**scenes, "output": str(folder / RUN_NAME)})
+    pair, _ = find_pair(config)
+    n_rows = n_cols = round(math.sqrt(n_tiles))
+    size_px = pair.grid.tile_size_px
+    grid = replace(pair.grid, n_rows=n_rows, n_cols=n_cols, height_px=n_rows * size_px, width_px=n_cols * size_px)
+    return Run(
+        config=config,
+        pair=replace(pair, grid=grid),
+        identity=identify_named_model(config.model.name),
+        aoi_hash=None,
+        folder=RunFolder(str(folder / RUN_NAME)),
+        lock=AloneHere(),
+    )
+
+
+def make_folder(run: Any) -> None:
+    """Make the store, the marks and the answer parts."""
+    from pipeline.answers import Interview, encode_part, group_batches
+    from pipeline.marks import list_shards, name_mark
+    from pipeline.shards import create_store, write_shard
+    from pipeline.tiles import TileStore
+
+    key, grid, folder = run.pair.content_key, run.pair.grid, run.folder
+    create_store(folder, run.pair, shard_size_tiles=SHARD_SIZE_TILES)
+    write_shard(folder, run.pair, SHARD_SIZE_TILES, 0, 0)
+    first = name_mark(key, (0, 0), shard_size_tiles=SHARD_SIZE_TILES)
+    mark = json.loads(folder.read(first))
+    objects = mark["objects"]
+    store = TileStore(folder=folder, grid=grid, content_key=key, shard_size_tiles=SHARD_SIZE_TILES)
+    rng = np.random.default_rng(1)
+    shards = list_shards(grid, shard_size_tiles=SHARD_SIZE_TILES)
+    for shard in shards:
+        placed = {_place_object(folder.uri, name, shard): size for name, size in objects.items()}
+        marked = cut_mark(mark, shard=shard, grid=grid, rng=rng) | {"objects": placed}
+        data = json.dumps(marked, sort_keys=True, separators=(",", ":")).encode()
+        folder.put(name_mark(key, shard, shard_size_tiles=SHARD_SIZE_TILES), data)
+    tiles, _ = run.select_tiles(store)
+    interview = Interview(store=store, prompts=run.prompts, model=run.config.model, identity=run.identity)
+    names = []
+    for batch in group_batches(tiles, shard_size_tiles=SHARD_SIZE_TILES):
+        rows = make_answers(batch, prompts=run.prompts, rng=rng)
+        for prompt, answers in zip(run.prompts, rows, strict=True):
+            names.append(interview.name_part(prompt, tiles=batch))
+            folder.put(names[-1], encode_part(prompt, tiles=batch, answers=answers))
+    Path(folder.uri, "parts.json").write_text(json.dumps(sorted(names)))
+
+
+def _place_object(uri: str, name: str, shard: tuple[int, int]) -> str:
+    """Give another shard the first one's object, as one more name of the same bytes."""
+    stem = name.rsplit("/", 2)[0]
+    placed = f"{stem}/{shard[0]}/{shard[1]}"
+    if shard != (0, 0):
+        Path(uri, placed).parent.mkdir(parents=True, exist_ok=True)
+        os.link(Path(uri, name), Path(uri, placed))
+    return placed
+
+
+def cut_mark(mark: dict[str, Any], *, shard: tuple[int, int], grid: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """Vary what a mark tells: some shards show nothing, some tiles are cut off, some are the same on both dates."""
+    from pipeline.marks import list_tiles_of_shard
+
+    places = list_tiles_of_shard(grid, shard, shard_size_tiles=SHARD_SIZE_TILES)
+    kept = [(row % SHARD_SIZE_TILES) * SHARD_SIZE_TILES + col % SHARD_SIZE_TILES for row, col in places]
+    lists = {name: np.array(value)[kept] for name, value in mark.items() if isinstance(value, list) and len(value) > 2}
+    full = TILE_SIZE_PX**2
+    after = np.where(rng.random(len(kept)) < 0.02, rng.integers(0, full, len(kept)), full)
+    if rng.random() < 0.03:
+        after[:] = 0
+    lists |= {"after": after, "both": after, "identical": (rng.random(len(kept)) < 0.01) & (after > 0)}
+    return mark | {name: value.tolist() for name, value in lists.items()}
+
+
+def make_answers(batch: Any, *, prompts: Any, rng: np.random.Generator) -> Iterator[list[Any]]:
+    """Answer as a model would: changes come in clusters, and about one tile in ten has one."""
+    from model.interface import CELL_NAMES, Answer, PromptKind
+
+    sizes = rng.poisson(2.5, len(batch)) * np.array(
+        [math.sin(tile.row / 17) * math.sin(tile.col / 23) > 0.45 for tile in batch]
+    )
+    roads = sizes * (rng.random(len(batch)) < 0.3) // 2
+    cells = [rng.choice(CELL_NAMES, min(size, 4), replace=False).tolist() for size in sizes]
+    streets = [rng.choice(CELL_NAMES, min(road, 2), replace=False).tolist() for road in roads]
+    words = ("row", "corner", "hill", "field", "forest", "meadow", "river", "farm", "square", "school")
+    places = [" and the ".join(rng.choice(words, 3)) for _ in batch]
+    texts = {
+        PromptKind.CLASSIFY: ["Yes" if size else "No" for size in sizes],
+        PromptKind.COUNT: [
+            f"{road} roads have changed, and {size} buildings have changed."
+            if size
+            else "There are no changes in roads or buildings between the two images."
+            for size, road in zip(sizes, roads, strict=True)
+        ],
+        PromptKind.LOCATE: [f"roads: {road}. buildings: {cell}." for road, cell in zip(streets, cells, strict=True)],
+        PromptKind.DESCRIBE: [
+            f"{size} houses have been built beside the {place} ." if size else "the scene is the same as before ."
+            for size, place in zip(sizes, places, strict=True)
+        ],
+    }
+    confidences = rng.uniform(0.5, 1.0, len(batch)).tolist()
+    for prompt in prompts:
+        said = texts[prompt.kind]
+        yield [Answer(text=text, confidence=value) for text, value in zip(said, confidences, strict=True)]
+
+
+class Clock:
+    """Wall time, time of all cores and memory of this process, stage by stage."""
+
+    def __init__(self) -> None:
+        self.stages: list[dict[str, Any]] = []
+
+    def measure(self, name: str, call: Callable[[], Any]) -> Any:
+        """Call, and note what it took."""
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        result = call()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.stages.append(
+            {
+                "stage": name,
+                "wall_s": round(time.perf_counter() - wall_s, 2),
+                "cpu_s": round(time.process_time() - cpu_s, 2),
+                "peak_mb": round(peak / 1e6),
+            }
+        )
+        return result
+
+
+def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
+    """Do what the client does once all answers are there."""
+    from pipeline.answers import AnswerParts
+    from pipeline.tiles import TileStore
+
+    clock = Clock()
+    run = clock.measure("prepare", lambda: prepare_run(folder, n_tiles=n_tiles))
+    store = TileStore(
+        folder=run.folder,
+        grid=run.pair.grid,
+        content_key=run.pair.content_key,
+        shard_size_tiles=SHARD_SIZE_TILES,
+        failed_shards={(0, 1): "made to fail"},
+    )
+    names = json.loads(Path(run.folder.uri, "parts.json").read_text())
+    tiles, selected = clock.measure("select_tiles", lambda: run.select_tiles(store))
+    failed = {store.grid.tile_id(row, row): "the worker died" for row in range(N_FAILED)}
+    answers = AnswerParts(folder=run.folder, names=tuple(names), failures=failed)
+    findings, extracted = clock.measure(
+        "extract_findings", lambda: run.extract_findings(answers, tiles=tiles, store=store)
+    )
+    written, reported = clock.measure("write_report", lambda: run.write_report(findings, store=store))
+    stages = [selected, extracted, reported]
+    clock.measure("write_record", lambda: run.write_record(written, store=store, answers=answers, stages=stages))
+    return clock.stages
+
+
+def measure_report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
+    """Run `report` in a process of its own, where nothing else takes memory."""
+    command = [sys.executable, __file__, "--tiles", str(n_tiles), "--folder", str(folder), "--in-this-process"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    stages: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return stages
+
+
+def main() -> None:
+    """Print a table, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiles", type=int, default=1_000_000, help="tiles of the region, about")
+    parser.add_argument("--folder", type=Path, help="where to make the run, and to find it again the next time")
+    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.in_this_process:
+        print(json.dumps(report(asked.folder, n_tiles=asked.tiles)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = asked.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / RUN_NAME / "parts.json").is_file():
+            paint_scenes(folder)
+            make_folder(prepare_run(folder, n_tiles=asked.tiles))
+        stages = measure_report(folder, n_tiles=asked.tiles)
+        sizes = {path.name: path.stat().st_size for path in (folder / RUN_NAME / "report").iterdir()}
+        sizes["run.json"] = (folder / RUN_NAME / "run.json").stat().st_size
+    print(f"{'stage':<18} {'wall s':>8} {'cpu s':>8} {'peak MB':>8}")
+    for stage in stages:
+        print(f"{stage['stage']:<18} {stage['wall_s']:>8.2f} {stage['cpu_s']:>8.2f} {stage['peak_mb']:>8}")
+    wall_s, peak_mb = sum(stage["wall_s"] for stage in stages), max(stage["peak_mb"] for stage in stages)
+    print(json.dumps(summarise(asked.tiles, stages=stages, sizes=sizes, wall_s=wall_s, peak_mb=peak_mb)))
+
+
+def summarise(
+    n_tiles: int, *, stages: list[dict[str, Any]], sizes: dict[str, int], wall_s: float, peak_mb: float
+) -> dict[str, Any]:
+    """Hold the figures against the bars."""
+    figures = {
+        "n_tiles": round(math.sqrt(n_tiles)) ** 2,
+        "wall_s": round(wall_s, 1),
+        "cpu_s": round(sum(stage["cpu_s"] for stage in stages), 1),
+        "peak_mb": peak_mb,
+        "stages": {stage["stage"]: [stage["wall_s"], stage["cpu_s"], stage["peak_mb"]] for stage in stages},
+        "files_mb": {name: round(size / 1e6, 2) for name, size in sorted(sizes.items())},
+    }
+    bar = {"wall_s": BAR_S, "peak_mb": round(BAR_MEMORY_BYTES / 1e6)}
+    return {"name": "report_scale", "figures": figures, "bar": bar, "holds": wall_s < BAR_S and peak_mb * 1e6 < 2e9}
+
+
+if __name__ == "__main__":
+    main()

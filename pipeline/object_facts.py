@@ -1,0 +1,30 @@
+"""What the record of a run tells of its objects: size and sha256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pipeline.run_folder import RunFolder
+
+ObjectFacts = dict[str, int | str]
+"""``size_bytes`` and ``sha256``, in hex."""
+
+
+def describe_bytes(data: bytes) -> ObjectFacts:
+    """Give size and sha256 of what an object holds."""
+    return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def describe_objects(folder: RunFolder, *, names: Sequence[str]) -> dict[str, ObjectFacts]:
+    """Read objects in the folder of a run and give size and sha256 of each, by name.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    described = {}
+    for name, data in zip(names, folder.read_many(names), strict=True):
+        if data is None:
+            raise FileNotFoundError(folder.join(name))
+        described[name] = describe_bytes(data)
+    return described
