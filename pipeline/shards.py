@@ -63,7 +63,8 @@ def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
         FileNotFoundError: there is none.
     """
     store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
-    return zarr.open_group(store, mode="r" if is_read_only else "r+")
+    # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
+    return zarr.open_group(store, mode="r" if is_read_only else "r+", zarr_format=3)
 
 
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
@@ -76,7 +77,7 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
     folder.delete(folder.list_names(STORE_NAME))
     grid, side = pair.grid, shard_size_tiles * pair.grid.tile_size_px
     tile = pair.grid.tile_size_px
-    group = zarr.open_group(folder.open_zarr_store(STORE_NAME, is_read_only=False), mode="w")
+    group = zarr.open_group(folder.open_zarr_store(STORE_NAME, is_read_only=False), mode="w", zarr_format=3)
     for name, dims, leading in (
         ("pixels", ("date", "band", "y", "x"), (2, 3)),
         ("valid", ("date", "y", "x"), (2,)),
