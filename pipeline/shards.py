@@ -33,6 +33,7 @@ from pipeline.tile_checksums import checksum_tiles
 DATES = ("before", "after")
 """Labels of the ``date`` dimension."""
 
+_ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
 # ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
@@ -65,6 +66,17 @@ def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
     store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
     # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
     return zarr.open_group(store, mode="r" if is_read_only else "r+", zarr_format=3)
+
+
+def check_arrays(group: zarr.Group) -> None:
+    """Read the descriptions of all arrays of a store.
+
+    Raises:
+        KeyError: there is no such array.
+        ValueError: what describes it is damaged.
+    """
+    for name in _ARRAYS:
+        _get_array(group, name)
 
 
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:

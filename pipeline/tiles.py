@@ -32,6 +32,7 @@ from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
 from pipeline.shards import (
     TileFacts,
+    check_arrays,
     create_store,
     describe_store,
     open_store,
@@ -120,14 +121,13 @@ class TileStore:
             top, left = (min(getattr(tiles[i], name) for i in indexes) for name in ("row", "col"))
             bottom, right = (max(getattr(tiles[i], name) for i in indexes) + 1 for name in ("row", "col"))
             window = top * size_px, left * size_px, (bottom - top) * size_px, (right - left) * size_px
-            with self.folder.clear_errors():
-                pixels, is_valid = read_window(group, window)
+            pixels, is_valid = self._read_window(group, window, shard=shard)
             for i in indexes:
                 y, x = (tiles[i].row - top) * size_px, (tiles[i].col - left) * size_px
                 ys, xs = slice(y, y + size_px), slice(x, x + size_px)
                 found = checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs])
                 if found != checksums[tiles[i].row, tiles[i].col]:
-                    raise self._refuse_damaged(tiles[i], shard=shard)
+                    raise self._refuse_damaged(f"tile {tiles[i].tile_id}", shard=shard)
                 pairs[i] = pixels[:, :, ys, xs] * is_valid[:, ys, xs].all(axis=0)
         return pairs
 
@@ -136,13 +136,24 @@ class TileStore:
             self.folder, shard, grid=self.grid, content_key=self.content_key, shard_size_tiles=self.shard_size_tiles
         )
         if checksums is None:
-            raise self._refuse_damaged(None, shard=shard)
+            raise self._refuse_damaged(f"shard {shard}", shard=shard)
         return checksums
 
-    def _refuse_damaged(self, tile: Tile | None, *, shard: tuple[int, int]) -> FolderError:
+    def _read_window(
+        self, group: zarr.Group, window: tuple[int, int, int, int], *, shard: tuple[int, int]
+    ) -> tuple[UInt8Array, BoolArray]:
+        try:
+            with self.folder.clear_errors():
+                return read_window(group, window)
+        except FolderError:
+            raise
+        # Every codec has errors of its own for bytes that it did not write.
+        except Exception as problem:
+            raise self._refuse_damaged(f"shard {shard} ({type(problem).__name__})", shard=shard) from None
+
+    def _refuse_damaged(self, what: str, *, shard: tuple[int, int]) -> FolderError:
         # Without its mark the shard is written again by the next run.
         self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
-        what = f"tile {tile.tile_id}" if tile is not None else f"shard {shard}"
         return FolderError(
             f"{what} in {self.folder.join(STORE_NAME)} is not what was written there",
             expected="the pixels that the mark of its shard speaks of",
@@ -321,6 +332,7 @@ def _prepare_store(
     try:
         with folder.clear_errors():
             group = open_store(folder, is_read_only=False)
+            check_arrays(group)
         found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
     # A store that does not answer is not a store that is damaged.
     except FolderError:
