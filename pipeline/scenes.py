@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,8 +38,8 @@ class Scene:
 
     scene_id: str
     """Name for people: the file's name without its ending."""
-    uri: str
-    """Where the pixels are: an absolute local path, or an http(s) or s3 URI."""
+    uri: str = field(repr=False)
+    """Where the pixels are: an absolute local path, or an http(s) or s3 URI; may be signed, so it is not shown."""
     datetime: str | None
     """Acquisition time in ISO 8601, UTC, such as 2024-05-01T10:30:00Z; None where nobody knows."""
     crs: str

@@ -82,14 +82,24 @@ def check_arrays(group: zarr.Group) -> None:
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
     """Make the empty arrays of a pair with coordinates and CRS, after removing the store that was there.
 
-    The content key comes last: a store without it was left half-made.
+    The description of the whole comes last: a store without it was left half-made.
+
+    Raises:
+        FolderError: the folder cannot be written to.
     """
     # Marks first: a mark must never outlive the shard that it speaks of.
     folder.delete(folder.list_names("marks"))
     folder.delete(folder.list_names(STORE_NAME))
+    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    for name in sorted(objects, key=lambda name: name == "zarr.json"):
+        folder.put(f"{STORE_NAME}/{name}", objects[name])
+
+
+def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, bytes]:
+    objects: dict[str, Buffer] = {}
     grid, side = pair.grid, shard_size_tiles * pair.grid.tile_size_px
     tile = pair.grid.tile_size_px
-    group = zarr.open_group(folder.open_zarr_store(STORE_NAME, is_read_only=False), mode="w", zarr_format=3)
+    group = zarr.open_group(zarr.storage.MemoryStore(objects), mode="w", zarr_format=3)
     for name, dims, leading in (
         ("pixels", ("date", "band", "y", "x"), (2, 3)),
         ("valid", ("date", "y", "x"), (2,)),
@@ -108,6 +118,7 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
     _write_coordinates(group, grid)
     describe_store(group, pair)
     group.attrs.update({"content_key": pair.content_key, "shard_size_tiles": shard_size_tiles})
+    return {name: data.to_bytes() for name, data in objects.items()}
 
 
 def describe_store(group: zarr.Group, pair: ScenePair) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from uuid import uuid4
 
 import distributed
@@ -27,6 +29,7 @@ from pipeline.marks import (
     name_mark,
     read_checksums,
 )
+from pipeline.object_stores import repeat_request
 from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
@@ -152,8 +155,9 @@ class TileStore:
             raise self._refuse_damaged(f"shard {shard} ({type(problem).__name__})", shard=shard) from None
 
     def _refuse_damaged(self, what: str, *, shard: tuple[int, int]) -> FolderError:
-        # Without its mark the shard is written again by the next run.
-        self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
+        # Without its mark the shard is written again by the next run. Whoever may only read leaves it.
+        with suppress(FolderError):
+            self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
         return FolderError(
             f"{what} in {self.folder.join(STORE_NAME)} is not what was written there",
             expected="the pixels that the mark of its shard speaks of",
@@ -341,11 +345,10 @@ def _prepare_store(
     except Exception:
         found = None, None
     if found != (pair.content_key, shard_size_tiles):
-        with folder.clear_errors():
-            create_store(folder, pair, shard_size_tiles=shard_size_tiles)
+        create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
     with folder.clear_errors():
-        describe_store(group, pair)
+        repeat_request(partial(describe_store, group, pair), timeout_s=folder.retry_timeout_s)
     whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
     damaged = list_damaged_shards(
         folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles

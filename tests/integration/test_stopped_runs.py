@@ -97,8 +97,9 @@ def check_all_gone(session_id: int) -> None:
     assert list_session(session_id) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["write_tiles", "collect_answers"])
+@pytest.mark.parametrize(
+    ("number", "stage"), [(signal.SIGTERM, "write_tiles"), (signal.SIGINT, "collect_answers")], ids=str
+)
 def test_a_run_that_is_told_to_stop_ends_in_order(
     number: signal.Signals,
     stage: str,
