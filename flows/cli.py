@@ -168,6 +168,7 @@ def _end_with_report(report: Report) -> None:
             "run_id": read_record(report.folder).run_id,
             "output": report.folder.uri,
             "status_counts": dict(report.status_counts),
+            "reason_counts": {status: dict(counts) for status, counts in report.reason_counts.items()},
             "n_changed_tiles": report.changed_tile_count,
             "n_changes": sum(report.change_counts.values()),
             "report": [report.folder.join(name) for name in report.names],

@@ -37,6 +37,8 @@ ALLOCATOR_ENVIRONMENT = {
 
 _SETTINGS = {
     **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ALLOCATOR_ENVIRONMENT.items()},
+    # Ctrl-C in a terminal reaches the workers too; the command tells them when to end.
+    "distributed.worker.preload": ["flows.signals"],
     # A task that no worker can take must end in an error, not wait for ever; restarts take seconds.
     "distributed.scheduler.no-workers-timeout": "5 minutes",
     # A worker that dies takes the blame onto all tasks it has been given; so it is given one at a time, and a task

@@ -32,6 +32,11 @@ class StopRequest(BaseException):
         return signal.Signals(self.number).name
 
 
+def dask_setup(_: object) -> None:
+    """Have a worker of this machine ignore Ctrl-C: Dask calls this in each that names the module as a preload."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Raise `StopRequest` in the main thread at the first signal; a second one ends the process at once."""

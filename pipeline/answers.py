@@ -169,18 +169,20 @@ def encode_part(prompt: Prompt, *, tiles: Sequence[Tile], answers: Sequence[Answ
         schema=ANSWERS_SCHEMA,
     )
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
-def is_whole_part(data: bytes | None, *, tiles: Sequence[Tile]) -> bool:
-    """Tell whether a part is whole: a table that can be read, with the tiles that it is named after."""
+def is_whole_part(data: bytes | None, *, prompt: Prompt, tiles: Sequence[Tile]) -> bool:
+    """Tell whether a part is whole: a table that can be read, with the prompt and the tiles that it is named after."""
     try:
-        table = pq.read_table(pa.BufferReader(data or b""), schema=ANSWERS_SCHEMA)
-    # Depending on where a file is cut off, pyarrow raises one or the other.
-    except (OSError, ValueError):
+        rows = _decode_part(data or b"").to_pylist()
+    # Depending on where a file is damaged, pyarrow raises one or the other.
+    except (OSError, ValueError, TypeError, pa.ArrowException):
         return False
-    return bool(table.column("tile_id").to_pylist() == [tile.tile_id for tile in tiles])
+    asked = [(tile.tile_id, prompt.name, prompt.kind.value) for tile in tiles]
+    told = [(row["tile_id"], row["prompt_name"], row["prompt_kind"]) for row in rows]
+    return asked == told and all(row["text"] is not None and row["confidence"] is not None for row in rows)
 
 
 def _decode_part(data: bytes) -> pa.Table:
@@ -333,7 +335,11 @@ class _Rounds:
         """Give the prompts whose parts are not there, or are damaged, and how many are damaged."""
         present = [prompt for prompt in self.interview.prompts if self._name(prompt, batch) in self.present]
         parts = self.interview.store.folder.read_many(self._name(prompt, batch) for prompt in present)
-        whole = {prompt.name for prompt, data in zip(present, parts, strict=True) if is_whole_part(data, tiles=batch)}
+        whole = {
+            prompt.name
+            for prompt, data in zip(present, parts, strict=True)
+            if is_whole_part(data, prompt=prompt, tiles=batch)
+        }
         missing = tuple(prompt for prompt in self.interview.prompts if prompt.name not in whole)
         return missing, len(present) - len(whole)
 

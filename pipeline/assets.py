@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 import shapely
@@ -36,8 +36,8 @@ class ControlPoint:
 class Asset:
     """One raster file, as its header tells."""
 
-    uri: str
-    """Where it is: an absolute local path, or an http(s), s3 or zip URI."""
+    uri: str = field(repr=False)
+    """Where it is: an absolute local path, or an http(s), s3 or zip URI; may be signed, so it is not shown."""
     checksum: str
     """sha256 in hex of a local file; ``etag:...`` of a remote one."""
     crs: str

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
@@ -70,12 +72,23 @@ def _hash_files(uri: str, *, files: Sequence[str]) -> str:
 
 def _read_http_etag(uri: str) -> str:
     # One byte by GET: signed URLs often allow no HEAD.
-    request = urllib.request.Request(uri, headers={"Range": "bytes=0-0"})
+    address, headers = _split_credentials(uri)
+    request = urllib.request.Request(address, headers={"Range": "bytes=0-0", **headers})
     with urllib.request.urlopen(request, timeout=REMOTE_TIMEOUT_S) as response:
-        headers = response.headers
-    modified, length = headers.get("Last-Modified"), headers.get("Content-Range")
-    etag = headers.get("ETag") or (f"{modified} {length}" if modified else None)
+        told = response.headers
+    modified, length = told.get("Last-Modified"), told.get("Content-Range")
+    etag = told.get("ETag") or (f"{modified} {length}" if modified else None)
     return _check_etag(uri, etag)
+
+
+def _split_credentials(uri: str) -> tuple[str, dict[str, str]]:
+    """Give a URI without user and password, which urllib would take for the host, and the header that says them."""
+    parts = urlsplit(uri)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return uri, {}
+    token = base64.b64encode(unquote(user).encode()).decode("ascii")
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
 
 
 def _read_s3_etag(uri: str) -> str:

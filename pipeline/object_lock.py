@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import obstore
@@ -15,7 +16,7 @@ from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import ObjectStore
 
 from pipeline.lock_holder import Holder, may_take_over, refuse_second_run, tell_loss
-from pipeline.object_stores import explain_failure
+from pipeline.object_stores import explain_failure, repeat_request
 from pipeline.run_folder import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class ObjectLock:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._show_life, name="run-lock", daemon=True)
 
-    def acquire(self, store: ObjectStore | None = None) -> None:
+    def acquire(self, store: ObjectStore | None = None, *, patience_s: float = 0.0) -> None:
         """Take the lock and begin to show life.
 
         Args:
-            store: The same place, of more patience.
+            store: The same place, with a store that repeats requests for longer.
+            patience_s: How long to try again when the connection is cut.
 
         Raises:
             FolderError: another run holds it, or the store fails.
@@ -60,7 +62,7 @@ class ObjectLock:
         patient = self._store if store is None else store
         try:
             for _ in range(_TRIES):
-                if self._try_to_acquire(patient):
+                if repeat_request(partial(self._try_to_acquire, patient), timeout_s=patience_s):
                     self._thread.start()
                     return
         except (ObstoreError, OSError) as failure:

@@ -6,18 +6,21 @@ import errno
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from pipeline.errors import FolderError, InputError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
+
+Result = TypeVar("Result")
 
 S3_SCHEME = "s3://"
 
@@ -111,6 +114,27 @@ def open_store(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S, is_made: b
         },
     }
     return S3Store.from_url(uri, client_options=client, retry_config=retry)
+
+
+def repeat_request(call: Callable[[], Result], *, timeout_s: float) -> Result:
+    """Repeat a call that obstore itself gives up on when the connection is cut: bulk deletes and conditional writes.
+
+    Args:
+        call: Does no harm when its first time had an effect, and only the answer was lost.
+        timeout_s: How long to go on.
+
+    Raises:
+        GenericError: the time is over.
+    """
+    deadline_s, wait_s = time.monotonic() + timeout_s, _FIRST_WAIT_S
+    while True:
+        try:
+            return call()
+        except GenericError:
+            if time.monotonic() + wait_s > deadline_s:
+                raise
+        time.sleep(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 def explain_failure(uri: str, failure: Exception) -> FolderError:

@@ -16,10 +16,12 @@ from pipeline.answers import AnswerParts, collect_answers
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.findings import extract_findings, make_findings_schema
+from pipeline.redaction import MASK
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder, find_run_folder, open_run_folder
 from pipeline.run_lock import RunLock, hold_lock
 from pipeline.run_record import (
+    RECORD_NAME,
     RunRecord,
     compute_run_id,
     discard_record,
@@ -143,6 +145,12 @@ class Run:
             InputError: its area of interest cannot be read or is another by now.
         """
         config = RunConfig.model_validate(record.config)
+        if config.aoi is not None and MASK in config.aoi:
+            raise InputError(
+                f"area of interest {config.aoi} cannot be read again: {RECORD_NAME} keeps no credentials",
+                expected="an area of interest that can be read without",
+                remedy="run `deltavlm run` again with its whole URI: only the report is made anew",
+            )
         pair = restore_pair(record)
         run = cls(
             config=config,

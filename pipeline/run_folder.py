@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,14 @@ from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import ObjectStore
 
 from pipeline.errors import InputError
-from pipeline.object_stores import RETRY_TIMEOUT_S, check_run_uri, explain_failure, is_remote, open_store
+from pipeline.object_stores import (
+    RETRY_TIMEOUT_S,
+    check_run_uri,
+    explain_failure,
+    is_remote,
+    open_store,
+    repeat_request,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -182,7 +189,7 @@ class RunFolder:
                 with suppress(FileNotFoundError):
                     obstore.delete(self.store, name)
             if names and self.is_remote:
-                obstore.delete(self.store, names)
+                repeat_request(partial(obstore.delete, self.store, names), timeout_s=self.retry_timeout_s)
 
     def open_zarr_store(self, name: str, *, is_read_only: bool = True) -> zarr.storage.ObjectStore[ObjectStore]:
         """Open the part under `name` as a store for zarr.

@@ -52,7 +52,7 @@ def hold_lock(folder: RunFolder, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterat
     if folder.is_remote:
         patience_s = min(folder.retry_timeout_s, _SHORT_PATIENCE_S)
         beats = ObjectLock(open_store(folder.uri, retry_timeout_s=patience_s), uri=folder.uri, timeout_s=timeout_s)
-        beats.acquire(folder.store)
+        beats.acquire(folder.store, patience_s=folder.retry_timeout_s)
         try:
             yield beats
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 MosaicRule = Literal["first", "median"]
@@ -13,8 +13,8 @@ MosaicRule = Literal["first", "median"]
 class BandFile:
     """One band in one raster, and what is known of its values better than the raster tells."""
 
-    uri: str
-    """A local path, or an http(s) or s3 URI."""
+    uri: str = field(repr=False)
+    """A local path, or an http(s) or s3 URI; it may be signed, so it is not shown."""
     band: int | str | None = None
     """1-based number or name (description) of the band; None where the raster itself has to tell."""
     scale: float | None = None

@@ -33,6 +33,7 @@ from pipeline.summary import StageSummary
 from pipeline.thumbnails import make_thumbnail
 from pipeline.tile_checksums import checksum_tiles
 
+_ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
 # ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
@@ -65,20 +66,42 @@ def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
         FileNotFoundError: there is none.
     """
     store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
-    return zarr.open_group(store, mode="r" if is_read_only else "r+")
+    # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
+    return zarr.open_group(store, mode="r" if is_read_only else "r+", zarr_format=3)
+
+
+def check_arrays(group: zarr.Group) -> None:
+    """Read the descriptions of all arrays of a store.
+
+    Raises:
+        KeyError: there is no such array.
+        ValueError: what describes it is damaged.
+    """
+    for name in _ARRAYS:
+        _get_array(group, name)
 
 
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
     """Make the empty arrays of a pair with coordinates and CRS, after removing the store that was there.
 
-    The content key comes last: a store without it was left half-made.
+    The description of the whole comes last: a store without it was left half-made.
+
+    Raises:
+        FolderError: the folder cannot be written to.
     """
     # Marks first: a mark must never outlive the shard that it speaks of.
     folder.delete(folder.list_names("marks"))
     folder.delete(folder.list_names(STORE_NAME))
+    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    for name in sorted(objects, key=lambda name: name == "zarr.json"):
+        folder.put(f"{STORE_NAME}/{name}", objects[name])
+
+
+def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, bytes]:
+    objects: dict[str, Buffer] = {}
     grid, side = pair.grid, shard_size_tiles * pair.grid.tile_size_px
     tile = pair.grid.tile_size_px
-    group = zarr.open_group(folder.open_zarr_store(STORE_NAME, is_read_only=False), mode="w")
+    group = zarr.open_group(zarr.storage.MemoryStore(objects), mode="w", zarr_format=3)
     for name, dims, leading in (
         ("pixels", ("date", "band", "y", "x"), (2, 3)),
         ("valid", ("date", "y", "x"), (2,)),
@@ -97,6 +120,7 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
     _write_coordinates(group, grid)
     describe_store(group, pair)
     group.attrs.update({"content_key": pair.content_key, "shard_size_tiles": shard_size_tiles})
+    return {name: data.to_bytes() for name, data in objects.items()}
 
 
 def describe_store(group: zarr.Group, pair: ScenePair) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
 import distributed
@@ -24,11 +26,13 @@ from pipeline.marks import (
     read_checksums,
     read_marks,
 )
+from pipeline.object_stores import repeat_request
 from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
 from pipeline.shards import (
     TileFacts,
+    check_arrays,
     create_store,
     describe_store,
     open_store,
@@ -94,14 +98,13 @@ class TileStore:
             top, left = (min(getattr(tiles[i], name) for i in indexes) for name in ("row", "col"))
             bottom, right = (max(getattr(tiles[i], name) for i in indexes) + 1 for name in ("row", "col"))
             window = top * size_px, left * size_px, (bottom - top) * size_px, (right - left) * size_px
-            with self.folder.clear_errors():
-                pixels, is_valid = read_window(group, window)
+            pixels, is_valid = self._read_window(group, window, shard=shard)
             for i in indexes:
                 y, x = (tiles[i].row - top) * size_px, (tiles[i].col - left) * size_px
                 ys, xs = slice(y, y + size_px), slice(x, x + size_px)
                 found = checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs])
                 if found != checksums[tiles[i].row, tiles[i].col]:
-                    raise self._refuse_damaged(tiles[i], shard=shard)
+                    raise self._refuse_damaged(f"tile {tiles[i].tile_id}", shard=shard)
                 pairs[i] = pixels[:, :, ys, xs] * is_valid[:, ys, xs].all(axis=0)
         return pairs
 
@@ -110,13 +113,25 @@ class TileStore:
             self.folder, shard, grid=self.grid, content_key=self.content_key, shard_size_tiles=self.shard_size_tiles
         )
         if checksums is None:
-            raise self._refuse_damaged(None, shard=shard)
+            raise self._refuse_damaged(f"shard {shard}", shard=shard)
         return checksums
 
-    def _refuse_damaged(self, tile: Tile | None, *, shard: tuple[int, int]) -> FolderError:
-        # Without its mark the shard is written again by the next run.
-        self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
-        what = f"tile {tile.tile_id}" if tile is not None else f"shard {shard}"
+    def _read_window(
+        self, group: zarr.Group, window: tuple[int, int, int, int], *, shard: tuple[int, int]
+    ) -> tuple[UInt8Array, BoolArray]:
+        try:
+            with self.folder.clear_errors():
+                return read_window(group, window)
+        except FolderError:
+            raise
+        # Every codec has errors of its own for bytes that it did not write.
+        except Exception as problem:
+            raise self._refuse_damaged(f"shard {shard} ({type(problem).__name__})", shard=shard) from None
+
+    def _refuse_damaged(self, what: str, *, shard: tuple[int, int]) -> FolderError:
+        # Without its mark the shard is written again by the next run. Whoever may only read leaves it.
+        with suppress(FolderError):
+            self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
         return FolderError(
             f"{what} in {self.folder.join(STORE_NAME)} is not what was written there",
             expected="the pixels that the mark of its shard speaks of",
@@ -311,6 +326,7 @@ def _prepare_store(
     try:
         with folder.clear_errors():
             group = open_store(folder, is_read_only=False)
+            check_arrays(group)
         found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
     # A store that does not answer is not a store that is damaged.
     except FolderError:
@@ -319,11 +335,10 @@ def _prepare_store(
     except Exception:
         found = None, None
     if found != (pair.content_key, shard_size_tiles):
-        with folder.clear_errors():
-            create_store(folder, pair, shard_size_tiles=shard_size_tiles)
+        create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
     with folder.clear_errors():
-        describe_store(group, pair)
+        repeat_request(partial(describe_store, group, pair), timeout_s=folder.retry_timeout_s)
     whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
     damaged = list_damaged_shards(
         folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,11 @@ from flows.cluster import open_cluster
 from pipeline.config import ClusterConfig
 from pipeline.datasets import list_changed_tiles, open_tiles, read_tile_pair
 from pipeline.errors import FolderError, InputError
+from pipeline.lock_holder import Holder
+from pipeline.object_lock import ObjectLock
 from pipeline.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.run_folder import RunFolder
+from pipeline.run_lock import hold_lock
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 RunInBucket = Callable[..., None]
@@ -183,6 +188,34 @@ def test_a_store_that_stays_down_stops_the_run_and_loses_nothing(
     assert {name: found[name] for name in kept} == {name: before[name] for name in kept}
     assert {name: found[name] for name in TABLES} == {name: expected[name] for name in TABLES}
     assert set(found) == set(expected)
+
+
+def test_the_lock_on_a_real_endpoint(s3: S3Server, proxy: FaultProxy) -> None:
+    folder, store = RunFolder(f"s3://{BUCKET}/locked", 20.0), s3.open_store("locked")
+    lost = iter([LOST_REPLY])
+    # The lock is created, and the answer never comes: the request that is repeated finds it there.
+    proxy.plan = lambda number, method, path: next(lost, None) if method == "PUT" else None
+    with hold_lock(folder) as lock:
+        assert isinstance(lock, ObjectLock)
+        with pytest.raises(FolderError, match="is being written by process"), hold_lock(folder):
+            pass
+        lost = iter([LOST_REPLY])
+        lock.show_life()
+        lock.show_life()
+        lock.check()
+        assert [entry["path"] for batch in obstore.list(store) for entry in batch] == ["run.lock"]
+    assert s3.read_all("locked") == {}
+
+    dead = replace(Holder(), pid=2**22 + 1)
+    obstore.put(store, "run.lock", dead.to_json())
+    with hold_lock(folder) as lock:
+        lock.check()
+        obstore.put(store, "run.lock", dead.to_json())
+        assert isinstance(lock, ObjectLock)
+        lock.show_life()
+        with pytest.raises(FolderError, match="has lost its lock"):
+            lock.check()
+    assert list(s3.read_all("locked")) == ["run.lock"]
 
 
 def test_rebuilding_a_report_takes_the_lock(s3: S3Server, run_in_bucket: RunInBucket) -> None:

@@ -91,6 +91,39 @@ def test_flow_makes_the_same_report_and_tells_of_it(
 
 
 @pytest.mark.timeout(600)
+def test_prefect_learns_no_secret_of_a_uri(tmp_path: Path, prefect_server: None, client: Client) -> None:
+    from flows.detect_changes import detect_changes_flow
+
+    config = make_config(
+        make_scenes(tmp_path / "scenes"),
+        output=tmp_path / "run",
+        assignments=(*address_of(client), "before=http://me:pa55w0rd@127.0.0.1:1/b.tif?sig=s1gnature"),
+    )
+
+    state = detect_changes_flow(config, return_state=True)
+
+    assert state.is_failed()
+    told = read_all_that_prefect_knows(state.state_details.flow_run_id)
+    assert told.count("http://***@127.0.0.1:1/b.tif") > 2
+    assert "pa55w0rd" not in told
+    assert "s1gnature" not in told
+
+
+def read_all_that_prefect_knows(flow_run_id: Any) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    with get_client(sync_client=True) as prefect:
+        run = prefect.read_flow_run(flow_run_id)
+        logs = prefect.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])))
+    assert run.parameters["config"]["before"]["uri"]
+    assert logs
+    return run.model_dump_json() + "".join(log.message for log in logs)
+
+
+@pytest.mark.timeout(600)
 def test_flow_with_wrong_input_fails_with_its_message(tmp_path: Path, prefect_server: None, client: Client) -> None:
     from flows.detect_changes import detect_changes_flow
 

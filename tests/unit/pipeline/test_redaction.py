@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.errors import FolderError, InputError
+from pipeline.redaction import redact_text, redact_uri, redact_values
+
+SIGNED = "https://host.example/a/b.tif?X-Amz-Credential=AKIA%2F20240101&X-Amz-Signature=5ec2e7&X-Amz-Expires=600#frag"
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("https://host/a.tif", "https://host/a.tif"),
+        ("https://user:pass@host:8443/a.tif", "https://***@host:8443/a.tif"),
+        ("https://user@host/a.tif", "https://***@host/a.tif"),
+        ("https://user:p@ss:w@host/a.tif", "https://***@host/a.tif"),
+        ("s3://key:secret@bucket/prefix", "s3://***@bucket/prefix"),
+        ("https://host/a@b.tif", "https://host/a@b.tif"),
+        ("https://host/a.tif?sig=abc&se=2024", "https://host/a.tif?sig=***&se=***"),
+        ("https://host/a.tif?token=a=b", "https://host/a.tif?token=***"),
+        ("https://host/a.tif?justatoken", "https://host/a.tif?***"),
+        (
+            SIGNED,
+            "https://host.example/a/b.tif?X-Amz-Credential=***&X-Amz-Signature=***&X-Amz-Expires=***#frag",
+        ),
+        ("https://host/a.tif?AWSAccessKeyId=AKIA&Signature=x", "https://host/a.tif?AWSAccessKeyId=***&Signature=***"),
+        ("openai:https://me:pw@host/v1#name", "openai:https://***@host/v1#name"),
+        ("/vsicurl/https://me:pw@host/a.tif?sig=1", "/vsicurl/https://***@host/a.tif?sig=***"),
+        ("/local/what?is=this@that.tif", "/local/what?is=this@that.tif"),
+        ("relative.tif", "relative.tif"),
+    ],
+)
+def test_a_uri_loses_its_credentials_alone(uri: str, expected: str) -> None:
+    assert redact_text(f"found '{uri}' there") == f"found '{expected}' there"
+    if not uri.startswith(("openai:", "/vsicurl")):
+        assert redact_uri(uri) == expected
+
+
+def test_secrets_of_the_environment_leave_every_message() -> None:
+    environment = {"AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI", "AWS_SESSION_TOKEN": "a", "HOME": "/home/me"}
+
+    text = redact_text("key wJalrXUtnFEMI of /home/me is a key", environment=environment)
+
+    assert text == "key *** of /home/me is a key"
+
+
+def test_plain_values_are_redacted_in_any_depth() -> None:
+    values = {"a": [{"uri": "https://u:p@h/x"}, ("s3://b/c?d=e", 1, None)], "prompts": [{"text": "https://h/?a=b"}]}
+
+    redacted = redact_values(values, kept=["prompts"])
+
+    assert redacted["a"] == [{"uri": "https://***@h/x"}, ("s3://b/c?d=***", 1, None)]
+    assert redacted["prompts"] == values["prompts"]
+
+
+@pytest.mark.parametrize("kind", [InputError, FolderError])
+def test_an_error_tells_no_credentials_and_keeps_its_kind_on_the_way(kind: type[InputError]) -> None:
+    problem = kind(f"{SIGNED} cannot be read", expected="a raster", remedy="see https://me:pw@host/help")
+
+    for each in (problem, pickle.loads(pickle.dumps(problem))):  # noqa: S301
+        assert type(each) is kind
+        assert "5ec2e7" not in str(each)
+        assert "pw@" not in str(each)
+        assert "X-Amz-Signature=***" in each.found
+
+
+def test_json_of_a_config_holds_no_credentials_and_python_values_do() -> None:
+    question = "Is it as on https://host/page?id=7"
+    config = load_config(
+        values={
+            "before": "https://me:pw@host/b.tif",
+            "after": SIGNED,
+            "output": "run",
+            "aoi": "https://host/area.geojson?token=t0ken",
+            "prompts": [{"name": "same", "kind": "ask", "text": question}],
+        }
+    )
+
+    text = config.model_dump_json()
+
+    assert "pw@" not in text
+    assert "5ec2e7" not in text
+    assert "t0ken" not in text
+    assert json.loads(text)["prompts"][0]["text"] == question
+    assert config.before.uri == "https://me:pw@host/b.tif"
+    assert config.model_dump()["before"]["uri"] == "https://me:pw@host/b.tif"
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301
