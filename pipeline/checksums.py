@@ -19,7 +19,6 @@ from pipeline.sources import REMOTE_TIMEOUT_S, is_remote, refuse_unreadable, spl
 
 _READ_BYTES = 1 << 22
 _ASK_AT_ONCE = 8
-_REMOTE_NAMES = ("/vsicurl/", "/vsis3/")
 _UNHASHED_SUFFIXES = (".aux.xml", ".ovr")
 # ^ Files that change none of the pixels; what they say of CRS or nodata, the open raster says too.
 
@@ -29,7 +28,7 @@ def compute_checksum(uri: str, *, files: Sequence[str]) -> str:
 
     Args:
         uri: An absolute local path, or an http(s), s3 or zip URI.
-        files: The files that make up the raster, itself included, such as the parts of a VRT, by GDAL's names.
+        files: The other files that make up the raster, such as the parts of a VRT: local paths or resolved URIs.
 
     Returns:
         sha256 in hex of what is in local files, or ``etag:...`` of a remote one; of a VRT that reads remote files,
@@ -39,17 +38,13 @@ def compute_checksum(uri: str, *, files: Sequence[str]) -> str:
         InputError: the server does not tell one content from another.
         OSError: the file cannot be read.
     """
-    parts = sorted({_undo_gdal_name(file) for file in files if file.startswith(_REMOTE_NAMES)} - {uri})
+    parts = sorted({file for file in files if is_remote(file)})
     own = _read_etag(uri) if is_remote(uri) else _hash_files(uri, files=files)
     if not parts:
         return own
     with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as pool:
         etags = list(pool.map(_read_etag, parts))
     return hashlib.sha256("\n".join([own, *etags]).encode()).hexdigest()
-
-
-def _undo_gdal_name(name: str) -> str:
-    return name.removeprefix("/vsicurl/").replace("/vsis3/", "s3://", 1)
 
 
 def _read_etag(uri: str) -> str:

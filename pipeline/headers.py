@@ -18,8 +18,8 @@ from pipeline.assets import ControlPoint
 from pipeline.checksums import compute_checksum
 from pipeline.errors import InputError
 from pipeline.grid import GDAL_ERRORS
-from pipeline.sources import open_raster, refuse_unreadable
-from pipeline.vrt_files import check_vrt
+from pipeline.sources import is_remote, open_raster, refuse_unreadable
+from pipeline.vrt_files import list_vrt_files
 
 MAX_PIXELS = 10**12
 """Pixels of a file beyond which its header is not believed: a million by a million."""
@@ -89,11 +89,14 @@ def read_header(uri: str) -> RasterHeader:
     Raises:
         InputError: this cannot be read, or would take more memory than any raster should.
     """
-    check_vrt(uri)
+    files = list_vrt_files(uri)
     try:
         with open_raster(uri) as dataset:
             _check_size(dataset, uri=uri)
-            return _read(dataset, uri=uri)
+            if files is None:
+                # Of a remote file GDAL would ask the server for sidecar files, one after another.
+                files = [] if is_remote(uri) else dataset.files
+            return _read(dataset, uri=uri, checksum=compute_checksum(uri, files=files))
     except GDAL_ERRORS as problem:
         raise refuse_unreadable(uri, problem) from None
 
@@ -129,14 +132,14 @@ def clean_nodata(nodata: float | None, *, dtype: str) -> float | None:
     return float(nodata) if is_held else None
 
 
-def _read(dataset: DatasetReader, *, uri: str) -> RasterHeader:
+def _read(dataset: DatasetReader, *, uri: str, checksum: str) -> RasterHeader:
     points, points_crs = dataset.gcps
     is_placed = not dataset.transform.is_identity
     crs = dataset.crs if is_placed or not points else points_crs
     authority = crs.to_authority(confidence_threshold=100) if crs else None
     return RasterHeader(
         uri=uri,
-        checksum=compute_checksum(uri, files=dataset.files),
+        checksum=checksum,
         width=dataset.width,
         height=dataset.height,
         bands=tuple(_read_band(dataset, index) for index in range(dataset.count)),

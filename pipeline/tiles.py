@@ -31,7 +31,6 @@ from pipeline.redaction import redact_text
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
 from pipeline.shards import (
-    TileFacts,
     check_arrays,
     create_store,
     describe_store,
@@ -40,10 +39,11 @@ from pipeline.shards import (
     read_window,
     write_shard,
 )
-from pipeline.sources import UInt8Array
+from pipeline.sources import BoolArray, UInt8Array
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.thumbnails import read_thumbnail
 from pipeline.tile_checksums import checksum_tile
+from pipeline.tile_facts import TileFacts
 from pipeline.tile_table import Tile as Tile
 from pipeline.tile_table import TileStatus as TileStatus
 from pipeline.tile_table import TileTable, encode_status

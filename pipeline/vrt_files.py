@@ -29,15 +29,15 @@ _SOURCE_TAGS = {"SourceFilename", "SourceDataset"}
 _REMOTE_NAMES = ("/vsicurl/", "/vsis3/", "http://", "https://", "s3://")
 
 
-def check_vrt(uri: str, *, depth: int = 0) -> None:
-    """Refuse a VRT that reads what it should not; anything but a VRT is let through.
+def list_vrt_files(uri: str, *, depth: int = 0) -> list[str] | None:
+    """List the files that a VRT reads, as resolved URIs; None if this is no VRT.
 
     Raises:
         InputError: it names files outside of its place, holds code or raw bytes, or cannot be read.
     """
     try:
         if not _is_vrt(uri):
-            return
+            return None
         text = _read(uri, at_most=_MOST_BYTES)
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, OSError, KeyError, ObstoreError) as problem:
@@ -49,10 +49,11 @@ def check_vrt(uri: str, *, depth: int = 0) -> None:
             raise _refuse(uri, "takes the bytes of another file for pixels (VRTRawRasterBand)")
         if element.tag == "PixelFunctionLanguage" and (element.text or "").strip().lower() != "c":
             raise _refuse(uri, "holds code (PixelFunctionCode)")
-    for name, is_relative in _list_sources(root):
+    found: dict[str, None] = {}
+    for name, is_relative in dict.fromkeys(_list_sources(root)):
         source = _resolve(uri, name, is_relative=is_relative)
-        if source is not None:
-            check_vrt(source, depth=depth + 1)
+        found |= dict.fromkeys([source, *(list_vrt_files(source, depth=depth + 1) or [])])
+    return list(found)
 
 
 def _is_vrt(uri: str) -> bool:
@@ -68,8 +69,8 @@ def _list_sources(root: ElementTree.Element) -> Iterator[tuple[str, bool]]:
             yield name, element.get("relativeToVRT", element.get("relativetoVRT", "0")) == "1"
 
 
-def _resolve(uri: str, name: str, *, is_relative: bool) -> str | None:
-    """Give the file that a VRT names if it has to be looked at too.
+def _resolve(uri: str, name: str, *, is_relative: bool) -> str:
+    """Give the URI of the file that a VRT names.
 
     Raises:
         InputError: it lies where this VRT must not reach.
@@ -91,8 +92,7 @@ def _resolve(uri: str, name: str, *, is_relative: bool) -> str | None:
         return f"zip://{path}!{inner}"
     if name.startswith(_REMOTE_NAMES):
         return _undo_gdal_name(name)
-    local = Path(uri).parent / name if is_relative else Path(name)
-    return str(local) if local.is_file() else None
+    return str((Path(uri).parent / name if is_relative else Path(name)).absolute())
 
 
 def _undo_gdal_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,6 +73,19 @@ def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.fixture
+def folder_uri(tmp_path: Path) -> Iterator[str]:
+    """Serve the folder from a process of its own: GDAL opens what a VRT names while it lets no other thread run."""
+    handler = type("Handler", (RangeHandler,), {"folder": tmp_path})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    process = multiprocessing.get_context("fork").Process(target=server.serve_forever, daemon=True)
+    process.start()
+    yield f"http://127.0.0.1:{server.server_port}/bucket"
+    process.kill()
+    process.join()
+    server.server_close()
+
+
+@pytest.fixture
 def etag(tmp_path: Path) -> str:
     """Lay a scene on the server and give its etag."""
     with rasterio.open(
@@ -129,3 +143,51 @@ def test_a_server_that_cannot_tell_contents_apart_is_refused(server: ThreadingHT
     server.RequestHandlerClass.has_etag = False  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="neither ETag nor Last-Modified"):
         read_scene(SceneConfig(uri=f"http://127.0.0.1:{server.server_port}/bucket/scene.tif"), date="before")
+
+
+def write_vrt(path: Path, source: str, *, is_relative: bool = True) -> None:
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{n}"><SimpleSource>'
+        f'<SourceFilename relativeToVRT="{int(is_relative)}">{source}</SourceFilename><SourceBand>{n}</SourceBand>'
+        "</SimpleSource></VRTRasterBand>"
+        for n in (1, 2, 3)
+    )
+    path.write_text(
+        '<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32614</SRS>'
+        f"<GeoTransform>500000, 1, 0, 3300000, 0, -1</GeoTransform>{bands}</VRTDataset>"
+    )
+
+
+def test_a_vrt_on_a_server_reads_what_is_on_servers(folder_uri: str, etag: str, tmp_path: Path) -> None:
+    for name, source, is_relative in (
+        ("a.vrt", "scene.tif", True),
+        ("b.vrt", f"/vsicurl/{folder_uri}/scene.tif", False),
+    ):
+        write_vrt(tmp_path / name, source, is_relative=is_relative)
+        scene = read_scene(SceneConfig(uri=f"{folder_uri}/{name}"), date="before")
+        grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
+        block = read_block(scene, grid=grid, window=(0, 0, 64, 64), resampling="bilinear")
+        np.testing.assert_array_equal(block.pixels, PIXELS)
+    # Another content of the file that it reads is another content of the VRT.
+    former = scene.checksum
+    with rasterio.open(tmp_path / "scene.tif", "r+") as dataset:
+        dataset.write(255 - PIXELS)
+    assert read_scene(SceneConfig(uri=f"{folder_uri}/b.vrt"), date="before").checksum != former
+
+
+@pytest.mark.parametrize(
+    ("source", "is_relative"),
+    [("{folder}/scene.tif", False), ("/vsizip//tmp/x.zip/a.tif", False), ("file://{folder}/scene.tif", False)],
+)
+def test_a_vrt_on_a_server_reads_nothing_of_this_machine(
+    folder_uri: str, etag: str, tmp_path: Path, source: str, is_relative: bool
+) -> None:
+    write_vrt(tmp_path / "a.vrt", source.format(folder=tmp_path), is_relative=is_relative)
+    with pytest.raises(InputError, match=r"a\.vrt reads .*, which is on this machine"):
+        read_scene(SceneConfig(uri=f"{folder_uri}/a.vrt"), date="before")
+
+
+def test_a_vrt_on_a_server_under_another_name_is_not_opened(folder_uri: str, etag: str, tmp_path: Path) -> None:
+    write_vrt(tmp_path / "a.tif", str(tmp_path / "scene.tif"), is_relative=False)
+    with pytest.raises(InputError, match=r"a\.tif cannot be read"):
+        read_scene(SceneConfig(uri=f"{folder_uri}/a.tif"), date="before")

@@ -26,13 +26,12 @@ from pipeline.marks import find_whole_shards, list_shards, list_tiles_of_shard, 
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.shards import (
-    TileFacts,
-    count_valid,
     create_store,
     describe_store,
     open_store,
     write_shard,
 )
+from pipeline.tile_facts import TileFacts, count_valid
 from pipeline.tiles import Tile, TileStatus, TileStore, decide_tile, select_tiles
 
 CENTRE = 620_000.0, 3_340_000.0
@@ -302,13 +301,16 @@ def test_an_aoi_that_does_not_fit_is_named(
         select_tiles(store, aoi=str(tmp_path / "aoi.parquet"), min_valid_fraction=0.2)
 
 
-def make_facts(before: float, after: float, both: float, *, is_identical: bool = False) -> TileFacts:
+def make_facts(
+    before: float, after: float, both: float, *, cloudy: float | None = None, is_identical: bool = False
+) -> TileFacts:
     return TileFacts(
         row=0,
         col=0,
         before_valid_fraction=before,
         after_valid_fraction=after,
         valid_fraction=both,
+        cloud_fraction=cloudy,
         is_identical=is_identical,
     )
 
@@ -327,6 +329,12 @@ def make_facts(before: float, after: float, both: float, *, is_identical: bool =
         (make_facts(1, 1, 1, is_identical=True), True, 0.2, "identical", "equal pixels"),
         (make_facts(0.1, 0.1, 0.1, is_identical=True), True, 0.2, "no_data", "too little"),
         (make_facts(1, 1, 1, is_identical=True), False, 0.2, "outside", "outside"),
+        (make_facts(1, 0.4, 0.4, cloudy=0.6), True, 0.2, "cloudy", "60.0% is cloudy on one of the dates"),
+        (make_facts(1, 0.5, 0.5, cloudy=0.5), True, 0.2, None, ""),
+        # Clouds say more about a tile than that little of it is valid.
+        (make_facts(0.1, 0.1, 0.1, cloudy=0.9), True, 0.2, "cloudy", "90.0%"),
+        (make_facts(0.1, 0.1, 0.1, cloudy=0.4), True, 0.2, "no_data", "too little"),
+        (make_facts(1, 1, 1, cloudy=0.9), False, 0.2, "outside", "outside"),
         (None, False, 0.2, "outside", "outside"),
         (None, True, 0.2, "failed", "disk on fire"),
     ],
@@ -334,7 +342,9 @@ def make_facts(before: float, after: float, both: float, *, is_identical: bool =
 def test_decisions_about_tiles(
     facts: TileFacts | None, is_inside: bool, least: float, status: str | None, words: str
 ) -> None:
-    decided, reason = decide_tile(facts, is_inside=is_inside, min_valid_fraction=least, problem="disk on fire")
+    decided, reason = decide_tile(
+        facts, is_inside=is_inside, min_valid_fraction=least, max_cloud_fraction=0.5, problem="disk on fire"
+    )
     assert decided == status
     assert reason.startswith(words)
     assert bool(reason) == (status is not None)
@@ -355,6 +365,50 @@ def test_valid_pixels_are_counted_where_they_are() -> None:
         "cloudy": None,
         "identical": [False, True, False, False, False, False],
     }
+
+
+def test_clouds_are_counted_where_they_are() -> None:
+    is_cloudy = np.zeros((4, 6), bool)
+    is_cloudy[1:3, 3:] = True
+    counts = count_valid(
+        np.ones((2, 3, 4, 6), np.uint8), ~np.stack([is_cloudy] * 2), is_cloudy=is_cloudy, tile_size_px=2
+    )
+    assert counts["cloudy"] == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.fixture
+def cloudy_pair(tmp_path: Path, write_raster: Any) -> ScenePair:
+    """Two scenes of 16 bits, 1 x 3 tiles; clouds over all of the first tile before, over half of the second after."""
+    stored = np.random.default_rng(3).integers(500, 4000, (2, 3, 16, 48)).astype(np.uint16)
+    classes = np.full((2, 1, 16, 48), 5, np.uint8)
+    classes[0, 0, :, :16], classes[1, 0, :8, 16:32] = 9, 3
+    paths = []
+    for n, name in enumerate(("before", "after")):
+        paths.append(write_raster(tmp_path / f"{name}.tif", bands=stored[n], nodata=0))
+        write_raster(tmp_path / f"{name}_scl.tif", bands=classes[n])
+    settings = [f"{date}.classes={{uri: {tmp_path}/{date}_scl.tif}}" for date in ("before", "after")]
+    return make_pair(*paths, "grid.resolution_m=1", "grid.tile_size_px=16", *settings)
+
+
+def test_cloudy_tiles_are_not_asked_about(tmp_path: Path, cloudy_pair: ScenePair) -> None:
+    store = write_store(cloudy_pair, tmp_path / "run")
+    tiles, summary = select_tiles(store, aoi=None, min_valid_fraction=0.2, max_cloud_fraction=0.5)
+    assert [(tile.status, tile.cloud_fraction, tile.valid_fraction) for tile in tiles] == [
+        ("cloudy", 1.0, 0.0),
+        (None, 0.5, 0.5),
+        (None, 0.0, 1.0),
+    ]
+    assert summary.reasons == {"cloudy": 1}
+    stricter, _ = select_tiles(store, aoi=None, min_valid_fraction=0.2, max_cloud_fraction=0.4)
+    assert [tile.status for tile in stricter] == ["cloudy", "cloudy", None]
+
+
+def test_the_store_tells_how_values_became_bytes(tmp_path: Path, cloudy_pair: ScenePair) -> None:
+    attributes = dict(write_store(cloudy_pair, tmp_path / "run").open().attrs)
+    assert attributes["stretch"] == cloudy_pair.stretch.to_dict()
+    assert attributes["stretch"]["before"] == attributes["stretch"]["after"]
+    scene: Any = attributes["scenes"]
+    assert [asset["checksum"] for asset in scene["after"]["assets"]] == [a.checksum for a in cloudy_pair.after.assets]
 
 
 def test_shards_hold_every_tile_once(pair: ScenePair) -> None:
