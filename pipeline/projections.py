@@ -16,6 +16,7 @@ _FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 _SCALE_TOLERANCE = 0.01
 # ^ A UTM zone is 0.04 % off in its middle and about 0.5 % in the middle of the next zone at the equator.
+_STEP_M = 5.0
 
 
 def find_utm_code(lon: float, lat: float) -> str:
@@ -62,28 +63,38 @@ def check_grid_crs(crs: str) -> str:
 def compute_area_scale(crs: str, *, xs: _FloatArray, ys: _FloatArray) -> _FloatArray:
     """Tell by what to divide a small area in a projected CRS to get its area on the ellipsoid.
 
-    The product of Tissot's two scales, as PROJ works it out: 1 where the CRS shows areas as they are, 4 in Web
-    Mercator at 60 degrees.
+    1 where the CRS shows areas as they are, 4 in Web Mercator at 60 degrees. The derivatives of longitude and
+    latitude are taken from places a few metres to each side, and turned into metres by the ellipsoid's radii of
+    curvature (Snyder, Map Projections: A Working Manual, 1987, equations 4-18 to 4-20). PROJ's own factors hold
+    for the sphere where a projection, as Web Mercator, is one of the sphere.
 
     Args:
         crs: A projected CRS.
         xs: Eastings of places in it.
         ys: Their northings.
     """
-    if not xs.size:
-        # PROJ's factors want a place at least.
-        return np.ones_like(xs)
-    transformer, projection = _open_projection(crs)
-    factors = projection.get_factors(*transformer.transform(xs, ys))
-    return np.asarray(factors.areal_scale, dtype=np.float64)
+    transformer, geod = _open_projection(crs)
+    step = _STEP_M * np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]])
+    lons, lats = transformer.transform(xs[..., np.newaxis] + step[0], ys[..., np.newaxis] + step[1])
+    lons, lats = np.deg2rad(lons), np.deg2rad(lats)
+    middle = lats.mean(axis=-1)
+    bend = 1 - geod.es * np.sin(middle) ** 2
+    per_lon = geod.a * np.cos(middle) / np.sqrt(bend)
+    per_lat = geod.a * (1 - geod.es) / bend**1.5
+    # Across the antimeridian a step of a few metres may look like a turn around the Earth.
+    east_lon, north_lon = (np.remainder(lons[..., i] - lons[..., i + 1] + np.pi, 2 * np.pi) - np.pi for i in (0, 2))
+    east_lat, north_lat = (lats[..., i] - lats[..., i + 1] for i in (0, 2))
+    ground_m2 = np.abs(east_lon * north_lat - north_lon * east_lat) * per_lon * per_lat
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((2 * _STEP_M) ** 2 / ground_m2, dtype=np.float64)
 
 
 @lru_cache(maxsize=8)
-def _open_projection(crs: str) -> tuple[pyproj.Transformer, pyproj.Proj]:
+def _open_projection(crs: str) -> tuple[pyproj.Transformer, pyproj.Geod]:
     parsed = pyproj.CRS.from_user_input(crs)
-    # Within one datum: the factors are those of the projection alone.
+    # Within one datum, so that no shift between datums takes part.
     transformer = pyproj.Transformer.from_crs(parsed, parsed.geodetic_crs, always_xy=True)
-    return transformer, pyproj.Proj(parsed)
+    return transformer, parsed.get_geod()
 
 
 def check_fit(crs: str, *, xs: _FloatArray, ys: _FloatArray, lons: _FloatArray, lats: _FloatArray) -> None:

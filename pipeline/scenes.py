@@ -113,6 +113,8 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         crs=config.grid.crs,
         resolution_m=config.grid.resolution_m,
         tile_size_px=config.grid.tile_size_px,
+        overlap_px=config.tiles.overlap_px,
+        anchor=config.grid.anchor,
     )
     _check_resolution(before, after, grid=grid)
     resampling = config.tiles.resampling

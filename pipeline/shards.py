@@ -89,8 +89,8 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
     # Marks first: a mark must never outlive the shard that it speaks of.
     folder.delete(folder.list_names("marks"))
     folder.delete(folder.list_names(STORE_NAME))
-    grid, side = pair.grid, shard_size_tiles * pair.grid.tile_size_px
-    tile = pair.grid.tile_size_px
+    grid, side = pair.grid, shard_size_tiles * pair.grid.stride_px
+    tile = pair.grid.stride_px
     group = zarr.open_group(folder.open_zarr_store(STORE_NAME), mode="w")
     for name, dims, leading in (
         ("pixels", ("date", "band", "y", "x"), (2, 3)),
@@ -151,7 +151,7 @@ def write_shard(
                 raise OSError(f"shard {shard} of {name} in {folder.uri} reads back other than it was written")
     # Shards of zeros alone leave no object behind.
     sizes = {name: len(folder.read(name)) for name in names if folder.has(name)}
-    mark = count_valid(pixels, is_valid, tile_size_px=grid.tile_size_px) | {"objects": sorted(sizes)}
+    mark = count_valid(pixels, is_valid, tile_size_px=grid.stride_px) | {"objects": sorted(sizes)}
     data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(
@@ -186,7 +186,7 @@ def count_valid(pixels: UInt8Array, is_valid: BoolArray, *, tile_size_px: int) -
     Args:
         pixels: uint8 (date=2, band=3, height, width), height and width whole multiples of the tile size.
         is_valid: bool (date=2, height, width).
-        tile_size_px: Side of a tile.
+        tile_size_px: Side of the ground that a tile owns.
 
     Returns:
         Lists over the tiles, row-major: pixels valid ``before``, ``after`` and on ``both`` dates, and whether
@@ -227,7 +227,7 @@ def find_whole_shards(
 
 def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shard_size_tiles: int) -> list[TileFacts]:
     """Turn the counts in a mark into facts per tile."""
-    n_pixels = grid.tile_size_px**2
+    n_pixels = grid.stride_px**2
     tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
     columns = zip(tiles, mark["before"], mark["after"], mark["both"], mark["identical"], strict=True)
     return [
@@ -244,7 +244,7 @@ def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shar
 
 
 def _find_extent(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> tuple[slice, slice]:
-    side = shard_size_tiles * grid.tile_size_px
+    side = shard_size_tiles * grid.stride_px
     ys, xs = (
         slice(index * side, min((index + 1) * side, length)) for index, length in zip(shard, grid.shape_px, strict=True)
     )

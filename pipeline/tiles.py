@@ -61,7 +61,7 @@ class Tile:
     tile_id: str
     """Name such as ``r0012_c0034``."""
     valid_fraction: float
-    """Part of the tile's pixels that are valid on both dates, 0 to 1."""
+    """Part of the ground that the tile owns that is valid on both dates, 0 to 1."""
     status: TileStatus | None
     """None: selected, to be asked; else why it is not."""
     reason: str
@@ -94,7 +94,7 @@ class TileStore:
     def read_pairs(self, tiles: Sequence[Tile]) -> UInt8Array:
         """Read pixels, uint8 (tile, date=2, band=3, y, x); what is not valid on both dates is 0 on both.
 
-        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard.
+        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard and its margin.
 
         Raises:
             FileNotFoundError: there is no store.
@@ -107,15 +107,37 @@ class TileStore:
             shard = tile.row // self.shard_size_tiles, tile.col // self.shard_size_tiles
             by_shard.setdefault(shard, []).append(index)
         for indexes in by_shard.values():
-            top, left = (min(getattr(tiles[i], name) for i in indexes) for name in ("row", "col"))
-            bottom, right = (max(getattr(tiles[i], name) for i in indexes) + 1 for name in ("row", "col"))
-            window = top * size_px, left * size_px, (bottom - top) * size_px, (right - left) * size_px
-            pixels, is_valid = read_window(group, window)
-            pixels *= is_valid.all(axis=0)
-            for i in indexes:
-                y, x = (tiles[i].row - top) * size_px, (tiles[i].col - left) * size_px
-                pairs[i] = pixels[:, :, y : y + size_px, x : x + size_px]
+            windows = [self.grid.tile_window(tiles[i].row, tiles[i].col) for i in indexes]
+            top, left = min(w[0] for w in windows), min(w[1] for w in windows)
+            bottom, right = max(w[0] for w in windows) + size_px, max(w[1] for w in windows) + size_px
+            pixels = self._read_shown(group, (top, left, bottom - top, right - left))
+            for i, (y, x, _, _) in zip(indexes, windows, strict=True):
+                pairs[i] = pixels[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
         return pairs
+
+    def _read_shown(self, group: zarr.Group, window: tuple[int, int, int, int]) -> UInt8Array:
+        """Read what both dates show in a window, which may reach beyond the grid: nothing is seen there."""
+        row, col, height, width = window
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + height, self.grid.shape_px[0]), min(col + width, self.grid.shape_px[1])
+        pixels, is_valid = read_window(group, (top, left, bottom - top, right - left))
+        pixels *= is_valid.all(axis=0)
+        if (height, width) == pixels.shape[2:]:
+            return pixels
+        edges = ((top - row, row + height - bottom), (left - col, col + width - right))
+        return np.pad(pixels, ((0, 0), (0, 0), *edges))
+
+    def find_failed_shard(self, row: int, col: int) -> str | None:
+        """Say why a part of what a model would see of a tile could not be written; None if all of it was.
+
+        With tiles that overlap this may be a neighbour's shard. An answer that is kept must not rest on a margin
+        that was missing once.
+        """
+        side = self.shard_size_tiles * self.grid.stride_px
+        top, left, height, width = self.grid.tile_window(row, col)
+        first, last = (max(top, 0) // side, max(left, 0) // side), ((top + height - 1) // side, (left + width - 1) // side)
+        touched = ((y, x) for y in range(first[0], last[0] + 1) for x in range(first[1], last[1] + 1))
+        return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
 
     def list_missing_shards(self) -> list[tuple[int, int]]:
         """List (row, column) of shards that should be whole and are not."""
@@ -205,13 +227,13 @@ def select_tiles(store: TileStore, *, aoi: str | None, min_valid_fraction: float
     tiles = []
     for row in range(grid.n_rows):
         for col in range(grid.n_cols):
-            shard = row // store.shard_size_tiles, col // store.shard_size_tiles
-            known = facts.get((row, col))
+            problem = store.find_failed_shard(row, col) if store.failed_shards else None
+            known = facts.get((row, col)) if problem is None else None
             status, reason = decide_tile(
                 known,
                 is_inside=bool(is_inside[row, col]),
                 min_valid_fraction=min_valid_fraction,
-                problem=store.failed_shards.get(shard, "its shard was not written"),
+                problem=problem or "its shard was not written",
             )
             tiles.append(
                 Tile(
