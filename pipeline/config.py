@@ -94,11 +94,11 @@ class RegistrationConfig(_Config):
         default=False, description="Read the later date from where the shift says it lies, if one shift fits all."
     )
     max_shift_px: float = Field(
-        default=32, gt=0, le=256, description="Largest shift that is looked for, in pixels of the grid."
+        default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
     )
     n_blocks: int = Field(default=16, ge=4, le=256, description="Blocks that are looked at, at most.")
     block_size_px: int = Field(
-        default=512, ge=64, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
+        default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
     )
 
     @model_validator(mode="after")
