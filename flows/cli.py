@@ -61,6 +61,9 @@ def run_command(
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
     aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = None,
+    assume_crs: Annotated[
+        str | None, typer.Option(metavar="CRS", help="CRS of scenes that name none, such as EPSG:32614.")
+    ] = None,
     assignments: Assignments = None,
 ) -> None:
     """Compare two scenes of one place and write a change report."""
@@ -72,8 +75,8 @@ def run_command(
     from pipeline.run import detect_changes
 
     values = {
-        "before": before,
-        "after": after,
+        "before": _describe_scene(before, assume_crs=assume_crs),
+        "after": _describe_scene(after, assume_crs=assume_crs),
         "output": output,
         "aoi": aoi,
         "model": {"name": model} if model is not None else None,
@@ -84,6 +87,11 @@ def run_command(
         report = detect_changes(settings, open_cluster=partial(open_cluster, settings.cluster), on_progress=on_progress)
     show_report(console, report)
     _end_with_report(report)
+
+
+def _describe_scene(uri: str | None, *, assume_crs: str | None) -> dict[str, str] | None:
+    given = {"uri": uri, "assume_crs": assume_crs}
+    return {key: value for key, value in given.items() if value is not None} or None
 
 
 @app.command("report")

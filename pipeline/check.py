@@ -13,10 +13,11 @@ from typing import Any
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import InputError
 from pipeline.findings import make_findings_schema
+from pipeline.opening import read_scene
 from pipeline.run import identify_named_model
 from pipeline.run_folder import RunFolder
 from pipeline.run_record import RECORD_NAME, find_run_folder, hash_aoi, read_record
-from pipeline.scenes import ScenePair, make_pair, read_scene
+from pipeline.scenes import ScenePair, make_pair
 
 Figure = str | int | float
 
@@ -81,9 +82,9 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     n_tiles = grid.n_rows * grid.n_cols
     height_px, width_px = grid.shape_px
     return {
-        "before": pair.before.uri,
+        "before": " ".join(pair.before.uris),
         "before_datetime": pair.before.datetime or "unknown",
-        "after": pair.after.uri,
+        "after": " ".join(pair.after.uris),
         "after_datetime": pair.after.datetime or "unknown",
         "grid_crs": grid.crs,
         "resolution_m": grid.resolution_m,

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model.interface import Prompt, PromptKind
 from pipeline.errors import InputError
+from pipeline.scene_config import SceneConfig, StrictConfig
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SceneConfig(_Config):
-    """One acquisition of one date."""
-
-    uri: str = Field(description="Raster of the scene: a local path, or an http(s) or s3 URI.")
-    datetime: dt.datetime | None = Field(
-        default=None,
-        description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
-    )
-    bands: tuple[int, int, int] | None = Field(
-        default=None,
-        description="1-based numbers of the red, green and blue band. Left out, what the raster says of its 3 or 4 "
-        "bands, else 1, 2, 3.",
-    )
-
-
-class GridConfig(_Config):
+class GridConfig(StrictConfig):
     """The common grid that both dates are warped onto."""
 
     crs: str = Field(
@@ -60,11 +42,55 @@ class GridConfig(_Config):
         return value
 
 
-class TilesConfig(_Config):
+Limits = tuple[float, float]
+"""Lowest and highest value."""
+
+
+class StretchConfig(StrictConfig):
+    """How values other than bytes become bytes; plain bytes are never stretched."""
+
+    limits: Limits | tuple[Limits, Limits, Limits] | None = Field(
+        default=None,
+        description="Physical values that become 0 and 255: [low, high], or three such pairs for red, green and "
+        "blue. Left out, they come from percentiles.",
+    )
+    percentiles: Limits = Field(
+        default=(2.0, 98.0),
+        description="Percentiles of the valid pixels of each band that become 0 and 255, from a thinned reading of "
+        "what both dates share.",
+    )
+    per_date: bool = Field(
+        default=False,
+        description="true: percentiles of each date by itself; false: of both together, so that equal values stay "
+        "equal.",
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _check_limits(cls, value: Any) -> Any:
+        pairs = [] if value is None else value if isinstance(value[0], tuple) else [value]
+        if wrong := [pair for pair in pairs if not -math.inf < pair[0] < pair[1] < math.inf]:
+            raise ValueError(f"{list(wrong[0])} is not low before high")
+        return value
+
+    @field_validator("percentiles")
+    @classmethod
+    def _check_percentiles(cls, value: Limits) -> Limits:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError(f"{list(value)} is not two rising numbers from 0 to 100")
+        return value
+
+
+class TilesConfig(StrictConfig):
     """How the tile store is written and which of its tiles are worth a look."""
 
-    resampling: Literal["nearest", "bilinear", "cubic", "average"] = Field(
-        default="bilinear", description="How pixels are interpolated onto the grid."
+    resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = Field(
+        default="auto",
+        description="How pixels are interpolated onto the grid. auto: average, weighted by area, where the raster is "
+        "finer than the grid by more than 1.25 times, else bilinear.",
+    )
+    stretch: StretchConfig = Field(
+        default_factory=StretchConfig, description="How values other than bytes become bytes."
     )
     shard_size_tiles: int = Field(
         default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
@@ -82,9 +108,15 @@ class TilesConfig(_Config):
         le=1,
         description="Tiles of which a smaller part is valid on both dates get the status no_data.",
     )
+    max_cloud_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Tiles of which a larger part is cloudy on either date get the status cloudy.",
+    )
 
 
-class RegistrationConfig(_Config):
+class RegistrationConfig(StrictConfig):
     """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
 
     estimate: bool = Field(
@@ -108,7 +140,7 @@ class RegistrationConfig(_Config):
         return self
 
 
-class ModelConfig(_Config):
+class ModelConfig(StrictConfig):
     """Which model answers, and how."""
 
     name: str = Field(
@@ -124,7 +156,7 @@ class ModelConfig(_Config):
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
 
 
-class PromptConfig(_Config):
+class PromptConfig(StrictConfig):
     """One question put to every tile."""
 
     name: str = Field(
@@ -146,7 +178,7 @@ class PromptConfig(_Config):
         return Prompt(name=self.name, kind=self.kind, text=self.text)
 
 
-class ClusterConfig(_Config):
+class ClusterConfig(StrictConfig):
     """Where the Dask workers are."""
 
     kind: Literal["local", "address"] = Field(
@@ -178,7 +210,7 @@ class ClusterConfig(_Config):
         return self
 
 
-class RunConfig(_Config):
+class RunConfig(StrictConfig):
     """One run: two scenes of one place, a grid, a model and what to ask it."""
 
     before: SceneConfig = Field(description="The earlier scene.")
@@ -220,7 +252,7 @@ class RunConfig(_Config):
     @field_validator("before", "after", mode="before")
     @classmethod
     def _accept_plain_uri(cls, value: Any) -> Any:
-        return {"uri": value} if isinstance(value, str | Path) else value
+        return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
 
     @model_validator(mode="after")
     def _check_prompts(self) -> Self:
@@ -308,10 +340,10 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(below)
     for key, value in above.items():
         former = merged.get(key)
-        # A scene may be written as a bare URI, and a setting such as before.datetime may come on top of it.
-        if key in {"before", "after"} and isinstance(former, str):
+        # A scene may be written as bare URIs, and a setting such as before.datetime may come on top of them.
+        if key in {"before", "after"} and isinstance(former, str | list):
             former = {"uri": former}
-        if key in {"before", "after"} and isinstance(value, str):
+        if key in {"before", "after"} and isinstance(value, str | list):
             value = {"uri": value}
         is_nested = isinstance(former, Mapping) and isinstance(value, Mapping)
         merged[key] = _merge(former, value) if is_nested else value  # type: ignore[arg-type]

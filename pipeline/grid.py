@@ -163,6 +163,22 @@ class Grid:
         x, y = self.transform @ (cols_px, rows_px)
         return replace(self, origin_x=x, origin_y=y)
 
+    def coarsen(self, factor: int) -> Grid:
+        """Lay pixels so many times larger over the overlap of both scenes, beginning at its corner."""
+        moved = self.move(self.top_px, self.left_px)
+        height_px, width_px = -(-self.height_px // factor), -(-self.width_px // factor)
+        return replace(
+            moved,
+            resolution_m=self.resolution_m * factor,
+            n_rows=-(-height_px // self.tile_size_px),
+            n_cols=-(-width_px // self.tile_size_px),
+            width_px=width_px,
+            height_px=height_px,
+            top_px=0,
+            left_px=0,
+            overlap_px=0,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON; `from_dict` takes them back."""
         return asdict(self)
@@ -193,11 +209,25 @@ def compute_footprint(*, crs: str, transform: Affine, width: int, height: int) -
     Raises:
         InputError: the CRS does not lead to places on Earth.
     """
+    xs, ys = _apply(transform, *list_edge_points(width=width, height=height))
+    return make_outline(xs, ys, crs=crs)
+
+
+def list_edge_points(*, width: int, height: int) -> tuple[_FloatArray, _FloatArray]:
+    """Give columns and rows of points all along the edge of a raster, in pixels."""
     steps = np.linspace(0.0, 1.0, _EDGE_SEGMENTS, endpoint=False)
     zeros, ones = np.zeros_like(steps), np.ones_like(steps)
     columns = np.concatenate([steps, ones, 1 - steps, zeros]) * width
     rows = np.concatenate([zeros, steps, ones, 1 - steps]) * height
-    xs, ys = _apply(transform, columns, rows)
+    return columns, rows
+
+
+def make_outline(xs: _FloatArray, ys: _FloatArray, *, crs: str) -> Polygon:
+    """Make an outline in WGS84 longitude and latitude of points along the edge of a raster.
+
+    Raises:
+        InputError: the CRS does not lead to places on Earth.
+    """
     lons, lats = _transform(xs, ys, source=crs, target="EPSG:4326")
     # A geographic raster keeps its own longitudes: all the way round the Earth, they would unwrap to nothing.
     if not CRS.from_user_input(crs).is_geographic:
@@ -206,8 +236,8 @@ def compute_footprint(*, crs: str, transform: Affine, width: int, height: int) -
 
 
 def build_grid(
-    before_footprint: Polygon,
-    after_footprint: Polygon,
+    before_footprint: BaseGeometry,
+    after_footprint: BaseGeometry,
     *,
     crs: str,
     resolution_m: float,
@@ -304,13 +334,13 @@ def _refuse_crs(crs: str, problem: str) -> InputError:
     )
 
 
-def _intersect(before: Polygon, after: Polygon) -> BaseGeometry:
+def _intersect(before: BaseGeometry, after: BaseGeometry) -> BaseGeometry:
     # The same place may be at -179 degrees in one scene and at 181 in the other.
     shares = [before.intersection(translate(after, xoff=turn)) for turn in (0.0, -360.0, 360.0)]
     return max(shares, key=lambda share: float(share.area))
 
 
-def _describe_bounds(footprint: Polygon) -> str:
+def _describe_bounds(footprint: BaseGeometry) -> str:
     west, south, east, north = footprint.bounds
     return f"lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}"
 

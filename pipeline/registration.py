@@ -27,13 +27,14 @@ BoolArray = npt.NDArray[np.bool_]
 Window = tuple[int, int, int, int]
 """First row, first column, height and width in pixels of the grid."""
 
-ReadBlock = Callable[[str, Window], tuple[npt.NDArray[np.uint8], BoolArray]]
-"""Gives pixels, uint8 (3, height, width), and validity of ``before`` or ``after`` in a window of the grid."""
+ReadBlock = Callable[[str, Grid, Window], tuple[npt.NDArray[np.uint8], BoolArray]]
+"""Gives pixels, uint8 (3, height, width), and validity of ``before`` or ``after`` in a window of a grid."""
 
 NOTED_SHIFT_PX = 1.0
-"""People are told of a larger shift, and of blocks that disagree by more."""
+"""People are told of a larger shift, and of blocks that disagree by more; in pixels that are measured in."""
 
 _MIN_BLOCKS = 3
+_MIN_AGREEING_FRACTION = 0.5
 _MIN_BLOCK_PX = 96
 _MIN_VALID_FRACTION = 0.5
 _MIN_TEXTURE = 1.0
@@ -63,6 +64,15 @@ class BlockShift:
     col_px: float
     """How far they lie further to the right."""
 
+    def scale(self, factor: int, *, top_px: int, left_px: int) -> BlockShift:
+        """Give the same in pixels so many times smaller, counted from so far up and left."""
+        return BlockShift(
+            top_px=top_px + factor * self.top_px,
+            left_px=left_px + factor * self.left_px,
+            row_px=round(factor * self.row_px, 3),
+            col_px=round(factor * self.col_px, 3),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
@@ -75,13 +85,15 @@ class Registration:
     spread_px: float | None
     """Median distance of the blocks' shifts from their median; None where too few blocks told one."""
     agreeing_fraction: float | None
-    """Part of the blocks within a pixel of their median."""
+    """Part of these blocks that lie near their median, within a pixel that was measured in."""
     n_blocks: int
     """Blocks that were looked at."""
     resolution_m: float
     """Side of a pixel of the grid in metres."""
+    coarseness: int
+    """Side of the pixels that were measured in, in pixels of the grid: more than 1 where the scenes are coarser."""
     block_size_px: int
-    """Side of a block in pixels."""
+    """Side of a block in pixels of the grid."""
     is_corrected: bool
     """Whether the later date is read from where the shift says it lies."""
     blocks: tuple[BlockShift, ...]
@@ -99,14 +111,15 @@ class Registration:
 
     def describe(self) -> str | None:
         """Say what people should know; None where the dates lie on each other as far as that can be told."""
-        if self.distance_px is not None and self.distance_px > NOTED_SHIFT_PX:
+        noted_px = NOTED_SHIFT_PX * self.coarseness
+        if self.row_px is not None and self.col_px is not None and (self.distance_px or 0) > noted_px:
             found = (
-                f"the later date lies {abs(self.row_px or 0):.1f} px {'down' if (self.row_px or 0) > 0 else 'up'} and "
-                f"{abs(self.col_px or 0):.1f} px {'right' if (self.col_px or 0) > 0 else 'left'} of the earlier one "
-                f"({self.distance_px * self.resolution_m:.1f} m)"
+                f"the later date lies {abs(self.row_px):.1f} px {'below' if self.row_px > 0 else 'above'} and "
+                f"{abs(self.col_px):.1f} px {'right' if self.col_px > 0 else 'left'} of the earlier one "
+                f"({np.hypot(self.row_px, self.col_px) * self.resolution_m:.1f} m)"
             )
-            return f"{found}; this was put right" if self.is_corrected else f"{found}; registration.correct puts it right"
-        if self.distance_px is None and self.spread_px is not None and self.spread_px > NOTED_SHIFT_PX:
+            return f"{found}; {'this was' if self.is_corrected else 'registration.correct: true has it'} put right"
+        if self.distance_px is None and self.spread_px is not None and self.spread_px > noted_px:
             return (
                 f"the dates do not lie on each other by one shift: places differ by {self.spread_px:.1f} px "
                 f"({self.spread_px * self.resolution_m:.1f} m) from their median, as with leaning houses or relief"
@@ -125,51 +138,65 @@ class Registration:
         return cls(**{**own, "blocks": tuple(BlockShift(**block) for block in own["blocks"])})
 
 
-def measure_registration(read: ReadBlock, *, grid: Grid, config: RegistrationConfig) -> Registration:
+def measure_registration(
+    read: ReadBlock, *, grid: Grid, coarseness: float, config: RegistrationConfig
+) -> Registration:
     """Read blocks of both dates and measure how they lie to each other.
+
+    Where the scenes' pixels are larger than the grid's, blocks are read with pixels as large as theirs: between
+    those there is nothing to be seen.
 
     Args:
         read: Reads a block of one date.
         grid: The grid of the pair.
+        coarseness: How many times larger than the grid's the pixels of the coarser scene are.
         config: How many blocks, how large, and how far to look.
 
     Raises:
         InputError: a scene cannot be read.
     """
-    windows = choose_blocks(grid, config=config)
+    factor = max(1, int(coarseness + 0.25))
+    coarse = grid.coarsen(factor)
+    windows = choose_blocks(coarse, config=config)
     blocks = []
     for window in windows:
-        (before, is_before), (after, is_after) = read("before", window), read("after", window)
+        (before, is_before), (after, is_after) = read("before", coarse, window), read("after", coarse, window)
         is_valid = is_before & is_after
         shift = estimate_shift(before, after, is_valid=is_valid, max_shift_px=config.max_shift_px)
         if shift is not None:
             blocks.append(BlockShift(top_px=window[0], left_px=window[1], row_px=shift[0], col_px=shift[1]))
-    return agree_on_shift(
-        blocks,
+    shift, spread_px, agreeing_fraction = agree_on_shift(blocks, n_blocks=len(windows))
+    return Registration(
+        row_px=round(factor * shift[0], 3) if shift else None,
+        col_px=round(factor * shift[1], 3) if shift else None,
+        spread_px=None if spread_px is None else round(factor * spread_px, 3),
+        agreeing_fraction=agreeing_fraction,
         n_blocks=len(windows),
-        block_size_px=windows[0][2] if windows else config.block_size_px,
         resolution_m=grid.resolution_m,
-        is_corrected=config.correct,
+        coarseness=factor,
+        block_size_px=factor * windows[0][2] if windows else 0,
+        is_corrected=config.correct and shift is not None,
+        blocks=tuple(block.scale(factor, top_px=grid.top_px, left_px=grid.left_px) for block in blocks),
     )
 
 
 def choose_blocks(grid: Grid, *, config: RegistrationConfig) -> list[Window]:
-    """Spread blocks evenly over what both scenes show; none where that is too small to tell anything."""
+    """Spread blocks evenly over a grid; none where that is too small to tell anything."""
     height, width = grid.height_px, grid.width_px
-    size = min(config.block_size_px, height, width)
-    if size > min(height, width) // 2 and min(height, width) >= 4 * _MIN_BLOCK_PX:
-        size = min(height, width) // 2
+    shorter = min(height, width)
+    size = min(config.block_size_px, shorter // 2 if shorter >= 4 * _MIN_BLOCK_PX else shorter)
     # ^ Two by two at least, unless they got too small for that.
     if size < _MIN_BLOCK_PX:
         return []
-    n_rows = max(1, round(np.sqrt(config.n_blocks * height / width)))
-    n_rows = min(n_rows, config.n_blocks, height // size)
-    n_cols = min(max(1, config.n_blocks // n_rows), width // size)
+    n_rows = min(max(1, round(np.sqrt(config.n_blocks * height / width))), config.n_blocks)
+    # Blocks may overlap by half: each is looked at through a window that fades towards its edge.
+    n_rows = min(n_rows, 2 * height // size - 1)
+    n_cols = min(max(1, config.n_blocks // n_rows), 2 * width // size - 1)
     tops, lefts = (
-        np.rint(np.linspace(0, length - size, count) if count > 1 else [(length - size) / 2]).astype(int)
+        np.linspace(0, length - size, count) if count > 1 else np.array([(length - size) / 2])
         for length, count in ((height, n_rows), (width, n_cols))
     )
-    return [(grid.top_px + int(top), grid.left_px + int(left), size, size) for top in tops for left in lefts]
+    return [(round(top), round(left), size, size) for top in tops.tolist() for left in lefts.tolist()]
 
 
 def estimate_shift(
@@ -239,38 +266,28 @@ def _weigh_frequencies(shape: tuple[int, ...]) -> FloatArray:
 
 
 def agree_on_shift(
-    blocks: Sequence[BlockShift], *, n_blocks: int, block_size_px: int, resolution_m: float, is_corrected: bool
-) -> Registration:
-    """Decide what the blocks tell together: the median of those near the median of all, if they are half of them.
+    blocks: Sequence[BlockShift], *, n_blocks: int
+) -> tuple[tuple[float, float] | None, float | None, float | None]:
+    """Decide what the blocks tell together.
 
     Args:
         blocks: Blocks that told a shift.
         n_blocks: Blocks that were looked at.
-        block_size_px: Their side in pixels.
-        resolution_m: Side of a pixel of the grid.
-        is_corrected: Whether a shift that is known is to be corrected.
+
+    Returns:
+        The median (row, column) of the blocks near the median of all, None unless they are half of all at least;
+        the median distance from the median of all, and the part that is near; None where too few told anything.
     """
-    shift: tuple[float, float] | None = None
-    spread_px = agreeing_fraction = None
-    if len(blocks) >= min(_MIN_BLOCKS, n_blocks) and blocks:
-        shifts = np.array([(block.row_px, block.col_px) for block in blocks])
-        distances = np.hypot(*(shifts - np.median(shifts, axis=0)).T)
-        is_near = distances <= NOTED_SHIFT_PX
-        spread_px, agreeing_fraction = float(np.median(distances)), float(is_near.mean())
-        if agreeing_fraction >= 0.5:
-            row_px, col_px = np.median(shifts[is_near], axis=0).round(3)
-            shift = float(row_px), float(col_px)
-    return Registration(
-        row_px=shift[0] if shift else None,
-        col_px=shift[1] if shift else None,
-        spread_px=None if spread_px is None else round(spread_px, 3),
-        agreeing_fraction=agreeing_fraction,
-        n_blocks=n_blocks,
-        resolution_m=resolution_m,
-        block_size_px=block_size_px,
-        is_corrected=is_corrected and shift is not None,
-        blocks=tuple(blocks),
-    )
+    if len(blocks) < max(1, min(_MIN_BLOCKS, n_blocks)):
+        return None, None, None
+    shifts = np.array([(block.row_px, block.col_px) for block in blocks])
+    distances = np.hypot(*(shifts - np.median(shifts, axis=0)).T)
+    is_near = distances <= NOTED_SHIFT_PX
+    agreeing_fraction = float(is_near.mean())
+    if agreeing_fraction < _MIN_AGREEING_FRACTION:
+        return None, float(np.median(distances)), agreeing_fraction
+    row_px, col_px = np.median(shifts[is_near], axis=0).tolist()
+    return (row_px, col_px), float(np.median(distances)), agreeing_fraction
 
 
 def derive_content_key(content_key: str, *, registration: Registration | None) -> str:

@@ -177,7 +177,12 @@ class Run:
 
     def select_tiles(self, store: TileStore) -> tuple[list[Tile], StageSummary]:
         """Call the third verb."""
-        return select_tiles(store, aoi=self.config.aoi, min_valid_fraction=self.config.tiles.min_valid_fraction)
+        return select_tiles(
+            store,
+            aoi=self.config.aoi,
+            min_valid_fraction=self.config.tiles.min_valid_fraction,
+            max_cloud_fraction=self.config.tiles.max_cloud_fraction,
+        )
 
     def collect_answers(
         self, tiles: Sequence[Tile], *, store: TileStore, client: Client, on_progress: ProgressCallback

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -16,12 +16,15 @@ import shapely
 from model.interface import ModelIdentity
 from pipeline.answers import ENGINE_VERSION, AnswerParts
 from pipeline.aoi import read_aoi
+from pipeline.assets import Scene
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.registration import Registration
 from pipeline.report import Report
 from pipeline.run_folder import RunFolder
-from pipeline.scenes import Scene, ScenePair
+from pipeline.scenes import ScenePair
+from pipeline.stretch import Stretch
 from pipeline.summary import StageSummary
 from pipeline.tiles import TileStore
 
@@ -44,7 +47,8 @@ class RunRecord:
     config: Mapping[str, Any]
     """The whole `RunConfig`, with what was left out filled in."""
     inputs: Mapping[str, Any]
-    """Under before and after what `Scene` tells, checksum included; under aoi its place and hash, or null."""
+    """Under before and after what `Scene` tells, with every file and its checksum; under stretch the values that became
+    0 and 255; under registration how the later date lies beside the earlier one; under aoi its place and hash, or null."""
     grid: Mapping[str, Any]
     """The grid, as `Grid.to_dict` gives it."""
     content_key: str
@@ -102,6 +106,7 @@ def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None,
         content_key,
         aoi_hash,
         config.tiles.min_valid_fraction,
+        config.tiles.max_cloud_fraction,
         [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
         identity.weight_hash,
         config.model.dtype,
@@ -139,8 +144,10 @@ def make_record(
         run_id=run_id,
         config=config.model_dump(mode="json"),
         inputs={
-            "before": _describe_scene(pair.before),
-            "after": _describe_scene(pair.after),
+            "before": pair.before.to_dict(),
+            "after": pair.after.to_dict(),
+            "stretch": pair.stretch.to_dict(),
+            "registration": pair.registration.to_dict() if pair.registration is not None else None,
             "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
         },
         grid=pair.grid.to_dict(),
@@ -157,23 +164,15 @@ def make_record(
     )
 
 
-def _describe_scene(scene: Scene) -> dict[str, Any]:
-    values = {field.name: getattr(scene, field.name) for field in fields(scene)}
-    return values | {"footprint": scene.footprint.wkt}
-
-
-def _restore_scene(values: Mapping[str, Any]) -> Scene:
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Scene(**{**values, **lists, "footprint": shapely.from_wkt(values["footprint"])})
-
-
 def restore_pair(record: RunRecord) -> ScenePair:
     """Give the scenes and the grid of a recorded run."""
     return ScenePair(
-        before=_restore_scene(record.inputs["before"]),
-        after=_restore_scene(record.inputs["after"]),
+        before=Scene.from_dict(record.inputs["before"]),
+        after=Scene.from_dict(record.inputs["after"]),
         grid=Grid.from_dict(record.grid),
         resampling=record.config["tiles"]["resampling"],
+        stretch=Stretch.from_dict(record.inputs["stretch"]),
+        registration=Registration.from_dict(found) if (found := record.inputs.get("registration")) else None,
         content_key=record.content_key,
     )
 

@@ -5,66 +5,33 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
-
-from affine import Affine
-from rasterio.enums import ColorInterp
-from rasterio.io import DatasetReader
-from shapely.geometry import Polygon
 
 from pipeline.aoi import read_aoi
-from pipeline.checksums import compute_checksum
-from pipeline.config import RunConfig, SceneConfig
+from pipeline.assets import Asset, Scene
+from pipeline.blocks import Block, Window, read_block
+from pipeline.config import RegistrationConfig, RunConfig
 from pipeline.errors import InputError
-from pipeline.grid import GDAL_ERRORS, Grid, build_grid, compute_footprint, compute_warp_scale
-from pipeline.sources import check_pixels, has_valid_pixels, open_raster, refuse_unreadable, resolve_uri
+from pipeline.grid import Grid, build_grid, compute_warp_scale
+from pipeline.opening import read_scene
+from pipeline.registration import Registration, derive_content_key, measure_registration
+from pipeline.sampling import read_sample
+from pipeline.sources import BoolArray, UInt8Array
+from pipeline.stretch import BandLimits, Stretch, decide_stretch, needs_samples
 from pipeline.summary import StageSummary
+from pipeline.warping import measure_coarseness
 
-STORE_FORMAT_VERSION = 1
+STORE_FORMAT_VERSION = 2
 """Raised whenever equal input would give other pixels in the store than before."""
 
+DATES = ("before", "after")
+"""What the two scenes are called."""
+
 _FINEST_SCALE = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """One acquisition of one date, as its file tells it."""
-
-    scene_id: str
-    """Name for people: the file's name without its ending."""
-    uri: str
-    """Where the pixels are: an absolute local path, or an http(s) or s3 URI."""
-    datetime: str | None
-    """Acquisition time in ISO 8601, UTC, such as 2024-05-01T10:30:00Z; None where nobody knows."""
-    crs: str
-    """CRS of the file: an authority code or WKT."""
-    transform: tuple[float, float, float, float, float, float]
-    """The six numbers a to f of the affine transform from (column, row) to coordinates of `crs`."""
-    width: int
-    """Columns of the file, in pixels."""
-    height: int
-    """Rows of the file, in pixels."""
-    bands: tuple[int, int, int]
-    """1-based numbers of the red, green and blue band."""
-    alpha_band: int | None
-    """1-based number of the band that tells how opaque a pixel is."""
-    nodata: float | None
-    """Pixel value that stands for nothing seen."""
-    checksum: str
-    """sha256 in hex of a local file; ``etag:...`` of a remote one."""
-    footprint: Polygon
-    """Outline in WGS84 longitude and latitude."""
-
-    @property
-    def affine(self) -> Affine:
-        """The transform as a value that multiplies."""
-        return Affine(*self.transform)
+_COARSEST_SCALE = 16
+_NOTED_SCALE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +45,38 @@ class ScenePair:
     grid: Grid
     """What both dates are warped onto."""
     resampling: str
-    """Name of rasterio's resampling method."""
+    """``auto`` or the name of one of rasterio's resampling methods."""
+    stretch: Stretch
+    """How values other than bytes become bytes."""
     content_key: str
     """sha256 in hex over all that the pixels of the store depend on; never over paths."""
+    registration: Registration | None = None
+    """How the later date lies beside the earlier one; None where nobody measured it."""
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether anything tells of clouds on either date."""
+        return self.before.has_classes or self.after.has_classes
+
+    def read_block(self, date: str, *, window: Window) -> Block:
+        """Read a rectangle of the grid as one date shows it.
+
+        Args:
+            date: ``before`` or ``after``.
+            window: First row, first column, height and width in pixels of the grid.
+
+        Raises:
+            InputError: a file cannot be read to the end.
+        """
+        is_moved = date == "after" and self.registration is not None
+        grid = self.grid.move(*self.registration.correction_px) if is_moved and self.registration else self.grid
+        return self.read_block_on(grid, date=date, window=window)
+
+    def read_block_on(self, grid: Grid, *, date: str, window: Window) -> Block:
+        """Read a rectangle of another grid, from where the date's files say they lie."""
+        scene: Scene = getattr(self, date)
+        limits: BandLimits | None = getattr(self.stretch, date)
+        return read_block(scene, grid=grid, window=window, resampling=self.resampling, limits=limits)
 
 
 def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
@@ -97,7 +93,9 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
     if config.aoi is not None:
         # Read again where it is used; here only so that a wrong one ends the run before anything is written.
         read_aoi(config.aoi, grid=pair.grid)
-    return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start)
+    pair = register_dates(pair, config=config.registration)
+    notes = dict.fromkeys(list_notes(pair), 1)
+    return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
 
 
 def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
@@ -117,183 +115,84 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         anchor=config.grid.anchor,
     )
     _check_resolution(before, after, grid=grid)
+    samples = None
+    if needs_samples(before, after, config=config.tiles.stretch):
+        samples = read_sample(before, grid=grid.coarsen(1)), read_sample(after, grid=grid.coarsen(1))
+    stretch = decide_stretch(before, after, config=config.tiles.stretch, samples=samples)
     resampling = config.tiles.resampling
     return ScenePair(
         before=before,
         after=after,
         grid=grid,
         resampling=resampling,
-        content_key=compute_content_key(before, after, grid=grid, resampling=resampling),
+        stretch=stretch,
+        content_key=compute_content_key(before, after, grid=grid, resampling=resampling, stretch=stretch),
     )
 
 
-def read_scene(config: SceneConfig, *, date: str) -> Scene:
-    """Read what one raster tells about itself and refuse what cannot be worked on.
-
-    Args:
-        config: Where it is, and what the user knows better than the file.
-        date: ``before`` or ``after``, to name the config key in errors.
+def register_dates(pair: ScenePair, *, config: RegistrationConfig) -> ScenePair:
+    """Measure how the later date lies beside the earlier one, if asked for, and have it read from there, if asked for.
 
     Raises:
-        InputError: the file is missing or damaged, has no place on Earth, nothing to see or no colours in bytes.
+        InputError: a scene cannot be read.
     """
-    try:
-        uri = resolve_uri(config.uri)
-        with open_raster(uri) as dataset:
-            return _describe(dataset, uri=uri, config=config, date=date)
-    except InputError as refusal:
-        found = refusal.found if Path(config.uri).name in refusal.found else f"{config.uri}: {refusal.found}"
-        raise InputError(f"{date}: {found}", expected=refusal.expected, remedy=refusal.remedy) from None
-    except GDAL_ERRORS as problem:
-        raise refuse_unreadable(f"{date}: {config.uri}", problem) from None
+    if not config.estimate:
+        return pair
+
+    def read(date: str, grid: Grid, window: Window) -> tuple[UInt8Array, BoolArray]:
+        block = pair.read_block_on(grid, date=date, window=window)
+        return block.pixels, block.is_valid
+
+    assets = [*_list_colour_assets(pair.before), *_list_colour_assets(pair.after)]
+    registration = measure_registration(
+        read,
+        grid=pair.grid,
+        coarseness=max(measure_coarseness(asset, grid=pair.grid) for asset in assets),
+        config=config,
+    )
+    return replace(
+        pair,
+        registration=registration,
+        content_key=derive_content_key(pair.content_key, registration=registration),
+    )
 
 
-def compute_content_key(before: Scene, after: Scene, *, grid: Grid, resampling: str) -> str:
-    """Hash all that the pixels of the store depend on: content and meaning of both files, and the grid."""
+def list_notes(pair: ScenePair) -> list[str]:
+    """Say what people should know of a pair that can be used: a stretch, and pixels of another size than the grid's."""
+    notes = []
+    for date in DATES:
+        scene: Scene = getattr(pair, date)
+        sizes = sorted(measure_coarseness(asset, grid=pair.grid) for asset in _list_colour_assets(scene))
+        if sizes[-1] > _NOTED_SCALE or sizes[0] < 1 / _NOTED_SCALE:
+            pixels = " to ".join(
+                dict.fromkeys(f"{size * pair.grid.resolution_m:.3g}" for size in (sizes[0], sizes[-1]))
+            )
+            notes.append(
+                f"{date} has pixels of {pixels} m, the grid of {pair.grid.resolution_m:g} m: "
+                + ("it shows less detail than its tiles seem to" if sizes[-1] > 1 else "its detail is averaged away")
+            )
+    words = [pair.stretch.describe(), pair.grid.scale_note, pair.registration and pair.registration.describe()]
+    return [*notes, *(text for text in words if text)]
+
+
+def compute_content_key(before: Scene, after: Scene, *, grid: Grid, resampling: str, stretch: Stretch) -> str:
+    """Hash all that the pixels of the store depend on: content and meaning of both scenes' files, and the grid."""
     content: dict[str, Any] = {
         "version": STORE_FORMAT_VERSION,
         "grid": grid.to_dict(),
         "resampling": resampling,
+        "stretch": stretch.to_dict(),
+        "before": before.describe_content(),
+        "after": after.describe_content(),
     }
-    for date, scene in (("before", before), ("after", after)):
-        # A sidecar file may hold CRS, transform and nodata, so the file's own checksum does not cover them.
-        content[date] = {
-            name: getattr(scene, name) for name in ("checksum", "crs", "transform", "bands", "alpha_band", "nodata")
-        }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def parse_tag_datetime(text: str) -> str | None:
-    """Read a time as files write it, ISO 8601 or ``YYYY:MM:DD HH:MM:SS``; without a zone it is UTC."""
-    words = re.sub(r"^(\d{4}):(\d{2}):(\d{2})", r"\1-\2-\3", text.strip())
-    try:
-        return _format_datetime(dt.datetime.fromisoformat(words))
-    except ValueError:
-        return None
-
-
-def _format_datetime(value: dt.datetime) -> str:
-    moment = value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)
-    return moment.isoformat().replace("+00:00", "Z")
-
-
-def _describe(dataset: DatasetReader, *, uri: str, config: SceneConfig, date: str) -> Scene:
-    crs = _check_place(dataset)
-    bands = _check_bands(dataset, config.bands, date=date)
-    footprint = compute_footprint(crs=crs, transform=dataset.transform, width=dataset.width, height=dataset.height)
-    check_pixels(dataset, bands=bands)
-    if not has_valid_pixels(dataset):
-        raise InputError(
-            f"{uri} has no valid pixel, all are nodata or masked",
-            expected="a scene that shows something",
-            remedy="check its nodata value with gdalinfo, or choose another scene",
-        )
-    return Scene(
-        scene_id=Path(urlsplit(uri).path).stem,
-        uri=uri,
-        datetime=_find_datetime(config, dataset),
-        crs=crs,
-        transform=tuple(dataset.transform)[:6],
-        width=dataset.width,
-        height=dataset.height,
-        bands=bands,
-        alpha_band=_find_alpha_band(dataset),
-        nodata=_find_nodata(dataset),
-        checksum=compute_checksum(uri, files=dataset.files),
-        footprint=footprint,
-    )
-
-
-def _find_datetime(config: SceneConfig, dataset: DatasetReader) -> str | None:
-    if config.datetime is not None:
-        return _format_datetime(config.datetime)
-    tags: Mapping[str, str] = dataset.tags()
-    found = (
-        tags.get("ACQUISITION_DATETIME"),
-        dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME"),
-        tags.get("TIFFTAG_DATETIME"),
-    )
-    return next((moment for text in found if text and (moment := parse_tag_datetime(text))), None)
-
-
-def _check_place(dataset: DatasetReader) -> str:
-    is_placed = not dataset.transform.is_identity
-    if dataset.crs and is_placed:
-        authority = dataset.crs.to_authority(confidence_threshold=100)
-        return ":".join(authority) if authority else str(dataset.crs.to_wkt())
-    gcps, rpcs = len(dataset.gcps[0]), dataset.rpcs is not None
-    if gcps or rpcs:
-        raise InputError(
-            f"{dataset.name} is placed by {'ground control points' if gcps else 'RPCs'} alone",
-            expected="a raster with a CRS and a geotransform",
-            remedy=f"rectify it first, for example with gdalwarp {'-tps' if gcps else '-rpc'}",
-        )
-    raise InputError(
-        f"{dataset.name} has no {'geotransform' if dataset.crs else 'CRS'}",
-        expected="a georeferenced raster",
-        remedy="give it its place, for example with gdal_translate -a_srs EPSG:... -a_ullr ...",
-    )
-
-
-def _check_bands(dataset: DatasetReader, wanted: tuple[int, int, int] | None, *, date: str) -> tuple[int, int, int]:
-    count = dataset.count
-    n_colours = count - list(dataset.colorinterp).count(ColorInterp.alpha)
-    if n_colours < 3:
-        is_palette = count == 1 and dataset.colorinterp[0] is ColorInterp.palette
-        raise InputError(
-            f"{dataset.name} has {n_colours} band{'' if n_colours == 1 else 's'}",
-            expected="at least 3 bands: red, green and blue",
-            remedy="convert it with gdal_translate -expand rgb" if is_palette else "choose a colour raster",
-        )
-    if wanted is None and count > 4:
-        raise InputError(
-            f"{dataset.name} has {count} bands",
-            expected=f"{date}.bands to tell which are red, green and blue",
-            remedy=f"set it, for example --set {date}.bands='[3, 2, 1]'",
-        )
-    bands = wanted or _find_colour_bands(dataset)
-    if min(bands) < 1 or max(bands) > count:
-        raise InputError(
-            f"{dataset.name} has {count} bands, but {date}.bands is {list(bands)}",
-            expected=f"numbers from 1 to {count}",
-            remedy=f"correct {date}.bands",
-        )
-    kinds = sorted({dataset.dtypes[band - 1] for band in bands})
-    if kinds != ["uint8"]:
-        raise InputError(
-            f"{dataset.name} holds {' and '.join(kinds)}",
-            expected="uint8, 0 to 255",
-            remedy="scale both dates alike with gdal_translate -ot Byte -scale LOW HIGH 0 255",
-        )
-    return bands
-
-
-def _find_colour_bands(dataset: DatasetReader) -> tuple[int, int, int]:
-    # Some deliver blue, green, red and say so; where the file does not say, the order is that of the file.
-    meanings = list(dataset.colorinterp)
-    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-    if all(meanings.count(colour) == 1 for colour in colours):
-        red, green, blue = (meanings.index(colour) + 1 for colour in colours)
-        return red, green, blue
-    return 1, 2, 3
-
-
-def _find_alpha_band(dataset: DatasetReader) -> int | None:
-    meanings = list(dataset.colorinterp)
-    return meanings.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in meanings else None
-
-
-def _find_nodata(dataset: DatasetReader) -> float | None:
-    nodata = dataset.nodata
-    # No byte equals -9999 or NaN: such a file has no nodata pixel.
-    return float(nodata) if nodata is not None and nodata in range(256) else None
-
-
 def _check_two_dates(before: Scene, after: Scene) -> None:
-    if before.uri == after.uri or before.checksum == after.checksum:
-        places = before.uri if before.uri == after.uri else f"{before.uri} and {after.uri}"
+    if before.describe_content()["parts"] == after.describe_content()["parts"]:
+        places = [" + ".join(scene.uris) for scene in (before, after)]
         raise InputError(
-            f"before and after are the same file ({places})",
+            f"before and after are the same file ({' and '.join(dict.fromkeys(places))})",
             expected="two scenes of two dates",
             remedy="name the other date's file",
         )
@@ -309,12 +208,27 @@ def _parse(moment: str) -> dt.datetime:
     return dt.datetime.fromisoformat(moment)
 
 
+def _list_colour_assets(scene: Scene) -> list[Asset]:
+    assets = {source.asset.uri: source.asset for part in scene.parts for source in part.colours}
+    return list(assets.values())
+
+
 def _check_resolution(before: Scene, after: Scene, *, grid: Grid) -> None:
-    scales = [min(compute_warp_scale(s.crs, transform=s.affine, grid=grid)) for s in (before, after)]
-    if min(scales) > _FINEST_SCALE:
+    assets = [*_list_colour_assets(before), *_list_colour_assets(after)]
+    scales = [compute_warp_scale(asset.crs, transform=asset.affine, grid=grid) for asset in assets]
+    finest, coarsest = min(min(scale) for scale in scales), 1 / min(min(scale) for scale in scales)
+    if finest > _FINEST_SCALE:
         raise InputError(
             f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of the scenes is about "
-            f"{min(scales) * grid.resolution_m:.3g} m wide",
+            f"{finest * grid.resolution_m:.3g} m wide",
             expected=f"a grid at most {_FINEST_SCALE} times finer than the scenes",
             remedy="set grid.resolution_m to about the pixel size of the scenes",
+        )
+    if coarsest > _COARSEST_SCALE:
+        # Every pixel under a block of the grid has to be read and held at once.
+        raise InputError(
+            f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of the scenes is about "
+            f"{grid.resolution_m / coarsest:.3g} m wide",
+            expected=f"a grid at most {_COARSEST_SCALE} times coarser than the scenes",
+            remedy="lower grid.resolution_m, or thin the scene first, for example with gdalwarp -r average -tr",
         )

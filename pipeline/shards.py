@@ -20,16 +20,15 @@ import pyproj
 import zarr
 from zarr.codecs import ZstdCodec
 
+from pipeline.assets import Scene
 from pipeline.grid import Grid
 from pipeline.run_folder import RunFolder
-from pipeline.scenes import Scene, ScenePair
-from pipeline.sources import BoolArray, UInt8Array, read_block
+from pipeline.scenes import DATES, ScenePair
+from pipeline.sources import BoolArray, UInt8Array
 from pipeline.summary import StageSummary
 
 STORE_NAME = "tiles.zarr"
 """Name of the store in the folder of its run."""
-DATES = ("before", "after")
-"""Labels of the ``date`` dimension."""
 
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
@@ -50,6 +49,8 @@ class TileFacts:
     """Part of the tile that the later scene shows, 0 to 1."""
     valid_fraction: float
     """Part of the tile that both scenes show, 0 to 1."""
+    cloud_fraction: float | None = None
+    """Part of the tile that is cloudy on either date, 0 to 1; None where no class band tells of clouds."""
     is_identical: bool
     """Whether both dates have equal pixels wherever both show something, and there is such a place."""
 
@@ -115,11 +116,13 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
 def describe_store(group: zarr.Group, pair: ScenePair) -> None:
     """Write what people want to know about the scenes and no pixel depends on."""
     scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
-    if group.attrs.get("scenes") == scenes:
+    if (group.attrs.get("scenes"), group.attrs.get("stretch")) == (scenes, pair.stretch.to_dict()):
         return
     moments = [getattr(pair, date).datetime or "" for date in DATES]
     _put_strings(group, "datetime", moments, dimension="date")
-    group.attrs.update({"title": "Tiles of two scenes of one area", "scenes": scenes})
+    group.attrs.update(
+        {"title": "Tiles of two scenes of one area", "scenes": scenes, "stretch": pair.stretch.to_dict()}
+    )
 
 
 def write_shard(
@@ -135,10 +138,10 @@ def write_shard(
     shard, grid = (shard_row, shard_col), pair.grid
     ys, xs = _find_extent(grid, shard, shard_size_tiles=shard_size_tiles)
     window = ys.start, xs.start, ys.stop - ys.start, xs.stop - xs.start
-    blocks = [
-        read_block(scene, grid=grid, window=window, resampling=pair.resampling) for scene in (pair.before, pair.after)
-    ]
-    pixels, is_valid = (np.stack(parts) for parts in zip(*blocks, strict=True))
+    blocks = [pair.read_block(date, window=window) for date in DATES]
+    pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
+    is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
+    del blocks
     names = _list_objects(shard)
     # An older try may have left something that zarr would otherwise read and merge into.
     folder.delete([name for name in names if folder.has(name)])
@@ -151,7 +154,8 @@ def write_shard(
                 raise OSError(f"shard {shard} of {name} in {folder.uri} reads back other than it was written")
     # Shards of zeros alone leave no object behind.
     sizes = {name: len(folder.read(name)) for name in names if folder.has(name)}
-    mark = count_valid(pixels, is_valid, tile_size_px=grid.stride_px) | {"objects": sorted(sizes)}
+    mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)
+    mark |= {"objects": sorted(sizes)}
     data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(
@@ -180,17 +184,20 @@ def read_window(group: zarr.Group, window: tuple[int, int, int, int]) -> tuple[U
     return pixels, valid.astype(np.bool_)
 
 
-def count_valid(pixels: UInt8Array, is_valid: BoolArray, *, tile_size_px: int) -> dict[str, list[Any]]:
+def count_valid(
+    pixels: UInt8Array, is_valid: BoolArray, *, is_cloudy: BoolArray | None = None, tile_size_px: int
+) -> dict[str, Any]:
     """Count per tile what both dates show.
 
     Args:
         pixels: uint8 (date=2, band=3, height, width), height and width whole multiples of the tile size.
         is_valid: bool (date=2, height, width).
+        is_cloudy: bool (height, width), on either date; None where nothing tells of clouds.
         tile_size_px: Side of the ground that a tile owns.
 
     Returns:
-        Lists over the tiles, row-major: pixels valid ``before``, ``after`` and on ``both`` dates, and whether
-        the dates are ``identical`` where both are valid.
+        Lists over the tiles, row-major: pixels valid ``before``, ``after`` and on ``both`` dates, ``cloudy`` ones
+        or None, and whether the dates are ``identical`` where both are valid.
     """
     is_both = is_valid[0] & is_valid[1]
     is_different = is_both & (pixels[0] != pixels[1]).any(axis=0)
@@ -205,6 +212,7 @@ def count_valid(pixels: UInt8Array, is_valid: BoolArray, *, tile_size_px: int) -
         "before": count(is_valid[0]).tolist(),
         "after": count(is_valid[1]).tolist(),
         "both": both.tolist(),
+        "cloudy": None if is_cloudy is None else count(is_cloudy).tolist(),
         "identical": ((count(is_different) == 0) & (both > 0)).tolist(),
     }
 
@@ -229,7 +237,8 @@ def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shar
     """Turn the counts in a mark into facts per tile."""
     n_pixels = grid.stride_px**2
     tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
-    columns = zip(tiles, mark["before"], mark["after"], mark["both"], mark["identical"], strict=True)
+    clouds = mark["cloudy"] or [None] * len(tiles)
+    columns = zip(tiles, mark["before"], mark["after"], mark["both"], clouds, mark["identical"], strict=True)
     return [
         TileFacts(
             row=row,
@@ -237,9 +246,10 @@ def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shar
             before_valid_fraction=before / n_pixels,
             after_valid_fraction=after / n_pixels,
             valid_fraction=both / n_pixels,
+            cloud_fraction=None if cloudy is None else cloudy / n_pixels,
             is_identical=is_identical,
         )
-        for (row, col), before, after, both, is_identical in columns
+        for (row, col), before, after, both, cloudy, is_identical in columns
     ]
 
 
@@ -264,8 +274,13 @@ def _get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def _describe_scene(scene: Scene) -> dict[str, Any]:
-    names = ("scene_id", "datetime", "checksum", "crs", "bands")
-    return {name: list(value) if isinstance(value := getattr(scene, name), tuple) else value for name in names}
+    return {
+        "scene_id": scene.scene_id,
+        "datetime": scene.datetime,
+        "checksum": scene.checksum,
+        "assets": [{"checksum": asset.checksum, "crs": asset.crs} for asset in scene.assets],
+        "bands": [[source.band for source in part.colours] for part in scene.parts],
+    }
 
 
 def _write_coordinates(group: zarr.Group, grid: Grid) -> None:

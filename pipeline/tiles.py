@@ -62,6 +62,8 @@ class Tile:
     """Name such as ``r0012_c0034``."""
     valid_fraction: float
     """Part of the ground that the tile owns that is valid on both dates, 0 to 1."""
+    cloud_fraction: float | None = None
+    """Part of that ground that is cloudy on either date, 0 to 1; None where nothing tells of clouds."""
     status: TileStatus | None
     """None: selected, to be asked; else why it is not."""
     reason: str
@@ -210,13 +212,16 @@ def write_tiles(
     return store, summary
 
 
-def select_tiles(store: TileStore, *, aoi: str | None, min_valid_fraction: float) -> tuple[list[Tile], StageSummary]:
+def select_tiles(
+    store: TileStore, *, aoi: str | None, min_valid_fraction: float, max_cloud_fraction: float = 1.0
+) -> tuple[list[Tile], StageSummary]:
     """List every tile of the grid, row-major, and say which of them are worth asking about.
 
     Args:
         store: The tile store.
         aoi: Polygons; tiles that share no area with them are outside.
         min_valid_fraction: Tiles of which less is valid on both dates are not asked about.
+        max_cloud_fraction: Tiles of which more is cloudy on either date are not asked about.
 
     Raises:
         InputError: the area of interest cannot be used.
@@ -233,6 +238,7 @@ def select_tiles(store: TileStore, *, aoi: str | None, min_valid_fraction: float
                 known,
                 is_inside=bool(is_inside[row, col]),
                 min_valid_fraction=min_valid_fraction,
+                max_cloud_fraction=max_cloud_fraction,
                 problem=problem or "its shard was not written",
             )
             tiles.append(
@@ -241,6 +247,7 @@ def select_tiles(store: TileStore, *, aoi: str | None, min_valid_fraction: float
                     col=col,
                     tile_id=grid.tile_id(row, col),
                     valid_fraction=known.valid_fraction if known else 0.0,
+                    cloud_fraction=known.cloud_fraction if known else None,
                     status=status,
                     reason=reason,
                 )
@@ -259,7 +266,12 @@ def select_tiles(store: TileStore, *, aoi: str | None, min_valid_fraction: float
 
 
 def decide_tile(
-    facts: TileFacts | None, *, is_inside: bool, min_valid_fraction: float, problem: str
+    facts: TileFacts | None,
+    *,
+    is_inside: bool,
+    min_valid_fraction: float,
+    max_cloud_fraction: float = 1.0,
+    problem: str,
 ) -> tuple[TileStatus | None, str]:
     """Decide whether a tile is worth asking about: None and no words, or a status and why.
 
@@ -267,12 +279,15 @@ def decide_tile(
         facts: What its pixels tell; None if they could not be had.
         is_inside: Whether it shares area with the area of interest.
         min_valid_fraction: Least part that has to be valid on both dates.
+        max_cloud_fraction: Largest part that may be cloudy on either date.
         problem: Why there are no facts.
     """
     if not is_inside:
         return TileStatus.OUTSIDE, "outside the area of interest"
     if facts is None:
         return TileStatus.FAILED, problem
+    if facts.cloud_fraction is not None and facts.cloud_fraction > max_cloud_fraction:
+        return TileStatus.CLOUDY, f"{facts.cloud_fraction:.1%} is cloudy on one of the dates"
     if facts.valid_fraction == 0 or facts.valid_fraction < min_valid_fraction:
         parts = {"before": facts.before_valid_fraction, "after": facts.after_valid_fraction}
         lacking = [name for name, part in parts.items() if part == 0 or part < min_valid_fraction]

@@ -25,8 +25,7 @@ from model.images import CHANGED_VALUE, ROAD_VALUE
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.scenes import ScenePair, find_pair
-from pipeline.sources import read_block
+from pipeline.scenes import DATES, ScenePair, find_pair
 
 KIND_COLUMN = "kind"
 """Column of the polygons that tells buildings and roads apart, where there is one of this name."""
@@ -150,8 +149,9 @@ def read_truth(
 def draw_mask(polygons: TruthPolygons, *, grid: Grid, row: int, col: int) -> npt.NDArray[np.uint8]:
     """Draw the change mask of one tile: uint8 of shape (y, x); 0, 128 road, 255 building."""
     side = grid.tile_size_px
-    transform = grid.transform @ Affine.translation(col * side, row * side)
-    bounds = shapely.box(*grid.tile_bounds(row, col))
+    top, left, _, _ = grid.tile_window(row, col)
+    transform = grid.transform @ Affine.translation(left, top)
+    bounds = shapely.box(*transform @ (0, side), *transform @ (side, 0))
     # Later ones are drawn over earlier ones.
     shapes = [
         (shape, MASK_VALUES[kind])
@@ -179,12 +179,9 @@ def _read_tile(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     side = pair.grid.tile_size_px
     window = (row * side, col * side, side, side)
-    blocks = [
-        read_block(scene, grid=pair.grid, window=window, resampling=pair.resampling)
-        for scene in (pair.before, pair.after)
-    ]
-    before, after = (np.moveaxis(pixels, 0, -1) for pixels, _ in blocks)
-    return before, after, blocks[0][1] & blocks[1][1]
+    blocks = [pair.read_block(date, window=window) for date in DATES]
+    before, after = (np.moveaxis(block.pixels, 0, -1) for block in blocks)
+    return before, after, blocks[0].is_valid & blocks[1].is_valid
 
 
 def _name_kinds(

@@ -13,11 +13,11 @@ import pytest
 import rasterio
 from affine import Affine
 
-from pipeline.config import SceneConfig
+from pipeline.blocks import read_block
 from pipeline.errors import InputError
 from pipeline.grid import build_grid
-from pipeline.scenes import read_scene
-from pipeline.sources import read_block
+from pipeline.opening import read_scene
+from pipeline.scene_config import SceneConfig
 
 PIXELS = np.random.default_rng(1).integers(1, 256, (3, 64, 64), dtype=np.uint8)
 
@@ -92,10 +92,10 @@ def etag(tmp_path: Path) -> str:
 def check_scene(uri: str, *, etag: str) -> None:
     scene = read_scene(SceneConfig(uri=uri), date="before")
     grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
-    pixels, is_valid = read_block(scene, grid=grid, window=(0, 0, 64, 64), resampling="bilinear")
-    assert (scene.uri, scene.scene_id, scene.checksum) == (uri, "scene", f"etag:{etag}")
-    assert is_valid.all()
-    np.testing.assert_array_equal(pixels, PIXELS)
+    block = read_block(scene, grid=grid, window=(0, 0, 64, 64), resampling="bilinear")
+    assert (scene.uris, scene.scene_id, scene.checksum) == ((uri,), "scene", f"etag:{etag}")
+    assert block.is_valid.all()
+    np.testing.assert_array_equal(block.pixels, PIXELS)
 
 
 def test_a_scene_over_http(server: ThreadingHTTPServer, etag: str) -> None:

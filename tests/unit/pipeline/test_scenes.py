@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,14 @@ import pytest
 from affine import Affine
 from rasterio.enums import ColorInterp
 
-from pipeline.config import SceneConfig, load_config
+from pipeline.assets import Asset, BandSource, Scene, ScenePart
+from pipeline.config import load_config
 from pipeline.errors import InputError
-from pipeline.scenes import Scene, compute_content_key, find_pair, parse_tag_datetime, read_scene
+from pipeline.headers import parse_tag_datetime
+from pipeline.opening import read_scene
+from pipeline.scene_config import SceneConfig
+from pipeline.scenes import compute_content_key, find_pair
+from pipeline.stretch import Stretch
 
 ELSEWHERE = Affine(1.0, 0.0, 600_000.0, 0.0, -1.0, 3_300_000.0)
 
@@ -27,6 +33,12 @@ def find(before: Path | str, after: Path | str, *assignments: str) -> Any:
     pair, summary = find_pair(load_config(values=values, assignments=("grid.resolution_m=1", *assignments)))
     assert summary.done == 2
     return pair
+
+
+def change_sources(scene: Scene, **changes: Any) -> Scene:
+    part = scene.parts[0]
+    red, green, blue = (replace(source, **changes) for source in part.colours)
+    return replace(scene, parts=(replace(part, red=red, green=green, blue=blue),))
 
 
 @pytest.fixture
@@ -41,20 +53,26 @@ def after(tmp_path: Path, write_raster: Any) -> Path:
 
 def test_a_pair_tells_all_that_later_stages_need(before: Path, after: Path) -> None:
     pair = find(before, after)
-    assert pair.before == Scene(
-        scene_id="before_2019",
+    asset = Asset(
         uri=str(before),
-        datetime="2019-05-01T10:30:00Z",
+        checksum=hashlib.sha256(before.read_bytes()).hexdigest(),
         crs="EPSG:32614",
         transform=(1.0, 0.0, 500_000.0, 0.0, -1.0, 3_300_000.0),
         width=64,
         height=64,
-        bands=(1, 2, 3),
-        alpha_band=None,
-        nodata=None,
-        checksum=hashlib.sha256(before.read_bytes()).hexdigest(),
         footprint=pair.before.footprint,
     )
+    red, green, blue = (BandSource(asset=asset, band=band, dtype="uint8") for band in (1, 2, 3))
+    assert pair.before == Scene(
+        scene_id="before_2019",
+        datetime="2019-05-01T10:30:00Z",
+        parts=(ScenePart(red=red, green=green, blue=blue, footprint=asset.footprint),),
+        cloud_classes=(3, 8, 9, 10),
+        footprint=asset.footprint,
+    )
+    assert pair.before.checksum == asset.checksum
+    assert Scene.from_dict(json.loads(json.dumps(pair.before.to_dict()))) == pair.before
+    assert pair.stretch == Stretch(before=None, after=None)
     assert pair.after.datetime == "2021-07-02T08:00:00Z"
     assert (pair.grid.origin_x, pair.grid.origin_y) == (500_000.0, 3_300_000.0)
     assert (pair.grid.width_px, pair.grid.height_px) == (64, 64)
@@ -88,20 +106,20 @@ def test_the_content_key_is_of_contents_and_not_of_names(tmp_path: Path, before:
     (tmp_path / "other").mkdir()
     moved = [shutil.copy(path, tmp_path / "other" / f"x-{path.name}") for path in (before, after)]
     assert find(*moved).content_key == pair.content_key
+    former: dict[str, Any] = {
+        name: getattr(pair, name) for name in ("before", "after", "grid", "resampling", "stretch")
+    }
     changes = [
-        {"before": replace(pair.before, checksum="0")},
-        {"after": replace(pair.after, bands=(3, 2, 1))},
-        {"after": replace(pair.after, nodata=0.0)},
+        {"before": change_sources(pair.before, asset=replace(pair.before.assets[0], checksum="0"))},
+        {"after": change_sources(pair.after, band=3)},
+        {"after": change_sources(pair.after, nodata=0.0)},
+        {"after": change_sources(pair.after, offset=-1000.0)},
+        {"after": replace(pair.after, mosaic="median")},
         {"grid": replace(pair.grid, tile_size_px=128)},
         {"resampling": "cubic"},
+        {"stretch": Stretch(before=None, after=((0, 1),) * 3)},
     ]
-    former = {"before": pair.before, "after": pair.after, "grid": pair.grid, "resampling": pair.resampling}
-    keys = set()
-    for change in changes:
-        values: dict[str, Any] = former | change
-        keys.add(
-            compute_content_key(values["before"], values["after"], grid=values["grid"], resampling=values["resampling"])
-        )
+    keys = {compute_content_key(**former | change) for change in changes}
     assert len(keys | {pair.content_key}) == len(changes) + 1
 
 
@@ -157,8 +175,8 @@ def bytes_of(count: int) -> Any:
         ({"bands": bytes_of(1)}, "1 band;.*at least 3 bands"),
         ({"bands": bytes_of(2)}, "2 bands;.*at least 3 bands"),
         ({"bands": bytes_of(5)}, r"5 bands;.*after\.bands"),
-        ({"bands": bytes_of(3).astype(np.uint16)}, "holds uint16;.*uint8.*gdal_translate"),
-        ({"bands": bytes_of(3).astype(np.float32)}, "holds float32"),
+        ({"bands": bytes_of(3).astype(np.uint16)}, r"before holds bytes.*after holds uint16.*tiles\.stretch\.limits"),
+        ({"bands": bytes_of(3).astype(np.complex64)}, "holds complex64;.*intensity"),
         ({"bands": bytes_of(3), "nodata": 77}, "no valid pixel"),
         ({"bands": bytes_of(3), "mask": np.zeros((64, 64), bool)}, "no valid pixel"),
         ({"transform": ELSEWHERE}, "overlap"),
@@ -193,7 +211,7 @@ def test_valid_pixels_that_an_overview_skips_are_found(before: Path, after: Path
     bands = np.zeros((3, 2100, 2100), np.uint8)
     bands[:, 1, 1] = 9
     write_raster(after, bands=bands, nodata=0, compress="deflate")
-    assert find(before, after).after.nodata == 0
+    assert find(before, after).after.parts[0].red.nodata == 0
 
 
 def test_the_same_scene_twice_is_refused(tmp_path: Path, before: Path) -> None:
@@ -213,8 +231,8 @@ def test_a_missing_file_and_a_folder_are_named(before: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("after.bands=[1, 2, 9]", r"after\.bands is \[1, 2, 9\]"),
-        ("after.bands=[0, 1, 2]", r"after\.bands is \[0, 1, 2\]"),
+        ("after.bands=[1, 2, 9]", r"after\.bands is 9"),
+        ("after.bands=[0, 1, 2]", r"after\.bands is 0"),
         ("grid.resolution_m=0.01", r"grid\.resolution_m is 0\.01.*about 1 m"),
         ("grid.crs=EPSG:4326", r"grid\.crs"),
         ("aoi=nowhere.geojson", "aoi nowhere"),

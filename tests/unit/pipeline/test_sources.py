@@ -13,11 +13,13 @@ from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.warp import reproject
 
-from pipeline.config import SceneConfig
+from pipeline.assets import Scene
+from pipeline.blocks import read_block
 from pipeline.errors import InputError
 from pipeline.grid import Grid, compute_warp_scale
-from pipeline.scenes import Scene, read_scene
-from pipeline.sources import open_raster, read_block, resolve_uri
+from pipeline.opening import read_scene
+from pipeline.scene_config import SceneConfig
+from pipeline.sources import open_raster, resolve_uri
 
 TEXTURE = np.random.default_rng(7).integers(1, 256, (3, 90, 110), dtype=np.uint8)
 NORTH_UP = Affine(1.0, 0.0, 500_000.0, 0.0, -1.0, 3_300_000.0)
@@ -36,8 +38,8 @@ GRID = Grid(
 
 def read(path: Path, *, grid: Grid = GRID, window: Any = None, resampling: str = "bilinear") -> tuple[Any, Any, Scene]:
     scene = read_scene(SceneConfig(uri=str(path)), date="before")
-    pixels, is_valid = read_block(scene, grid=grid, window=window or (0, 0, *grid.shape_px), resampling=resampling)
-    return pixels, is_valid, scene
+    block = read_block(scene, grid=grid, window=window or (0, 0, *grid.shape_px), resampling=resampling)
+    return block.pixels, block.is_valid, scene
 
 
 def place(**changes: Any) -> Grid:
@@ -90,9 +92,9 @@ def test_any_window_agrees_with_rasterios_warp_of_the_same_window(
     assert np.abs(whole.astype(int) - expected)[:, both].max() <= 1
     for window in ((0, 0, 64, 64), (64, 0, 64, 64), (17, 31, 50, 97)):
         row, col, height, width = window
-        part, is_part_valid = read_block(scene, grid=GRID, window=window, resampling=resampling)
-        np.testing.assert_array_equal(part, whole[:, row : row + height, col : col + width])
-        np.testing.assert_array_equal(is_part_valid, is_valid[row : row + height, col : col + width])
+        part = read_block(scene, grid=GRID, window=window, resampling=resampling)
+        np.testing.assert_array_equal(part.pixels, whole[:, row : row + height, col : col + width])
+        np.testing.assert_array_equal(part.is_valid, is_valid[row : row + height, col : col + width])
 
 
 def test_coarser_grids_average_the_same_way_everywhere(tmp_path: Path, write_raster: Any) -> None:
@@ -158,16 +160,16 @@ def test_bands_are_read_in_the_order_of_their_colours(tmp_path: Path, write_rast
         colours=(ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.undefined),
     )
     pixels, _, scene = read(path)
-    assert scene.bands == (3, 2, 1)
+    assert [source.band for source in scene.parts[0].colours] == [3, 2, 1]
     np.testing.assert_array_equal(pixels[:, :90, :110], TEXTURE[::-1])
 
 
 def test_bands_of_many_are_those_of_the_config(tmp_path: Path, write_raster: Any) -> None:
     path = write_raster(tmp_path / "a.tif", transform=NORTH_UP, bands=[*TEXTURE, *(255 - TEXTURE)])
     scene = read_scene(SceneConfig(uri=str(path), bands=(6, 1, 4)), date="before")
-    pixels, is_valid = read_block(scene, grid=GRID, window=(0, 0, 90, 110), resampling="bilinear")
-    assert is_valid.all()
-    np.testing.assert_array_equal(pixels, [255 - TEXTURE[2], TEXTURE[0], 255 - TEXTURE[0]])
+    block = read_block(scene, grid=GRID, window=(0, 0, 90, 110), resampling="bilinear")
+    assert block.is_valid.all()
+    np.testing.assert_array_equal(block.pixels, [255 - TEXTURE[2], TEXTURE[0], 255 - TEXTURE[0]])
 
 
 def test_nodata_that_no_byte_can_hold_means_that_all_is_valid(tmp_path: Path, write_raster: Any) -> None:
@@ -178,7 +180,7 @@ def test_nodata_that_no_byte_can_hold_means_that_all_is_valid(tmp_path: Path, wr
         + "</PAMDataset>"
     )
     _, is_valid, scene = read(path)
-    assert scene.nodata is None
+    assert scene.parts[0].red.nodata is None
     assert is_valid[:90, :110].all()
 
 

@@ -350,6 +350,7 @@ def test_valid_pixels_are_counted_where_they_are() -> None:
         "before": [4, 4, 0, 0, 0, 0],
         "after": [2, 4, 0, 1, 2, 0],
         "both": [2, 4, 0, 0, 0, 0],
+        "cloudy": None,
         "identical": [False, True, False, False, False, False],
     }
 

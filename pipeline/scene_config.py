@@ -1,0 +1,118 @@
+"""What a run is told of a scene: where its pixels are, and what its user knows better than its files."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipeline.scene_files import MosaicRule
+
+
+class StrictConfig(BaseModel):
+    """A group of settings; a key that is none of them is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Uris = str | Annotated[tuple[str, ...], Field(min_length=1)]
+"""One path or URI, or several."""
+
+
+class BandFilesConfig(StrictConfig):
+    """The rasters of a scene that has one per band."""
+
+    red: Uris = Field(description="Raster of the red band, or one for each part of the scene.")
+    green: Uris = Field(description="The same of the green band, in the same order.")
+    blue: Uris = Field(description="The same of the blue band, in the same order.")
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        counts = {name: len(list_uris(getattr(self, name))) for name in ("red", "green", "blue")}
+        if len(set(counts.values())) > 1:
+            words = ", ".join(f"{count} of {name}" for name, count in counts.items())
+            raise ValueError(f"{words}; name as many rasters of each band")
+        return self
+
+
+class ClassesConfig(StrictConfig):
+    """Where the classes of a scene's pixels are, such as Sentinel-2's SCL."""
+
+    uri: Uris | None = Field(
+        default=None, description="Raster of classes, or one for each part; left out, the scene's own raster."
+    )
+    band: int | str = Field(default=1, description="1-based number or name of the band of classes.")
+
+
+SCENE_SOURCES = ("uri", "band_files")
+"""The settings that say where a scene is; one of them is given."""
+
+
+class SceneConfig(StrictConfig):
+    """One acquisition of one date."""
+
+    uri: Uris | None = Field(
+        default=None,
+        description="Raster of the scene: a local path, or an http(s) or s3 URI; a list of them makes a mosaic.",
+    )
+    band_files: BandFilesConfig | None = Field(
+        default=None,
+        description="In place of uri, one raster per band: a mapping of red, green and blue, each a path or a list.",
+    )
+    mosaic: MosaicRule = Field(
+        default="first",
+        description="What counts where rasters of one date overlap: first, the first valid one in their order; "
+        "median, of the valid ones.",
+    )
+    datetime: dt.datetime | None = Field(
+        default=None,
+        description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
+    )
+    bands: tuple[int | str, int | str, int | str] | None = Field(
+        default=None,
+        description="1-based numbers or names of the red, green and blue band. Left out, what the raster says of "
+        "its bands, else 1, 2, 3 of 3 or 4.",
+    )
+    classes: ClassesConfig | None = Field(
+        default=None,
+        description="Band of classes from which clouds are told: a mapping of uri and band; left out, no cloud is "
+        "known of.",
+    )
+    cloud_classes: tuple[int, ...] = Field(
+        default=(3, 8, 9, 10),
+        description="Classes that hide the ground; left out, those of Sentinel-2's SCL: cloud shadow, cloud "
+        "of medium and high probability, thin cirrus.",
+    )
+    assume_crs: str | None = Field(
+        default=None, description="CRS of rasters that name none, such as EPSG:32614; those that do keep theirs."
+    )
+    nodata: float | None = Field(
+        default=None, description="Stored value that stands for nothing seen; left out, what the raster says."
+    )
+    scale: float | None = Field(
+        default=None,
+        description="Physical value = stored value * scale + offset. Left out, what the raster says, else 1.",
+    )
+    offset: float | None = Field(
+        default=None, description="Added after scaling. Left out, what the raster says, else 0."
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, value: float | None) -> float | None:
+        if value == 0:
+            raise ValueError("0 would make every pixel the same; leave it out")
+        return value
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        given = [name for name in SCENE_SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"{' and '.join(given) or 'nothing'} given; name one of {', '.join(SCENE_SOURCES)}")
+        return self
+
+
+def list_uris(uris: Uris) -> tuple[str, ...]:
+    """Give one or several URIs as several."""
+    return (uris,) if isinstance(uris, str) else tuple(uris)

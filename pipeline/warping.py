@@ -1,0 +1,203 @@
+"""Bands of files onto the grid, by GDAL's warp.
+
+GDAL is handed a VRT, an XML text, that lists just the bands that are asked for: it would warp every band of a file,
+and a VRT also places a file that lacks a CRS, and puts red, green and blue of three files side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from pipeline.assets import Asset, BandSource
+from pipeline.errors import InputError
+from pipeline.grid import GDAL_ERRORS, Grid, compute_warp_scale
+from pipeline.sources import BoolArray, name_for_gdal, refuse_unreadable, share_settings
+
+ValueArray = np.ndarray[Any, Any]
+
+FINER_BEFORE_AVERAGE = 1.25
+"""How many times finer than the grid a raster may be before its pixels are averaged and not interpolated."""
+
+_TOLERANCE_PX = 1e-3
+# ^ GDAL's default of 0.125 source pixels can move edges by more than a grey level. This costs no time that
+#   can be measured; 0 is refused by WarpedVRT, and 1e-9 takes 7 times as long for less than bytes can hold.
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+def choose_resampling(asked: str, asset: Asset, *, grid: Grid) -> str:
+    """Choose the name of a resampling method for a raster on a grid; only ``auto`` leaves a choice."""
+    if asked != "auto":
+        return asked
+    return "average" if 1 / measure_coarseness(asset, grid=grid) > FINER_BEFORE_AVERAGE else "bilinear"
+
+
+def measure_coarseness(asset: Asset, *, grid: Grid) -> float:
+    """Tell how many times longer the side of a raster's pixel is than that of the grid's; below 1 it is finer."""
+    x_scale, y_scale = compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
+    return math.sqrt(x_scale * y_scale)
+
+
+def read_bands(
+    sources: Sequence[BandSource],
+    *,
+    grid: Grid,
+    window: tuple[int, int, int, int],
+    resampling: str,
+    shape: tuple[int, int] | None = None,
+) -> tuple[list[ValueArray], BoolArray]:
+    """Read a rectangle of the grid out of bands.
+
+    Any window gives the pixels that the warp of the whole raster would give there: GDAL works on blocks that
+    are fixed in the grid, and the resampling kernel of all of them is as wide as at the grid's centre.
+
+    Args:
+        sources: The bands.
+        grid: What they are warped onto.
+        window: First row, first column, height and width in pixels of the grid.
+        resampling: ``auto`` or the name of one of rasterio's resampling methods.
+        shape: Height and width to thin the rectangle to; left out, those of the window.
+
+    Returns:
+        Stored values of each band, of its own type, (height, width); and where all of them show something, bool
+        (height, width): inside the file, not nodata, not NaN, not masked out, not transparent. Of bands that lie
+        on one another in one file, or in several without masks, a pixel is nodata only if all of them are.
+
+    Raises:
+        InputError: a file cannot be read to the end.
+    """
+    bands: list[ValueArray] = [np.empty(0)] * len(sources)
+    shape = shape or window[2:]
+    is_valid = np.ones(shape, dtype=np.bool_)
+    for places in group_sources(sources):
+        group = [sources[place] for place in places]
+        block = _read_group(group, grid=grid, window=window, resampling=resampling, shape=shape)
+        is_valid &= block[-1] > 0
+        for place, band in zip(places, block, strict=False):
+            bands[place] = band
+            if band.dtype.kind == "f":
+                is_valid &= np.isfinite(band)
+    return bands, is_valid
+
+
+def group_sources(sources: Sequence[BandSource]) -> list[list[int]]:
+    """Tell which bands can be warped in one go: those of one shape, place, type and way to tell what is valid."""
+    groups: dict[Any, list[int]] = {}
+    for index, source in enumerate(sources):
+        asset = source.asset
+        is_masked = asset.alpha_band is not None or asset.has_mask
+        key = (
+            *(asset.crs, asset.transform, asset.control_points, asset.width, asset.height),
+            *(source.dtype, str(source.nodata), asset.uri if is_masked else None),
+        )
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _read_group(
+    sources: Sequence[BandSource],
+    *,
+    grid: Grid,
+    window: tuple[int, int, int, int],
+    resampling: str,
+    shape: tuple[int, int],
+) -> ValueArray:
+    """Read bands and, last, an alpha band: (band, height, width)."""
+    row, col, height, width = window
+    asset = sources[0].asset
+    try:
+        with _open_warped(sources, grid=grid, resampling=choose_resampling(resampling, asset, grid=grid)) as vrt:
+            # One read for all: GDAL warps every band of a block at once.
+            return np.asarray(vrt.read(window=Window(col, row, width, height), out_shape=(vrt.count, *shape)))
+    except GDAL_ERRORS as problem:
+        refusal = _name_culprit(sources, problem)
+    # Out here it has no context. Workers send an error home with its context, and GDAL's errors do not survive
+    # that: what arrives would no longer be an InputError.
+    raise refusal
+
+
+def _name_culprit(sources: Sequence[BandSource], problem: Exception) -> InputError:
+    uris = list(dict.fromkeys(source.asset.uri for source in sources))
+    words = f"{problem.__cause__} {problem}"
+    named = [uri for uri in uris if uri in words]
+    return refuse_unreadable(named[0] if named else " or ".join(uris), problem)
+
+
+@contextmanager
+def _open_warped(sources: Sequence[BandSource], *, grid: Grid, resampling: str) -> Iterator[WarpedVRT]:
+    asset, nodata = sources[0].asset, sources[0].nodata
+    x_scale, y_scale = compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
+    if nodata is None and sources[0].dtype.startswith("float"):
+        nodata = math.nan
+    with (
+        share_settings(is_remote=any("://" in source.asset.uri for source in sources)),
+        rasterio.open(describe_vrt(sources), driver="VRT") as dataset,
+        WarpedVRT(
+            dataset,
+            crs=grid.crs,
+            transform=grid.transform,
+            height=grid.shape_px[0],
+            width=grid.shape_px[1],
+            resampling=Resampling[resampling],
+            tolerance=_TOLERANCE_PX,
+            src_nodata=nodata,
+            add_alpha=asset.alpha_band is None,
+            # Left to itself, GDAL takes the kernel from each block's own share of the file, and blocks at
+            # the edge of the file would come out sharper or softer than their neighbours.
+            XSCALE=x_scale,
+            YSCALE=y_scale,
+        ) as vrt,
+    ):
+        yield vrt
+
+
+def describe_vrt(sources: Sequence[BandSource]) -> str:
+    """Write bands of one shape and place as one raster, in GDAL's XML: the bands, and an alpha band or a mask."""
+    asset = sources[0].asset
+    root = ElementTree.Element("VRTDataset", rasterXSize=str(asset.width), rasterYSize=str(asset.height))
+    if asset.control_points:
+        points = ElementTree.SubElement(root, "GCPList", Projection=asset.crs)
+        for p in asset.control_points:
+            place = {"Pixel": repr(p.col), "Line": repr(p.row), "X": repr(p.x), "Y": repr(p.y)}
+            ElementTree.SubElement(points, "GCP", place)
+    else:
+        a, b, c, d, e, f = asset.transform
+        ElementTree.SubElement(root, "SRS").text = asset.crs
+        ElementTree.SubElement(root, "GeoTransform").text = ", ".join(repr(value) for value in (c, a, b, f, d, e))
+    for number, source in enumerate(sources, start=1):
+        _add_band(root, source.asset, band=str(source.band), dtype=source.dtype, number=number)
+    if asset.alpha_band is not None:
+        number = len(sources) + 1
+        band = _add_band(root, asset, band=str(asset.alpha_band), dtype=sources[0].dtype, number=number)
+        ElementTree.SubElement(band, "ColorInterp").text = "Alpha"
+    elif asset.has_mask and sources[0].nodata is None:
+        _add_band(ElementTree.SubElement(root, "MaskBand"), asset, band="mask,1", dtype="uint8", number=None)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_band(
+    parent: ElementTree.Element, asset: Asset, *, band: str, dtype: str, number: int | None
+) -> ElementTree.Element:
+    numbered = {} if number is None else {"band": str(number)}
+    element = ElementTree.SubElement(parent, "VRTRasterBand", {"dataType": _GDAL_TYPES[dtype], **numbered})
+    source = ElementTree.SubElement(element, "SimpleSource")
+    ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = name_for_gdal(asset.uri)
+    ElementTree.SubElement(source, "SourceBand").text = band
+    return element
