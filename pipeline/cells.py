@@ -112,9 +112,7 @@ def label_touching(third_rows: IntArray, third_cols: IntArray) -> IntArray:
     return rank[labels]
 
 
-def draw_groups(
-    third_rows: IntArray, third_cols: IntArray, *, labels: IntArray, grid: Grid
-) -> npt.NDArray[np.object_]:
+def draw_groups(third_rows: IntArray, third_cols: IntArray, *, labels: IntArray, grid: Grid) -> npt.NDArray[np.object_]:
     """Unite groups of touching cells into one polygon each, holes kept, with corners where they turn only.
 
     Args:

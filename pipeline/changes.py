@@ -8,6 +8,7 @@ ground that a neighbour owns is left to the neighbour, which saw the same things
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import geopandas as gpd
@@ -105,7 +106,7 @@ def count_owned(findings: gpd.GeoDataFrame, *, kind: str, grid: Grid) -> FloatAr
         kind: One of `CHANGE_KINDS`.
         grid: The grid.
     """
-    counts = findings[f"{kind}_count"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    counts = _to_floats(findings[f"{kind}_count"])
     if not grid.overlap_px:
         return counts
     rows, cols = (findings[name].to_numpy(dtype=np.int64) for name in ("row", "col"))
@@ -118,7 +119,12 @@ def count_owned(findings: gpd.GeoDataFrame, *, kind: str, grid: Grid) -> FloatAr
 def _read_cells(texts: pd.Series[Any]) -> BoolArray:
     # Few of all texts differ, however many tiles there are.
     codes, distinct = pd.factorize(texts.fillna(""))
-    return parse_cell_names(distinct)[codes]
+    flags: BoolArray = parse_cell_names(distinct)[codes]
+    return flags
+
+
+def _to_floats(values: pd.Series[Any]) -> FloatArray:
+    return np.asarray(values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,10 +193,8 @@ def _sum_up(claims: _Claims, *, labels: IntArray) -> dict[str, list[Any]]:
     changes, tiles = np.divmod(places, n_tiles)
     share_cells = np.bincount(share_of_cell, minlength=len(places))
     share_areas = np.bincount(share_of_cell, weights=claims.owned, minlength=len(places))
-    shares = claims.tiles.iloc[tiles]
-    counts, confidences = (
-        shares[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan) for name in ("count", "confidence")
-    )
+    shares = claims.tiles.take(tiles)
+    counts, confidences = _to_floats(shares["count"]), _to_floats(shares["confidence"])
     # The quotient first: it is 1 exactly where a change has all cells of a tile, and then whole counts stay whole.
     parts = counts * (share_areas / claims.seen_of_tile[tiles])
     return {
@@ -229,4 +233,4 @@ def _choose_descriptions(
 def _join_tiles(shares: pd.DataFrame, *, changes: IntArray, n_changes: int) -> list[str]:
     names = shares["tile_id"].tolist()
     ends = np.searchsorted(changes, np.arange(n_changes + 1))
-    return [";".join(names[first:last]) for first, last in zip(ends[:-1], ends[1:], strict=True)]
+    return [";".join(names[first:last]) for first, last in pairwise(ends)]

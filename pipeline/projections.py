@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyproj
-from pyproj.aoi import AreaOfUse
 
 from pipeline.errors import InputError
 
@@ -94,7 +93,7 @@ def _open_projection(crs: str) -> tuple[pyproj.Transformer, pyproj.Geod]:
     parsed = pyproj.CRS.from_user_input(crs)
     # Within one datum, so that no shift between datums takes part.
     transformer = pyproj.Transformer.from_crs(parsed, parsed.geodetic_crs, always_xy=True)
-    return transformer, parsed.get_geod()
+    return transformer, parsed.get_geod() or pyproj.Geod(ellps="WGS84")
 
 
 def check_fit(crs: str, *, xs: _FloatArray, ys: _FloatArray, lons: _FloatArray, lats: _FloatArray) -> None:
@@ -113,12 +112,12 @@ def check_fit(crs: str, *, xs: _FloatArray, ys: _FloatArray, lons: _FloatArray, 
         InputError: the CRS is for another place.
     """
     parsed = pyproj.CRS.from_user_input(crs)
-    if parsed.area_of_use is None or _touches(parsed.area_of_use, lons=lons, lats=lats):
+    area = parsed.area_of_use
+    if area is None or _touches(area.bounds, lons=lons, lats=lats):
         return
     scales = np.sqrt(compute_area_scale(crs, xs=xs, ys=ys))
     error = float(np.nan_to_num(np.abs(scales - 1), nan=np.inf, posinf=np.inf).max())
     if error > _SCALE_TOLERANCE:
-        area = parsed.area_of_use
         raise InputError(
             f"grid.crs {parsed.name} is made for lon {area.west:g} to {area.east:g}, lat {area.south:g} to "
             f"{area.north:g}; the scenes lie at lon {lons.mean():.2f}, lat {lats.mean():.2f}, where its lengths are "
@@ -128,10 +127,11 @@ def check_fit(crs: str, *, xs: _FloatArray, ys: _FloatArray, lons: _FloatArray, 
         )
 
 
-def _touches(area: AreaOfUse, *, lons: _FloatArray, lats: _FloatArray) -> bool:
+def _touches(bounds: tuple[float, float, float, float], *, lons: _FloatArray, lats: _FloatArray) -> bool:
+    west, south, east, north = bounds
     # Areas of use run from west eastwards, over the antimeridian as well.
-    width = (area.east - area.west) % 360 or 360.0
-    is_inside = ((lons - area.west) % 360 <= width) & (lats >= area.south) & (lats <= area.north)
+    width = (east - west) % 360 or 360.0
+    is_inside = ((lons - west) % 360 <= width) & (lats >= south) & (lats <= north)
     return bool(is_inside.any())
 
 

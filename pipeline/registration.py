@@ -138,9 +138,7 @@ class Registration:
         return cls(**{**own, "blocks": tuple(BlockShift(**block) for block in own["blocks"])})
 
 
-def measure_registration(
-    read: ReadBlock, *, grid: Grid, coarseness: float, config: RegistrationConfig
-) -> Registration:
+def measure_registration(read: ReadBlock, *, grid: Grid, coarseness: float, config: RegistrationConfig) -> Registration:
     """Read blocks of both dates and measure how they lie to each other.
 
     Where the scenes' pixels are larger than the grid's, blocks are read with pixels as large as theirs: between
@@ -226,12 +224,10 @@ def estimate_shift(
         spectra.append(fft.fft2((edges - np.average(edges, weights=taper)) * taper))
     weights = np.sqrt(_weigh_frequencies(is_valid.shape))
     # Frequencies that are hardly there are mostly noise and the window's own: those are not raised to full weight.
-    first, second = (
-        spectrum / (np.abs(spectrum) + np.abs(spectrum).mean()) * weights for spectrum in spectra
-    )
+    first, second = (spectrum / (np.abs(spectrum) + np.abs(spectrum).mean()) * weights for spectrum in spectra)
     if _measure_peak(first * second.conj(), reach_px=max_shift_px) < _MIN_PEAK:
         return None
-    shift, _, _ = phase_cross_correlation(
+    shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
         first, second, space="fourier", upsample_factor=_UPSAMPLING, normalization=None
     )
     # The library tells how to move the later date onto the earlier one.

@@ -48,7 +48,8 @@ class RunRecord:
     """The whole `RunConfig`, with what was left out filled in."""
     inputs: Mapping[str, Any]
     """Under before and after what `Scene` tells, with every file and its checksum; under stretch the values that became
-    0 and 255; under registration how the later date lies beside the earlier one; under aoi its place and hash, or null."""
+    0 and 255; under registration how the later date lies beside the earlier one, or null; under aoi its place and
+    hash, or null."""
     grid: Mapping[str, Any]
     """The grid, as `Grid.to_dict` gives it."""
     content_key: str

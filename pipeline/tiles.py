@@ -137,8 +137,11 @@ class TileStore:
         """
         side = self.shard_size_tiles * self.grid.stride_px
         top, left, height, width = self.grid.tile_window(row, col)
-        first, last = (max(top, 0) // side, max(left, 0) // side), ((top + height - 1) // side, (left + width - 1) // side)
-        touched = ((y, x) for y in range(first[0], last[0] + 1) for x in range(first[1], last[1] + 1))
+        rows, cols = (
+            range(max(start, 0) // side, (start + length - 1) // side + 1)
+            for start, length in ((top, height), (left, width))
+        )
+        touched = ((shard_row, shard_col) for shard_row in rows for shard_col in cols)
         return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
 
     def list_missing_shards(self) -> list[tuple[int, int]]:

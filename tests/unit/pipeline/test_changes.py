@@ -262,7 +262,9 @@ def draw_findings(draw: st.DrawFn, *, grid: Grid) -> gpd.GeoDataFrame:
     counts = st.none() | st.integers(0, 30)
     places = [(row, col) for row in range(grid.n_rows) for col in range(grid.n_cols)]
     told = {
-        place: {f"{kind}_{name}": draw(of) for kind in CHANGE_KINDS for name, of in (("cells", cells), ("count", counts))}
+        place: {
+            f"{kind}_{name}": draw(of) for kind in CHANGE_KINDS for name, of in (("cells", cells), ("count", counts))
+        }
         | {"is_changed": draw(st.sampled_from([True, True, None, False]))}
         for place in places
     }
