@@ -53,7 +53,9 @@ def read_pictures(store: TileStore, *, tiles: Sequence[Tile], window: PixelWindo
         window: What to show.
         max_size_px: Longest side of the pictures.
     """
-    size_px = store.grid.tile_size_px
+    size_px, margin_px = store.grid.stride_px, store.grid.overlap_px // 2
+    owned = slice(margin_px, margin_px + size_px)
+    # ^ Of what a model sees of a tile, the ground that no other tile owns.
     rows = range(window.top // size_px, -(-(window.top + window.height) // size_px))
     cols = range(window.left // size_px, -(-(window.left + window.width) // size_px))
     # Every tile becomes a square of whole pixels, so none bleeds into the next and nothing needs the whole.
@@ -64,7 +66,7 @@ def read_pictures(store: TileStore, *, tiles: Sequence[Tile], window: PixelWindo
     for batch in _batch_tiles(inside, store=store):
         for tile, pair in zip(batch, store.read_pairs(batch), strict=True):
             y, x = (tile.row - rows.start) * small_px, (tile.col - cols.start) * small_px
-            canvas[:, y : y + small_px, x : x + small_px] = shrink_pair(pair, size_px=small_px)
+            canvas[:, y : y + small_px, x : x + small_px] = shrink_pair(pair[..., owned, owned], size_px=small_px)
     scale = small_px / size_px
     top, left = (round((edge % size_px) * scale) for edge in (window.top, window.left))
     bottom, right = top + max(1, round(window.height * scale)), left + max(1, round(window.width * scale))
