@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import shapely
@@ -55,8 +55,10 @@ class Asset:
     """1-based number of the band that tells how opaque a pixel is."""
     has_mask: bool = False
     """Whether a mask inside or beside the file tells which pixels are valid."""
-    has_overviews: bool = False
-    """Whether the file holds smaller versions of itself."""
+    overviews: tuple[int, ...] = ()
+    """How many times smaller than the file the versions of itself are that it holds, rising."""
+    overview_level: int | None = None
+    """Place in its `overviews` of the version that is meant in place of the file itself."""
     footprint: BaseGeometry
     """Outline in WGS84 longitude and latitude."""
 
@@ -65,12 +67,33 @@ class Asset:
         """The transform as a value that multiplies."""
         return Affine(*self.transform)
 
+    def take_overview(self, *, at_most: float) -> Asset:
+        """Give the smallest version of the file that is at most some times smaller; the file itself if none is."""
+        level = max((n for n, factor in enumerate(self.overviews) if factor <= at_most), default=None)
+        if level is None:
+            return self
+        factor = self.overviews[level]
+        width, height = -(-self.width // factor), -(-self.height // factor)
+        x_scale, y_scale = self.width / width, self.height / height
+        points = (replace(p, col=p.col / x_scale, row=p.row / y_scale) for p in self.control_points)
+        a, b, c, d, e, f = self.transform
+        return replace(
+            self,
+            transform=(a * x_scale, b * y_scale, c, d * x_scale, e * y_scale, f),
+            control_points=tuple(points),
+            width=width,
+            height=height,
+            overviews=(),
+            overview_level=level,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON; `from_dict` takes them back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         points = [[point.col, point.row, point.x, point.y] for point in self.control_points]
         return values | {
             "transform": list(self.transform),
+            "overviews": list(self.overviews),
             "control_points": points,
             "footprint": shapely.to_wkt(self.footprint, rounding_precision=-1),
         }
@@ -80,8 +103,8 @@ class Asset:
         """Take back what `to_dict` gave."""
         points = tuple(ControlPoint(col=c, row=r, x=x, y=y) for c, r, x, y in values["control_points"])
         footprint = shapely.from_wkt(values["footprint"])
-        plain = {"transform": tuple(values["transform"]), "control_points": points, "footprint": footprint}
-        return cls(**{**values, **plain})
+        lists = {name: tuple(values[name]) for name in ("transform", "overviews")}
+        return cls(**{**values, **lists, "control_points": points, "footprint": footprint})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,17 @@ SENTINEL_2_COLOURS = ("b04", "b03", "b02")
 _READABLE = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 
+def check_types(header: RasterHeader) -> None:
+    """Refuse a raster that has no band at all that could be shown.
+
+    Raises:
+        InputError: all of its values are of a type that is no brightness.
+    """
+    types = {band.dtype for band in header.bands}
+    if types and not types & set(_READABLE):
+        raise _refuse_type(header.uri, header.bands[0].dtype)
+
+
 def choose_colours(header: RasterHeader, *, date: str) -> tuple[int, int, int]:
     """Choose the 1-based numbers of red, green and blue in a raster of which nobody said more.
 
@@ -79,14 +90,7 @@ def make_source(asset: Asset, band: int, *, header: RasterHeader, file: BandFile
     """
     told = header.bands[band - 1]
     if told.dtype not in _READABLE:
-        raise InputError(
-            f"{header.uri} holds {told.dtype.replace('_', ' ')}",
-            expected=f"one of {', '.join(_READABLE)}",
-            remedy="make intensities of complex numbers first, for example with gdal_translate -of VRT and the pixel "
-            "function intensity"
-            if told.dtype.startswith("complex")
-            else "convert it with gdal_translate -ot",
-        )
+        raise _refuse_type(header.uri, told.dtype)
     # Where there is a mask, it tells what is valid, and not a value that may be a colour too.
     nodata = (
         (None if header.has_mask else told.nodata)
@@ -139,6 +143,14 @@ def _choose_by_name(header: RasterHeader, wanted: str, *, key: str) -> int:
         expected=f"one of {', '.join(dict.fromkeys(known))}, or a number from 1 to {len(known)}",
         remedy=f"correct {key}",
     )
+
+
+def _refuse_type(uri: str, dtype: str) -> InputError:
+    if dtype.startswith("complex"):
+        remedy = "make intensities of the complex numbers first, for example as a VRT with the pixel function intensity"
+    else:
+        remedy = "convert it with gdal_translate -ot"
+    return InputError(f"{uri} holds {dtype}", expected=f"one of {', '.join(_READABLE)}", remedy=remedy)
 
 
 def _refuse_too_few(header: RasterHeader, *, n_colours: int, date: str) -> InputError:

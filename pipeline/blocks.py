@@ -110,9 +110,7 @@ def _read_parts(
         yield Block(pixels=pixels, is_valid=is_seen & ~is_cloudy, is_cloudy=is_cloudy)
 
 
-def read_clouds(
-    part: ScenePart, *, scene: Scene, grid: Grid, window: Window, shape: tuple[int, int] | None = None
-) -> BoolArray:
+def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) -> BoolArray:
     """Tell which pixels of a rectangle of the grid a part's class band calls cloudy.
 
     Args:
@@ -120,14 +118,13 @@ def read_clouds(
         scene: Tells which classes hide the ground.
         grid: What the classes are laid onto, each pixel the class that is nearest.
         window: First row, first column, height and width in pixels of the grid.
-        shape: Height and width of the answer; left out, those of the window.
 
     Raises:
         InputError: the file cannot be read to the end.
     """
     if part.classes is None or not scene.cloud_classes:
-        return np.zeros(shape or window[2:], dtype=np.bool_)
-    (classes,), is_known = read_bands([part.classes], grid=grid, window=window, resampling="nearest", shape=shape)
+        return np.zeros(window[2:], dtype=np.bool_)
+    (classes,), is_known = read_bands([part.classes], grid=grid, window=window, resampling="nearest")
     return np.asarray(np.isin(classes, scene.cloud_classes) & is_known, dtype=np.bool_)
 
 

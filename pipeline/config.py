@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model.interface import Prompt, PromptKind
 from pipeline.errors import InputError
-from pipeline.scene_config import SceneConfig, StrictConfig
+from pipeline.scene_config import SceneConfig, StretchConfig, StrictConfig
 
 
 class GridConfig(StrictConfig):
@@ -39,45 +38,6 @@ class GridConfig(StrictConfig):
     def _check_tile_size(cls, value: int) -> int:
         if value % 16:
             raise ValueError(f"{value} is no multiple of 16; use {max(16, round(value / 16) * 16)}")
-        return value
-
-
-Limits = tuple[float, float]
-"""Lowest and highest value."""
-
-
-class StretchConfig(StrictConfig):
-    """How values other than bytes become bytes; plain bytes are never stretched."""
-
-    limits: Limits | tuple[Limits, Limits, Limits] | None = Field(
-        default=None,
-        description="Physical values that become 0 and 255: [low, high], or three such pairs for red, green and "
-        "blue. Left out, they come from percentiles.",
-    )
-    percentiles: Limits = Field(
-        default=(2.0, 98.0),
-        description="Percentiles of the valid pixels of each band that become 0 and 255, from a thinned reading of "
-        "what both dates share.",
-    )
-    per_date: bool = Field(
-        default=False,
-        description="true: percentiles of each date by itself; false: of both together, so that equal values stay "
-        "equal.",
-    )
-
-    @field_validator("limits")
-    @classmethod
-    def _check_limits(cls, value: Any) -> Any:
-        pairs = [] if value is None else value if isinstance(value[0], tuple) else [value]
-        if wrong := [pair for pair in pairs if not -math.inf < pair[0] < pair[1] < math.inf]:
-            raise ValueError(f"{list(wrong[0])} is not low before high")
-        return value
-
-    @field_validator("percentiles")
-    @classmethod
-    def _check_percentiles(cls, value: Limits) -> Limits:
-        if not 0 <= value[0] < value[1] <= 100:
-            raise ValueError(f"{list(value)} is not two rising numbers from 0 to 100")
         return value
 
 

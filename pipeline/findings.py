@@ -51,6 +51,11 @@ FINDINGS_SCHEMA = pa.schema(
             is_nullable=False,
         ),
         describe_field(
+            "cloud_fraction",
+            pa.float64(),
+            "Part of the tile that is cloudy on either date, 0 to 1; null where no class band tells of clouds.",
+        ),
+        describe_field(
             "is_changed",
             pa.bool_(),
             "Whether the tile changed; null where nobody looked or the answer could not be read.",
@@ -183,7 +188,8 @@ _FINDING_COLUMNS = tuple(name for name in Finding.__slots__ if name != "texts")
 
 def _collect_columns(tiles: Sequence[Tile], *, findings: Sequence[Finding], schema: pa.Schema) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
-        name: [getattr(tile, name) for tile in tiles] for name in ("tile_id", "row", "col", "valid_fraction")
+        name: [getattr(tile, name) for tile in tiles]
+        for name in ("tile_id", "row", "col", "valid_fraction", "cloud_fraction")
     }
     columns |= {name: [getattr(finding, name) for finding in findings] for name in _FINDING_COLUMNS}
     columns["status"] = [finding.status.value for finding in findings]

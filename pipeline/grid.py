@@ -304,7 +304,11 @@ def compute_warp_scale(crs: str, *, transform: Affine, grid: Grid) -> tuple[floa
     """
     col, row = grid.left_px + grid.width_px / 2, grid.top_px + grid.height_px / 2
     xs, ys = _apply(grid.transform, np.array([col, col + 1, col]), np.array([row, row, row + 1]))
-    source_cols, source_rows = _apply(~transform, *_transform(xs, ys, source=grid.crs, target=crs))
+    source_xs, source_ys = _transform(xs, ys, source=grid.crs, target=crs)
+    if CRS.from_user_input(crs).is_geographic:
+        # The centre may lie on the antimeridian, one pixel at 180 degrees and the next at -180.
+        source_xs = np.unwrap(source_xs, period=360.0)
+    source_cols, source_rows = _apply(~transform, source_xs, source_ys)
     steps = [np.hypot(places[1] - places[0], places[2] - places[0]) for places in (source_cols, source_rows)]
     return float(1 / steps[0]), float(1 / steps[1])
 

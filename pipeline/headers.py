@@ -19,6 +19,7 @@ from pipeline.checksums import compute_checksum
 from pipeline.errors import InputError
 from pipeline.grid import GDAL_ERRORS
 from pipeline.sources import open_raster, refuse_unreadable
+from pipeline.vrt_files import check_vrt
 
 MAX_PIXELS = 10**12
 """Pixels of a file beyond which its header is not believed: a million by a million."""
@@ -68,8 +69,8 @@ class RasterHeader:
     """Whether rational polynomials are all that places the file."""
     has_mask: bool = False
     """Whether there is a mask inside or beside the file."""
-    has_overviews: bool = False
-    """Whether the file holds smaller versions of itself."""
+    overviews: tuple[int, ...] = ()
+    """How many times smaller than the file the versions of itself are that it holds, rising."""
     datetime: str | None = None
     """Acquisition time in ISO 8601, UTC, by the file's tags."""
 
@@ -88,6 +89,7 @@ def read_header(uri: str) -> RasterHeader:
     Raises:
         InputError: this cannot be read, or would take more memory than any raster should.
     """
+    check_vrt(uri)
     try:
         with open_raster(uri) as dataset:
             _check_size(dataset, uri=uri)
@@ -117,7 +119,7 @@ def clean_nodata(nodata: float | None, *, dtype: str) -> float | None:
     No byte equals -9999 or NaN: such a file has no nodata pixel. What is declared in double precision of a file
     in single precision is the nearest value that it can hold.
     """
-    if nodata is None or np.dtype(dtype).kind == "c":
+    if nodata is None or dtype.startswith("complex"):
         return None
     if np.dtype(dtype).kind == "f":
         with np.errstate(over="ignore"):
@@ -145,7 +147,7 @@ def _read(dataset: DatasetReader, *, uri: str) -> RasterHeader:
         else tuple(ControlPoint(col=float(p.col), row=float(p.row), x=float(p.x), y=float(p.y)) for p in points),
         has_rpcs=not is_placed and not points and dataset.rpcs is not None,
         has_mask=any(_is_masked(flags) for flags in dataset.mask_flag_enums),
-        has_overviews=bool(dataset.count and dataset.overviews(1)),
+        overviews=tuple(dataset.overviews(1)) if dataset.count else (),
         datetime=_find_datetime(dataset),
     )
 
@@ -192,9 +194,9 @@ def _check_size(dataset: DatasetReader, *, uri: str) -> None:
         )
     is_interleaved = dataset.interleaving is not None and dataset.interleaving.value == "PIXEL"
     sizes = [
-        height * width * np.dtype(dtype).itemsize
+        # numpy has no complex numbers of two 16-bit integers.
+        height * width * (4 if dtype == "complex_int16" else np.dtype(dtype).itemsize)
         for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True)
-        if dtype != "complex_int16"
     ]
     largest = sum(sizes) if is_interleaved else max(sizes, default=0)
     if largest > MAX_BLOCK_BYTES:

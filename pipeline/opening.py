@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import shapely
 
 from pipeline.assets import Asset, BandSource, Scene, ScenePart
-from pipeline.band_choice import choose_band, choose_colours, make_source
+from pipeline.band_choice import check_types, choose_band, choose_colours, make_source
 from pipeline.errors import InputError
 from pipeline.headers import RasterHeader, format_datetime, read_header
 from pipeline.locating import resolve_files
@@ -70,6 +70,7 @@ def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str) -> _R
 
     def open_one(uri: str) -> tuple[RasterHeader, Asset]:
         header = read_header(resolve_uri(uri))
+        check_types(header)
         return header, place_raster(header, assume_crs=assume_crs, date=date)
 
     named = [file.uri for part in files.parts for file in _list_files(part)]

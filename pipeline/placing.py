@@ -50,7 +50,7 @@ def place_raster(header: RasterHeader, *, assume_crs: str | None, date: str) -> 
         height=header.height,
         alpha_band=header.alpha_band,
         has_mask=header.has_mask,
-        has_overviews=header.has_overviews,
+        overviews=header.overviews,
         footprint=shapely.Polygon(),
     )
     try:

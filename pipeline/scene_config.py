@@ -1,9 +1,10 @@
-"""What a run is told of a scene: where its pixels are, and what its user knows better than its files."""
+"""What a run is told of a scene: where its pixels are, what its user knows better than its files, how it is shown."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Self
+import math
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -111,6 +112,45 @@ class SceneConfig(StrictConfig):
         if len(given) != 1:
             raise ValueError(f"{' and '.join(given) or 'nothing'} given; name one of {', '.join(SCENE_SOURCES)}")
         return self
+
+
+Limits = tuple[float, float]
+"""Lowest and highest value."""
+
+
+class StretchConfig(StrictConfig):
+    """How values other than bytes become bytes; plain bytes are never stretched."""
+
+    limits: Limits | tuple[Limits, Limits, Limits] | None = Field(
+        default=None,
+        description="Physical values that become 0 and 255: [low, high], or three such pairs for red, green and "
+        "blue. Left out, they come from percentiles.",
+    )
+    percentiles: Limits = Field(
+        default=(2.0, 98.0),
+        description="Percentiles of the valid pixels of each band that become 0 and 255, from a thinned reading of "
+        "what both dates share.",
+    )
+    per_date: bool = Field(
+        default=False,
+        description="true: percentiles of each date by itself; false: of both together, so that equal values stay "
+        "equal.",
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _check_limits(cls, value: Any) -> Any:
+        pairs = [] if value is None else value if isinstance(value[0], tuple) else [value]
+        if wrong := [pair for pair in pairs if not -math.inf < pair[0] < pair[1] < math.inf]:
+            raise ValueError(f"{list(wrong[0])} is not low before high")
+        return value
+
+    @field_validator("percentiles")
+    @classmethod
+    def _check_percentiles(cls, value: Limits) -> Limits:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError(f"{list(value)} is not two rising numbers from 0 to 100")
+        return value
 
 
 def list_uris(uris: Uris) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from pipeline.sampling import read_sample
 from pipeline.sources import BoolArray, UInt8Array
 from pipeline.stretch import BandLimits, Stretch, decide_stretch, needs_samples
 from pipeline.summary import StageSummary
-from pipeline.warping import measure_coarseness
+from pipeline.warping import FINER_BEFORE_OVERVIEW, measure_coarseness
 
 STORE_FORMAT_VERSION = 2
 """Raised whenever equal input would give other pixels in the store than before."""
@@ -30,7 +30,6 @@ DATES = ("before", "after")
 """What the two scenes are called."""
 
 _FINEST_SCALE = 32
-_COARSEST_SCALE = 16
 _NOTED_SCALE = 2.0
 
 
@@ -214,21 +213,20 @@ def _list_colour_assets(scene: Scene) -> list[Asset]:
 
 
 def _check_resolution(before: Scene, after: Scene, *, grid: Grid) -> None:
-    assets = [*_list_colour_assets(before), *_list_colour_assets(after)]
-    scales = [compute_warp_scale(asset.crs, transform=asset.affine, grid=grid) for asset in assets]
-    finest, coarsest = min(min(scale) for scale in scales), 1 / min(min(scale) for scale in scales)
-    if finest > _FINEST_SCALE:
-        raise InputError(
-            f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of the scenes is about "
-            f"{finest * grid.resolution_m:.3g} m wide",
-            expected=f"a grid at most {_FINEST_SCALE} times finer than the scenes",
-            remedy="set grid.resolution_m to about the pixel size of the scenes",
-        )
-    if coarsest > _COARSEST_SCALE:
-        # Every pixel under a block of the grid has to be read and held at once.
-        raise InputError(
-            f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of the scenes is about "
-            f"{grid.resolution_m / coarsest:.3g} m wide",
-            expected=f"a grid at most {_COARSEST_SCALE} times coarser than the scenes",
-            remedy="lower grid.resolution_m, or thin the scene first, for example with gdalwarp -r average -tr",
-        )
+    for asset in [*_list_colour_assets(before), *_list_colour_assets(after)]:
+        scale = min(compute_warp_scale(asset.crs, transform=asset.affine, grid=grid))
+        words = f"grid.resolution_m is {grid.resolution_m:g}, but a pixel of {asset.uri} is about "
+        if scale > _FINEST_SCALE:
+            raise InputError(
+                f"{words}{scale * grid.resolution_m:.3g} m wide",
+                expected=f"a grid at most {_FINEST_SCALE} times finer than the scenes",
+                remedy="set grid.resolution_m to about the pixel size of the scenes",
+            )
+        overview = asset.take_overview(at_most=1 / scale)
+        if 1 / min(compute_warp_scale(asset.crs, transform=overview.affine, grid=grid)) > FINER_BEFORE_OVERVIEW:
+            # Every pixel under a block of the grid has to be read and held at once.
+            raise InputError(
+                f"{words}{scale * grid.resolution_m:.3g} m wide",
+                expected=f"a grid at most {FINER_BEFORE_OVERVIEW} times coarser than the scenes or their overviews",
+                remedy="lower grid.resolution_m, or give the file overviews with gdaladdo -r average",
+            )

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline.assets import COLOURS, BandSource, Scene
-from pipeline.config import StretchConfig
 from pipeline.errors import InputError
+from pipeline.scene_config import StretchConfig
 from pipeline.sources import UInt8Array
 
 BandLimits = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]

@@ -22,7 +22,6 @@ from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
 from pipeline.shards import (
     STORE_NAME,
-    TileFacts,
     create_store,
     describe_store,
     find_whole_shards,
@@ -35,6 +34,7 @@ from pipeline.shards import (
 )
 from pipeline.sources import BoolArray, UInt8Array
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.tile_facts import TileFacts
 from pipeline.workers import run_bounded
 
 

@@ -21,8 +21,8 @@ from pipeline.tiles import Tile, TileStatus, TileStore
 
 COLUMNS = re.findall(
     r"\w+",
-    "tile_id, row, col, before_datetime, after_datetime, status, reason, valid_fraction, is_changed, "
-    "change_confidence, description, building_count, road_count, building_cells, road_cells, "
+    "tile_id, row, col, before_datetime, after_datetime, status, reason, valid_fraction, cloud_fraction, "
+    "is_changed, change_confidence, description, building_count, road_count, building_cells, road_cells, "
     "model_id, run_id, geometry",
 )
 """As the design names them."""
@@ -118,7 +118,7 @@ def test_ask_prompts_have_columns_of_their_own_before_the_provenance() -> None:
         prompts=[ASK, other],
     )
 
-    assert list(findings.columns) == [*COLUMNS[:15], "trees", "water", *COLUMNS[15:]]
+    assert list(findings.columns) == [*COLUMNS[:16], "trees", "water", *COLUMNS[16:]]
     assert findings.loc[0, ["trees", "water"]].to_list() == ["Yes.", "A pond."]
 
 

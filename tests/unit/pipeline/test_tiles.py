@@ -25,8 +25,6 @@ from pipeline.errors import InputError
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.shards import (
-    TileFacts,
-    count_valid,
     create_store,
     describe_store,
     find_whole_shards,
@@ -36,6 +34,7 @@ from pipeline.shards import (
     open_store,
     write_shard,
 )
+from pipeline.tile_facts import TileFacts, count_valid
 from pipeline.tiles import Tile, TileStatus, TileStore, decide_tile, select_tiles
 
 CENTRE = 620_000.0, 3_340_000.0
