@@ -212,10 +212,7 @@ def estimate_shift(
     """
     if is_valid.mean() < _MIN_VALID_FRACTION:
         return None
-    is_clear = ndimage.binary_erosion(is_valid, iterations=_HIDDEN_PX, border_value=1)
-    # A soft border: the edge of what is valid lies in the same place on both dates and would correlate on its own.
-    taper = ndimage.gaussian_filter(is_clear.astype(np.float32), _HIDDEN_PX) * is_clear
-    taper *= np.outer(*(np.hanning(length) for length in is_valid.shape))
+    is_clear, taper = _fade_out(is_valid)
     spectra = []
     for pixels in (before, after):
         edges = _compute_edges(pixels)
@@ -248,6 +245,19 @@ def _measure_peak(product: npt.NDArray[np.complex64], *, reach_px: float) -> flo
     rows, cols = np.ogrid[: near.shape[0], : near.shape[1]]
     is_beside = np.maximum(abs(rows - row), abs(cols - col)) > _PEAK_RADIUS_PX
     return float(near.max() / np.sqrt((near[is_beside] ** 2).mean()))
+
+
+def _fade_out(is_valid: BoolArray) -> tuple[BoolArray, FloatArray]:
+    """Tell which edges are the ground's own, and give weights, 0 to 1, that fade towards the border and what is hidden.
+
+    A soft border: the edge of what is valid lies in the same place on both dates and would correlate on its own.
+    """
+    window = np.outer(*(np.hanning(length).astype(np.float32) for length in is_valid.shape))
+    if is_valid.all():
+        return is_valid, window
+    is_clear = ndimage.binary_erosion(is_valid, iterations=_HIDDEN_PX, border_value=1)
+    softened = ndimage.gaussian_filter(is_clear.astype(np.float32), _HIDDEN_PX) * is_clear
+    return is_clear, np.asarray(softened * window, dtype=np.float32)
 
 
 def _compute_edges(pixels: npt.NDArray[np.uint8]) -> FloatArray:
