@@ -1,7 +1,7 @@
 """How long the changes of a large region take to put together: 1,000,000 tiles, a fifth of them changed.
 
-Cells are strewn at random, which makes many more and smaller changes than a real region has. The bars: 30 seconds of one
-core, which is all it uses, and 1.5 GB of memory on top of the findings themselves.
+Cells are strewn at random, which makes many more and smaller changes than a real region has. The bars: 30 seconds of
+one core, which is all it uses, and 1.5 GB of memory on top of the findings themselves.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def main() -> None:
     changes = dissolve_changes(findings, grid=grid)
     seconds = time.process_time() - start
     extra_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before_bytes
-    print(f"{len(findings)} tiles to {len(changes)} changes in {seconds:.1f} s of one core, {extra_bytes / 1e6:.0f} MB more")
+    cost = f"{seconds:.1f} s of one core, {extra_bytes / 1e6:.0f} MB more"
+    print(f"{len(findings)} tiles to {len(changes)} changes: {cost}")
     figures = {
         "n_tiles": len(findings),
         "n_changes": len(changes),
