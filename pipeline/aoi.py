@@ -8,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import shapely
+from scipy.ndimage import binary_dilation
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
@@ -59,6 +60,20 @@ def find_shards_inside(is_inside: npt.NDArray[np.bool_], *, shard_size_tiles: in
     by_rows = np.logical_or.reduceat(is_inside, np.arange(0, is_inside.shape[0], shard_size_tiles), axis=0)
     by_shards = np.logical_or.reduceat(by_rows, np.arange(0, is_inside.shape[1], shard_size_tiles), axis=1)
     return [(int(row), int(col)) for row, col in np.argwhere(by_shards)]
+
+
+def find_shards_needed(grid: Grid, *, aoi: str | None, shard_size_tiles: int) -> list[tuple[int, int]]:
+    """List (row, column) of the shards that anything inside an area of interest is seen in, row-major.
+
+    Where tiles overlap, a tile inside shows margins that its neighbours own, which may be in a shard beyond the area.
+
+    Raises:
+        InputError: the area of interest cannot be used.
+    """
+    is_inside = find_inside(grid, aoi=aoi)
+    if grid.overlap_px:
+        is_inside = np.asarray(binary_dilation(is_inside, structure=np.ones((3, 3))), dtype=np.bool_)
+    return find_shards_inside(is_inside, shard_size_tiles=shard_size_tiles)
 
 
 def read_aoi(path: str, *, grid: Grid) -> BaseGeometry:

@@ -1,11 +1,14 @@
-"""Changes: cells of one kind that touch, put together into polygons over the borders of tiles."""
+"""Changes: cells of one kind that touch, put together into polygons over the borders of tiles.
+
+Nothing counts twice. A cell is cut to the ground that its tile owns, so that no two tiles claim the same ground. A
+tile's count is shared out over its cells of that kind by their area, all that the model saw of them; the part on
+ground that a neighbour owns is left to the neighbour, which saw the same things and counted them as well.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import geopandas as gpd
@@ -13,9 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import shapely
 
-from model.interface import CELL_NAMES
+from pipeline.cells import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    draw_groups,
+    label_touching,
+    list_cells,
+    measure_cells,
+    measure_ground,
+    name_cell,
+    parse_cell_names,
+)
 from pipeline.findings import FINDINGS_SCHEMA
 from pipeline.geoparquet import describe_field, make_frame
 from pipeline.grid import Grid
@@ -37,16 +50,16 @@ CHANGES_SCHEMA = pa.schema(
         describe_field(
             "area_m2",
             pa.float64(),
-            "Area of the polygon in square metres of the CRS: of whole cells, so more than changed in them.",
+            "Area on the ground in square metres (on the ellipsoid): of whole cells, so more than changed in them.",
             is_nullable=False,
         ),
         describe_field("cell_count", pa.int32(), "Cells that the polygon is made of.", is_nullable=False),
         describe_field("tile_count", pa.int32(), "Tiles that the cells are part of.", is_nullable=False),
         describe_field(
             "count",
-            pa.int32(),
-            "Sum of the counts of this kind over these tiles. Things on a tile border count in both tiles, and "
-            "a tile's count is in each of its changes. Null: no tile told a count.",
+            pa.float64(),
+            "Things of this kind: each tile's count, shared out over its cells of this kind by their area, as far "
+            "as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
         ),
         describe_field(
             "confidence",
@@ -62,10 +75,6 @@ CHANGES_SCHEMA = pa.schema(
 """Columns of ``changes.parquet``; the covering ``bbox`` comes on top."""
 
 
-Cell = tuple[int, int]
-"""Row and column of a cell, counted in cells from the grid's upper left corner."""
-
-
 def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid) -> gpd.GeoDataFrame:
     """Put cells of one kind that touch by an edge together, over the borders of tiles as well.
 
@@ -79,142 +88,149 @@ def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid) -> gpd.GeoDataFr
     Returns:
         The columns of `CHANGES_SCHEMA`, kind by kind, row-major by the first cell of each change.
     """
-    constants = {name: findings[name].iloc[0] for name in _CONSTANT_COLUMNS}
-    is_denied = findings["is_changed"].eq(other=False).fillna(value=False).astype(bool)
-    rows: list[dict[str, Any]] = []
-    geometries: list[shapely.Polygon] = []
-    for kind in CHANGE_KINDS:
-        claims = findings[~is_denied & findings[f"{kind}_cells"].fillna("").ne("")]
-        tiles = _read_claims(claims, kind=kind)
-        tile_of_cell = _list_cells(tiles, grid=grid)
-        for cells in group_touching(tile_of_cell):
-            polygon = _draw_cells(cells, grid=grid)
-            summed = _sum_up([tiles[tile_of_cell[cell]] for cell in cells])
-            change_id = f"{kind}_{tile_of_cell[cells[0]]}_{_name_cell(cells[0])}"
-            rows.append({"change_id": change_id, "kind": kind, "area_m2": polygon.area, **summed, **constants})
-            geometries.append(polygon)
-    columns = {name: [row[name] for row in rows] for name in CHANGES_SCHEMA.names if name != "geometry"}
-    return make_frame(columns, schema=CHANGES_SCHEMA, geometry=np.array(geometries, dtype=object), crs=grid.crs)
+    parts = [_dissolve_kind(findings, kind=kind, grid=grid) for kind in CHANGE_KINDS]
+    geometry = np.concatenate([outlines for _, outlines in parts])
+    columns = {name: [value for part, _ in parts for value in part[name]] for name in parts[0][0]}
+    columns |= {name: [findings[name].iloc[0]] * len(geometry) for name in _CONSTANT_COLUMNS}
+    return make_frame(columns, schema=CHANGES_SCHEMA, geometry=geometry, crs=grid.crs)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Claim:
-    """What one tile says about one kind of change."""
+def count_owned(findings: gpd.GeoDataFrame, *, kind: str, grid: Grid) -> FloatArray:
+    """Give the part of each tile's count that falls on ground the tile owns; NaN where no count was told.
 
-    tile_id: str
-    """The tile."""
-    row: int
-    """Its row in the grid."""
-    col: int
-    """Its column in the grid."""
-    cell_names: tuple[str, ...]
-    """Its cells of this kind."""
-    count: int | None
-    """Its count of this kind."""
-    confidence: float | None
-    """Its change_confidence."""
-    description: str | None
-    """The model's words about it."""
+    Sums of these count no thing twice, where sums of the tiles' counts do once tiles overlap. A tile that names
+    no cell spreads its count over all it saw.
 
-
-def _read_claims(findings: gpd.GeoDataFrame, *, kind: str) -> dict[str, _Claim]:
-    names = ["tile_id", "row", "col", f"{kind}_cells", f"{kind}_count", "change_confidence", "description"]
-    plain = pd.DataFrame(findings[names]).astype(object)
-    plain = plain.where(plain.notna(), None)
-    return {
-        tile_id: _Claim(
-            tile_id=tile_id,
-            row=row,
-            col=col,
-            cell_names=tuple(cells.split(";")),
-            count=count,
-            confidence=confidence,
-            description=description,
-        )
-        for tile_id, row, col, cells, count, confidence, description in plain.itertuples(index=False, name=None)
-    }
-
-
-def _list_cells(tiles: Mapping[str, _Claim], *, grid: Grid) -> dict[Cell, str]:
-    """List the claimed cells, with the tile of each, as far as the scenes reach."""
-    third_px = grid.tile_size_px / 3
-    tile_of_cell: dict[Cell, str] = {}
-    for tile in tiles.values():
-        for name in tile.cell_names:
-            row_in_tile, col_in_tile = divmod(CELL_NAMES.index(name), 3)
-            cell = (3 * tile.row + row_in_tile, 3 * tile.col + col_in_tile)
-            if cell[0] * third_px < grid.height_px and cell[1] * third_px < grid.width_px:
-                tile_of_cell[cell] = tile.tile_id
-    return tile_of_cell
-
-
-def group_touching(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Group cells that are joined by edges.
-
-    Returns:
-        Groups and the cells in them, both row-major.
+    Args:
+        findings: Rows of `FINDINGS_SCHEMA`, of any tiles of the grid.
+        kind: One of `CHANGE_KINDS`.
+        grid: The grid.
     """
-    leader = {cell: cell for cell in cells}
-
-    def find(cell: Cell) -> Cell:
-        while leader[cell] != cell:
-            leader[cell] = leader[leader[cell]]
-            cell = leader[cell]
-        return cell
-
-    for row, col in sorted(leader):
-        for neighbour in ((row - 1, col), (row, col - 1)):
-            if neighbour in leader:
-                first, second = sorted((find(neighbour), find((row, col))))
-                leader[second] = first
-    groups: dict[Cell, list[Cell]] = defaultdict(list)
-    for cell in sorted(leader):
-        groups[find(cell)].append(cell)
-    return list(groups.values())
+    counts = _to_floats(findings[f"{kind}_count"])
+    if not grid.overlap_px:
+        return counts
+    rows, cols = (findings[name].to_numpy(dtype=np.int64) for name in ("row", "col"))
+    areas = measure_cells(rows, cols, grid=grid)
+    is_claimed = _read_cells(findings[f"{kind}_cells"])
+    is_claimed[(areas.seen * is_claimed).sum(axis=1) == 0] = True
+    return np.asarray(counts * (areas.owned * is_claimed).sum(axis=1) / (areas.seen * is_claimed).sum(axis=1))
 
 
-def _name_cell(cell: Cell) -> str:
-    return CELL_NAMES[3 * (cell[0] % 3) + cell[1] % 3]
+def _read_cells(texts: pd.Series[Any]) -> BoolArray:
+    # Few of all texts differ, however many tiles there are.
+    codes, distinct = pd.factorize(texts.fillna(""))
+    flags: BoolArray = parse_cell_names(distinct)[codes]
+    return flags
 
 
-def _draw_cells(cells: Sequence[Cell], *, grid: Grid) -> shapely.Polygon:
-    """Unite touching cells into one polygon, holes kept, with corners where it turns and nowhere else."""
-    rows, cols = np.array(cells).T
-    # Whole numbers unite without rounding; the corners get their coordinates afterwards, from the grid.
-    united = shapely.normalize(shapely.union_all(shapely.box(cols, -rows - 1, cols + 1, -rows)))
-    simple = shapely.simplify(united, 0)
+def _to_floats(values: pd.Series[Any]) -> FloatArray:
+    return np.asarray(values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
 
-    def place(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.array([_locate_corner((-int(y), int(x)), grid=grid) for x, y in corners])
 
-    outline = shapely.transform(simple, place)
-    covered = shapely.box(
-        grid.origin_x,
-        grid.origin_y - grid.height_px * grid.resolution_m,
-        grid.origin_x + grid.width_px * grid.resolution_m,
-        grid.origin_y,
+@dataclass(frozen=True, kw_only=True)
+class _Claims:
+    """What tiles say about one kind of change: flat arrays over their cells, row-major, and over the tiles."""
+
+    tiles: pd.DataFrame
+    """Columns of the findings that changes are made of, row-major."""
+    third_rows: IntArray
+    """Row of each cell."""
+    third_cols: IntArray
+    """Its column."""
+    tile_of_cell: IntArray
+    """Position of each cell's tile in `tiles`."""
+    owned: IntArray
+    """Area of each cell that its tile owns, in ninths of a square pixel."""
+    seen_of_tile: IntArray
+    """Area of all cells that a tile claims, what neighbours own of them included."""
+
+
+def _read_claims(findings: gpd.GeoDataFrame, *, kind: str, grid: Grid) -> _Claims:
+    is_denied = findings["is_changed"].eq(other=False).fillna(value=False).astype(bool)
+    claims = findings[~is_denied & findings[f"{kind}_cells"].fillna("").ne("")].sort_values(["row", "col"])
+    names = {f"{kind}_cells": "cells", f"{kind}_count": "count", "change_confidence": "confidence"}
+    tiles = pd.DataFrame(claims[["tile_id", "row", "col", "description", *names]]).rename(columns=names)
+    rows, cols = (tiles[name].to_numpy(dtype=np.int64) for name in ("row", "col"))
+    is_claimed, areas = _read_cells(tiles["cells"]), measure_cells(rows, cols, grid=grid)
+    tile_of_cell, cell_of_tile = np.nonzero(is_claimed & (areas.owned > 0))
+    third_rows, third_cols = (thirds[tile_of_cell, cell_of_tile] for thirds in list_cells(rows, cols))
+    order = np.lexsort((third_cols, third_rows))
+    return _Claims(
+        tiles=tiles,
+        third_rows=third_rows[order],
+        third_cols=third_cols[order],
+        tile_of_cell=tile_of_cell[order],
+        owned=areas.owned[tile_of_cell, cell_of_tile][order],
+        seen_of_tile=(areas.seen * is_claimed).sum(axis=1),
     )
-    return outline if covered.covers(outline) else shapely.intersection(outline, covered)
 
 
-def _locate_corner(cell: Cell, *, grid: Grid) -> tuple[float, float]:
-    """Give x and y of a cell's upper left corner."""
-    left, _, _, top = grid.cell_polygon(cell[0] // 3, cell[1] // 3, _name_cell(cell)).bounds
-    return left, top
-
-
-def _sum_up(tile_of_each_cell: Sequence[_Claim]) -> dict[str, Any]:
-    """Sum up the tiles of one change, given once per cell."""
-    tiles = sorted({tile.tile_id: tile for tile in tile_of_each_cell}.values(), key=lambda tile: (tile.row, tile.col))
-    counts = [tile.count for tile in tiles if tile.count is not None]
-    confidences = [tile.confidence for tile in tile_of_each_cell if tile.confidence is not None]
-    described = [tile for tile in tiles if tile.description is not None]
-    best = max(described, key=lambda tile: tile.confidence or 0.0, default=None)
-    return {
-        "cell_count": len(tile_of_each_cell),
-        "tile_count": len(tiles),
-        "count": sum(counts) if counts else None,
-        "confidence": math.fsum(confidences) / len(confidences) if confidences else None,
-        "description": best.description if best is not None else None,
-        "tile_ids": ";".join(tile.tile_id for tile in tiles),
+def _dissolve_kind(
+    findings: gpd.GeoDataFrame, *, kind: str, grid: Grid
+) -> tuple[dict[str, list[Any]], npt.NDArray[np.object_]]:
+    claims = _read_claims(findings, kind=kind, grid=grid)
+    cells = claims.third_rows, claims.third_cols
+    labels = label_touching(*cells)
+    _, first_cells = np.unique(labels, return_index=True)
+    first_tiles = claims.tiles["tile_id"].iloc[claims.tile_of_cell[first_cells]]
+    first_names = (name_cell(cells[0][cell], cells[1][cell]) for cell in first_cells)
+    areas = measure_ground(*cells, ninths=claims.owned, grid=grid)
+    columns = {
+        "change_id": [f"{kind}_{tile}_{name}" for tile, name in zip(first_tiles, first_names, strict=True)],
+        "kind": [kind] * len(first_cells),
+        "area_m2": np.bincount(labels, weights=areas).tolist(),
+        "cell_count": np.bincount(labels).tolist(),
+        **_sum_up(claims, labels=labels),
     }
+    return columns, draw_groups(*cells, labels=labels, grid=grid)
+
+
+def _sum_up(claims: _Claims, *, labels: IntArray) -> dict[str, list[Any]]:
+    """Sum up the tiles of each change."""
+    n_changes, n_tiles = int(labels.max(initial=-1)) + 1, max(len(claims.tiles), 1)
+    # A share is what one tile brings to one change; shares are sorted by change, then row-major by tile.
+    places, share_of_cell = np.unique(labels * n_tiles + claims.tile_of_cell, return_inverse=True)
+    changes, tiles = np.divmod(places, n_tiles)
+    share_cells = np.bincount(share_of_cell, minlength=len(places))
+    share_areas = np.bincount(share_of_cell, weights=claims.owned, minlength=len(places))
+    shares = claims.tiles.take(tiles)
+    counts, confidences = _to_floats(shares["count"]), _to_floats(shares["confidence"])
+    # The quotient first: it is 1 exactly where a change has all cells of a tile, and then whole counts stay whole.
+    parts = counts * (share_areas / claims.seen_of_tile[tiles])
+    return {
+        "tile_count": np.bincount(changes, minlength=n_changes).tolist(),
+        "count": _add_told(parts, changes=changes, n_changes=n_changes, is_told=~np.isnan(parts)).tolist(),
+        "confidence": (
+            _add_told(confidences * share_cells, changes=changes, n_changes=n_changes, is_told=~np.isnan(confidences))
+            / np.maximum(np.bincount(changes, weights=share_cells * ~np.isnan(confidences), minlength=n_changes), 1)
+        ).tolist(),
+        "description": _choose_descriptions(shares, changes=changes, confidences=confidences, n_changes=n_changes),
+        "tile_ids": _join_tiles(shares, changes=changes, n_changes=n_changes),
+    }
+
+
+def _add_told(values: FloatArray, *, changes: IntArray, n_changes: int, is_told: BoolArray) -> FloatArray:
+    """Add values up per change; NaN where none was told."""
+    sums = np.bincount(changes[is_told], weights=values[is_told], minlength=n_changes)
+    n_told = np.bincount(changes[is_told], minlength=n_changes)
+    return np.where(n_told > 0, sums, np.nan)
+
+
+def _choose_descriptions(
+    shares: pd.DataFrame, *, changes: IntArray, confidences: FloatArray, n_changes: int
+) -> list[str | None]:
+    """Give per change the description of its most confident tile that has one; of equals the first."""
+    texts = shares["description"]
+    told = np.flatnonzero(texts.notna())
+    ranked = told[np.lexsort((told, -np.nan_to_num(confidences[told]), changes[told]))]
+    described, firsts = np.unique(changes[ranked], return_index=True)
+    chosen: list[str | None] = [None] * n_changes
+    for change, text in zip(described, texts.iloc[ranked[firsts]], strict=True):
+        chosen[change] = text
+    return chosen
+
+
+def _join_tiles(shares: pd.DataFrame, *, changes: IntArray, n_changes: int) -> list[str]:
+    names = shares["tile_id"].tolist()
+    ends = np.searchsorted(changes, np.arange(n_changes + 1))
+    return [";".join(names[first:last]) for first, last in pairwise(ends)]

@@ -37,6 +37,12 @@ class GridConfig(StrictConfig):
     )
     tile_size_px: int = Field(default=256, ge=16, le=4096, description="Side of a tile in pixels, a multiple of 16.")
 
+    anchor: Literal["overlap", "lattice"] = Field(
+        default="overlap",
+        description="Where the first tile begins. overlap: at the edge of what both scenes show; lattice: at a whole "
+        "multiple of the tiles' spacing, so that runs of neighbouring or repeated areas have their tiles in common.",
+    )
+
     @field_validator("tile_size_px")
     @classmethod
     def _check_tile_size(cls, value: int) -> int:
@@ -59,6 +65,13 @@ class TilesConfig(StrictConfig):
     shard_size_tiles: int = Field(
         default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
     )
+    overlap_px: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=2,
+        description="Pixels that neighbouring tiles share, so that one of them sees whole what lies on a border; less "
+        "than half of grid.tile_size_px. The report counts nothing twice.",
+    )
     min_valid_fraction: float = Field(
         default=0.2,
         ge=0,
@@ -71,6 +84,30 @@ class TilesConfig(StrictConfig):
         le=1,
         description="Tiles of which a larger part is cloudy on either date get the status cloudy.",
     )
+
+
+class RegistrationConfig(StrictConfig):
+    """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
+
+    estimate: bool = Field(
+        default=True, description="Measure the shift between the dates in blocks spread over what both scenes show."
+    )
+    correct: bool = Field(
+        default=False, description="Read the later date from where the shift says it lies, if one shift fits all."
+    )
+    max_shift_px: float = Field(
+        default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
+    )
+    n_blocks: int = Field(default=16, ge=4, le=256, description="Blocks that are looked at, at most.")
+    block_size_px: int = Field(
+        default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
+    )
+
+    @model_validator(mode="after")
+    def _check_correction(self) -> Self:
+        if self.correct and not self.estimate:
+            raise ValueError("registration.correct needs registration.estimate: a shift is corrected once it is known")
+        return self
 
 
 class ModelConfig(StrictConfig):
@@ -181,6 +218,9 @@ class RunConfig(StrictConfig):
     )
     grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
     tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
+    registration: RegistrationConfig = Field(
+        default_factory=RegistrationConfig, description="The shift between the dates."
+    )
     model: ModelConfig = Field(default_factory=ModelConfig, description="The model that answers.")
     prompts: tuple[PromptConfig, ...] = Field(
         default_factory=lambda: load_default_prompts(),
@@ -201,6 +241,15 @@ class RunConfig(StrictConfig):
         # have to be kept to the letter, as the run is named after them.
         values: dict[str, Any] = give(self)
         return redact_values(values, kept=["prompts"]) if info.mode == "json" else values
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> Self:
+        if 2 * self.tiles.overlap_px >= self.grid.tile_size_px:
+            raise ValueError(
+                f"tiles.overlap_px is {self.tiles.overlap_px}; it has to be less than half of grid.tile_size_px, "
+                f"{self.grid.tile_size_px}"
+            )
+        return self
 
     @field_validator("before", "after", mode="before")
     @classmethod

@@ -49,7 +49,7 @@ FINDINGS_SCHEMA = pa.schema(
         describe_field(
             "valid_fraction",
             pa.float64(),
-            "Part of the tile that is valid on both dates, 0 to 1.",
+            "Part of the ground in geometry that is valid on both dates, 0 to 1.",
             is_nullable=False,
         ),
         describe_field(
@@ -66,12 +66,19 @@ FINDINGS_SCHEMA = pa.schema(
             "change_confidence", pa.float32(), "Confidence of the answer that is_changed comes from, 0 to 1."
         ),
         describe_field("description", pa.string(), "The model's description of the changes, in its own words."),
-        describe_field("building_count", pa.int32(), "Changed buildings by the model's count; null: not told."),
-        describe_field("road_count", pa.int32(), "Changed roads by the model's count; null: not told."),
+        describe_field(
+            "building_count",
+            pa.int32(),
+            "Changed buildings by the model's count in all it saw of the tile; null: not told. Tiles that overlap "
+            "(tiles.overlap_px) both count what lies in the margin they share: for sums take count of "
+            "changes.parquet.",
+        ),
+        describe_field("road_count", pa.int32(), "Likewise of changed roads; null: not told."),
         describe_field(
             "building_cells",
             pa.string(),
-            "Cells of 3 x 3 with changed buildings, as top-left;center-center; empty: none; null: not told.",
+            "Cells of 3 x 3 with changed buildings, as top-left;center-center; empty: none; null: not told. The "
+            "cells are those of all that the model saw of the tile.",
         ),
         describe_field(
             "road_cells",
@@ -80,7 +87,12 @@ FINDINGS_SCHEMA = pa.schema(
         ),
         describe_field("model_id", pa.string(), "Model that was asked, with its weights' hash.", is_nullable=False),
         describe_field("run_id", pa.string(), "Run, by the content it depends on.", is_nullable=False),
-        describe_field("geometry", pa.binary(), "Footprint of the tile in the grid's CRS.", is_nullable=False),
+        describe_field(
+            "geometry",
+            pa.binary(),
+            "Ground that the tile owns, in the grid's CRS; the model saw half of tiles.overlap_px more on each side.",
+            is_nullable=False,
+        ),
     ]
 )
 """Columns of ``tiles.parquet`` for prompts without any of kind `ask`; the covering ``bbox`` comes on top."""

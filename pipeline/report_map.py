@@ -46,7 +46,8 @@ class MapFrame:
     @property
     def window(self) -> PixelWindow:
         """What the map shows: the overlap of both scenes."""
-        return PixelWindow(top=0, left=0, height=self.grid.height_px, width=self.grid.width_px)
+        grid = self.grid
+        return PixelWindow(top=grid.top_px, left=grid.left_px, height=grid.height_px, width=grid.width_px)
 
     @property
     def detail_m(self) -> float:
@@ -83,6 +84,8 @@ def describe_map(
     drawn = ranked.head(MAX_DRAWN_CHANGES)
     layers = findings["status"].map({status.value: layer for status, layer in LAYER_OF_STATUS.items()})
     return {
+        "left": frame.window.left,
+        "top": frame.window.top,
         "width": frame.window.width,
         "height": frame.window.height,
         "kinds": {
@@ -137,8 +140,8 @@ def _mark(geometry: shapely.Polygon, *, frame: MapFrame) -> dict[str, float]:
     place = geometry.representative_point()
     column, row = frame.to_pixel(place.x, place.y)
     return {
-        "left_percent": round(100 * column / frame.window.width, 2),
-        "top_percent": round(100 * row / frame.window.height, 2),
+        "left_percent": round(100 * (column - frame.window.left) / frame.window.width, 2),
+        "top_percent": round(100 * (row - frame.window.top) / frame.window.height, 2),
     }
 
 
@@ -159,7 +162,7 @@ def describe_place(grid: Grid) -> dict[str, str]:
     """Name the place in words: centre, extent and grid."""
     width_m, height_m = grid.width_px * grid.resolution_m, grid.height_px * grid.resolution_m
     tile_m = grid.tile_size_px * grid.resolution_m
-    centre = (grid.origin_x + width_m / 2, grid.origin_y - height_m / 2)
+    centre = grid.transform @ (grid.left_px + grid.width_px / 2, grid.top_px + grid.height_px / 2)
     crs = pyproj.CRS.from_user_input(grid.crs)
     authority = crs.to_authority()
     return {
@@ -193,8 +196,8 @@ def frame_close_up(geometry: shapely.Polygon, *, grid: Grid) -> PixelWindow:
     side = min(round(side_m / grid.resolution_m), grid.width_px, grid.height_px)
     column, row = MapFrame(grid=grid).to_pixel(middle.x, middle.y)
     return PixelWindow(
-        top=int(np.clip(round(row - side / 2), 0, grid.height_px - side)),
-        left=int(np.clip(round(column - side / 2), 0, grid.width_px - side)),
+        top=int(np.clip(round(row - side / 2), grid.top_px, grid.top_px + grid.height_px - side)),
+        left=int(np.clip(round(column - side / 2), grid.left_px, grid.left_px + grid.width_px - side)),
         height=side,
         width=side,
     )

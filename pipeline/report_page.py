@@ -22,6 +22,7 @@ import pandas as pd
 import shapely
 
 from model.interface import Prompt
+from pipeline.changes import count_owned
 from pipeline.coverage import count_reasons
 from pipeline.grid import Grid
 from pipeline.report_map import (
@@ -89,7 +90,7 @@ def render_page(
         "dates": describe_dates(findings, before_name=before_name, after_name=after_name),
         "place": describe_place(store.grid),
         "coverage": summarise_coverage(findings, grid=store.grid),
-        "figures": summarise_changes(findings, changes=changes),
+        "figures": summarise_changes(findings, changes=changes, grid=store.grid),
         "map": describe_map(findings, ranked=ranked, frame=frame, n_markers=MAX_CARDS),
         "pictures": pictures,
         "cards": cards,
@@ -116,7 +117,7 @@ def _open_template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": lambda value: f"{value:,}",
+        "number": format_number,
         "percent": format_percent,
         "area": format_area,
         "shorten": shorten_text,
@@ -125,6 +126,11 @@ def _open_template() -> jinja2.Template:
         "digest": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii"),
     }
     return environment.get_template("report_page.html")
+
+
+def format_number(value: float) -> str:
+    """Write a count; a part of one, where a tile's count is shared out, to a tenth."""
+    return f"{round(value):,}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
 
 
 def format_percent(fraction: float) -> str:
@@ -192,7 +198,7 @@ def summarise_coverage(findings: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[s
     ]
 
 
-def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame) -> dict[str, Any]:
+def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any]:
     """Sum up the findings in the few figures that stand at the top of the page."""
     verdicts, statuses = findings["is_changed"], findings["status"]
     is_answered = statuses.isin([TileStatus.ANALYSED.value, TileStatus.UNREADABLE.value])
@@ -210,7 +216,7 @@ def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame) 
         "kinds": [
             {
                 "kind": kind,
-                "count": _sum_or_none(findings[f"{kind}_count"]),
+                "count": _sum_or_none(count_owned(findings, kind=kind, grid=grid)),
                 "changes": int(changes["kind"].eq(kind).sum()),
                 "area_m2": float(changes["area_m2"][changes["kind"].eq(kind)].sum()),
             }
@@ -219,9 +225,9 @@ def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame) 
     }
 
 
-def _sum_or_none(counts: pd.Series[Any]) -> int | None:
-    told = counts.dropna()
-    return int(told.sum()) if len(told) else None
+def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
+    told = counts[~np.isnan(counts)]
+    return round(float(told.sum())) if len(told) else None
 
 
 def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:

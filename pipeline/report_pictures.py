@@ -53,7 +53,7 @@ def read_pictures(
         window: What to show.
         max_size_px: Longest side of the pictures.
     """
-    size_px = store.grid.tile_size_px
+    size_px = store.grid.stride_px
     rows = range(window.top // size_px, -(-(window.top + window.height) // size_px))
     cols = range(window.left // size_px, -(-(window.left + window.width) // size_px))
     # Every tile becomes a square of whole pixels, so none bleeds into the next and nothing needs the whole.
@@ -83,10 +83,13 @@ def _read_tiles(store: TileStore, places: _Places, *, small_px: int) -> _SmallPa
     """Read tiles whole, a few at a time, and average each down."""
     order = np.lexsort((*places.T[::-1], *(places // store.shard_size_tiles).T[::-1]))
     step = max(1, _MAX_BATCH_BYTES // (2 * 3 * store.grid.tile_size_px**2))
+    margin_px = store.grid.overlap_px // 2
+    owned = slice(margin_px, margin_px + store.grid.stride_px)
+    # ^ Of what a model sees of a tile, the ground that no other tile owns.
     for start in range(0, len(order), step):
         batch = [_name_place(row, col) for row, col in places[order[start : start + step]].tolist()]
         for tile, pair in zip(batch, store.read_pairs(batch), strict=True):
-            yield (tile.row, tile.col), shrink_pair(pair, shape_px=(small_px, small_px))
+            yield (tile.row, tile.col), shrink_pair(pair[..., owned, owned], shape_px=(small_px, small_px))
 
 
 def _name_place(row: int, col: int) -> Tile:

@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.grid import Grid
 from pipeline.object_facts import describe_objects
 from pipeline.redaction import redact_values
+from pipeline.registration import Registration
 from pipeline.report import Report
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
@@ -48,7 +49,8 @@ class RunRecord:
     """The whole `RunConfig`, with what was left out filled in."""
     inputs: Mapping[str, Any]
     """Under before and after what `Scene` tells, with every file and its checksum; under stretch the values that became
-    0 and 255; under aoi its place and hash, or null."""
+    0 and 255; under registration how the later date lies beside the earlier one, or null; under aoi its place and
+    hash, or null."""
     grid: Mapping[str, Any]
     """The grid, as `Grid.to_dict` gives it."""
     content_key: str
@@ -150,6 +152,7 @@ def make_record(
                 "before": pair.before.to_dict(),
                 "after": pair.after.to_dict(),
                 "stretch": pair.stretch.to_dict(),
+                "registration": pair.registration.to_dict() if pair.registration is not None else None,
                 "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
             }
         ),
@@ -176,6 +179,7 @@ def restore_pair(record: RunRecord) -> ScenePair:
         grid=Grid.from_dict(record.grid),
         resampling=record.config["tiles"]["resampling"],
         stretch=Stretch.from_dict(record.inputs["stretch"]),
+        registration=Registration.from_dict(found) if (found := record.inputs.get("registration")) else None,
         content_key=record.content_key,
     )
 

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -14,11 +14,13 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.aoi import read_aoi, read_aoi_degrees
 from pipeline.assets import Asset, Scene
 from pipeline.blocks import Block, Window, read_block
-from pipeline.config import RunConfig
+from pipeline.config import RegistrationConfig, RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid, build_grid, compute_warp_scale
 from pipeline.opening import read_scene
+from pipeline.registration import Registration, derive_content_key, measure_registration
 from pipeline.sampling import read_sample
+from pipeline.sources import BoolArray, UInt8Array
 from pipeline.stretch import BandLimits, Stretch, decide_stretch, needs_samples
 from pipeline.summary import StageSummary
 from pipeline.warping import FINER_BEFORE_OVERVIEW, measure_coarseness
@@ -49,6 +51,8 @@ class ScenePair:
     """How values other than bytes become bytes."""
     content_key: str
     """sha256 in hex over all that the pixels of the store depend on; never over paths."""
+    registration: Registration | None = None
+    """How the later date lies beside the earlier one; None where nobody measured it."""
 
     @property
     def has_classes(self) -> bool:
@@ -65,9 +69,15 @@ class ScenePair:
         Raises:
             InputError: a file cannot be read to the end.
         """
+        is_moved = date == "after" and self.registration is not None
+        grid = self.grid.move(*self.registration.correction_px) if is_moved and self.registration else self.grid
+        return self.read_block_on(grid, date=date, window=window)
+
+    def read_block_on(self, grid: Grid, *, date: str, window: Window) -> Block:
+        """Read a rectangle of another grid, from where the date's files say they lie."""
         scene: Scene = getattr(self, date)
         limits: BandLimits | None = getattr(self.stretch, date)
-        return read_block(scene, grid=self.grid, window=window, resampling=self.resampling, limits=limits)
+        return read_block(scene, grid=grid, window=window, resampling=self.resampling, limits=limits)
 
 
 def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
@@ -85,6 +95,7 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
     if config.aoi is not None:
         # Read again where it is used; here only so that a wrong one ends the run before anything is written.
         read_aoi(config.aoi, grid=pair.grid)
+    pair = register_dates(pair, config=config.registration)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
 
@@ -112,11 +123,13 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         crs=config.grid.crs,
         resolution_m=config.grid.resolution_m,
         tile_size_px=config.grid.tile_size_px,
+        overlap_px=config.tiles.overlap_px,
+        anchor=config.grid.anchor,
     )
     _check_resolution(before, after, grid=grid)
     samples = None
     if needs_samples(before, after, config=config.tiles.stretch):
-        samples = read_sample(before, grid=grid), read_sample(after, grid=grid)
+        samples = read_sample(before, grid=grid.coarsen(1)), read_sample(after, grid=grid.coarsen(1))
     stretch = decide_stretch(before, after, config=config.tiles.stretch, samples=samples)
     resampling = config.tiles.resampling
     return ScenePair(
@@ -126,6 +139,33 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         resampling=resampling,
         stretch=stretch,
         content_key=compute_content_key(before, after, grid=grid, resampling=resampling, stretch=stretch),
+    )
+
+
+def register_dates(pair: ScenePair, *, config: RegistrationConfig) -> ScenePair:
+    """Measure how the later date lies beside the earlier one, if asked for, and have it read from there, if asked for.
+
+    Raises:
+        InputError: a scene cannot be read.
+    """
+    if not config.estimate:
+        return pair
+
+    def read(date: str, grid: Grid, window: Window) -> tuple[UInt8Array, BoolArray]:
+        block = pair.read_block_on(grid, date=date, window=window)
+        return block.pixels, block.is_valid
+
+    assets = [*_list_colour_assets(pair.before), *_list_colour_assets(pair.after)]
+    registration = measure_registration(
+        read,
+        grid=pair.grid,
+        coarseness=max(measure_coarseness(asset, grid=pair.grid) for asset in assets),
+        config=config,
+    )
+    return replace(
+        pair,
+        registration=registration,
+        content_key=derive_content_key(pair.content_key, registration=registration),
     )
 
 
@@ -144,9 +184,8 @@ def list_notes(pair: ScenePair) -> list[str]:
                 f"{date} has pixels of {pixels} m, the grid of {pair.grid.resolution_m:g} m: "
                 + ("it shows less detail than its tiles seem to" if sizes[-1] > 1 else "its detail is averaged away")
             )
-    if words := pair.stretch.describe():
-        notes.append(words)
-    return notes
+    words = [pair.stretch.describe(), pair.grid.scale_note, pair.registration and pair.registration.describe()]
+    return [*notes, *(text for text in words if text)]
 
 
 def compute_content_key(before: Scene, after: Scene, *, grid: Grid, resampling: str, stretch: Stretch) -> str:

@@ -79,8 +79,8 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
 
 def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, bytes]:
     objects: dict[str, Buffer] = {}
-    grid, side = pair.grid, shard_size_tiles * pair.grid.tile_size_px
-    tile = pair.grid.tile_size_px
+    grid, side = pair.grid, shard_size_tiles * pair.grid.stride_px
+    tile = pair.grid.stride_px
     group = zarr.open_group(zarr.storage.MemoryStore(objects), mode="w", zarr_format=3)
     for name, dims, leading in (
         ("pixels", ("date", "band", "y", "x"), (2, 3)),
@@ -153,9 +153,9 @@ def write_shard(
             is_kept = is_kept and np.array_equal(np.asarray(array[..., ys, xs]), content)
     if not is_kept:
         raise OSError(f"shard {shard} in {folder.join(STORE_NAME)} reads back other than it was written")
-    mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.tile_size_px)
-    mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.tile_size_px)}
-    mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.tile_size_px)}
+    mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)
+    mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.stride_px)}
+    mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.stride_px)}
     mark |= {"objects": sizes}
     data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
@@ -200,7 +200,7 @@ def read_window(group: zarr.Group, window: tuple[int, int, int, int]) -> tuple[U
 
 def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shard_size_tiles: int) -> list[TileFacts]:
     """Turn the counts in a mark into facts per tile."""
-    n_pixels = grid.tile_size_px**2
+    n_pixels = grid.stride_px**2
     tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
     clouds = mark["cloudy"] or [None] * len(tiles)
     columns = zip(tiles, mark["before"], mark["after"], mark["both"], clouds, mark["identical"], strict=True)
@@ -219,7 +219,7 @@ def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shar
 
 
 def _find_extent(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> tuple[slice, slice]:
-    side = shard_size_tiles * grid.tile_size_px
+    side = shard_size_tiles * grid.stride_px
     ys, xs = (
         slice(index * side, min((index + 1) * side, length)) for index, length in zip(shard, grid.shape_px, strict=True)
     )

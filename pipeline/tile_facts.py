@@ -39,7 +39,7 @@ def count_valid(
         pixels: uint8 (date=2, band=3, height, width), height and width whole multiples of the tile size.
         is_valid: bool (date=2, height, width).
         is_cloudy: bool (height, width), on either date; None where nothing tells of clouds.
-        tile_size_px: Side of a tile.
+        tile_size_px: Side of the ground that a tile owns.
 
     Returns:
         Lists over the tiles, row-major: pixels valid ``before``, ``after`` and on ``both`` dates, ``cloudy`` ones

@@ -13,7 +13,8 @@ import distributed
 import numpy as np
 import zarr
 
-from pipeline.aoi import find_inside, find_shards_inside
+from pipeline.aoi import find_inside, find_shards_inside, find_shards_needed
+from pipeline.blocks import Window
 from pipeline.config import TilesConfig
 from pipeline.errors import FolderError, InputError
 from pipeline.grid import Grid
@@ -79,7 +80,7 @@ class TileStore:
     def read_pairs(self, tiles: Sequence[Tile]) -> UInt8Array:
         """Read pixels, uint8 (tile, date=2, band=3, y, x); what is not valid on both dates is 0 on both.
 
-        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard.
+        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard and its margin.
 
         Raises:
             FileNotFoundError: there is no store.
@@ -93,20 +94,73 @@ class TileStore:
         for index, tile in enumerate(tiles):
             shard = tile.row // self.shard_size_tiles, tile.col // self.shard_size_tiles
             by_shard.setdefault(shard, []).append(index)
-        for shard, indexes in by_shard.items():
-            checksums = self._read_checksums(shard)
-            top, left = (min(getattr(tiles[i], name) for i in indexes) for name in ("row", "col"))
-            bottom, right = (max(getattr(tiles[i], name) for i in indexes) + 1 for name in ("row", "col"))
-            window = top * size_px, left * size_px, (bottom - top) * size_px, (right - left) * size_px
-            pixels, is_valid = self._read_window(group, window, shard=shard)
-            for i in indexes:
-                y, x = (tiles[i].row - top) * size_px, (tiles[i].col - left) * size_px
-                ys, xs = slice(y, y + size_px), slice(x, x + size_px)
-                found = checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs])
-                if found != checksums[tiles[i].row, tiles[i].col]:
-                    raise self._refuse_damaged(f"tile {tiles[i].tile_id}", shard=shard)
-                pairs[i] = pixels[:, :, ys, xs] * is_valid[:, ys, xs].all(axis=0)
+        for indexes in by_shard.values():
+            windows = [self.grid.tile_window(tiles[i].row, tiles[i].col) for i in indexes]
+            shown, top, left = self._read_shown(group, windows)
+            for i, (y, x, _, _) in zip(indexes, windows, strict=True):
+                pairs[i] = shown[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
         return pairs
+
+    def _read_shown(self, group: zarr.Group, windows: Sequence[Window]) -> tuple[UInt8Array, int, int]:
+        """Read what both dates show in the rectangle around some windows; beyond the grid nothing is seen.
+
+        Returns:
+            uint8 (date=2, band=3, y, x), and the first row and column of the grid's pixels that it has.
+        """
+        stride_px = self.grid.stride_px
+        owners = sorted({owner for window in windows for owner in self._list_owners(window)})
+        rows, cols = zip(*owners, strict=True)
+        top, left = min(rows) * stride_px, min(cols) * stride_px
+        bottom, right = (max(rows) + 1) * stride_px, (max(cols) + 1) * stride_px
+        pixels, is_valid = self._read_window(
+            group, (top, left, bottom - top, right - left), shard=self._find_shard(*owners[0])
+        )
+        self._check_owned(pixels, is_valid, owners=owners, corner=(top, left))
+        pixels *= is_valid.all(axis=0)
+        beyond = (
+            (max(0, top - min(w[0] for w in windows)), max(0, max(w[0] + w[2] for w in windows) - bottom)),
+            (max(0, left - min(w[1] for w in windows)), max(0, max(w[1] + w[3] for w in windows) - right)),
+        )
+        return np.pad(pixels, ((0, 0), (0, 0), *beyond)), top - beyond[0][0], left - beyond[1][0]
+
+    def _check_owned(
+        self,
+        pixels: UInt8Array,
+        is_valid: BoolArray,
+        *,
+        owners: Sequence[tuple[int, int]],
+        corner: tuple[int, int],
+    ) -> None:
+        """Compare the ground of each owning tile with the checksum in its shard's mark."""
+        size_px = self.grid.stride_px
+        checksums = {shard: self._read_checksums(shard) for shard in {self._find_shard(*owner) for owner in owners}}
+        for row, col in owners:
+            y, x = row * size_px - corner[0], col * size_px - corner[1]
+            ys, xs = slice(y, y + size_px), slice(x, x + size_px)
+            shard = self._find_shard(row, col)
+            if checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs]) != checksums[shard][row, col]:
+                raise self._refuse_damaged(f"tile {self.grid.tile_id(row, col)}", shard=shard)
+
+    def _list_owners(self, window: Window) -> list[tuple[int, int]]:
+        """List (row, column) of the tiles that own the ground in a window; more than one where tiles overlap."""
+        top, left, height, width = window
+        rows, cols = (
+            range(max(start, 0) // self.grid.stride_px, (min(start + length, end) - 1) // self.grid.stride_px + 1)
+            for start, length, end in ((top, height, self.grid.shape_px[0]), (left, width, self.grid.shape_px[1]))
+        )
+        return [(row, col) for row in rows for col in cols]
+
+    def _find_shard(self, row: int, col: int) -> tuple[int, int]:
+        return row // self.shard_size_tiles, col // self.shard_size_tiles
+
+    def find_failed_shard(self, row: int, col: int) -> str | None:
+        """Say why a part of what a model would see of a tile could not be written; None if all of it was.
+
+        With tiles that overlap this may be a neighbour's shard. An answer that is kept must not rest on a margin
+        that was missing once.
+        """
+        touched = (self._find_shard(*owner) for owner in self._list_owners(self.grid.tile_window(row, col)))
+        return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
 
     def _read_checksums(self, shard: tuple[int, int]) -> dict[tuple[int, int], str]:
         checksums = read_checksums(
@@ -117,7 +171,7 @@ class TileStore:
         return checksums
 
     def _read_window(
-        self, group: zarr.Group, window: tuple[int, int, int, int], *, shard: tuple[int, int]
+        self, group: zarr.Group, window: Window, *, shard: tuple[int, int]
     ) -> tuple[UInt8Array, BoolArray]:
         try:
             with self.folder.clear_errors():
@@ -145,8 +199,8 @@ class TileStore:
             InputError: the area of interest cannot be used.
         """
         size = self.shard_size_tiles
-        inside = find_shards_inside(find_inside(self.grid, aoi=aoi), shard_size_tiles=size)
-        shards = [shard for shard in inside if shard not in self.failed_shards]
+        needed = find_shards_needed(self.grid, aoi=aoi, shard_size_tiles=size)
+        shards = [shard for shard in needed if shard not in self.failed_shards]
         whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
         return [shard for shard in shards if shard not in whole]
 
@@ -189,7 +243,7 @@ def write_tiles(
             read.
     """
     grid, size = pair.grid, config.shard_size_tiles
-    shards = find_shards_inside(find_inside(grid, aoi=aoi), shard_size_tiles=size)
+    shards = find_shards_needed(grid, aoi=aoi, shard_size_tiles=size)
     whole, n_damaged = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
     n_tiles = grid.n_rows * grid.n_cols
     n_inside, n_kept = (
@@ -251,14 +305,16 @@ def select_tiles(
     tiles = TileTable.make(grid)
     tiles.status_codes[:], tiles.reasons[:] = encode_status(TileStatus.OUTSIDE), OUTSIDE_REASON
     shards = find_shards_inside(is_inside, shard_size_tiles=size)
-    places = ((shard, place) for shard in shards for place in list_tiles_of_shard(grid, shard, shard_size_tiles=size))
-    for (shard, (row, col)), facts in zip(places, store.read_facts(shards), strict=True):
+    places = (place for shard in shards for place in list_tiles_of_shard(grid, shard, shard_size_tiles=size))
+    for (row, col), known in zip(places, store.read_facts(shards), strict=True):
+        problem = store.find_failed_shard(row, col) if store.failed_shards else None
+        facts = known if problem is None else None
         status, reason = decide_tile(
             facts,
             is_inside=bool(is_inside[row, col]),
             min_valid_fraction=min_valid_fraction,
             max_cloud_fraction=max_cloud_fraction,
-            problem=store.failed_shards.get(shard, "its shard was not written"),
+            problem=problem or "its shard was not written",
         )
         index = row * grid.n_cols + col
         tiles.status_codes[index], tiles.reasons[index] = encode_status(status), reason

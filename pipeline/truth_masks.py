@@ -148,7 +148,7 @@ def read_truth(
 
 def draw_mask(polygons: TruthPolygons, *, grid: Grid, row: int, col: int) -> npt.NDArray[np.uint8]:
     """Draw the change mask of one tile: uint8 of shape (y, x); 0, 128 road, 255 building."""
-    side = grid.tile_size_px
+    side = grid.stride_px
     transform = grid.transform @ Affine.translation(col * side, row * side)
     bounds = shapely.box(*grid.tile_bounds(row, col))
     # Later ones are drawn over earlier ones.
@@ -176,7 +176,7 @@ def remove_tiles(images: Path) -> None:
 def _read_tile(
     pair: ScenePair, *, row: int, col: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    side = pair.grid.tile_size_px
+    side = pair.grid.stride_px
     window = (row * side, col * side, side, side)
     blocks = [pair.read_block(date, window=window) for date in DATES]
     before, after = (np.moveaxis(block.pixels, 0, -1) for block in blocks)

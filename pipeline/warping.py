@@ -41,6 +41,9 @@ _TOLERANCE_PX = 1e-3
 # ^ GDAL's default of 0.125 source pixels can move edges by more than a grey level. This costs no time that
 #   can be measured; 0 is refused by WarpedVRT, and 1e-9 takes 7 times as long for less than bytes can hold.
 _POINTS_BLOCK_PX = 512
+WARP_BLOCK_PX = 128, 512
+"""Height and width of the blocks that GDAL warps in."""
+
 _GDAL_TYPES = {
     "uint8": "Byte",
     "uint16": "UInt16",
@@ -165,14 +168,15 @@ def _read_by_transform(
 ) -> ValueArray:
     row, col, height, width = window
     x_scale, y_scale = _scale(sources[0].asset, grid=grid)
+    above, beside = find_warp_block(grid)
     with (
         _open_vrt(sources) as dataset,
         WarpedVRT(
             dataset,
             crs=grid.crs,
-            transform=grid.transform,
-            height=grid.shape_px[0],
-            width=grid.shape_px[1],
+            transform=grid.transform @ Affine.translation(-beside, -above),
+            height=-(-(above + grid.shape_px[0]) // WARP_BLOCK_PX[0]) * WARP_BLOCK_PX[0],
+            width=-(-(beside + grid.shape_px[1]) // WARP_BLOCK_PX[1]) * WARP_BLOCK_PX[1],
             resampling=Resampling[method],
             tolerance=_TOLERANCE_PX,
             src_nodata=_choose_nodata(sources[0]),
@@ -184,7 +188,17 @@ def _read_by_transform(
         ) as vrt,
     ):
         # One read for all: GDAL warps every band of a block at once.
-        return np.asarray(vrt.read(window=Window(col, row, width, height)))
+        return np.asarray(vrt.read(window=Window(beside + col, above + row, width, height)))
+
+
+def find_warp_block(grid: Grid) -> tuple[int, int]:
+    """Tell how many rows above and columns beside a grid's corner the block begins that GDAL warps it in.
+
+    GDAL approximates the way of the pixels block by block. With blocks at whole multiples of their size, counted
+    from the CRS's origin, grids whose pixels lie on one another give the same pixels, to the last grey level.
+    """
+    x, y = round(grid.origin_x / grid.resolution_m), round(-grid.origin_y / grid.resolution_m)
+    return y % WARP_BLOCK_PX[0], x % WARP_BLOCK_PX[1]
 
 
 def _read_by_points(

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.interface import CELL_NAMES
-from pipeline.changes import CHANGES_SCHEMA, dissolve_changes, group_touching
+from pipeline.cells import label_touching
+from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, count_owned, dissolve_changes
 from pipeline.findings import FINDINGS_SCHEMA
 from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
 
 
-def make_grid(*, n_rows: int = 2, n_cols: int = 3, width_px: int = 48, height_px: int = 32) -> Grid:
+def make_grid(*, n_rows: int = 2, n_cols: int = 3, width_px: int = 48, height_px: int = 32, **options: Any) -> Grid:
     return Grid(
         crs="EPSG:32614",
         resolution_m=0.7,
@@ -28,7 +31,14 @@ def make_grid(*, n_rows: int = 2, n_cols: int = 3, width_px: int = 48, height_px
         n_cols=n_cols,
         width_px=width_px,
         height_px=height_px,
+        **options,
     )
+
+
+def measure_on_ground(geometry: Any) -> float:
+    """Give the area of a polygon on the ellipsoid, by geodesics."""
+    lon_lat = gpd.GeoSeries([geometry], crs="EPSG:32614").to_crs("EPSG:4326").iloc[0]
+    return abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(lon_lat)[0])
 
 
 def make_findings(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]]) -> gpd.GeoDataFrame:
@@ -69,7 +79,7 @@ def test_cells_that_touch_over_a_tile_border_are_one_change() -> None:
     assert first["geometry"].equals(expected)
     assert first["geometry"].area == pytest.approx(3 * (16 * 0.7 / 3) ** 2)
     assert first["change_id"] == "building_r0000_c0000_top-right"
-    assert (first["cell_count"], first["tile_count"], first["count"]) == (3, 2, 5)
+    assert (first["cell_count"], first["tile_count"], first["count"]) == (3, 2, 2 + 3 / 2)
     assert first["confidence"] == pytest.approx((0.5 + 0.5 + 0.8) / 3)
     assert first["description"] == "three houses"
     assert first["tile_ids"] == "r0000_c0000;r0000_c0001"
@@ -126,7 +136,7 @@ def test_ground_beyond_the_scenes_is_cut_off() -> None:
     covered = shapely.box(600_000.3, 3_300_000.1 - 5 * 0.7, 600_000.3 + 8 * 0.7, 3_300_000.1)
     assert change["geometry"].symmetric_difference(covered).area == pytest.approx(0, abs=1e-6)
     assert change["cell_count"] == 2
-    assert change["area_m2"] == pytest.approx(5 * 8 * 0.49)
+    assert change["area_m2"] == pytest.approx(measure_on_ground(covered), rel=1e-6)
 
 
 def test_no_change_is_an_empty_table_with_all_columns_types_and_the_crs() -> None:
@@ -160,10 +170,56 @@ def test_changes_are_what_geopandas_makes_of_the_cells(cells: set[tuple[int, int
     assert changes["change_id"].is_unique
 
 
-def test_groups_and_their_cells_are_row_major() -> None:
-    groups = group_touching([(2, 2), (0, 1), (1, 1), (2, 1), (0, 5)])
+def test_groups_are_numbered_by_their_first_cell() -> None:
+    cells = [(0, 1), (0, 5), (1, 1), (2, 1), (2, 2), (3, 0)]
 
-    assert groups == [[(0, 1), (1, 1), (2, 1), (2, 2)], [(0, 5)]]
+    labels = label_touching(*(np.array(places) for places in zip(*cells, strict=True)))
+
+    assert labels.tolist() == [0, 1, 0, 0, 0, 2]
+
+
+def test_a_count_is_shared_among_the_changes_of_its_tile() -> None:
+    grid = make_grid()
+    findings = make_findings(
+        grid,
+        {
+            # Three cells in one change, which goes on in the next tile, and one in another.
+            (0, 0): {"building_cells": "top-right;center-right;bottom-right;top-left", "building_count": 6},
+            (0, 1): {"building_cells": "center-left", "building_count": 2},
+            # Nobody counted here, and here nobody said where.
+            (1, 2): {"building_cells": "bottom-left"},
+            (1, 0): {"building_count": 9},
+        },
+    )
+
+    changes = dissolve_changes(findings, grid=grid).set_index("change_id")["count"]
+
+    assert changes["building_r0000_c0000_top-left"] == 1.5
+    assert changes["building_r0000_c0000_top-right"] == 4.5 + 2
+    assert pd.isna(changes["building_r0001_c0002_bottom-left"])
+
+
+def test_overlapping_tiles_own_their_ground_and_what_lies_on_it() -> None:
+    # Tiles of 48 px that share 12: each owns 36 px, its outer cells 10, the middle one 16.
+    grid = Grid(
+        crs="EPSG:32614", resolution_m=1.0, origin_x=600_000.0, origin_y=3_300_000.0, tile_size_px=48, n_rows=1,
+        n_cols=2, width_px=72, height_px=36, overlap_px=12,
+    )  # fmt: skip
+    findings = make_findings(
+        grid,
+        {
+            (0, 0): {"building_cells": "center-right", "building_count": 16},
+            (0, 1): {"building_cells": "center-left", "building_count": 16},
+        },
+    )
+
+    (change,) = dissolve_changes(findings, grid=grid).to_dict("records")
+
+    left, top = 600_000.0, 3_300_000.0
+    assert change["geometry"].equals(shapely.box(left + 26, top - 26, left + 46, top - 10))
+    # Of a cell of 16 px, 10 are the tile's own; the other 6 lie with the neighbour, which counts them too.
+    assert change["count"] == 2 * 16 * 10 / 16
+    assert count_owned(findings, kind="building", grid=grid).tolist() == [10.0, 10.0]
 
 
 def test_constants_are_those_of_the_findings() -> None:
@@ -175,3 +231,113 @@ def test_constants_are_those_of_the_findings() -> None:
 
     assert (change["model_id"], change["run_id"]) == ("m", "r")
     assert change["before_datetime"] == pd.Timestamp("2020-05-01T10:00:00Z")
+
+
+GRIDS = st.builds(
+    lambda tile, half, rows, cols, top, left: Grid(
+        crs="EPSG:32614",
+        resolution_m=0.5,
+        origin_x=600_000.0,
+        origin_y=3_300_000.0,
+        tile_size_px=tile,
+        n_rows=rows,
+        n_cols=cols,
+        width_px=cols * (tile - 2 * half) - left,
+        height_px=rows * (tile - 2 * half) - top,
+        top_px=top,
+        left_px=left,
+        overlap_px=2 * half,
+    ),
+    st.sampled_from([16, 48]),
+    st.integers(0, 3),
+    st.integers(1, 4),
+    st.integers(2, 5),
+    st.integers(0, 7),
+    st.integers(0, 7),
+)
+
+
+def draw_findings(draw: st.DrawFn, *, grid: Grid) -> gpd.GeoDataFrame:
+    cells = st.sets(st.sampled_from(CELL_NAMES), max_size=5).map(lambda names: ";".join(sorted(names)))
+    counts = st.none() | st.integers(0, 30)
+    places = [(row, col) for row in range(grid.n_rows) for col in range(grid.n_cols)]
+    told = {
+        place: {
+            f"{kind}_{name}": draw(of) for kind in CHANGE_KINDS for name, of in (("cells", cells), ("count", counts))
+        }
+        | {"is_changed": draw(st.sampled_from([True, True, None, False]))}
+        for place in places
+    }
+    return make_findings(grid, told)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), GRIDS)
+def test_a_region_in_two_runs_changes_as_much_as_in_one(data: st.DataObject, grid: Grid) -> None:
+    findings = draw_findings(data.draw, grid=grid)
+    n_west = data.draw(st.integers(1, grid.n_cols - 1))
+    split_px = n_west * grid.stride_px
+    west = replace(grid, n_cols=n_west, width_px=split_px - grid.left_px)
+    east = replace(
+        grid,
+        n_cols=grid.n_cols - n_west,
+        origin_x=grid.origin_x + split_px * grid.resolution_m,
+        width_px=grid.left_px + grid.width_px - split_px,
+        left_px=0,
+    )
+    is_west = findings["col"] < n_west
+    eastern = findings[~is_west].assign(col=findings["col"] - n_west)
+
+    whole = dissolve_changes(findings, grid=grid)
+    parts = [dissolve_changes(findings[is_west], grid=west), dissolve_changes(eastern, grid=east)]
+
+    for kind in CHANGE_KINDS:
+        one = whole[whole["kind"] == kind]
+        two = pd.concat([part[part["kind"] == kind] for part in parts])
+        assert one["cell_count"].sum() == two["cell_count"].sum()
+        assert one["area_m2"].sum() == pytest.approx(two["area_m2"].sum(), rel=1e-12)
+        assert one.union_all().symmetric_difference(shapely.union_all(two.geometry)).area < 1e-6
+        if not grid.overlap_px:
+            assert one["count"].sum() == pytest.approx(two["count"].sum(), rel=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), GRIDS)
+def test_changes_never_overlap_and_never_count_more_than_their_tiles(data: st.DataObject, grid: Grid) -> None:
+    findings = draw_findings(data.draw, grid=grid)
+
+    changes = dissolve_changes(findings, grid=grid)
+
+    covered = shapely.box(
+        *grid.transform @ (grid.left_px, grid.top_px + grid.height_px),
+        *grid.transform @ (grid.left_px + grid.width_px, grid.top_px),
+    )
+    for kind in CHANGE_KINDS:
+        of_kind = changes[changes["kind"] == kind]
+        assert of_kind.area.sum() == pytest.approx(of_kind.union_all().area, abs=1e-6)
+        assert covered.buffer(1e-6).covers(of_kind.geometry).all()
+        for geometry, area_m2 in zip(of_kind.geometry, of_kind["area_m2"], strict=True):
+            assert area_m2 == pytest.approx(measure_on_ground(geometry), rel=1e-5)
+        owned = count_owned(findings, kind=kind, grid=grid)
+        told = findings[f"{kind}_count"].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+        assert (np.nan_to_num(owned) <= np.nan_to_num(told) + 1e-9).all()
+        assert of_kind["count"].sum() <= np.nansum(owned) + 1e-9
+        if not grid.overlap_px:
+            np.testing.assert_array_equal(owned, told)
+
+
+def test_without_overlap_changes_count_just_what_their_tiles_do() -> None:
+    grid = make_grid()
+    rng = np.random.default_rng(3)
+    tiles = {
+        (row, col): {
+            "road_cells": ";".join(rng.permutation(CELL_NAMES)[: rng.integers(1, 9)]),
+            "road_count": int(rng.integers(1, 9)),
+        }
+        for row in range(2)
+        for col in range(3)
+    }
+
+    changes = dissolve_changes(make_findings(grid, tiles), grid=grid)
+
+    assert changes["count"].sum() == pytest.approx(sum(tile["road_count"] for tile in tiles.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,7 @@ from rasterio.windows import Window
 from model.interface import CELL_NAMES
 from pipeline.errors import InputError
 from pipeline.grid import Grid, build_grid, compute_footprint, compute_warp_scale, parse_tile_id
+from pipeline.projections import compute_area_scale
 
 GRID = Grid(
     crs="EPSG:32614",
@@ -76,6 +78,107 @@ def test_build_grid_takes_another_crs_and_keeps_the_whole_overlap() -> None:
     assert grid.crs == "EPSG:3083"
     assert np.abs(np.subtract((grid.origin_x, bottom, right, grid.origin_y), bounds)).max() <= 2.0
     assert shapely.box(grid.origin_x, bottom, right, grid.origin_y).covers(shapely.box(*bounds).buffer(-1e-3))
+
+
+@pytest.mark.parametrize("overlap_px", [0, 64])
+def test_on_a_lattice_grids_of_different_scenes_have_their_tiles_in_common(overlap_px: int) -> None:
+    spacing_m = (256 - overlap_px) * 0.5
+    grids = []
+    for left, top in ((600_010.0, 3_300_020.0), (600_233.5, 3_299_871.0)):
+        footprint = make_footprint(left, top, size=(500, 700))
+        grid = build_grid(
+            footprint,
+            footprint,
+            crs="auto",
+            resolution_m=0.5,
+            tile_size_px=256,
+            overlap_px=overlap_px,
+            anchor="lattice",
+        )
+        grids.append(grid)
+        assert (grid.origin_x % spacing_m, grid.origin_y % spacing_m) == (0, 0)
+        # What both scenes show lies where it lay: some pixels down and to the right of the grid's corner.
+        assert grid.transform @ (grid.left_px, grid.top_px) == pytest.approx((left, top))
+        assert (grid.width_px, grid.height_px) == (1400, 1000)
+        assert 0 <= grid.left_px < 256 - overlap_px
+        assert 0 <= grid.shape_px[0] - (grid.top_px + grid.height_px) < 256 - overlap_px
+        assert 0 <= grid.shape_px[1] - (grid.left_px + grid.width_px) < 256 - overlap_px
+    owned = [{grid.tile_bounds(r, c) for r in range(grid.n_rows) for c in range(grid.n_cols)} for grid in grids]
+    shared = owned[0] & owned[1]
+    between = grids[0].tile_polygon(0, 0).envelope
+    assert len(shared) > 4
+    assert all(shapely.box(*tile).intersection(between).area in (0, between.area) for tile in owned[1])
+
+
+def test_tiles_overlap_and_own_every_pixel_once() -> None:
+    footprint = make_footprint(600_000, 3_300_000, size=(1000, 1400))
+    grid = build_grid(footprint, footprint, crs="auto", resolution_m=1.0, tile_size_px=256, overlap_px=64)
+    owners, seen = np.zeros(grid.shape_px, int), np.zeros(grid.shape_px, int)
+    for row in range(grid.n_rows):
+        for col in range(grid.n_cols):
+            left, bottom, right, top = grid.tile_bounds(row, col)
+            y, x = round(grid.origin_y - top), round(left - grid.origin_x)
+            owners[y : y + round(top - bottom), x : x + round(right - left)] += 1
+            y, x, height, width = grid.tile_window(row, col)
+            assert (height, width) == (256, 256)
+            # The ground that a tile owns lies in the middle of what is seen of it.
+            assert (y, x) == (round(grid.origin_y - top) - 32, round(left - grid.origin_x) - 32)
+            seen[max(y, 0) : y + height, max(x, 0) : x + width] += 1
+    assert (owners == 1).all()
+    # Inside, every border between two tiles is seen by both, 32 pixels deep, and every corner by four.
+    assert seen[192 - 32 : 192 + 32, 300].tolist() == [2] * 64
+    assert (seen[192 - 33, 300], seen[192 + 32, 300]) == (1, 1)
+    assert seen[192, 384] == 4
+    assert grid.n_rows == -(-1000 // 192)
+
+
+def test_cells_of_overlapping_tiles_are_cut_to_the_ground_the_tile_owns() -> None:
+    grid = replace(GRID, tile_size_px=48, overlap_px=12, resolution_m=1.0, origin_x=0.0, origin_y=0.0)
+    cells = {name: grid.cell_polygon(1, 2, name) for name in CELL_NAMES}
+    # A tile begins 6 px before the ground it owns; its cells are 16 px wide.
+    assert cells["top-left"].bounds == (72.0, -46.0, 82.0, -36.0)
+    assert cells["center-center"].bounds == (82.0, -62.0, 98.0, -46.0)
+    assert cells["bottom-right"].bounds == (98.0, -72.0, 108.0, -62.0)
+    assert shapely.union_all(list(cells.values())).equals(grid.tile_polygon(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("crs", "place"),
+    [("EPSG:32755", (-97.9, 30.1)), ("EPSG:2056", (-97.9, 30.1)), ("EPSG:3413", (-97.9, 30.1))],
+)
+def test_a_crs_for_another_place_is_refused(crs: str, place: tuple[float, float]) -> None:
+    footprint = make_footprint(*place, size=(100, 100), crs="EPSG:4326", step=1e-5)
+    with pytest.raises(InputError) as caught:
+        build_grid(footprint, footprint, crs=crs, resolution_m=1.0, tile_size_px=64)
+    assert "grid.crs" in caught.value.found
+
+
+def test_the_zone_next_door_is_near_enough() -> None:
+    footprint = make_footprint(-95.9, 30.1, size=(100, 100), crs="EPSG:4326", step=1e-5)
+    grid = build_grid(footprint, footprint, crs="EPSG:32614", resolution_m=1.0, tile_size_px=64)
+    assert grid.crs == "EPSG:32614"
+    assert grid.scale_note is None
+
+
+def test_web_mercator_is_told_for_what_it_is() -> None:
+    footprint = make_footprint(25.0, 60.2, size=(1000, 1000), crs="EPSG:4326", step=1e-5)
+    grid = build_grid(footprint, footprint, crs="EPSG:3857", resolution_m=1.0, tile_size_px=64)
+    note = grid.scale_note
+    assert note is not None
+    assert "is 0.498 m wide" in note
+    lon_lat = gpd.GeoSeries([grid.tile_polygon(grid.n_rows // 2, grid.n_cols // 2)], crs=3857).to_crs(4326).iloc[0]
+    on_ground = abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(lon_lat)[0])
+    assert grid.tile_area_m2 == pytest.approx(on_ground, rel=1e-5)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32614", "EPSG:3083", "EPSG:3857", "EPSG:5070"])
+def test_area_scale_is_what_geodesics_say(crs: str) -> None:
+    xs, ys = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(
+        np.array([-101.0, -99.0, -96.5]), np.array([28.0, 31.0, 33.0])
+    )
+    boxes = gpd.GeoSeries(shapely.box(xs - 10, ys - 10, xs + 10, ys + 10), crs=crs).to_crs("EPSG:4326")
+    on_ground = [abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(box)[0]) for box in boxes]
+    assert 400 / compute_area_scale(crs, xs=xs, ys=ys) == pytest.approx(on_ground, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +291,7 @@ def test_cells_that_meet_share_the_same_floats(
 def test_nine_cells_make_the_tile() -> None:
     cells = [GRID.cell_polygon(2, 3, name) for name in CELL_NAMES]
     assert shapely.union_all(cells).equals(GRID.tile_polygon(2, 3))
-    assert sum(cell.area for cell in cells) == pytest.approx(GRID.tile_area_m2)
+    assert sum(cell.area for cell in cells) == pytest.approx((256 * 0.3) ** 2)
     assert cells[0].bounds[0] == cells[6].bounds[0] == GRID.tile_polygon(2, 3).bounds[0]
     assert cells[CELL_NAMES.index("bottom-right")].centroid.y < cells[CELL_NAMES.index("top-left")].centroid.y
 
