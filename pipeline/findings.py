@@ -155,6 +155,7 @@ def extract_findings(
     table = TileTable.gather(tiles)
     given, bytes_read = gather_answers(answers.read_batches(), tiles=table, prompts=prompts)
     columns = judge_tiles(table, prompts=prompts, answers=given, failures=answers.failures)
+    del given
     constants = {
         "before_datetime": parse_datetime(before_datetime),
         "after_datetime": parse_datetime(after_datetime),
@@ -208,8 +209,9 @@ def gather_answers(
             indexes[prompt.name].append(index[is_known])
             confidences[prompt.name][index[is_known]] = rows["confidence"].to_numpy()[is_known]
     given = {}
-    for name, parts in texts.items():
-        chunks = [chunk for part in parts for chunk in part.chunks]
+    for name in list(texts):
+        # One prompt's words at a time: all of them twice would be what takes most room.
+        chunks = [chunk for part in texts.pop(name) for chunk in part.chunks]
         encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().combine_chunks()
         codes = np.full(len(tiles), -1, dtype=np.int32)
         codes[np.concatenate([np.empty(0, np.int32), *indexes[name]])] = encoded.indices.to_numpy()
