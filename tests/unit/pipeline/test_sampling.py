@@ -1,4 +1,4 @@
-"""What a stretch is chosen by: all of a small scene, overviews or scattered blocks of a large one, never all of that."""
+"""What a stretch is chosen by: all of a small scene, of a large one its overviews or scattered blocks."""
 
 from __future__ import annotations
 
