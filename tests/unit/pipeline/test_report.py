@@ -142,7 +142,7 @@ def test_columns_are_flat_typed_and_described_in_the_file(tmp_path: Path) -> Non
     report = write(make_findings(CHANGED), tmp_path)
 
     schema = pq.read_schema(tmp_path / report.tiles_name)
-    assert schema.names == [*FINDINGS_SCHEMA.names[:16], "trees", *FINDINGS_SCHEMA.names[16:], "bbox"]
+    assert schema.names == [*FINDINGS_SCHEMA.names[:15], "trees", *FINDINGS_SCHEMA.names[15:], "bbox"]
     for field in make_findings_schema([ASK]):
         assert schema.field(field.name).type == field.type
         assert schema.field(field.name).metadata[b"description"] == field.metadata[b"description"]
