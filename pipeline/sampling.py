@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,54 +22,81 @@ MAX_SAMPLE_PX = 1 << 20
 
 _BLOCK_PX = 128, 512
 # ^ Height and width of the blocks that GDAL warps in: a smaller piece costs as much.
-_BLOCKS_PER_SIDE = 8
+_BLOCKS = (64, 576)
+# ^ How many are looked at; more only where few met next to nothing.
+_PLASTIC = 1.324717957244746
+# ^ The real root of x^3 = x + 1.
+_FEW_PX = 10_000
+_PIECE_PX = 512
 _STRIP_PX = 1 << 20
+_SMALL_GRID_PX = 4 * MAX_SAMPLE_PX
 
 
 def read_sample(scene: Scene, *, grid: Grid) -> Samples:
     """Read physical values of red, green and blue of valid, cloudless pixels, float32 (n,) each.
 
     Of files with overviews the whole is read, thinned; of small ones without every pixel; of large ones without
-    a lattice of blocks. The same files and grid always give the same values.
+    scattered blocks. The same files and grid always give the same values.
 
     Raises:
         InputError: a file cannot be read.
     """
     found: list[list[FloatArray]] = [[], [], []]
-    whole = (0, 0, grid.height_px, grid.width_px)
-    for part in list_parts_in_window(scene, grid=grid, window=whole):
-        for values in _read_part(part, scene=scene, grid=grid):
-            for known, new in zip(found, values, strict=True):
-                known.append(new)
+    for values in _read_pieces(scene, grid=grid):
+        for known, new in zip(found, values, strict=True):
+            known.append(new)
     samples = [np.concatenate(values) if values else np.empty(0, dtype=np.float32) for values in found]
     step = max(1, -(-len(samples[0]) // MAX_SAMPLE_PX))
     return [sample[::step] for sample in samples]
 
 
-def choose_windows(grid: Grid) -> list[Window]:
-    """Choose the windows to look at where there are no overviews: all of a small grid, a lattice in a large one."""
+def choose_windows(grid: Grid, *, n_blocks: int) -> list[Window]:
+    """Choose where to look without overviews: all of a small grid, scattered blocks of a large one."""
     height, width = grid.height_px, grid.width_px
-    if height * width <= 4 * MAX_SAMPLE_PX:
+    if height * width <= _SMALL_GRID_PX:
         rows = max(1, _STRIP_PX // width)
         return [(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
-    # In the middle of equal pieces: a lattice from edge to edge would look at the edges too often.
-    tops, lefts = (
-        sorted({(2 * n + 1) * -(-length // size) // (2 * _BLOCKS_PER_SIDE) * size for n in range(_BLOCKS_PER_SIDE)})
-        for length, size in zip((height, width), _BLOCK_PX, strict=True)
-    )
-    return [
-        (top, left, min(_BLOCK_PX[0], height - top), min(_BLOCK_PX[1], width - left)) for top in tops for left in lefts
-    ]
+    # Evenly spread and in no rhythm that a scene may have too: the R2 sequence of Martin Roberts.
+    n_rows, n_cols = -(-height // _BLOCK_PX[0]), -(-width // _BLOCK_PX[1])
+    places = {
+        (int((0.5 + n * _PLASTIC**-1) % 1 * n_rows), int((0.5 + n * _PLASTIC**-2) % 1 * n_cols))
+        for n in range(n_blocks)
+    }
+    corners = [(row * _BLOCK_PX[0], col * _BLOCK_PX[1]) for row, col in sorted(places)]
+    return [(top, left, min(_BLOCK_PX[0], height - top), min(_BLOCK_PX[1], width - left)) for top, left in corners]
 
 
-def _read_part(part: ScenePart, *, scene: Scene, grid: Grid) -> Iterator[list[FloatArray]]:
-    thinning = math.ceil(math.sqrt(grid.height_px * grid.width_px / MAX_SAMPLE_PX))
-    if thinning > 1 and all(source.asset.overviews for source in part.sources):
+def _read_pieces(scene: Scene, *, grid: Grid) -> Iterator[list[FloatArray]]:
+    n_pixels = grid.height_px * grid.width_px
+    thinning = math.ceil(math.sqrt(n_pixels / MAX_SAMPLE_PX))
+    if thinning > 1 and all(asset.overviews for asset in scene.assets):
         coarse = _thin_grid(grid, thinning)
-        yield _read_values(_thin_part(part, grid=coarse), scene=scene, grid=coarse, window=(0, 0, *coarse.shape_px))
+        thinned = replace(scene, parts=tuple(_thin_part(part, grid=coarse) for part in scene.parts))
+        yield from _read_windows(thinned, grid=coarse, windows=_cut(coarse))
         return
-    for window in choose_windows(grid):
-        yield _read_values(part, scene=scene, grid=grid, window=window)
+    for n_blocks in _BLOCKS:
+        n_found = 0
+        for values in _read_windows(scene, grid=grid, windows=choose_windows(grid, n_blocks=n_blocks)):
+            n_found += len(values[0])
+            yield values
+        if n_found >= _FEW_PX or n_pixels <= _SMALL_GRID_PX:
+            return
+
+
+def _read_windows(scene: Scene, *, grid: Grid, windows: Iterable[Window]) -> Iterator[list[FloatArray]]:
+    for window in windows:
+        for part in list_parts_in_window(scene, grid=grid, window=window):
+            yield _read_values(part, scene=scene, grid=grid, window=window)
+
+
+def _cut(grid: Grid) -> list[Window]:
+    """Cut a coarse grid into blocks, so that of a mosaic each part is read where it is."""
+    height, width = grid.shape_px
+    return [
+        (top, left, min(_PIECE_PX, height - top), min(_PIECE_PX, width - left))
+        for top in range(0, height, _PIECE_PX)
+        for left in range(0, width, _PIECE_PX)
+    ]
 
 
 def _thin_grid(grid: Grid, thinning: int) -> Grid:

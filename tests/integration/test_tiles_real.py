@@ -247,34 +247,3 @@ def test_a_scene_that_is_gone_leaves_no_store_behind(fragile: RunConfig, client:
     with pytest.raises(InputError, match=r"fragile\.tif cannot be read"):
         write_tiles(pair, folder=folder, config=fragile.tiles, client=client, max_in_flight=2)
     assert folder.list_names() == []
-
-
-def test_awkward_rasters_work_or_are_refused(shared_data: Path, tmp_path: Path, client: Client) -> None:
-    worked, refused = [], {}
-    for path in sorted((shared_data / "data" / "fixtures" / "awkward_rasters").iterdir()):
-        twin = tmp_path / path.name
-        # A byte after the end changes the checksum and no pixel.
-        twin.write_bytes(path.read_bytes() + b"\0")
-        config = load_config(
-            values={"before": str(path), "after": str(twin), "output": str(tmp_path / path.stem)},
-            assignments=["grid.resolution_m=100"],
-        )
-        try:
-            store, summary = write(config, client)
-        except InputError as refusal:
-            refused[path.name] = str(refusal)
-        else:
-            worked.append(path.name)
-            tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=0.2)
-            assert summary.failed == 0
-            assert {tile.status for tile in tiles} <= {"identical", "no_data"}
-    assert {name.partition("__")[2] for name in worked} == {
-        "alpha.tif",
-        "cogeo.tif",
-        "rgb1.tif",
-        "cog_rgb_mask.tif",
-        "cog_uint8_rgba.tif",
-    }
-    assert len(refused) == 17
-    assert [name for name, words in refused.items() if name not in words] == []
-    assert [name for name in refused if (tmp_path / Path(name).stem).exists()] == []

@@ -56,6 +56,13 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         lambda folder: [str(write_raster(folder / "x.tif", crs=None)), str(folder / "good.tif")],
         "x.tif",
     ),
+    "assumed CRS": (
+        lambda folder: [
+            *(str(write_raster(folder / "x.tif", crs=None)), str(folder / "good.tif")),
+            *("--assume-crs", "EPSG:0"),
+        ],
+        "before.assume_crs 'EPSG:0'",
+    ),
     "no overlap": (
         lambda folder: [str(write_raster(folder / "x.tif", west=700_000.0)), str(folder / "good.tif")],
         "overlap",

@@ -1,4 +1,4 @@
-"""What a stretch is chosen by: all of a small scene, overviews or a lattice of a large one, never all of that."""
+"""What a stretch is chosen by: all of a small scene, of a large one its overviews or scattered blocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lay_grid(scene: Scene, *, resolution_m: float = 1.0) -> Grid:
 
 
 def write_large(path: Path, *, size: int = 12_000) -> Path:
-    """Write a scene of mostly nothing; the little there is rises from 1000 in the north to 13,000 in the south."""
+    """Write stripes that rise from 1000 in the north to 13,000 in the south, and nothing between them."""
     with rasterio.open(
         path,
         "w",
@@ -50,7 +50,7 @@ def write_large(path: Path, *, size: int = 12_000) -> Path:
     ) as dataset:
         column = (np.arange(size, dtype=np.uint16) + 1000)[:, None]
         for band in (1, 2, 3):
-            for left in (0, size // 2, size - 256):
+            for left in range(0, size, 1000):
                 window = rasterio.windows.Window(left, 0, 256, size)
                 dataset.write(np.broadcast_to(column, (size, 256)), band, window=window)
     return path
@@ -91,7 +91,7 @@ def test_windows_lie_in_the_grid_and_are_few() -> None:
             width_px=width,
             height_px=height,
         )
-        windows = choose_windows(grid)
+        windows = choose_windows(grid, n_blocks=64)
         assert all(0 <= row < row + h <= height and 0 <= col < col + w <= width for row, col, h, w in windows)
         assert sum(h * w for _, _, h, w in windows) <= 4 * MAX_SAMPLE_PX
         if height * width <= 4 * MAX_SAMPLE_PX:
@@ -109,7 +109,7 @@ def spoil_first_block(path: Path) -> None:
         dataset.read(1, window=rasterio.windows.Window(0, 0, 9, 9))
 
 
-def test_a_lattice_stands_for_a_large_scene(tmp_path: Path, large: Path) -> None:
+def test_scattered_blocks_stand_for_a_large_scene(tmp_path: Path, large: Path) -> None:
     path = Path(shutil.copy(large, tmp_path / "a.tif"))
     spoil_first_block(path)
     # Neither the look at its pixels nor the sample reads them all.
@@ -117,7 +117,7 @@ def test_a_lattice_stands_for_a_large_scene(tmp_path: Path, large: Path) -> None
     grid = lay_grid(scene)
     sample = read_sample(scene, grid=grid)
     assert 1000 < len(sample[0]) <= MAX_SAMPLE_PX
-    assert np.percentile(sample[0], [2, 50, 98]) == pytest.approx([1_700, 7_000, 12_300], abs=500)
+    assert np.percentile(sample[0], [2, 50, 98]) == pytest.approx([1_240, 7_000, 12_760], abs=300)
     # The same every time.
     np.testing.assert_array_equal(sample, read_sample(scene, grid=grid))
 
