@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -12,10 +12,12 @@ import geopandas as gpd
 from distributed import Client
 
 from model.interface import ModelIdentity, Prompt, identify_model
-from pipeline.answers import AnswerParts, collect_answers
+from pipeline.answer_parts import AnswerParts
+from pipeline.answers import collect_answers
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.findings import extract_findings, make_findings_schema
+from pipeline.held_models import settle_dtype
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder, open_run_folder
 from pipeline.run_record import (
@@ -26,6 +28,7 @@ from pipeline.run_record import (
     hash_aoi,
     make_record,
     read_record,
+    recall_dtype,
     restore_answers,
     restore_pair,
     restore_store,
@@ -34,7 +37,7 @@ from pipeline.run_record import (
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles import Tile, TileStore, select_tiles, write_tiles
-from pipeline.workers import choose_max_in_flight
+from pipeline.worker_checks import check_workers
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]
 """Starts or finds workers; called only once the input is known to be right."""
@@ -57,6 +60,7 @@ def detect_changes(
     on_progress(found)
     run = Run.prepare(config, pair=pair)
     with open_cluster() as client:
+        run = run.settle(client)
         store, written = run.write_tiles(client, on_progress=on_progress)
         tiles, selected = run.select_tiles(store)
         on_progress(selected)
@@ -125,7 +129,27 @@ class Run:
         aoi_hash = hash_aoi(config.aoi, grid=pair.grid)
         folder = open_run_folder(config.output)
         run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder)
+        run = run.with_dtype(recall_dtype(folder) or "auto")
         discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
+        return run
+
+    def with_dtype(self, dtype: str) -> Self:
+        """Give the run with a definite precision, where its config leaves that open."""
+        if self.config.model.dtype != "auto":
+            return self
+        model = self.config.model.model_copy(update={"dtype": dtype})
+        return replace(self, config=self.config.model_copy(update={"model": model}))
+
+    def settle(self, client: Client) -> Self:
+        """Check the workers, and take from them what only they know: the precision that ``auto`` is.
+
+        Raises:
+            InputError: a worker has other packages, does not see the run's folder or a scene, or would answer in
+                another precision than the others.
+        """
+        check_workers(client, folder=self.folder, scenes=[self.pair.before.uri, self.pair.after.uri])
+        run = self.with_dtype(settle_dtype(client, self.config.model).dtype)
+        discard_record(run.folder, run_id=run.run_id, shard_size_tiles=run.config.tiles.shard_size_tiles)
         return run
 
     @classmethod
@@ -171,7 +195,7 @@ class Run:
             folder=self.folder,
             config=self.config.tiles,
             client=client,
-            max_in_flight=self._choose_max_in_flight(client),
+            max_in_flight=self.config.cluster.max_batches_in_flight,
             on_progress=on_progress,
         )
 
@@ -190,7 +214,7 @@ class Run:
             model=self.config.model,
             identity=self.identity,
             client=client,
-            max_in_flight=self._choose_max_in_flight(client),
+            max_in_flight=self.config.cluster.max_batches_in_flight,
             on_progress=on_progress,
         )
 
@@ -236,9 +260,6 @@ class Run:
             stages=stages,
         )
         write_record(record, folder=self.folder)
-
-    def _choose_max_in_flight(self, client: Client) -> int:
-        return choose_max_in_flight(client, asked=self.config.cluster.max_batches_in_flight)
 
 
 def identify_named_model(name: str) -> ModelIdentity:

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import shapely
 
-from model.interface import ModelIdentity
-from pipeline.answers import ENGINE_VERSION, AnswerParts
+from model.interface import ENGINE_VERSION, ModelIdentity
+from pipeline.answer_parts import AnswerParts
 from pipeline.aoi import read_aoi
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -241,6 +241,14 @@ def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> 
         is_kept = False
     if not is_kept:
         folder.delete([RECORD_NAME])
+
+
+def recall_dtype(folder: RunFolder) -> str | None:
+    """Give the precision of the run that a folder holds; None where it holds none that has ended."""
+    try:
+        return str(read_record(folder).config["model"]["dtype"])
+    except (InputError, KeyError, TypeError):
+        return None
 
 
 def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:

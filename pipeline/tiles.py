@@ -142,7 +142,7 @@ def write_tiles(
     folder: RunFolder,
     config: TilesConfig,
     client: distributed.Client,
-    max_in_flight: int,
+    max_in_flight: int | None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[TileStore, StageSummary]:
     """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.

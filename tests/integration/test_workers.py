@@ -15,7 +15,8 @@ from flows.cluster import open_cluster
 from model.interface import ModelIdentity, find_model_folder, identify_model
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import InputError
-from pipeline.workers import ModelPlugin, choose_max_in_flight, get_worker_model, register_model, run_bounded
+from pipeline.held_models import ModelPlugin, hold_model, register_model, unregister_model
+from pipeline.workers import choose_max_in_flight, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
 
