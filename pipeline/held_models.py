@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from distributed import Client, Scheduler, Worker, WorkerPlugin, secede
 
@@ -16,8 +15,10 @@ from model.interface import ChangeModel, ModelIdentity, load_model, resolve_dtyp
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 from pipeline.worker_checks import list_versions, refuse_mismatch
+from pipeline.workers import ask_workers
 
 _PREFIX = "deltavlm-model"
+_TRIES = 5
 
 
 @dataclass(kw_only=True)
@@ -130,11 +131,15 @@ def register_model(client: Client, *, model: ModelConfig, identity: ModelIdentit
         # What clients that died have left there. A scheduler may run without this package, and need not know it.
         client.run_on_scheduler(_drop_orphans)
     plugin = ModelPlugin(model=model, identity=identity, holder=client.id)
-    try:
-        client.register_plugin(plugin)
-    except Exception:
-        client.unregister_worker_plugin(plugin.name)
-        raise
+    for n_tries_left in reversed(range(_TRIES)):
+        try:
+            client.register_plugin(plugin)
+            return
+        except Exception as problem:
+            unregister_model(client, model=model, identity=identity)
+            # A worker that dies just then takes the word about all others with it; what comes in its place loads too.
+            if not isinstance(problem, OSError) or not n_tries_left:
+                raise
 
 
 def unregister_model(client: Client, *, model: ModelConfig, identity: ModelIdentity) -> None:
@@ -182,7 +187,11 @@ def settle_dtype(client: Client, model: ModelConfig) -> ModelConfig:
     """
     if model.dtype != "auto":
         return model
-    found: dict[str, Any] = client.run(_resolve_dtype, model)
+    found: dict[str, str] = {}
+    for address, answer in ask_workers(client, _resolve_dtype, model).items():
+        if isinstance(answer, BaseException):
+            raise answer
+        found[address] = answer
     dtypes = sorted(set(found.values()))
     if len(dtypes) != 1:
         example = {dtype: next(address for address in sorted(found) if found[address] == dtype) for dtype in dtypes}

@@ -16,6 +16,7 @@ from distributed import Client
 from model.interface import ENGINE_VERSION
 from pipeline.errors import InputError
 from pipeline.run_folder import RunFolder
+from pipeline.workers import ask_workers
 
 _ENGINE = "answering engine"
 _EXACT = ("deltavlm-monitor", "dask", "distributed", "cloudpickle")
@@ -100,7 +101,7 @@ def check_workers(client: Client, *, folder: RunFolder, scenes: Sequence[str]) -
     written = [name]
     folder.put(name, token.encode())
     try:
-        for address, found in client.run(_probe, folder, name, token, sizes, on_error="return").items():
+        for address, found in ask_workers(client, _probe, folder, name, token, sizes).items():
             if isinstance(found, BaseException):
                 problem = f"cannot use the run's folder {folder.uri} ({type(found).__name__}: {found})"
             elif isinstance(found, _Sight):
@@ -128,7 +129,7 @@ def _check_versions(client: Client) -> None:
         refuse_mismatch(
             {name: text for name, text in packages.items() if text} | {"python": python}, expected=ours, source=source
         )
-    for address, found in client.run(list_versions, on_error="return").items():
+    for address, found in ask_workers(client, list_versions).items():
         if isinstance(found, BaseException):
             raise InputError(
                 f"worker {address} cannot run this package ({type(found).__name__}: {found})",
@@ -145,6 +146,8 @@ def _probe(folder: RunFolder, name: str, token: str, sizes: Mapping[str, int]) -
         is_same = is_there and folder.read(name).decode() == token
     except FileNotFoundError:
         is_same = False
+    except OSError as problem:
+        return _Sight(problem=f"cannot read the run's folder {folder.uri} ({problem})")
     if not is_same:
         return _Sight(problem=f"does not see the run's folder {folder.uri}")
     for path, size in sizes.items():
@@ -153,5 +156,8 @@ def _probe(folder: RunFolder, name: str, token: str, sizes: Mapping[str, int]) -
         if Path(path).stat().st_size != size:
             return _Sight(problem=f"sees another scene {path}, of {Path(path).stat().st_size} bytes, not {size}")
     answer = f"{name}-{uuid4().hex}"
-    folder.put(answer, b"")
+    try:
+        folder.put(answer, b"")
+    except OSError as problem:
+        return _Sight(problem=f"cannot write into the run's folder {folder.uri} ({problem})")
     return _Sight(written=(answer,))

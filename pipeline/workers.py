@@ -12,7 +12,7 @@ from typing import Any
 import dask
 from dask.utils import parse_timedelta
 from distributed import Client, Future
-from distributed.comm.core import CommClosedError
+from distributed.client import ClosedClientError
 
 from pipeline.errors import InputError
 
@@ -51,7 +51,7 @@ class WorkerCount:
             self._asked_at_s = now_s
             try:
                 self._n_workers = len(self._client.nthreads())
-            except (OSError, CommClosedError, RuntimeError, AttributeError):
+            except (OSError, ClosedClientError, RuntimeError, AttributeError):
                 # The scheduler itself is gone, which the futures tell better.
                 self._n_workers = max(1, self._n_workers)
         if self._n_workers:
@@ -63,6 +63,21 @@ class WorkerCount:
                 remedy="look at their logs, start some, and then the run again: it does only what is missing",
             )
         return self._n_workers
+
+
+def ask_workers(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any | BaseException]:
+    """Call a function on every worker that is there, outside of any task.
+
+    Args:
+        client: The cluster.
+        function: A top-level function; an `OSError` of it would look like a worker that is gone.
+        arguments: Its arguments.
+
+    Returns:
+        What it gave or raised, by the worker's address; a worker that went away meanwhile is left out.
+    """
+    answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
+    return {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
 
 
 def choose_max_in_flight(n_workers: int, *, asked: int | None) -> int:
@@ -107,7 +122,10 @@ def run_bounded(
         while True:
             n_more = choose_max_in_flight(workers.get(), asked=max_in_flight) - len(running)
             for key, values in islice(waiting, max(0, n_more)):
-                future = client.submit(function, *values, key=key, pure=False, resources=resources)
+                try:
+                    future = client.submit(function, *values, key=key, pure=False, resources=resources)
+                except ClosedClientError:
+                    raise _miss_scheduler(address) from None
                 running[future] = key
                 future.add_done_callback(finished.put)
             if not running:
@@ -136,7 +154,11 @@ def _take_outcome(future: Future[Any], *, address: str) -> Any | BaseException:
             pass
         except Exception as problem:
             return problem
-    raise InputError(
+    raise _miss_scheduler(address)
+
+
+def _miss_scheduler(address: str) -> InputError:
+    return InputError(
         f"scheduler {address} went away in the middle of the work",
         expected="a scheduler that stays until the run has ended",
         remedy="start the scheduler and then the run again: it does only what is missing",
