@@ -13,9 +13,10 @@ from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, SpecCluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
+from tornado.ioloop import PeriodicCallback
 
 from pipeline.cluster_config import ClusterConfig
 from pipeline.config import RunConfig
@@ -57,6 +58,8 @@ _SETTINGS = {
 }
 CLUSTER_METHODS = ("get_client", "scale", "adapt", "close")
 """What a cluster class must offer; dask-gateway's does and is none of distributed's."""
+SECONDS_BETWEEN_LOOKS = 2.0
+"""How often lost workers are looked for."""
 _START_ERRORS = (ImportError, OSError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
@@ -94,6 +97,7 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
         else:
             cluster = _start(config, need=need or WorkerNeed(), device=device, security=security)
             stack.callback(cluster.close)
+            stack.enter_context(_replace_lost_workers(cluster))
             client = stack.enter_context(cluster.get_client())
         _wait_for_worker(client, config)
         yield client
@@ -168,6 +172,27 @@ def _start(config: ClusterConfig, *, need: WorkerNeed, device: str, security: Se
             remedy="correct the keys of cluster, or start it by hand and use cluster.kind: address",
         ) from None
     return cluster
+
+
+@contextmanager
+def _replace_lost_workers(cluster: Any) -> Iterator[None]:
+    """Have workers that went away replaced; a cluster class does so only when it is told its size again."""
+
+    def look() -> None:
+        if len(cluster.observed) < len(cluster.plan):
+            cluster.scale(len(cluster.plan))
+
+    if not isinstance(cluster, SpecCluster):
+        # Others, such as those of Kubernetes, have somebody else who counts.
+        yield
+        return
+    loop: Any = cluster.loop
+    watch = PeriodicCallback(look, SECONDS_BETWEEN_LOOKS * 1000)
+    loop.add_callback(watch.start)
+    try:
+        yield
+    finally:
+        loop.add_callback(watch.stop)
 
 
 def choose_local_arguments(

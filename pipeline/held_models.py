@@ -144,6 +144,9 @@ def register_model(client: Client, *, model: ModelConfig, identity: ModelIdentit
 
 def unregister_model(client: Client, *, model: ModelConfig, identity: ModelIdentity) -> None:
     """Have the workers let go of the model, as far as this client's runs are concerned; it may not be there."""
+    if client.status != "running":
+        # Its scheduler is gone, and would be waited for.
+        return
     with suppress(Exception):
         client.unregister_worker_plugin(ModelPlugin(model=model, identity=identity, holder=client.id).name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -47,13 +48,11 @@ class WorkerCount:
             InputError: there has been none for too long.
         """
         now_s = time.monotonic()
-        if now_s - self._asked_at_s >= SECONDS_BETWEEN_COUNTS:
+        # Where the scheduler itself is gone it would be waited for; the futures tell sooner.
+        if now_s - self._asked_at_s >= SECONDS_BETWEEN_COUNTS and self._client.status == "running":
             self._asked_at_s = now_s
-            try:
+            with suppress(OSError, ClosedClientError):
                 self._n_workers = len(self._client.nthreads())
-            except (OSError, ClosedClientError, RuntimeError, AttributeError):
-                # The scheduler itself is gone, which the futures tell better.
-                self._n_workers = max(1, self._n_workers)
         if self._n_workers:
             self._seen_at_s = now_s
         elif self._timeout_s is not None and now_s - self._seen_at_s > self._timeout_s:

@@ -75,7 +75,7 @@ class FakeCluster:
     def __init__(self, spoil: Callable[[Sequence[Tile], int], BaseException | None]) -> None:
         self.spoil = spoil
         self.asked: list[list[str]] = []
-        self.client = SimpleNamespace(id="client", register_plugin=lambda plugin: None)
+        self.client = SimpleNamespace(id="client", status="running", register_plugin=lambda plugin: None)
 
     def run_bounded(
         self,
@@ -352,6 +352,17 @@ def test_damaged_part_is_named(tmp_path: Path, make_cluster) -> None:
 
     with pytest.raises(InputError, match=parts.names[0]):
         parts.read()
+
+
+def test_workers_let_go_of_the_model_at_the_end(tmp_path: Path, make_cluster) -> None:
+    cluster = make_cluster(lambda tiles, n: ValueError("x"))
+    gone: list[str] = []
+    cluster.client.unregister_worker_plugin = gone.append
+
+    collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), make_tiles(1, 1))
+
+    assert len(gone) == 1
+    assert gone[0].startswith("deltavlm-model-f00d")
 
 
 def test_no_tiles_make_an_empty_table(tmp_path: Path, make_cluster) -> None:
