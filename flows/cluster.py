@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from tornado.ioloop import PeriodicCallback
 from pipeline.cluster_config import ClusterConfig
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.worker_memory import WorkerNeed, choose_n_workers, decide_memory_limit, measure_need
+from pipeline.worker_memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
 
 # One thread each: several OpenMP pools on shared cores are ten times slower than one. GDAL's threads and
 # Zarr's concurrency are per process too.
@@ -44,7 +43,10 @@ ALLOCATOR_ENVIRONMENT = {
 """What a worker's C library reads before its first line of Python runs."""
 
 _SETTINGS = {
-    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ALLOCATOR_ENVIRONMENT.items()},
+    **{
+        f"distributed.nanny.pre-spawn-environ.{name}": value
+        for name, value in (_WORKER_ENVIRONMENT | ALLOCATOR_ENVIRONMENT).items()
+    },
     # A worker that dies takes the blame onto all tasks it has been given; so it is given one beside the one it is
     # computing, and a task that two workers died of is given up. `collect_answers` then looks for the tile.
     "distributed.scheduler.worker-saturation": 1.0,
@@ -142,13 +144,6 @@ def read_security(config: ClusterConfig) -> Security | None:
     return security
 
 
-def count_gpus(environment: Mapping[str, str] = os.environ, *, devices: Path = Path("/dev")) -> int:
-    """Count the CUDA devices that a process may use, without loading a library for it."""
-    n_devices = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    return n_devices if visible is None else min(n_devices, len([part for part in visible.split(",") if part.strip()]))
-
-
 def _start(config: ClusterConfig, *, need: WorkerNeed, device: str, security: Security | None) -> Any:
     source = {"local": "cluster.kind: local", "cuda": "cluster.kind: cuda"}.get(
         config.kind, f"cluster.class_path {config.class_path}"
@@ -220,9 +215,9 @@ def choose_local_arguments(
         "dashboard_address": f"127.0.0.1:{config.dashboard_port or 0}",
         "scheduler_kwargs": {"dashboard": config.dashboard_port is not None},
         "silence_logs": logging.CRITICAL,
-        "env": _WORKER_ENVIRONMENT,
         **({} if security is None else {"security": security, "protocol": "tls"}),
-        **({"processes": True} if config.kind == "local" else {}),
+        # Over what this process was started with; dask-cuda puts an environment of its own in this place.
+        **({"processes": True, "env": _WORKER_ENVIRONMENT} if config.kind == "local" else {}),
     }
 
 

@@ -120,6 +120,6 @@ class ClusterConfig(_Config):
     def _check_size(self) -> Self:
         if self.adaptive is not None and self.n_workers is not None:
             raise ValueError("cluster.n_workers and cluster.adaptive exclude each other; leave one out")
-        if self.kind == "address" and (self.adaptive is not None or self.n_workers is not None):
-            raise ValueError("the workers of cluster.address are started where its scheduler is, not by a run")
+        if self.kind == "address" and self.adaptive is not None:
+            raise ValueError("cluster.adaptive is for workers that a run starts; cluster.address has its own")
         return self

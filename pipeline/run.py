@@ -129,7 +129,7 @@ class Run:
         aoi_hash = hash_aoi(config.aoi, grid=pair.grid)
         folder = open_run_folder(config.output)
         run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder)
-        run = run.with_dtype(recall_dtype(folder) or "auto")
+        run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
         discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
         return run
 

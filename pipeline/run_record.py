@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -243,12 +243,22 @@ def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> 
         folder.delete([RECORD_NAME])
 
 
-def recall_dtype(folder: RunFolder) -> str | None:
-    """Give the precision of the run that a folder holds; None where it holds none that has ended."""
+def recall_dtype(folder: RunFolder, *, name_run: Callable[[str], str]) -> str:
+    """Give the precision of the finished run that a folder holds, if with it that run is the one in question.
+
+    Args:
+        folder: Folder of the run.
+        name_run: Gives the id that the run in question would have with a precision.
+
+    Returns:
+        A precision, or ``auto``: nothing there tells.
+    """
     try:
-        return str(read_record(folder).config["model"]["dtype"])
+        former = read_record(folder)
+        dtype = str(former.config["model"]["dtype"])
     except (InputError, KeyError, TypeError):
-        return None
+        return "auto"
+    return dtype if name_run(dtype) == former.run_id else "auto"
 
 
 def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
 
@@ -100,3 +103,10 @@ def choose_n_workers(*, bytes_per_worker: int, n_cores: int, memory_bytes: float
     Several workers on one GPU would each load the weights there; `cluster.kind: cuda` gives each worker its own GPU.
     """
     return 1 if n_gpus else max(1, min(n_cores, int(memory_bytes // bytes_per_worker)))
+
+
+def count_gpus(environment: Mapping[str, str] = os.environ, *, devices: Path = Path("/dev")) -> int:
+    """Count the CUDA devices that a process may use, without loading a library for it."""
+    n_devices = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    return n_devices if visible is None else min(n_devices, len([part for part in visible.split(",") if part.strip()]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -11,14 +13,19 @@ from typing import Any
 import pytest
 import trustme
 from dask_processes import run_scheduler, run_worker
-from distributed import Client
+from distributed import Client, Worker
 from made_scenes import MadeScenes, make_config, make_scenes
 
 from flows.cluster import open_cluster
+from model.interface import find_model_folder, identify_model, resolve_dtype
 from pipeline.cluster_config import ClusterConfig
+from pipeline.config import ModelConfig
 from pipeline.errors import InputError
+from pipeline.held_models import register_model
 from pipeline.run import OpenCluster, detect_changes
 from pipeline.run_folder import RunFolder
+from pipeline.run_record import RunRecord, read_record
+from pipeline.summary import StageSummary
 from pipeline.worker_checks import check_workers, list_versions
 
 CHANGED = {(0, 0): ["top-left"], (3, 5): ["bottom-right"]}
@@ -220,3 +227,89 @@ def test_workers_that_see_other_files_are_refused(tmp_path: Path, monkeypatch: p
         with pytest.raises(InputError, match=r"sees another scene /proc/self/cwd/scene\.tif, of 11 bytes, not 6"):
             check_workers(client, folder=RunFolder(str(here / "run")), scenes=[f"{own}/scene.tif"])
     assert list((here / "run").iterdir()) == []
+
+
+def test_weights_neither_pause_nor_end_a_worker_that_has_room_for_them() -> None:
+    def hold_weights(dask_worker: Worker) -> tuple[str, float]:
+        import psutil
+
+        # Nothing that Dask would know of, as a model's weights are not.
+        dask_worker.weights = bytearray(b"w") * int(0.9 * 1024**3 - psutil.Process().memory_info().rss)
+        return dask_worker.address, psutil.Process().memory_info().rss / 1024**3
+
+    def tell_status(dask_worker: Worker) -> tuple[str, str]:
+        return dask_worker.address, dask_worker.status.name
+
+    def memory_monitor_ran_again(dask_worker: Worker) -> None:
+        for _ in range(3):
+            dask_worker.loop.add_callback(dask_worker.memory_manager.memory_monitor, dask_worker)
+
+    with open_cluster(ClusterConfig(n_workers=1, memory_limit="1GiB")) as client:
+        [(address, held_gib)] = client.run(hold_weights).values()
+        client.run(memory_monitor_ran_again)
+
+        assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        assert list(client.run(tell_status).values()) == [(address, "running")]
+
+    assert held_gib > 0.85
+
+
+def test_precision_that_the_workers_took_is_recorded_and_names_the_answers(
+    tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster
+) -> None:
+    run = tmp_path / "run"
+    stages: dict[str, StageSummary] = {}
+
+    def add(part: StageSummary) -> None:
+        stages[part.stage] = stages[part.stage] + part if part.stage in stages else part
+
+    def run_with(dtype: str) -> tuple[RunRecord, int]:
+        stages.clear()
+        settings = ("model.name=deltavlm-tiny", f"model.dtype={dtype}", "tiles.shard_size_tiles=8")
+        config = make_config(scenes, output=run, assignments=(*settings, "grid.tile_size_px=96", "grid.resolution_m=1"))
+        report = detect_changes(config, open_cluster=shared_cluster, on_progress=add)
+        return read_record(report.folder), stages["collect_answers"].done
+
+    chosen = resolve_dtype("deltavlm-tiny", device="auto", dtype="auto")
+    other = "float32" if chosen == "bfloat16" else "bfloat16"
+
+    first, n_first = run_with("auto")
+    again, n_again = run_with("auto")
+    named, n_named = run_with(chosen)
+    others, n_others = run_with(other)
+    adopted, n_adopted = run_with("auto")
+
+    assert first.config["model"]["dtype"] == chosen
+    assert (first.run_id, first.run_id) == (again.run_id, named.run_id)
+    assert n_first > 0
+    assert (n_again, n_named) == (0, 0)
+    assert others.run_id != first.run_id
+    assert n_others == n_first
+    # What is left open is what the folder's finished run had, be it on this machine or another.
+    assert (adopted.run_id, n_adopted) == (others.run_id, 0)
+
+
+def test_worker_that_joins_late_without_the_model_leaves_again(tmp_path: Path) -> None:
+    def list_models(dask_worker: Worker) -> int:
+        from pipeline.held_models import _held
+
+        return len(_held)
+
+    copy = tmp_path / "model"
+    shutil.copytree(find_model_folder("deltavlm-tiny"), copy)
+    model, identity = ModelConfig(name=str(copy)), identify_model(str(copy))
+    with open_cluster(ClusterConfig(n_workers=1)) as client:
+        [first] = client.scheduler_info()["workers"]
+        register_model(client, model=model, identity=identity)
+        (copy / "model.safetensors").unlink()
+        seen: list[set[str]] = []
+
+        client.cluster.scale(2)
+        deadline = time.monotonic() + 60
+        while (not seen or len(seen[-1]) != 1 or max(map(len, seen)) < 2) and time.monotonic() < deadline:
+            seen.append(set(client.nthreads()))
+            time.sleep(0.02)
+
+        assert max(map(len, seen)) == 2
+        assert seen[-1] == {first}
+        assert client.run(list_models) == {first: 1}

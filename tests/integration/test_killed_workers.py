@@ -232,10 +232,9 @@ def test_killed_scheduler_ends_the_run_with_a_word_and_the_next_one_finishes_it(
 
 
 def start_command(scenes: MadeScenes, *, run: Path, address: str) -> subprocess.Popen[str]:
-    arguments = [part for part in run_arguments(scenes, output=run) if part != "cluster.n_workers=2"]
-    # Its `--set` stays, and takes the next one's value.
+    cluster = ("--set", "cluster.kind=address", "--set", f"cluster.address={address}")
     return subprocess.Popen(
-        command_line(*arguments, "cluster.kind=address", "--set", f"cluster.address={address}"),
+        command_line(*run_arguments(scenes, output=run), *cluster),
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -94,7 +94,7 @@ def test_assignments_go_over_values_and_values_over_the_file(tmp_path: Path) -> 
         ("cluster.kind=class", "cluster.class_path"),
         ("cluster.class_path=distributed.LocalCluster", "cluster.class_path"),
         ("cluster.arguments={n_workers: 1}", "cluster.arguments goes with cluster.kind: class"),
-        ("cluster={kind: address, address: 'tcp://h:1', n_workers: 2}", "started where its scheduler is"),
+        ("cluster={kind: address, address: 'tcp://h:1', adaptive: {maximum: 2}}", "cluster.address has its own"),
         ("cluster={kind: address, address: 'tcp://h:1', memory_limit: 4GiB}", "workers of this machine"),
         ("cluster={n_workers: 2, adaptive: {maximum: 3}}", "exclude each other"),
         ("cluster.adaptive={minimum: 3, maximum: 2}", "maximum 2 is below minimum 3"),
