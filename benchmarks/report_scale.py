@@ -78,7 +78,8 @@ def prepare_run(folder: Path, *, n_tiles: int) -> Any:
 
 def make_folder(run: Any) -> None:
     """Make the store, the marks and the answer parts."""
-    from pipeline.answers import Interview, encode_part, group_batches
+    from pipeline.answer_parts import encode_part
+    from pipeline.answers import Interview, group_batches
     from pipeline.marks import list_shards, name_mark
     from pipeline.shards import create_store, write_shard
     from pipeline.tiles import TileStore
@@ -189,7 +190,7 @@ class Clock:
 
 def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
     """Do what the client does once all answers are there."""
-    from pipeline.answers import AnswerParts
+    from pipeline.answer_parts import AnswerParts
     from pipeline.tiles import TileStore
 
     clock = Clock()

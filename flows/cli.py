@@ -70,7 +70,7 @@ def run_command(
     """Compare two scenes of one place and write a change report."""
     from functools import partial
 
-    from flows.cluster import open_cluster
+    from flows.cluster import open_run_cluster
     from flows.progress import make_console, show_progress, show_report
     from flows.signals import stop_on_signals
     from pipeline.config import load_config
@@ -86,7 +86,7 @@ def run_command(
     settings = load_config(config, values=values, assignments=assignments or ())
     console = make_console()
     with stop_on_signals(), show_progress(console) as on_progress:
-        report = detect_changes(settings, open_cluster=partial(open_cluster, settings.cluster), on_progress=on_progress)
+        report = detect_changes(settings, open_cluster=partial(open_run_cluster, settings), on_progress=on_progress)
     show_report(console, report)
     _end_with_report(report)
 

@@ -1,19 +1,26 @@
-"""The Dask workers of a run: processes on this machine, or a scheduler that runs elsewhere."""
+"""The Dask workers of a run: processes on this machine, a scheduler that runs elsewhere, or any cluster class."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from dask.utils import parse_bytes
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, SpecCluster
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
+from tornado.ioloop import PeriodicCallback
 
-from pipeline.config import ClusterConfig
+from pipeline.cluster_config import ClusterConfig
+from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.worker_memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
 
 # One thread each: several OpenMP pools on shared cores are ten times slower than one. GDAL's threads and
 # Zarr's concurrency are per process too.
@@ -36,63 +43,254 @@ ALLOCATOR_ENVIRONMENT = {
 """What a worker's C library reads before its first line of Python runs."""
 
 _SETTINGS = {
-    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ALLOCATOR_ENVIRONMENT.items()},
+    **{
+        f"distributed.nanny.pre-spawn-environ.{name}": value
+        for name, value in (_WORKER_ENVIRONMENT | ALLOCATOR_ENVIRONMENT).items()
+    },
     # Ctrl-C in a terminal reaches the workers too; the command tells them when to end.
     "distributed.worker.preload": ["flows.signals"],
-    # A task that no worker can take must end in an error, not wait for ever; restarts take seconds.
-    "distributed.scheduler.no-workers-timeout": "5 minutes",
-    # A worker that dies takes the blame onto all tasks it has been given; so it is given one at a time, and a task
-    # that two workers died of is given up. `collect_answers` then looks for the tile.
+    # A worker that dies takes the blame onto all tasks it has been given; so it is given one beside the one it is
+    # computing, and a task that two workers died of is given up. `collect_answers` then looks for the tile.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 1,
+    # Nothing of ours is Dask's to spill: a worker's memory is the weights, the libraries and the batches in hand. A
+    # worker that is paused for them would never go on, so only one far beyond its need is ended.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.98,
 }
+CLUSTER_METHODS = ("get_client", "scale", "adapt", "close")
+"""What a cluster class must offer; dask-gateway's does and is none of distributed's."""
+SECONDS_BETWEEN_LOOKS = 2.0
+"""How often lost workers are looked for."""
+_START_ERRORS = (ImportError, OSError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
 @contextmanager
-def open_cluster(config: ClusterConfig) -> Iterator[Client]:
-    """Start workers, or connect to those that are there; local ones end with the context.
+def open_run_cluster(config: RunConfig) -> Iterator[Client]:
+    """Open the cluster of a run, with workers that have room for its model and batches.
 
     Raises:
-        InputError: no scheduler answers at the address.
+        InputError: as `open_cluster`.
+    """
+    with open_cluster(config.cluster, need=measure_need(config), device=config.model.device) as client:
+        yield client
+
+
+@contextmanager
+def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, device: str = "auto") -> Iterator[Client]:
+    """Start workers, or connect to those that are there; what is started here ends with the context.
+
+    Args:
+        config: Which workers.
+        need: Memory that each of this machine's workers needs; left out, what one with a small model needs.
+        device: Where the model will be, as `ModelConfig.device`.
+
+    Raises:
+        InputError: they cannot be started or reached, no worker comes, or their memory cannot hold the weights.
     """
     # Its loggers have handlers and levels of their own, and importing Prefect sets them to INFO.
     for name in ("distributed", "distributed.client", "distributed.nanny", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    if config.address is not None:
-        with _connect(config.address) as client:
-            yield client
-        return
-    with (
-        dask.config.set(_SETTINGS),
-        LocalCluster(
-            n_workers=config.n_workers or choose_n_workers(bytes_per_worker=parse_bytes(config.memory_limit)),
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=config.memory_limit,
-            host="127.0.0.1",
-            # Without an address the scheduler's pages would take port 8787 from whatever else is there.
-            dashboard_address=f"127.0.0.1:{config.dashboard_port or 0}",
-            scheduler_kwargs={"dashboard": config.dashboard_port is not None},
-            silence_logs=logging.CRITICAL,
-            env=_WORKER_ENVIRONMENT,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(choose_dask_settings(config)))
+        security = read_security(config)
+        if config.kind == "address":
+            client = stack.enter_context(_connect(str(config.address), security=security))
+        else:
+            cluster = _start(config, need=need or WorkerNeed(), device=device, security=security)
+            stack.callback(cluster.close)
+            stack.enter_context(_replace_lost_workers(cluster))
+            client = stack.enter_context(cluster.get_client())
+        _wait_for_worker(client, config)
         yield client
 
 
-def choose_n_workers(*, bytes_per_worker: int, n_cores: int = CPU_COUNT, memory_bytes: float = MEMORY_LIMIT) -> int:
-    """Give one worker per core, as far as each has the memory that it may take."""
-    return max(1, min(n_cores, int(memory_bytes // bytes_per_worker)))
+def choose_dask_settings(config: ClusterConfig) -> dict[str, Any]:
+    """Give Dask's own settings for a scheduler and workers that this process starts."""
+    ttl_s = config.worker_ttl_s
+    return _SETTINGS | {
+        # A task that no worker can take must end in an error, not wait for ever.
+        "distributed.scheduler.no-workers-timeout": f"{config.no_workers_timeout_s} s",
+        "distributed.scheduler.worker-ttl": None if ttl_s is None else f"{ttl_s} s",
+    }
 
 
-def _connect(address: str) -> Client:
+def read_security(config: ClusterConfig) -> Security | None:
+    """Make Dask's TLS settings, which from then on refuses to talk without.
+
+    Raises:
+        InputError: a certificate or key is missing or cannot be used.
+    """
+    if config.security is None:
+        return None
+    files = config.security.model_dump(exclude_none=True)
+    for key, path in files.items():
+        if not Path(path).is_file():
+            raise InputError(
+                f"cluster.security.{key}: no file {path}", expected="a PEM file", remedy="correct the path"
+            )
+    security = Security(require_encryption=True, **files)
     try:
-        return Client(address, timeout="10 s")
-    except (OSError, ValueError) as problem:
-        # OSError also covers the TimeoutError of a host that does not answer at all.
+        for role in ("client", "scheduler", "worker"):
+            if f"tls_{role}_cert" in files:
+                security.get_connection_args(role)
+    except OSError as problem:
+        # ssl.SSLError is one of them; its words are OpenSSL's and hold no content of the files.
+        raise InputError(
+            f"cluster.security: certificates cannot be used ({problem})",
+            expected="certificates in PEM with their keys, signed by tls_ca_file",
+            remedy="check the files with `openssl verify`",
+        ) from None
+    return security
+
+
+def _start(config: ClusterConfig, *, need: WorkerNeed, device: str, security: Security | None) -> Any:
+    source = {"local": "cluster.kind: local", "cuda": "cluster.kind: cuda"}.get(
+        config.kind, f"cluster.class_path {config.class_path}"
+    )
+    if config.kind == "class":
+        cluster_class, arguments = find_cluster_class(str(config.class_path)), dict(config.arguments)
+        arguments = fill_in_arguments(cluster_class, arguments, config=config, security=security)
+    else:
+        cluster_class = LocalCluster if config.kind == "local" else _import_cuda_cluster()
+        arguments = choose_local_arguments(config, need=need, device=device, security=security)
+    try:
+        cluster = cluster_class(**arguments)
+        if config.adaptive is not None:
+            cluster.adapt(minimum=config.adaptive.minimum, maximum=config.adaptive.maximum)
+        elif config.kind == "class" and config.n_workers is not None:
+            cluster.scale(config.n_workers)
+    except _START_ERRORS as problem:
+        raise InputError(
+            f"{source} cannot be started ({type(problem).__name__}: {problem})",
+            expected="a Dask cluster that starts with these settings",
+            remedy="correct the keys of cluster, or start it by hand and use cluster.kind: address",
+        ) from None
+    return cluster
+
+
+@contextmanager
+def _replace_lost_workers(cluster: Any) -> Iterator[None]:
+    """Have workers that went away replaced; a cluster class does so only when it is told its size again."""
+
+    def look() -> None:
+        if len(cluster.observed) < len(cluster.plan):
+            cluster.scale(len(cluster.plan))
+
+    if not isinstance(cluster, SpecCluster):
+        # Others, such as those of Kubernetes, have somebody else who counts.
+        yield
+        return
+    loop: Any = cluster.loop
+    watch = PeriodicCallback(look, SECONDS_BETWEEN_LOOKS * 1000)
+    loop.add_callback(watch.start)
+    try:
+        yield
+    finally:
+        loop.add_callback(watch.stop)
+
+
+def choose_local_arguments(
+    config: ClusterConfig, *, need: WorkerNeed, device: str, security: Security | None
+) -> dict[str, Any]:
+    """Give the arguments of a cluster on this machine: one thread per worker, on the loopback unless told otherwise.
+
+    Raises:
+        InputError: the memory limit is below what the weights need.
+    """
+    limit_bytes = decide_memory_limit(config.memory_limit, need=need, memory_bytes=MEMORY_LIMIT)
+    n_workers = config.n_workers if config.adaptive is None else config.adaptive.minimum
+    if n_workers is None and config.kind == "local":
+        n_gpus = 0 if device == "cpu" else count_gpus()
+        n_workers = choose_n_workers(
+            bytes_per_worker=limit_bytes, n_cores=CPU_COUNT, memory_bytes=MEMORY_LIMIT, n_gpus=n_gpus
+        )
+    return {
+        # dask-cuda starts one worker per GPU where it is told no number.
+        **({} if n_workers is None else {"n_workers": n_workers}),
+        "threads_per_worker": 1,
+        "memory_limit": limit_bytes,
+        "host": config.host,
+        # Without an address the scheduler's pages would take port 8787 from whatever else is there.
+        "dashboard_address": f"127.0.0.1:{config.dashboard_port or 0}",
+        "scheduler_kwargs": {"dashboard": config.dashboard_port is not None},
+        "silence_logs": logging.CRITICAL,
+        **({} if security is None else {"security": security, "protocol": "tls"}),
+        # Over what this process was started with; dask-cuda puts an environment of its own in this place.
+        **({"processes": True, "env": _WORKER_ENVIRONMENT} if config.kind == "local" else {}),
+    }
+
+
+def find_cluster_class(class_path: str) -> Any:
+    """Import a cluster class by its path.
+
+    Raises:
+        InputError: its package is not installed, or it is no cluster class.
+    """
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise InputError(
+            f"cluster.class_path {class_path}: {problem}",
+            expected="a class of an installed package, such as dask_jobqueue.SLURMCluster",
+            remedy=f"pip install {module.partition('.')[0].replace('_', '-') or 'its package'}, or correct the path",
+        ) from None
+    if not isinstance(found, type) or not all(hasattr(found, method) for method in CLUSTER_METHODS):
+        raise InputError(
+            f"cluster.class_path {class_path} is no cluster class",
+            expected=f"a class with the methods {', '.join(CLUSTER_METHODS)}",
+            remedy="name one, such as dask_kubernetes.operator.KubeCluster",
+        )
+    return found
+
+
+def fill_in_arguments(
+    cluster_class: Any, arguments: Mapping[str, Any], *, config: ClusterConfig, security: Security | None
+) -> dict[str, Any]:
+    """Add to a class's arguments what the config says elsewhere, and a dashboard that is not open to all."""
+    filled = dict(arguments)
+    if security is not None:
+        filled.setdefault("security", security)
+    if "dashboard_address" in inspect.signature(cluster_class).parameters:
+        port = config.dashboard_port
+        filled.setdefault("dashboard_address", None if port is None else f"127.0.0.1:{port}")
+    return filled
+
+
+def _import_cuda_cluster() -> Any:
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as problem:
+        raise InputError(
+            f"cluster.kind: cuda without the package dask-cuda ({problem})",
+            expected="dask-cuda, which starts one worker per GPU",
+            remedy="pip install 'deltavlm-monitor[cuda]'; or, for one GPU, cluster.kind: local with model.device: cuda",
+        ) from None
+    return LocalCUDACluster
+
+
+def _connect(address: str, *, security: Security | None) -> Client:
+    try:
+        return Client(address, timeout="10 s", security=security)
+    except (OSError, ValueError, RuntimeError, TypeError) as problem:
+        # OSError also covers the TimeoutError of a host that does not answer at all, and TLS that is refused.
         raise InputError(
             f"cluster.address {address}: no scheduler answers ({problem})",
-            expected="the address of a running Dask scheduler, such as tcp://host:8786",
+            expected="the address of a running Dask scheduler, such as tcp://host:8786, and cluster.security where it "
+            "asks for TLS",
             remedy="start it with `dask scheduler`, or leave cluster.kind at local",
+        ) from None
+
+
+def _wait_for_worker(client: Client, config: ClusterConfig) -> None:
+    try:
+        client.wait_for_workers(1, timeout=config.no_workers_timeout_s)
+    except TimeoutError:
+        raise InputError(
+            f"cluster of kind {config.kind}: no worker in {config.no_workers_timeout_s:g} s",
+            expected="at least one worker",
+            remedy="look at the logs of its workers or its queue, or raise cluster.no_workers_timeout_s",
         ) from None

@@ -23,7 +23,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from flows.cluster import open_cluster
+from flows.cluster import open_run_cluster
 from pipeline.config import RunConfig
 from pipeline.report import Report
 from pipeline.run import Run
@@ -50,7 +50,8 @@ def detect_changes_flow(config: RunConfig) -> dict[str, Any]:
     """
     pair, found = run_stage("find-pair", lambda _: find_pair(config))
     with Run.prepare(config, pair=pair) as run:
-        with open_cluster(config.cluster) as client:
+        with open_run_cluster(config) as client:
+            run = run.settle(client)
             store, written = run_stage("write-tiles", lambda tell: run.write_tiles(client, on_progress=tell))
             tiles, selected = run_stage("select-tiles", lambda _: run.select_tiles(store))
             answers, collected = run_stage(

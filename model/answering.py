@@ -244,9 +244,22 @@ class DeltaVlmAnswerer:
         Raises:
             ValueError: these weights have no mask branch, or the pairs are of another dtype or shape.
         """
-        return predict_change_masks(
-            self.model, self.processor, pairs, size_px=size_px, batch_size_tiles=self._pairs_at_once
-        )
+        while True:
+            masks = self._try_masks(pairs, size_px=size_px)
+            if masks is not None:
+                return masks
+            self._halve_batches(min(self._pairs_at_once, len(pairs)))
+
+    def _try_masks(self, pairs: npt.NDArray[np.uint8], *, size_px: tuple[int, int] | None) -> ChangeMasks | None:
+        """Outline all pairs; None if a batch of them does not fit into memory and could be smaller."""
+        try:
+            return predict_change_masks(
+                self.model, self.processor, pairs, size_px=size_px, batch_size_tiles=self._pairs_at_once
+            )
+        except (RuntimeError, MemoryError) as problem:
+            if min(self._pairs_at_once, len(pairs)) <= 1 or not is_out_of_memory(problem):
+                raise
+            return None
 
     @property
     def _pairs_at_once(self) -> int:

@@ -15,6 +15,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+ENGINE_VERSION = 3
+"""Raised when equal pixels, prompts and weights come to give other answers."""
+
 CELL_NAMES = tuple(f"{y}-{x}" for y in ("top", "center", "bottom") for x in ("left", "center", "right"))
 """The 3 x 3 cells of a tile, row-major; the words are those of the prompts."""
 
@@ -198,6 +201,24 @@ def identify_model(name: str) -> ModelIdentity:
     return ModelIdentity(
         model_id=f"{folder.resolve().name}@{weight_hash[:12]}", weight_hash=weight_hash, path=str(folder)
     )
+
+
+def resolve_dtype(name: str, *, device: str, dtype: str) -> str:
+    """Tell what precision a model would answer in on this machine; a model whose own affair that is keeps the word.
+
+    Args:
+        name: As `load_model`.
+        device: As `load_model`.
+        dtype: As `load_model`.
+
+    Raises:
+        ValueError: there is no such device or precision here.
+    """
+    if dtype != "auto" or find_model_source(name) is not None:
+        return dtype
+    from model.loading import choose_device, choose_dtype
+
+    return str(choose_dtype(dtype, device=choose_device(device))).removeprefix("torch.")
 
 
 def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_size_tiles: int = 64) -> ChangeModel:

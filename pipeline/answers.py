@@ -3,7 +3,7 @@
 A batch is the selected tiles of one shard of the store. Each prompt's answers to one batch are one Parquet
 file, named after everything the answers depend on, so a file that is there is right, whoever wrote it, and a
 run that is started again asks only for what is missing. When a batch fails, whether in an error or with its
-worker, it is asked again in halves until the tile that does it stands alone.
+worker, its halves are asked next, until the tile that does it stands alone.
 """
 
 from __future__ import annotations
@@ -11,102 +11,28 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from typing import Any
 from uuid import uuid4
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from distributed import Client, KilledWorker
 
-from model.interface import Answer, ModelIdentity, NotingModel, Prompt
+from model.interface import ENGINE_VERSION, ModelIdentity, NotingModel, Prompt
+from pipeline.answer_parts import AnswerParts, encode_part, is_whole_part
 from pipeline.config import ModelConfig
-from pipeline.errors import FolderError, InputError
-from pipeline.object_facts import ObjectFacts, describe_bytes, describe_objects
+from pipeline.errors import FolderError
+from pipeline.held_models import hold_model, register_model, unregister_model
 from pipeline.redaction import redact_text
-from pipeline.run_folder import RunFolder
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles import Tile, TileStore
-from pipeline.workers import get_worker_model, register_model, run_bounded
+from pipeline.workers import run_bounded
 
 STAGE = "collect_answers"
 
-ENGINE_VERSION = 3
-"""Part of every part's name: raised when equal pixels, prompts and weights come to give other answers."""
-
-MAX_FAILURES_IN_A_ROW = 16
-"""So many failed batches without one success between them are no matter of single tiles: the stage stops."""
-
-_PARTS_AT_ONCE = 1024
-
-ANSWERS_SCHEMA = pa.schema(
-    [
-        pa.field("tile_id", pa.string(), nullable=False, metadata={"description": "Tile that was asked about."}),
-        pa.field("prompt_name", pa.string(), nullable=False, metadata={"description": "Name of the prompt."}),
-        pa.field("prompt_kind", pa.string(), nullable=False, metadata={"description": "Kind of the prompt."}),
-        pa.field("text", pa.string(), nullable=False, metadata={"description": "The model's words."}),
-        pa.field(
-            "confidence",
-            pa.float32(),
-            nullable=False,
-            metadata={"description": "Between 0 and 1, as model.interface.Answer defines it."},
-        ),
-    ]
-)
-"""Columns of an answer part: one row per tile of the batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerParts:
-    """The answers of one run, as names of parts."""
-
-    folder: RunFolder
-    """Folder of the run."""
-    names: tuple[str, ...]
-    """This run's parts, sorted; the folder may hold others, of other prompts, models or areas."""
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """Why there is no answer, by the id of each tile that the model or its worker failed on."""
-    _described: dict[str, ObjectFacts] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def describe(self) -> dict[str, ObjectFacts]:
-        """Give size and sha256 of every part, by name, reading only what `read_batches` has not come across."""
-        missing = [name for name in self.names if name not in self._described]
-        self._described.update(describe_objects(self.folder, names=missing))
-        return {name: self._described[name] for name in self.names}
-
-    def read(self) -> pa.Table:
-        """Read all answers, sorted by tile and prompt, with the columns of `ANSWERS_SCHEMA`.
-
-        Raises:
-            InputError: a part is damaged or gone.
-        """
-        table = pa.concat_tables([ANSWERS_SCHEMA.empty_table(), *self.read_batches()])
-        return table.sort_by([("tile_id", "ascending"), ("prompt_name", "ascending")])
-
-    def read_batches(self) -> Iterator[pa.Table]:
-        """Read all answers in tables of many parts each, in the order of `names`; what `read` gives, bit by bit.
-
-        Raises:
-            InputError: a part is damaged or gone.
-        """
-        parts = zip(self.names, self.folder.read_many(self.names), strict=True)
-        while batch := [self._parse_part(name, data) for name, data in islice(parts, _PARTS_AT_ONCE)]:
-            # A million tiles have more parts than Arrow should keep apart: each takes some kilobytes by itself.
-            yield pa.concat_tables(batch).combine_chunks()
-
-    def _parse_part(self, name: str, data: bytes | None) -> pa.Table:
-        try:
-            if data is None:
-                raise FileNotFoundError("no such object")
-            self._described[name] = describe_bytes(data)
-            return _decode_part(data)
-        except (OSError, ValueError, pa.ArrowException) as problem:
-            raise InputError(
-                f"answers {name} in {self.folder.uri} cannot be read ({problem})",
-                expected="a whole Parquet file",
-                remedy="run `deltavlm run` again: only it is made anew",
-            ) from None
+MIN_BATCHES_WITHOUT_AN_ANSWER = 8
+"""Fewest batches that may go by without any tile of them being answered before the stage gives up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +44,11 @@ class Interview:
     prompts: tuple[Prompt, ...]
     """The questions."""
     model: ModelConfig
-    """How the workers hold the model."""
+    """How the workers hold the model, in which precision above all: `settle_dtype` has made it definite."""
     identity: ModelIdentity
     """Which weights answer."""
+    is_reading_ahead: bool = True
+    """Whether a worker reads its next batch while it computes."""
 
     def name_part(self, prompt: Prompt, *, tiles: Sequence[Tile]) -> str:
         """Name the part with one prompt's answers for some tiles after all that the answers depend on."""
@@ -148,56 +76,18 @@ def group_batches(tiles: Iterable[Tile], *, shard_size_tiles: int) -> list[Batch
     return [tuple(sorted(shards[shard], key=lambda tile: (tile.row, tile.col))) for shard in sorted(shards)]
 
 
-def encode_part(prompt: Prompt, *, tiles: Sequence[Tile], answers: Sequence[Answer]) -> bytes:
-    """Give the Parquet file with one prompt's answers for some tiles.
-
-    Raises:
-        ValueError: there is not exactly one answer per tile.
-    """
-    if len(answers) != len(tiles):
-        raise ValueError(
-            f"{len(answers)} answers to prompt {prompt.name!r}; expected one for each of {len(tiles)} tiles"
-        )
-    table = pa.table(
-        {
-            "tile_id": [tile.tile_id for tile in tiles],
-            "prompt_name": [prompt.name] * len(tiles),
-            "prompt_kind": [prompt.kind.value] * len(tiles),
-            "text": [answer.text for answer in answers],
-            "confidence": [answer.confidence for answer in answers],
-        },
-        schema=ANSWERS_SCHEMA,
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return bytes(sink.getvalue())
-
-
-def is_whole_part(data: bytes | None, *, prompt: Prompt, tiles: Sequence[Tile]) -> bool:
-    """Tell whether a part is whole: a table that can be read, with the prompt and the tiles that it is named after."""
-    try:
-        rows = _decode_part(data or b"").to_pylist()
-    # Depending on where a file is damaged, pyarrow raises one or the other.
-    except (OSError, ValueError, TypeError, pa.ArrowException):
-        return False
-    asked = [(tile.tile_id, prompt.name, prompt.kind.value) for tile in tiles]
-    told = [(row["tile_id"], row["prompt_name"], row["prompt_kind"]) for row in rows]
-    return asked == told and all(row["text"] is not None and row["confidence"] is not None for row in rows)
-
-
-def _decode_part(data: bytes) -> pa.Table:
-    # What `pyarrow.parquet.read_table` calls in the end; by itself it takes a third of the time for a small file.
-    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    return file.read(use_threads=False).cast(ANSWERS_SCHEMA)
-
-
 def answer_batch(interview: Interview, tiles: Batch, prompts: tuple[Prompt, ...]) -> StageSummary:
-    """Ask about one batch and write its parts: the task that runs on a worker."""
+    """Ask about one batch and write its parts: the task that runs on a worker.
+
+    Before and after it has the model, the worker computes other batches.
+    """
     start = time.perf_counter()
-    model = get_worker_model(interview.model, identity=interview.identity)
     pairs = interview.store.read_pairs(tiles)
-    answered = model.answer_prompts(pairs, prompts=prompts)
-    notes = model.take_notes() if isinstance(model, NotingModel) else {}
+    n_bytes = pairs.nbytes
+    with hold_model(interview.model, identity=interview.identity, is_reading_ahead=interview.is_reading_ahead) as model:
+        answered = model.answer_prompts(pairs, prompts=prompts)
+        notes = model.take_notes() if isinstance(model, NotingModel) else {}
+    del pairs
     written = sum(
         interview.store.folder.put(
             interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers)
@@ -208,10 +98,24 @@ def answer_batch(interview: Interview, tiles: Batch, prompts: tuple[Prompt, ...]
         stage=STAGE,
         done=len(tiles),
         seconds=time.perf_counter() - start,
-        bytes_read=pairs.nbytes,
+        bytes_read=n_bytes,
         bytes_written=written,
         notes=notes,
     )
+
+
+def is_hopeless(n_batches_without_an_answer: int, *, max_in_flight: int) -> bool:
+    """Decide whether the stage gives up, as nothing at all can be answered.
+
+    A bad tile says nothing about the others, so what counts are batches: how many have had a tile that failed alone
+    since a tile was last answered. As the halves of a batch that failed are asked before further batches are, at most
+    as many batches as are in flight can be halfway; where more than that have gone by, no tile of some was answered.
+
+    Args:
+        n_batches_without_an_answer: Batches of which a tile failed alone, and no tile of any was answered meanwhile.
+        max_in_flight: Most tasks that were under way together.
+    """
+    return n_batches_without_an_answer > max(MIN_BATCHES_WITHOUT_AN_ANSWER, max_in_flight)
 
 
 def collect_answers(
@@ -222,7 +126,8 @@ def collect_answers(
     model: ModelConfig,
     identity: ModelIdentity,
     client: Client,
-    max_in_flight: int,
+    max_in_flight: int | None,
+    is_reading_ahead: bool = True,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[AnswerParts, StageSummary]:
     """Ask every prompt about every selected tile, as far as the answers are not there yet.
@@ -233,38 +138,49 @@ def collect_answers(
         prompts: The questions.
         model: How the workers hold the model.
         identity: Which weights answer.
-        client: The cluster; a model is loaded on its workers only if there is something to ask.
-        max_in_flight: Most batches that the scheduler knows of at any time.
+        client: The cluster; a model is loaded on its workers only if there is something to ask, and let go at the end.
+        max_in_flight: Most batches that the scheduler knows of at any time; None follows the number of workers.
+        is_reading_ahead: Whether a worker reads its next batch while it computes.
         on_progress: Called for every finished batch; counts are of tiles.
 
     Raises:
-        InputError: a worker cannot load the model, or the scheduler went away.
+        InputError: a worker cannot load the model, scheduler or workers went away, or the run's folder is full or out
+            of reach.
     """
     start = time.perf_counter()
-    interview = Interview(store=store, prompts=tuple(prompts), model=model, identity=identity)
-    rounds = _Rounds(interview=interview, present=frozenset(store.folder.list_names("answers")))
+    interview = Interview(
+        store=store, prompts=tuple(prompts), model=model, identity=identity, is_reading_ahead=is_reading_ahead
+    )
+    asking = _Asking(interview=interview, present=frozenset(store.folder.list_names("answers")))
     batches = group_batches(tiles, shard_size_tiles=store.shard_size_tiles)
     total = StageSummary(stage=STAGE, total=sum(len(batch) for batch in batches))
     on_progress(total)
-    while batches:
-        for part in rounds.ask(batches, client=client, max_in_flight=max_in_flight):
+    try:
+        for part in asking.ask_all(batches, client=client, max_in_flight=max_in_flight):
             total += part
             on_progress(part)
-        batches = rounds.take_halves()
-    # A scheduler blames a worker's death on all that the worker had been given, so the last word on a tile is
-    # spoken with nothing beside it.
-    for part in rounds.ask(rounds.take_suspects(), client=client, max_in_flight=1):
-        total += part
-        on_progress(part)
+    finally:
+        unregister_model(client, model=model, identity=identity)
     parts = AnswerParts(
-        folder=store.folder, names=tuple(sorted(rounds.names)), failures=dict(sorted(rounds.failures.items()))
+        folder=store.folder, names=tuple(sorted(asking.names)), failures=dict(sorted(asking.failures.items()))
     )
     return parts, replace(total, seconds=time.perf_counter() - start)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """A batch, or a part of one that failed."""
+
+    tiles: Batch
+    prompts: tuple[Prompt, ...]
+    """Those whose parts are not there."""
+    origin: int
+    """Number of the batch."""
+
+
 @dataclass(kw_only=True)
-class _Rounds:
-    """Asks batches round by round; what fails in one round is asked in halves in the next."""
+class _Asking:
+    """Asks batches, and of what fails the halves; iterates over the calls that are to be made next."""
 
     interview: Interview
     present: frozenset[str]
@@ -272,79 +188,103 @@ class _Rounds:
     names: list[str] = field(default_factory=list)
     """This run's parts that are there by now."""
     failures: dict[str, str] = field(default_factory=dict)
-    halves: list[Batch] = field(default_factory=list)
-    """What the next round asks."""
+    line: deque[_Piece] = field(default_factory=deque)
+    """What is to be asked, the halves of what failed first."""
+    asked: dict[str, _Piece] = field(default_factory=dict)
+    """What is under way, by the key of its task."""
     suspects: list[Batch] = field(default_factory=list)
     """Single tiles that a worker may have died of, or of their neighbours."""
-    n_failures_in_a_row: int = 0
+    hopeless: set[int] = field(default_factory=set)
+    """Batches of which a tile failed alone since one was last answered."""
+    max_asked: int = 0
 
-    def ask(self, batches: Sequence[Batch], *, client: Client, max_in_flight: int) -> Iterator[StageSummary]:
-        """Ask what is missing of some batches, and yield what became of each that is settled by it."""
-        asked: dict[str, Batch] = {}
-        calls = []
-        for batch in batches:
-            missing, n_damaged = self._find_missing(batch)
-            if n_damaged:
-                yield StageSummary(stage=STAGE, notes={"a damaged answer part is asked for again": n_damaged})
-            if missing:
-                key = f"answer-batch-{uuid4().hex}"
-                # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
-                asked[key] = batch
-                calls.append((key, (self.interview, batch, missing)))
-            else:
-                self._accept(batch)
-                yield StageSummary(stage=STAGE, skipped=len(batch), reasons={"already answered": len(batch)})
-        if not calls:
+    def __iter__(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        return self
+
+    def __next__(self) -> tuple[str, tuple[Any, ...]]:
+        """Give the next call; there may be more after there were none, as some that are under way fail."""
+        if not self.line:
+            raise StopIteration
+        piece = self.line.popleft()
+        key = f"answer-batch-{uuid4().hex}"
+        # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
+        self.asked[key] = piece
+        self.max_asked = max(self.max_asked, len(self.asked))
+        return key, (self.interview, piece.tiles, piece.prompts)
+
+    def ask_all(self, batches: Sequence[Batch], *, client: Client, max_in_flight: int | None) -> Iterator[StageSummary]:
+        """Ask what is missing of some batches, and yield what became of each piece that is settled by it."""
+        yield from self._ask(list(enumerate(batches)), client=client, max_in_flight=max_in_flight)
+        # A scheduler blames a worker's death on all that the worker had been given, so the last word on a tile is
+        # spoken with nothing beside it.
+        suspects, self.suspects = self.suspects, []
+        yield from self._ask(list(enumerate(suspects)), client=client, max_in_flight=1)
+
+    def _ask(
+        self, batches: Sequence[tuple[int, Batch]], *, client: Client, max_in_flight: int | None
+    ) -> Iterator[StageSummary]:
+        for origin, batch in batches:
+            yield from self._line_up(batch, origin=origin)
+        if not self.line:
             return
         register_model(client, model=self.interview.model, identity=self.interview.identity)
-        for key, outcome in run_bounded(client, answer_batch, calls, max_in_flight=max_in_flight):
-            batch = asked.pop(key)
+        for key, outcome in run_bounded(client, answer_batch, self, max_in_flight=max_in_flight):
+            piece = self.asked.pop(key)
             if isinstance(outcome, FolderError):
                 raise outcome
             if isinstance(outcome, BaseException):
-                self.n_failures_in_a_row += 1
-                if len(batch) > 1:
-                    self.halves += [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
-                elif isinstance(outcome, KilledWorker) and max_in_flight > 1:
-                    self.suspects.append(batch)
-                else:
-                    yield self._fail([batch], reason=describe_failure(outcome))
+                yield from self._take_failure(piece, outcome, is_alone=max_in_flight == 1)
             else:
-                self._accept(batch)
-                self.n_failures_in_a_row = 0
+                self._accept(piece.tiles)
+                self.hopeless.clear()
                 yield outcome
-            if self.n_failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-                rest = [*asked.values(), *self.take_halves(), *self.take_suspects()]
+            if is_hopeless(len(self.hopeless), max_in_flight=self.max_asked):
+                rest = [*(piece.tiles for piece in (*self.asked.values(), *self.line)), *self.suspects]
+                self.line.clear()
+                self.suspects.clear()
                 yield self._fail(rest, reason=f"not asked, as many batches failed: {describe_failure(outcome)}")
                 return
 
-    def take_halves(self) -> list[Batch]:
-        """Give the batches of the next round, and forget them."""
-        halves, self.halves = self.halves, []
-        return halves
+    def _line_up(self, tiles: Batch, *, origin: int, is_first: bool = False) -> Iterator[StageSummary]:
+        missing, n_damaged = self._find_missing(tiles)
+        if n_damaged:
+            yield StageSummary(stage=STAGE, notes={"a damaged answer part is asked for again": n_damaged})
+        if not missing:
+            self._accept(tiles)
+            yield StageSummary(stage=STAGE, skipped=len(tiles), reasons={"already answered": len(tiles)})
+            return
+        piece = _Piece(tiles=tiles, prompts=missing, origin=origin)
+        (self.line.appendleft if is_first else self.line.append)(piece)
 
-    def take_suspects(self) -> list[Batch]:
-        """Give the tiles to be asked about alone, and forget them."""
-        suspects, self.suspects = self.suspects, []
-        return suspects
+    def _take_failure(self, piece: _Piece, problem: BaseException, *, is_alone: bool) -> Iterator[StageSummary]:
+        tiles = piece.tiles
+        if len(tiles) > 1:
+            for half in (tiles[len(tiles) // 2 :], tiles[: len(tiles) // 2]):
+                yield from self._line_up(half, origin=piece.origin, is_first=True)
+            return
+        self.hopeless.add(piece.origin)
+        if isinstance(problem, KilledWorker) and not is_alone:
+            self.suspects.append(tiles)
+        else:
+            yield self._fail([tiles], reason=describe_failure(problem))
 
-    def _name(self, prompt: Prompt, batch: Batch) -> str:
-        return self.interview.name_part(prompt, tiles=batch)
+    def _name(self, prompt: Prompt, tiles: Batch) -> str:
+        return self.interview.name_part(prompt, tiles=tiles)
 
-    def _find_missing(self, batch: Batch) -> tuple[tuple[Prompt, ...], int]:
+    def _find_missing(self, tiles: Batch) -> tuple[tuple[Prompt, ...], int]:
         """Give the prompts whose parts are not there, or are damaged, and how many are damaged."""
-        present = [prompt for prompt in self.interview.prompts if self._name(prompt, batch) in self.present]
-        parts = self.interview.store.folder.read_many(self._name(prompt, batch) for prompt in present)
+        present = [prompt for prompt in self.interview.prompts if self._name(prompt, tiles) in self.present]
+        parts = self.interview.store.folder.read_many(self._name(prompt, tiles) for prompt in present)
         whole = {
             prompt.name
             for prompt, data in zip(present, parts, strict=True)
-            if is_whole_part(data, prompt=prompt, tiles=batch)
+            if is_whole_part(data, prompt=prompt, tiles=tiles)
         }
         missing = tuple(prompt for prompt in self.interview.prompts if prompt.name not in whole)
         return missing, len(present) - len(whole)
 
-    def _accept(self, batch: Batch) -> None:
-        self.names += [self._name(prompt, batch) for prompt in self.interview.prompts]
+    def _accept(self, tiles: Batch) -> None:
+        self.names += [self._name(prompt, tiles) for prompt in self.interview.prompts]
 
     def _fail(self, batches: Sequence[Batch], *, reason: str) -> StageSummary:
         failures = {tile.tile_id: reason for batch in batches for tile in batch}

@@ -19,10 +19,12 @@ from pydantic import (
 )
 
 from model.interface import Prompt, PromptKind
+from pipeline.cluster_config import ClusterConfig
 from pipeline.errors import InputError
 from pipeline.object_stores import check_run_uri
 from pipeline.redaction import redact_values
-from pipeline.scene_config import SceneConfig, StretchConfig, StrictConfig
+from pipeline.scene_config import SceneConfig, StretchConfig
+from pipeline.strict_config import StrictConfig
 
 
 class GridConfig(StrictConfig):
@@ -148,38 +150,6 @@ class PromptConfig(StrictConfig):
         return Prompt(name=self.name, kind=self.kind, text=self.text)
 
 
-class ClusterConfig(StrictConfig):
-    """Where the Dask workers are."""
-
-    kind: Literal["local", "address"] = Field(
-        default="local", description="local: processes on this machine; address: a scheduler that runs already."
-    )
-    n_workers: int | None = Field(
-        default=None, ge=1, description="Local worker processes; left out, one per core as far as memory goes."
-    )
-    memory_limit: str = Field(
-        default="4GiB",
-        pattern=r"^\d+(\.\d+)? ?[kMGT]i?B$",
-        description="Memory that one local worker may take, model included, such as 4GiB.",
-    )
-    address: str | None = Field(default=None, description="Scheduler address such as tcp://host:8786.")
-    dashboard_port: int | None = Field(
-        default=None,
-        ge=0,
-        le=65535,
-        description="Port on the loopback for Dask's dashboard; left out, none. Its pages need the package bokeh.",
-    )
-    max_batches_in_flight: int | None = Field(
-        default=None, ge=1, description="Batches handed to the scheduler at once; left out, three per worker."
-    )
-
-    @model_validator(mode="after")
-    def _check_address(self) -> Self:
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError("cluster.address goes with cluster.kind: address, and only with it")
-        return self
-
-
 class StorageConfig(StrictConfig):
     """How much patience a run has with the object store that it is written to."""
 
@@ -255,6 +225,14 @@ class RunConfig(StrictConfig):
     @classmethod
     def _accept_plain_uri(cls, value: Any) -> Any:
         return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        if self.cluster.kind == "cuda" and self.model.device not in {"auto", "cuda"}:
+            raise ValueError(
+                f"model.device {self.model.device}: with cluster.kind cuda it is cuda, each worker's own GPU"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_prompts(self) -> Self:

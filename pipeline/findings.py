@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import shapely
 
 from model.interface import ModelIdentity, Prompt, PromptKind
-from pipeline.answers import AnswerParts
+from pipeline.answer_parts import AnswerParts
 from pipeline.errors import InputError
 from pipeline.geoparquet import describe_field, make_frame
 from pipeline.grid import Grid, name_tile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -12,10 +12,12 @@ import geopandas as gpd
 from distributed import Client
 
 from model.interface import ModelIdentity, Prompt, identify_model
-from pipeline.answers import AnswerParts, collect_answers
+from pipeline.answer_parts import AnswerParts
+from pipeline.answers import collect_answers
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.findings import extract_findings, make_findings_schema
+from pipeline.held_models import settle_dtype
 from pipeline.redaction import MASK
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder, find_run_folder, open_run_folder
@@ -28,6 +30,7 @@ from pipeline.run_record import (
     hash_aoi,
     make_record,
     read_record,
+    recall_dtype,
     restore_answers,
     restore_pair,
     restore_store,
@@ -37,7 +40,7 @@ from pipeline.scenes import ScenePair, find_pair
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tile_table import Tile, TileTable
 from pipeline.tiles import TileStore, select_tiles, write_tiles
-from pipeline.workers import choose_max_in_flight
+from pipeline.worker_checks import check_workers
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]
 """Starts or finds workers; called only once the input is known to be right."""
@@ -60,6 +63,7 @@ def detect_changes(
     on_progress(found)
     with Run.prepare(config, pair=pair) as run:
         with open_cluster() as client:
+            run = run.settle(client)
             store, written = run.write_tiles(client, on_progress=on_progress)
             tiles, selected = run.select_tiles(store)
             on_progress(selected)
@@ -134,8 +138,28 @@ class Run:
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
             run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder, lock=lock)
+            run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
             yield run
+
+    def with_dtype(self, dtype: str) -> Self:
+        """Give the run with a definite precision, where its config leaves that open."""
+        if self.config.model.dtype != "auto":
+            return self
+        model = self.config.model.model_copy(update={"dtype": dtype})
+        return replace(self, config=self.config.model_copy(update={"model": model}))
+
+    def settle(self, client: Client) -> Self:
+        """Check the workers, and take from them what only they know: the precision that ``auto`` is.
+
+        Raises:
+            InputError: a worker has other packages, does not see the run's folder or a scene, or would answer in
+                another precision than the others.
+        """
+        check_workers(client, folder=self.folder, scenes=[*self.pair.before.uris, *self.pair.after.uris])
+        run = self.with_dtype(settle_dtype(client, self.config.model).dtype)
+        discard_record(run.folder, run_id=run.run_id, shard_size_tiles=run.config.tiles.shard_size_tiles)
+        return run
 
     @classmethod
     def restore(cls, record: RunRecord, *, folder: RunFolder, lock: RunLock) -> Self:
@@ -187,7 +211,7 @@ class Run:
             folder=self.folder,
             config=self.config.tiles,
             client=client,
-            max_in_flight=self._choose_max_in_flight(client),
+            max_in_flight=self.config.cluster.max_batches_in_flight,
             aoi=self.config.aoi,
             on_progress=self._watch(on_progress),
         )
@@ -212,7 +236,7 @@ class Run:
             model=self.config.model,
             identity=self.identity,
             client=client,
-            max_in_flight=self._choose_max_in_flight(client),
+            max_in_flight=self.config.cluster.max_batches_in_flight,
             on_progress=self._watch(on_progress),
         )
 
@@ -269,9 +293,6 @@ class Run:
             on_progress(part)
 
         return tell
-
-    def _choose_max_in_flight(self, client: Client) -> int:
-        return choose_max_in_flight(client, asked=self.config.cluster.max_batches_in_flight)
 
 
 def identify_named_model(name: str) -> ModelIdentity:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Self
 
 import shapely
 
-from model.interface import ModelIdentity
-from pipeline.answers import ENGINE_VERSION, AnswerParts
+from model.interface import ENGINE_VERSION, ModelIdentity
+from pipeline.answer_parts import AnswerParts
 from pipeline.aoi import read_aoi
 from pipeline.assets import Scene
 from pipeline.config import RunConfig
@@ -226,6 +226,24 @@ def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> 
         is_kept = False
     if not is_kept:
         folder.delete([RECORD_NAME])
+
+
+def recall_dtype(folder: RunFolder, *, name_run: Callable[[str], str]) -> str:
+    """Give the precision of the finished run that a folder holds, if with it that run is the one in question.
+
+    Args:
+        folder: Folder of the run.
+        name_run: Gives the id that the run in question would have with a precision.
+
+    Returns:
+        A precision, or ``auto``: nothing there tells.
+    """
+    try:
+        former = read_record(folder)
+        dtype = str(former.config["model"]["dtype"])
+    except (InputError, KeyError, TypeError):
+        return "auto"
+    return dtype if name_run(dtype) == former.run_id else "auto"
 
 
 def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:

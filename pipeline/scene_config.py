@@ -6,17 +6,11 @@ import datetime as dt
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.scene_files import MosaicRule
 from pipeline.stac_config import StacConfig, names_document
-
-
-class StrictConfig(BaseModel):
-    """A group of settings; a key that is none of them is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from pipeline.strict_config import StrictConfig
 
 Uris = str | Annotated[tuple[str, ...], Field(min_length=1)]
 """One path or URI, or several."""

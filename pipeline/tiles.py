@@ -230,7 +230,7 @@ def write_tiles(
     folder: RunFolder,
     config: TilesConfig,
     client: distributed.Client,
-    max_in_flight: int,
+    max_in_flight: int | None,
     aoi: str | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[TileStore, StageSummary]:

@@ -1,105 +1,87 @@
-"""What runs on Dask workers: one model per worker, and a bounded number of tasks in flight."""
+"""Tasks on Dask workers that come and go: few in flight, none forgotten, and a clear word when all are gone."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from distributed import Client, Future, Worker, WorkerPlugin, as_completed, get_worker
+import dask
+from dask.utils import parse_timedelta
+from distributed import Client, Future
+from distributed.client import ClosedClientError
 
-from model.interface import ChangeModel, ModelIdentity, load_model
-from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 
 TASKS_PER_WORKER = 3
-"""Tasks handed out per worker: one at work, one waiting with it, one on its way."""
+"""Tasks handed out per worker: one at work, one that reads or waits beside it, one on its way."""
+
+SECONDS_BETWEEN_COUNTS = 1.0
+"""How often the scheduler is asked for its workers, at the most."""
 
 
-class ModelPlugin(WorkerPlugin):
-    """Loads the model once on every worker, also on those that start later or start again.
+class WorkerCount:
+    """How many workers there are: asked for now and then, as they come and go."""
 
-    The plugin's name tells the weights and how they are held, so that registering it a second time on a
-    cluster that lives on loads nothing, and two runs with two models do not disturb each other.
-    """
+    def __init__(self, client: Client, *, timeout_s: float | None = None) -> None:
+        """Begin to watch.
 
-    idempotent = True
+        Args:
+            client: The cluster.
+            timeout_s: So long the work may be without any worker; left out, Dask's ``no-workers-timeout``.
+        """
+        setting = parse_timedelta(dask.config.get("distributed.scheduler.no-workers-timeout"))
+        self._client = client
+        self._timeout_s = setting if timeout_s is None else timeout_s
+        self._n_workers = 0
+        self._asked_at_s = -float("inf")
+        self._seen_at_s = time.monotonic()
 
-    def __init__(self, *, model: ModelConfig, identity: ModelIdentity) -> None:
-        self.name = _name_plugin(model, identity=identity)
-        self.config = model
-        self.identity = identity
-        self.model: ChangeModel | None = None
-
-    async def setup(self, worker: Worker) -> None:
-        """Load the model beside the worker's event loop, which goes on sending heartbeats meanwhile.
+    def get(self) -> int:
+        """Give the number of workers, at most a second old.
 
         Raises:
-            InputError: the worker's machine has no model of this name, or other weights under it.
+            InputError: there has been none for too long.
         """
-        problem = ""
-        try:
-            loaded = await asyncio.to_thread(
-                load_model,
-                self.config.name,
-                device=self.config.device,
-                dtype=self.config.dtype,
-                batch_size_tiles=self.config.batch_size_tiles,
-            )
-        except Exception as failure:
-            # Whatever it is, no worker will do better; and some errors cannot be pickled, so the words go home alone.
-            problem = f"{type(failure).__name__}: {failure}"
-        if problem:
+        now_s = time.monotonic()
+        # Where the scheduler itself is gone it would be waited for; the futures tell sooner.
+        if now_s - self._asked_at_s >= SECONDS_BETWEEN_COUNTS and self._client.status == "running":
+            self._asked_at_s = now_s
+            with suppress(OSError, ClosedClientError):
+                self._n_workers = len(self._client.nthreads())
+        if self._n_workers:
+            self._seen_at_s = now_s
+        elif self._timeout_s is not None and now_s - self._seen_at_s > self._timeout_s:
             raise InputError(
-                f"worker {worker.address} cannot load model {self.config.name!r} ({problem[:500]})",
-                expected=f"the files of {self.identity.model_id} on every worker's machine, and device "
-                f"{self.config.device!r} there",
-                remedy="install or copy the model there, or correct model.name and model.device",
+                f"no worker has been there for {self._timeout_s:g} s",
+                expected="workers that stay until the run has ended, or others in their place",
+                remedy="look at their logs, start some, and then the run again: it does only what is missing",
             )
-        if loaded.identity.weight_hash != self.identity.weight_hash:
-            raise InputError(
-                f"worker {worker.address} holds {loaded.identity.model_id} as model {self.config.name!r}",
-                expected=self.identity.model_id,
-                remedy="put the same model files on every worker's machine",
-            )
-        self.model = loaded
+        return self._n_workers
 
 
-def _name_plugin(model: ModelConfig, *, identity: ModelIdentity) -> str:
-    return f"model-{identity.weight_hash}-{model.device}-{model.dtype}-{model.batch_size_tiles}"
+def ask_workers(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any | BaseException]:
+    """Call a function on every worker that is there, outside of any task.
 
+    Args:
+        client: The cluster.
+        function: A top-level function; an `OSError` of it would look like a worker that is gone.
+        arguments: Its arguments.
 
-def register_model(client: Client, *, model: ModelConfig, identity: ModelIdentity) -> None:
-    """Have every worker load the model, unless it holds it already.
-
-    Raises:
-        InputError: a worker cannot load it; the cluster then forgets about it, so that a later try loads again.
+    Returns:
+        What it gave or raised, by the worker's address; a worker that went away meanwhile is left out.
     """
-    plugin = ModelPlugin(model=model, identity=identity)
-    try:
-        client.register_plugin(plugin)
-    except Exception:
-        client.unregister_worker_plugin(plugin.name)
-        raise
+    answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
+    return {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
 
 
-def get_worker_model(model: ModelConfig, *, identity: ModelIdentity) -> ChangeModel:
-    """Give the model that `ModelPlugin` loaded on the worker this is called on.
-
-    Raises:
-        RuntimeError: the plugin was not registered with the cluster, or has not finished loading.
-    """
-    plugin = get_worker().plugins.get(_name_plugin(model, identity=identity))
-    if not isinstance(plugin, ModelPlugin) or plugin.model is None:
-        raise RuntimeError(f"this worker holds no model {identity.model_id}; register ModelPlugin first")
-    return plugin.model
-
-
-def choose_max_in_flight(client: Client, *, asked: int | None) -> int:
+def choose_max_in_flight(n_workers: int, *, asked: int | None) -> int:
     """Give how many tasks to hand to the scheduler at once: what was asked for, or a few per worker."""
-    return asked if asked is not None else TASKS_PER_WORKER * max(1, len(client.nthreads()))
+    return asked if asked is not None else TASKS_PER_WORKER * max(1, n_workers)
 
 
 def run_bounded(
@@ -107,7 +89,7 @@ def run_bounded(
     function: Callable[..., Any],
     arguments: Iterable[tuple[str, tuple[Any, ...]]],
     *,
-    max_in_flight: int,
+    max_in_flight: int | None,
     resources: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, Any | BaseException]]:
     """Run a function on the workers for each of many arguments, never more than a few at once.
@@ -118,8 +100,9 @@ def run_bounded(
     Args:
         client: The cluster.
         function: A top-level function; it may run more than once for one argument, as workers may die.
-        arguments: Unique task key and positional arguments of each call, taken from lazily.
-        max_in_flight: Most tasks that the scheduler knows of at any time.
+        arguments: Unique task key and positional arguments of each call, taken from lazily. An iterator that had
+            ended is asked again after each outcome, so whoever takes the outcomes may put more into it.
+        max_in_flight: Most tasks that the scheduler knows of at any time; None follows the number of workers.
         resources: Worker resources that each task takes up.
 
     Yields:
@@ -127,28 +110,33 @@ def run_bounded(
         call that killed its worker again and again ends in `distributed.KilledWorker`.
 
     Raises:
-        InputError: the scheduler went away.
+        InputError: the scheduler went away, or all workers and for too long.
     """
     waiting = iter(arguments)
     running: dict[Future[Any], str] = {}
+    finished: SimpleQueue[Future[Any]] = SimpleQueue()
+    workers = WorkerCount(client)
     address = str(client.scheduler.address) if client.scheduler else "(closed)"
-
-    def submit_next(count: int) -> list[Future[Any]]:
-        futures = []
-        for key, values in islice(waiting, count):
-            future = client.submit(function, *values, key=key, pure=False, resources=resources)
-            running[future] = key
-            futures.append(future)
-        return futures
-
     try:
-        finished = as_completed(submit_next(max_in_flight), loop=client.loop)
-        while running:
-            future = next(finished)
-            key = running.pop(future)
+        while True:
+            n_more = choose_max_in_flight(workers.get(), asked=max_in_flight) - len(running)
+            for key, values in islice(waiting, max(0, n_more)):
+                try:
+                    future = client.submit(function, *values, key=key, pure=False, resources=resources)
+                except ClosedClientError:
+                    raise _miss_scheduler(address) from None
+                running[future] = key
+                future.add_done_callback(finished.put)
+            if not running:
+                return
+            try:
+                future = finished.get(timeout=SECONDS_BETWEEN_COUNTS)
+            except Empty:
+                # Nothing has ended, but workers may have come or gone.
+                continue
             outcome = _take_outcome(future, address=address)
+            key = running.pop(future)
             future.release()
-            finished.update(submit_next(max_in_flight - len(running)))
             yield key, outcome
     finally:
         # What is still running when the caller stops early is of no use to anyone: releasing it cancels it.
@@ -157,12 +145,19 @@ def run_bounded(
 
 
 def _take_outcome(future: Future[Any], *, address: str) -> Any | BaseException:
-    if future.status == "error":
-        return future.exception()
-    if future.status == "finished":
-        with suppress(asyncio.CancelledError):
+    if future.status != "cancelled":
+        try:
+            # Where the result went down with its worker, this waits until it has been worked out again.
             return future.result()
-    raise InputError(
+        except asyncio.CancelledError:
+            pass
+        except Exception as problem:
+            return problem
+    raise _miss_scheduler(address)
+
+
+def _miss_scheduler(address: str) -> InputError:
+    return InputError(
         f"scheduler {address} went away in the middle of the work",
         expected="a scheduler that stays until the run has ended",
         remedy="start the scheduler and then the run again: it does only what is missing",

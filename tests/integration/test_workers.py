@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from stand_in_model import StandInModel
 
 from flows.cluster import open_cluster
 from model.interface import ModelIdentity, find_model_folder, identify_model
-from pipeline.config import ClusterConfig, ModelConfig
+from pipeline.cluster_config import ClusterConfig
+from pipeline.config import ModelConfig
 from pipeline.errors import InputError
-from pipeline.workers import ModelPlugin, choose_max_in_flight, get_worker_model, register_model, run_bounded
+from pipeline.held_models import ModelPlugin, hold_model, register_model, unregister_model
+from pipeline.workers import choose_max_in_flight, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
 
@@ -78,33 +81,64 @@ def test_stopping_early_leaves_nothing_behind(client: Client) -> None:
     assert count_tasks(client) == 0
 
 
-def test_model_is_loaded_once_per_worker(client: Client) -> None:
-    def name_model(model: ModelConfig, identity: ModelIdentity) -> tuple[str, int]:
-        loaded = get_worker_model(model, identity=identity)
-        return loaded.identity.model_id, id(loaded)
+def name_held_model(model: ModelConfig, identity: ModelIdentity) -> tuple[str, int]:
+    with hold_model(model, identity=identity) as held:
+        return held.identity.model_id, id(held)
 
+
+def list_held_models() -> list[str]:
+    from pipeline.held_models import _held
+
+    return sorted(_held)
+
+
+def test_model_is_loaded_once_per_worker(client: Client) -> None:
     config = ModelConfig(name="stand-in")
     for _ in range(2):
-        client.register_plugin(ModelPlugin(model=config, identity=StandInModel.identity))
-        seen = client.run(get_models_of_worker, config, StandInModel.identity)
+        register_model(client, model=config, identity=StandInModel.identity)
+        seen = client.run(get_models_of_worker, StandInModel.identity)
         assert len(seen) == 2
         assert {model_id for model_id, _ in seen.values()} == {"stand-in@1"}
-        tasks = run_bounded(
-            client, name_model, ((f"name-{n}", (config, StandInModel.identity)) for n in range(8)), max_in_flight=4
-        )
+        calls = ((f"name-{n}", (config, StandInModel.identity)) for n in range(8))
         # Whatever worker a task ran on, it met a model that was there before.
-        assert {outcome for _, outcome in tasks} <= set(seen.values())
+        assert {outcome for _, outcome in run_bounded(client, name_held_model, calls, max_in_flight=4)} <= set(
+            seen.values()
+        )
+    unregister_model(client, model=config, identity=StandInModel.identity)
 
 
-def get_models_of_worker(model: ModelConfig, identity: ModelIdentity, dask_worker: Any) -> tuple[str, int]:
-    from pipeline.workers import ModelPlugin
+def test_model_goes_with_the_last_run_that_uses_it(client: Client) -> None:
+    config, identity = ModelConfig(name="stand-in", batch_size_tiles=7), StandInModel.identity
+    with Client(client.scheduler.address, set_as_default=False) as other:
+        register_model(client, model=config, identity=identity)
+        first = set(client.run(get_models_of_worker, identity).values())
+        register_model(other, model=config, identity=identity)
+        assert set(client.run(get_models_of_worker, identity).values()) == first
 
-    [plugin] = [
-        plugin
-        for plugin in dask_worker.plugins.values()
-        if isinstance(plugin, ModelPlugin) and plugin.identity == identity and plugin.config == model
-    ]
-    return plugin.model.identity.model_id, id(plugin.model)
+        unregister_model(client, model=config, identity=identity)
+        calls = [("after-the-first", (config, identity))]
+        assert next(outcome for _, outcome in run_bounded(other, name_held_model, calls, max_in_flight=1)) in first
+
+        unregister_model(other, model=config, identity=identity)
+    assert all(held == [] for held in client.run(list_held_models).values())
+
+
+def test_model_of_a_client_that_is_gone_is_let_go(client: Client) -> None:
+    model, identity = ModelConfig(name="stand-in", batch_size_tiles=3), StandInModel.identity
+    with Client(client.scheduler.address, set_as_default=False) as other:
+        register_model(other, model=model, identity=identity)
+
+    register_model(client, model=ModelConfig(name="stand-in"), identity=identity)
+
+    assert all(len(held) == 1 for held in client.run(list_held_models).values())
+    unregister_model(client, model=ModelConfig(name="stand-in"), identity=identity)
+
+
+def get_models_of_worker(identity: ModelIdentity) -> tuple[str, int]:
+    from pipeline.held_models import _held
+
+    [held] = [held for key, held in _held.items() if key.startswith(identity.weight_hash)]
+    return held.model.identity.model_id, id(held.model)
 
 
 def test_other_weights_on_a_worker_are_refused(client: Client) -> None:
@@ -133,8 +167,9 @@ def test_model_that_could_not_be_loaded_is_tried_again(client: Client, tmp_path:
 
     register_model(client, model=model, identity=identity)
 
-    loaded = client.run(get_models_of_worker, model, identity)
+    loaded = client.run(get_models_of_worker, identity)
     assert {model_id for model_id, _ in loaded.values()} == {identity.model_id}
+    unregister_model(client, model=model, identity=identity)
 
 
 def test_scheduler_that_goes_away_is_told() -> None:
@@ -154,9 +189,44 @@ def test_address_without_a_scheduler_is_told() -> None:
         pass
 
 
-def test_window_follows_the_number_of_workers(client: Client) -> None:
-    assert choose_max_in_flight(client, asked=None) == 6
-    assert choose_max_in_flight(client, asked=1) == 1
+@pytest.mark.parametrize(("n_workers", "asked", "expected"), [(2, None, 6), (0, None, 3), (2, 1, 1), (100, 5, 5)])
+def test_window_is_what_is_asked_for_or_a_few_per_worker(n_workers: int, asked: int | None, expected: int) -> None:
+    assert choose_max_in_flight(n_workers, asked=asked) == expected
+
+
+def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.workers.SECONDS_BETWEEN_COUNTS", 0.01)
+    taken: list[int] = []
+
+    def arguments() -> Iterator[tuple[str, tuple[int]]]:
+        for number in range(100, 200):
+            taken.append(number)
+            yield f"grow-{number}", (number,)
+
+    with open_cluster(ClusterConfig(n_workers=1)) as small:
+        outcomes = run_bounded(small, square, arguments(), max_in_flight=None)
+        next(outcomes)
+        n_at_first = len(taken)
+        small.cluster.scale(2)
+        small.wait_for_workers(2, timeout=60)
+        n_before = len(taken)
+        for _ in range(3):
+            next(outcomes)
+        outcomes.close()
+
+    assert n_at_first == 3
+    # Each of the three makes room for one more, and the second worker for three.
+    assert len(taken) - n_before >= 3 + 2
+
+
+def test_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.workers.SECONDS_BETWEEN_COUNTS", 0.05)
+    with open_cluster(ClusterConfig(n_workers=1, no_workers_timeout_s=0.3)) as client:
+        outcomes = run_bounded(client, time.sleep, ((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
+        client.cluster.scale(0)
+
+        with pytest.raises(InputError, match=r"no worker has been there for 0\.3 s"):
+            list(outcomes)
 
 
 def test_cluster_listens_on_the_loopback_only(client: Client) -> None:

@@ -79,6 +79,30 @@ def test_one_pair_that_does_not_fit_is_an_error(answerer, pairs, monkeypatch, pr
     assert answerer.batch_size_tiles == 1
 
 
+@pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_masks_that_do_not_fit_are_made_in_halves(problem, pairs, monkeypatch):
+    answerer = load_model("deltavlm-tiny", dtype="float32")
+    expected = answerer.predict_masks(pairs)
+    encode, tried = answerer.model.encode_dates, []
+
+    def run_out_of_memory_above_two(pixels):
+        tried.append(len(pixels))
+        if len(pixels) > 2:
+            raise problem
+        return encode(pixels)
+
+    monkeypatch.setattr(answerer.model, "encode_dates", run_out_of_memory_above_two)
+    masks = answerer.predict_masks(pairs)
+
+    np.testing.assert_allclose(masks.probabilities, expected.probabilities, atol=1e-5)
+    assert tried == [4, 2, 2, 1]
+    assert answerer.take_notes() == {"out of memory: batches of 2 tiles from here on": 1}
+
+    monkeypatch.setattr(answerer.model, "encode_dates", lambda pixels: run_out_of_memory_above_two(range(9)))
+    with pytest.raises(type(problem)):
+        answerer.predict_masks(pairs)
+
+
 def test_other_errors_are_not_taken_for_want_of_memory(answerer, pairs, monkeypatch):
     def fail(batch):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -23,6 +23,7 @@ from model.interface import Answer, ModelIdentity, Prompt, PromptKind
 RAISES_COLOUR = (250, 1, 250)
 KILLS_COLOUR = (1, 250, 250)
 MUMBLES_COLOUR = (250, 250, 1)
+HUNGRY_COLOUR = (1, 1, 250)
 
 CELLS = tuple(f"{y}-{x}" for y in ("top", "center", "bottom") for x in ("left", "center", "right"))
 
@@ -37,6 +38,8 @@ class StandInModel:
         for colour in (tuple(pair[0, :, 0, 0].tolist()) for pair in pairs):
             if colour == RAISES_COLOUR:
                 raise ValueError("the model tripped over a tile")
+            if colour == HUNGRY_COLOUR and len(pairs) > 1:
+                raise MemoryError("no room beside this tile")
             if colour == KILLS_COLOUR:
                 os.kill(os.getpid(), signal.SIGKILL)
         return [[answer_one(pair, kind=prompt.kind) for pair in pairs] for prompt in prompts]

@@ -1,14 +1,123 @@
+"""What a cluster is started with, decided before anything starts."""
+
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from dask.utils import parse_bytes
 
-from flows.cluster import choose_n_workers
+from flows.cluster import choose_dask_settings, choose_local_arguments, find_cluster_class, open_cluster
+from pipeline.cluster_config import ClusterConfig
+from pipeline.errors import InputError
+from pipeline.worker_memory import WorkerNeed, count_gpus
 
-GIB = 1024**3
+
+def local_arguments(need: WorkerNeed | None = None, **settings: Any) -> dict[str, Any]:
+    return choose_local_arguments(ClusterConfig(**settings), need=need or WorkerNeed(), device="cpu", security=None)
+
+
+def test_workers_of_this_machine_have_one_thread_and_listen_on_the_loopback() -> None:
+    arguments = local_arguments(n_workers=3)
+
+    assert (arguments["n_workers"], arguments["threads_per_worker"], arguments["host"]) == (3, 1, "127.0.0.1")
+    assert arguments["dashboard_address"].startswith("127.0.0.1:")
+    assert arguments["scheduler_kwargs"] == {"dashboard": False}
+
+
+def test_adaptive_cluster_starts_with_its_minimum() -> None:
+    assert local_arguments(adaptive={"minimum": 2, "maximum": 5})["n_workers"] == 2
+
+
+def test_cuda_cluster_is_told_no_number_so_that_it_starts_one_worker_per_gpu() -> None:
+    arguments = local_arguments(kind="cuda")
+
+    assert "n_workers" not in arguments
+    assert "processes" not in arguments
+    assert arguments["threads_per_worker"] == 1
+
+
+def test_asked_memory_limit_is_what_workers_get() -> None:
+    assert local_arguments(memory_limit="2GiB")["memory_limit"] == parse_bytes("2GiB")
+
+
+def test_silence_and_absence_are_told_to_dask_in_seconds() -> None:
+    settings = choose_dask_settings(ClusterConfig(no_workers_timeout_s=7, worker_ttl_s=None))
+
+    assert settings["distributed.scheduler.no-workers-timeout"] == "7.0 s"
+    assert settings["distributed.scheduler.worker-ttl"] is None
+    assert settings["distributed.worker.memory.pause"] is False
 
 
 @pytest.mark.parametrize(
-    ("n_cores", "memory_gib", "expected"), [(2, 24, 2), (64, 16, 4), (8, 7, 1), (8, 1, 1), (1, 64, 1), (4, 16.5, 4)]
+    ("names", "visible", "expected"),
+    [
+        ([], None, 0),
+        (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], None, 2),
+        (["nvidia0", "nvidia1"], "1", 1),
+        (["nvidia0", "nvidia1"], "", 0),
+    ],
 )
-def test_one_worker_per_core_as_far_as_memory_goes(n_cores: int, memory_gib: float, expected: int) -> None:
-    assert choose_n_workers(bytes_per_worker=4 * GIB, n_cores=n_cores, memory_bytes=memory_gib * GIB) == expected
+def test_gpus_are_counted_by_their_devices(
+    names: list[str], visible: str | None, expected: int, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    assert count_gpus(environment, devices=tmp_path) == expected
+
+
+def test_gpu_takes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.cluster.count_gpus", lambda: 4)
+
+    arguments = choose_local_arguments(ClusterConfig(), need=WorkerNeed(), device="auto", security=None)
+
+    assert arguments["n_workers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("class_path", "expected"),
+    [
+        ("dask_nowhere.Cluster", "pip install dask-nowhere"),
+        ("distributed.NoCluster", "NoCluster"),
+        ("subprocess.Popen", "no cluster class"),
+        ("os.system", "no cluster class"),
+        ("LocalCluster", "cluster.class_path LocalCluster"),
+    ],
+)
+def test_path_that_leads_to_no_cluster_is_named(class_path: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        find_cluster_class(class_path)
+
+
+def test_cuda_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "dask_cuda", None)
+
+    with (
+        pytest.raises(InputError, match=r"pip install 'deltavlm-monitor\[cuda\]'"),
+        open_cluster(ClusterConfig(kind="cuda")),
+    ):
+        pass
+
+
+def test_cuda_cluster_is_called_as_any_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    class LocalCUDACluster:
+        def __init__(self, **arguments: Any) -> None:
+            calls.append(arguments)
+            raise RuntimeError("no GPU on this machine")
+
+    monkeypatch.setitem(__import__("sys").modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=LocalCUDACluster))
+
+    with (
+        pytest.raises(InputError, match=r"cluster\.kind: cuda cannot be started.*no GPU"),
+        open_cluster(ClusterConfig(kind="cuda", n_workers=2)),
+    ):
+        pass
+
+    assert calls[0]["n_workers"] == 2
+    assert calls[0]["host"] == "127.0.0.1"

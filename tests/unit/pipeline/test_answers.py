@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +17,14 @@ from distributed import KilledWorker
 
 from model.interface import Answer, ModelIdentity, Prompt, PromptKind
 from pipeline import answers as module
+from pipeline.answer_parts import ANSWERS_SCHEMA, AnswerParts, encode_part
 from pipeline.answers import (
-    ANSWERS_SCHEMA,
-    MAX_FAILURES_IN_A_ROW,
-    AnswerParts,
+    MIN_BATCHES_WITHOUT_AN_ANSWER,
     Interview,
     collect_answers,
     describe_failure,
-    encode_part,
     group_batches,
+    is_hopeless,
 )
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
@@ -75,7 +75,7 @@ class FakeCluster:
     def __init__(self, spoil: Callable[[Sequence[Tile], int], BaseException | None]) -> None:
         self.spoil = spoil
         self.asked: list[list[str]] = []
-        self.client = SimpleNamespace(register_plugin=lambda plugin: None)
+        self.client = SimpleNamespace(id="client", status="running", register_plugin=lambda plugin: None)
 
     def run_bounded(
         self,
@@ -96,7 +96,7 @@ def make_cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeCluster]:
     def make(spoil: Callable[[Sequence[Tile], int], BaseException | None] = lambda tiles, n: None) -> FakeCluster:
         cluster = FakeCluster(spoil)
         monkeypatch.setattr(module, "run_bounded", cluster.run_bounded)
-        monkeypatch.setattr(module, "get_worker_model", lambda model, identity: FakeModel())
+        monkeypatch.setattr(module, "hold_model", lambda model, **how: nullcontext(FakeModel()))
         return cluster
 
     return make
@@ -202,7 +202,7 @@ def test_what_the_model_notes_is_in_the_summary(tmp_path: Path, make_cluster, mo
             return {"out of memory: batches of 2 tiles from here on": 1}
 
     cluster = make_cluster()
-    monkeypatch.setattr(module, "get_worker_model", lambda model, identity: NotingModel())
+    monkeypatch.setattr(module, "hold_model", lambda model, **how: nullcontext(NotingModel()))
     _, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), make_tiles(2, 4))
 
     assert summary.notes == {"out of memory: batches of 2 tiles from here on": 2}
@@ -279,10 +279,71 @@ def test_model_that_always_fails_is_not_asked_for_ever(tmp_path: Path, make_clus
 
     parts, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), tiles)
 
-    assert len(cluster.asked) == MAX_FAILURES_IN_A_ROW
+    # A batch of four is asked whole, in halves, and one by one.
+    assert len(cluster.asked) <= (MIN_BATCHES_WITHOUT_AN_ANSWER + 1) * 7
     assert set(parts.failures) == {tile.tile_id for tile in tiles}
     assert all("out of memory" in reason for reason in parts.failures.values())
     assert summary.failed == summary.total == 400
+
+
+@pytest.mark.parametrize("bad", [(0, 0), (0, 1), (1, 1)])
+def test_one_bad_tile_in_every_batch_stops_nothing(bad: tuple[int, int], tmp_path: Path, make_cluster) -> None:
+    def is_bad(tile: Tile) -> bool:
+        return (tile.row % 2, tile.col % 2) == bad
+
+    tiles = make_tiles(12, 12)
+    cluster = make_cluster(lambda some, n: ValueError("odd") if any(is_bad(tile) for tile in some) else None)
+
+    parts, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), tiles)
+
+    assert parts.failures == {tile.tile_id: "ValueError: odd" for tile in tiles if is_bad(tile)}
+    assert (summary.done, summary.failed) == (108, 36)
+
+
+def test_batches_without_an_answer_stop_nothing_as_long_as_others_have_one(tmp_path: Path, make_cluster) -> None:
+    # Every other batch has bad tiles only.
+    tiles = make_tiles(2, 80)
+    cluster = make_cluster(lambda some, n: ValueError("odd") if any(tile.col // 2 % 2 for tile in some) else None)
+
+    parts, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), tiles)
+
+    assert (summary.done, summary.failed) == (80, 80)
+    assert set(parts.failures.values()) == {"ValueError: odd"}
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "max_in_flight", "expected"),
+    [(0, 1, False), (8, 1, False), (9, 1, True), (16, 30, False), (30, 30, False), (31, 30, True)],
+)
+def test_giving_up_takes_more_batches_than_can_be_halfway(n_batches: int, max_in_flight: int, expected: bool) -> None:
+    assert is_hopeless(n_batches, max_in_flight=max_in_flight) is expected
+
+
+def test_batch_that_takes_too_much_memory_is_answered_in_halves(tmp_path: Path, make_cluster) -> None:
+    cluster = make_cluster(lambda tiles, n: MemoryError("no room") if len(tiles) > 2 else None)
+
+    parts, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=4), make_tiles(4, 8))
+
+    assert (summary.done, summary.failed) == (32, 0)
+    assert parts.failures == {}
+    assert parts.read().num_rows == 32 * 2
+
+
+def test_halves_that_an_earlier_run_answered_are_kept(tmp_path: Path, make_cluster) -> None:
+    store = FakeStore(tmp_path, shard_size_tiles=2)
+    bad = "r0001_c0001"
+    collect(
+        make_cluster(lambda some, n: ValueError("x") if any(t.tile_id == bad for t in some) else None),
+        store,
+        make_tiles(2, 2),
+    )
+    cluster = make_cluster(lambda some, n: ValueError("x") if any(t.tile_id == bad for t in some) else None)
+
+    parts, summary = collect(cluster, store, make_tiles(2, 2))
+
+    assert (summary.done, summary.skipped, summary.failed) == (0, 3, 1)
+    assert set(parts.failures) == {bad}
+    assert parts.read().num_rows == 3 * 2
 
 
 def test_damaged_part_is_named(tmp_path: Path, make_cluster) -> None:
@@ -291,6 +352,17 @@ def test_damaged_part_is_named(tmp_path: Path, make_cluster) -> None:
 
     with pytest.raises(InputError, match=parts.names[0]):
         parts.read()
+
+
+def test_workers_let_go_of_the_model_at_the_end(tmp_path: Path, make_cluster) -> None:
+    cluster = make_cluster(lambda tiles, n: ValueError("x"))
+    gone: list[str] = []
+    cluster.client.unregister_worker_plugin = gone.append
+
+    collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), make_tiles(1, 1))
+
+    assert len(gone) == 1
+    assert gone[0].startswith("deltavlm-model-f00d")
 
 
 def test_no_tiles_make_an_empty_table(tmp_path: Path, make_cluster) -> None:

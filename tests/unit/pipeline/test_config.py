@@ -50,7 +50,7 @@ def test_default_yaml_holds_the_defaults() -> None:
     assert RunConfig.model_validate(values) == RunConfig.model_validate(given)
 
 
-@pytest.mark.parametrize("name", ["default.yaml", "demo.yaml", "gpu.yaml"])
+@pytest.mark.parametrize("name", ["default.yaml", "demo.yaml", "gpu.yaml", "gpus.yaml"])
 def test_shipped_config_is_valid(name: str) -> None:
     with resources.as_file(resources.files("configs").joinpath(name)) as path:
         config = load_config(path, values=REQUIRED)
@@ -93,6 +93,15 @@ def test_assignments_go_over_values_and_values_over_the_file(tmp_path: Path) -> 
         ("prompts=[{name: a, kind: count, text: t}, {name: b, kind: count, text: u}]", "more than one of kind count"),
         ("cluster.kind=address", "cluster.address"),
         ("cluster.address=tcp://host:1", "cluster.address"),
+        ("cluster.kind=class", "cluster.class_path"),
+        ("cluster.class_path=distributed.LocalCluster", "cluster.class_path"),
+        ("cluster.arguments={n_workers: 1}", "cluster.arguments goes with cluster.kind: class"),
+        ("cluster={kind: address, address: 'tcp://h:1', adaptive: {maximum: 2}}", "cluster.address has its own"),
+        ("cluster={kind: address, address: 'tcp://h:1', memory_limit: 4GiB}", "workers of this machine"),
+        ("cluster={n_workers: 2, adaptive: {maximum: 3}}", "exclude each other"),
+        ("cluster.adaptive={minimum: 3, maximum: 2}", "maximum 2 is below minimum 3"),
+        ("cluster.memory_limit=lots", "cluster.memory_limit"),
+        ("cluster.security={tls_ca_file: ca.pem}", "cluster.security.tls_client_cert: missing"),
         ("before.bands=[1, 2]", "before.bands"),
         ("before.stac={href: item.json}", "before: uri and stac given; name one of uri, band_files, stac"),
         ("before={stac: {href: item.json}, uri: null, bands: [1, 2, 3]}", "set stac.bands"),
@@ -141,6 +150,11 @@ def test_file_that_is_no_config_is_named(content: str, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"mine\.yaml"):
         load_config(path)
+
+
+def test_workers_with_a_gpu_each_take_no_numbered_device() -> None:
+    with pytest.raises(InputError, match=r"model\.device cuda:1: with cluster\.kind cuda it is cuda"):
+        load_config(values=REQUIRED, assignments=("cluster.kind=cuda", "model.device=cuda:1"))
 
 
 def test_config_survives_json() -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.interface import Answer, Prompt, PromptKind
-from pipeline.answers import ANSWERS_SCHEMA, encode_part, is_whole_part
+from pipeline.answer_parts import ANSWERS_SCHEMA, encode_part, is_whole_part
 from pipeline.config import load_config
 from pipeline.errors import FolderError
 from pipeline.marks import find_whole_shards, list_damaged_shards, list_shards, name_mark, read_mark

@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from model.interface import ModelIdentity, Prompt, PromptKind
-from pipeline.answers import ANSWERS_SCHEMA
+from pipeline.answer_parts import ANSWERS_SCHEMA
 from pipeline.errors import InputError
 from pipeline.findings import FINDINGS_SCHEMA, extract_findings, make_findings_schema
 from pipeline.grid import Grid

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.answers
+import pipeline.answer_parts
 from model.interface import Answer, Prompt, PromptKind
-from pipeline.answers import ANSWERS_SCHEMA, AnswerParts, encode_part
+from pipeline.answer_parts import ANSWERS_SCHEMA, AnswerParts, encode_part
 from pipeline.errors import InputError
 from pipeline.findings import gather_answers, outline_tiles
 from pipeline.grid import Grid, name_tile
@@ -121,7 +121,7 @@ def test_batches_hold_every_answer_once(
     parts: AnswerParts, monkeypatch: pytest.MonkeyPatch, parts_at_once: int
 ) -> None:
     expected = parts.read()
-    monkeypatch.setattr(pipeline.answers, "_PARTS_AT_ONCE", parts_at_once)
+    monkeypatch.setattr(pipeline.answer_parts, "_PARTS_AT_ONCE", parts_at_once)
 
     batches = list(parts.read_batches())
 

@@ -1,0 +1,246 @@
+"""Workers and schedulers die in every way there is: the report is, byte for byte, that of a run that nothing befell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import dask
+import pytest
+from dask_processes import run_scheduler, run_worker
+from distributed import Client, Worker
+from distributed.chaos import KillWorker
+from made_scenes import (
+    MadeScenes,
+    command_environment,
+    command_line,
+    make_config,
+    make_scenes,
+    run_arguments,
+)
+from stand_in_model import HUNGRY_COLOUR, KILLS_COLOUR, RAISES_COLOUR
+
+from flows.cluster import open_cluster
+from pipeline.cluster_config import ClusterConfig
+from pipeline.run import OpenCluster, detect_changes
+from pipeline.run_record import read_record
+from pipeline.summary import StageSummary
+
+CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
+DEADLINE_S = 240
+STAGE = "collect_answers"
+
+# Processes that start from nothing take their time on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> MadeScenes:
+    return make_scenes(tmp_path / "scenes", changed=CHANGED)
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> dict[str, bytes]:
+    """Give the tables of a run that nothing happened to."""
+    detect_changes(make_config(scenes, output=tmp_path / "undisturbed"), open_cluster=shared_cluster)
+    return read_tables(tmp_path / "undisturbed")
+
+
+def read_tables(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((run / "report").glob("*.parquet"))}
+
+
+def disturb(
+    config: ClusterConfig, befall: Callable[[Client, int], None]
+) -> tuple[OpenCluster, Callable[[StageSummary], None]]:
+    """Open a cluster of one's own; `befall` is called with its client and the tiles answered so far."""
+    clients: list[Client] = []
+    n_done = 0
+
+    @contextmanager
+    def open_own_cluster() -> Iterator[Client]:
+        with open_cluster(config) as client:
+            clients.append(client)
+            yield client
+
+    def on_progress(part: StageSummary) -> None:
+        nonlocal n_done
+        if part.stage == STAGE:
+            n_done += part.done
+            befall(clients[0], n_done)
+
+    return open_own_cluster, on_progress
+
+
+@pytest.mark.parametrize("mode", ["sys.exit", "graceful", "segfault"])
+def test_chaos_leaves_no_trace(
+    mode: Literal["sys.exit", "graceful", "segfault"],
+    tmp_path: Path,
+    scenes: MadeScenes,
+    undisturbed: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.1")
+    config = make_config(scenes, output=tmp_path / "run")
+    chaos = KillWorker(delay="500 ms", mode=mode)
+    chaos.name = "chaos"
+    first: set[int] = set()
+    last: set[int] = set()
+
+    def seed(dask_worker: Worker) -> None:
+        # The two will die after 0.9 and 0.1 s, which is before they can have done with six batches of 0.4 s.
+        random.seed(dask_worker.name)
+
+    def befall(client: Client, n_done: int) -> None:
+        last.clear()
+        last.update(client.run(os.getpid, on_error="ignore").values())
+        if not first:
+            first.update(last)
+            client.run(seed)
+            client.register_plugin(chaos)
+        elif n_done and chaos.name:
+            client.unregister_worker_plugin(chaos.name)
+            chaos.name = ""
+
+    open_own_cluster, on_progress = disturb(config.cluster, befall)
+    # Workers that closed of their own will do not come back by themselves; others are waited for a while.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 s"}):
+        report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
+
+    assert len(first) == 2
+    assert not first & last
+    assert report.is_complete
+    assert read_tables(tmp_path / "run") == undisturbed
+
+
+def test_workers_that_are_sent_away_are_made_up_for(
+    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.05")
+    config = make_config(scenes, output=tmp_path / "run")
+    sizes = iter((1, 2, 1))
+    asked: list[int] = []
+
+    def befall(client: Client, n_done: int) -> None:
+        # As an adaptive cluster does it, at moments that are known.
+        if n_done and n_done < 20 and (size := next(sizes, None)) is not None:
+            client.cluster.scale(size)
+            asked.append(size)
+
+    open_own_cluster, on_progress = disturb(config.cluster, befall)
+    report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
+
+    assert asked == [1, 2, 1]
+    assert report.is_complete
+    assert read_tables(tmp_path / "run") == undisturbed
+
+
+def test_adaptive_cluster_grows_with_the_work(
+    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.2")
+    settings = {"distributed.adaptive.target-duration": "500 ms", "distributed.adaptive.interval": "100 ms"}
+    config = make_config(
+        scenes,
+        output=tmp_path / "run",
+        assignments=("cluster.n_workers=null", "cluster.adaptive={minimum: 1, maximum: 2}"),
+    )
+    counts: set[int] = set()
+
+    open_own_cluster, on_progress = disturb(config.cluster, lambda client, n_done: counts.add(len(client.nthreads())))
+    with dask.config.set(settings):
+        report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
+
+    assert counts == {1, 2}
+    assert report.is_complete
+    assert read_tables(tmp_path / "run") == undisturbed
+
+
+MARKED = {(1, 2): KILLS_COLOUR, (3, 4): RAISES_COLOUR, (2, 1): HUNGRY_COLOUR}
+
+
+@pytest.fixture
+def trouble(tmp_path: Path) -> MadeScenes:
+    """Scenes with a tile that kills its worker, one that raises, and one that needs all memory for itself."""
+    return make_scenes(tmp_path / "trouble", changed=CHANGED, marked=MARKED)
+
+
+def test_troublesome_tiles_are_found_and_all_others_answered(tmp_path: Path, trouble: MadeScenes) -> None:
+    config = make_config(trouble, output=tmp_path / "run")
+
+    report = detect_changes(config, open_cluster=lambda: open_cluster(config.cluster))
+
+    failures = read_record(report.folder).failures
+    assert set(failures) == {"r0001_c0002", "r0003_c0004"}
+    assert "the worker died" in failures["r0001_c0002"]
+    assert "tripped over a tile" in failures["r0003_c0004"]
+    assert (report.status_counts["failed"], report.status_counts["analysed"]) == (2, 22)
+
+
+def test_killing_tile_is_found_on_a_cluster_of_others(tmp_path: Path) -> None:
+    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(1, 2): KILLS_COLOUR})
+    config = make_config(scenes, output=tmp_path / "run")
+    with ExitStack() as stack:
+        # Its scheduler lets a task kill four workers, and others besides.
+        _, address = stack.enter_context(run_scheduler(tmp_path))
+        for _ in range(2):
+            stack.enter_context(run_worker(address))
+        cluster = ClusterConfig(kind="address", address=address)
+        report = detect_changes(config, open_cluster=lambda: open_cluster(cluster))
+
+    failures = read_record(report.folder).failures
+    assert list(failures) == ["r0001_c0002"]
+    assert "the worker died" in failures["r0001_c0002"]
+    assert (report.status_counts["failed"], report.status_counts["analysed"]) == (1, 23)
+
+
+def test_killed_scheduler_ends_the_run_with_a_word_and_the_next_one_finishes_it(
+    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes]
+) -> None:
+    run = tmp_path / "run"
+    slow = {"STAND_IN_SECONDS_PER_TILE": "0.3"}
+    with ExitStack() as stack:
+        scheduler, address = stack.enter_context(run_scheduler(tmp_path))
+        stack.enter_context(run_worker(address, settings=slow))
+        process = start_command(scenes, run=run, address=address)
+        deadline = time.monotonic() + DEADLINE_S
+        while count_parts(run) < 8 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(scheduler.pid, signal.SIGKILL)
+        _, words = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 2, words
+    assert "went away in the middle of the work" in " ".join(words.split())
+    assert "Traceback" not in words
+    assert 8 <= count_parts(run) < 24
+
+    with ExitStack() as stack:
+        _, address = stack.enter_context(run_scheduler(tmp_path))
+        stack.enter_context(run_worker(address))
+        process = start_command(scenes, run=run, address=address)
+        _, words = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 0, words
+    assert read_tables(run) == undisturbed
+
+
+def start_command(scenes: MadeScenes, *, run: Path, address: str) -> subprocess.Popen[str]:
+    cluster = ("--set", "cluster.kind=address", "--set", f"cluster.address={address}")
+    return subprocess.Popen(
+        command_line(*run_arguments(scenes, output=run), *cluster),
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def count_parts(run: Path) -> int:
+    return len(list((run / "answers").glob("*.parquet")))
