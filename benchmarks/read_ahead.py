@@ -31,7 +31,9 @@ from pipeline.config import ModelConfig, load_config
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import find_pair
 from pipeline.sources import UInt8Array
-from pipeline.tiles import Tile, TileStore, select_tiles, write_tiles
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile
+from pipeline.tiles import select_tiles, write_tiles
 
 BAR_RATIO = 1.5
 N_ROUNDS = 3

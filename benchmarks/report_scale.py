@@ -82,7 +82,7 @@ def make_folder(run: Any) -> None:
     from pipeline.answers import Interview, group_batches
     from pipeline.marks import list_shards, name_mark
     from pipeline.shards import create_store, write_shard
-    from pipeline.tiles import TileStore
+    from pipeline.tile_store import TileStore
 
     key, grid, folder = run.pair.content_key, run.pair.grid, run.folder
     create_store(folder, run.pair, shard_size_tiles=SHARD_SIZE_TILES)
@@ -191,7 +191,7 @@ class Clock:
 def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
     """Do what the client does once all answers are there."""
     from pipeline.answer_parts import AnswerParts
-    from pipeline.tiles import TileStore
+    from pipeline.tile_store import TileStore
 
     clock = Clock()
     run = clock.measure("prepare", lambda: prepare_run(folder, n_tiles=n_tiles))

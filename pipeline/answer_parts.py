@@ -13,7 +13,7 @@ from model.interface import Answer, Prompt
 from pipeline.errors import InputError
 from pipeline.object_facts import ObjectFacts, describe_bytes, describe_objects
 from pipeline.run_folder import RunFolder
-from pipeline.tiles import Tile
+from pipeline.tile_table import Tile
 
 _PARTS_AT_ONCE = 1024
 

@@ -26,7 +26,8 @@ from pipeline.errors import FolderError
 from pipeline.held_models import hold_model, register_model, unregister_model
 from pipeline.redaction import redact_text
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
-from pipeline.tiles import Tile, TileStore
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile
 from pipeline.workers import run_bounded
 
 STAGE = "collect_answers"

@@ -18,7 +18,8 @@ from pipeline.report import TILES_NAME
 from pipeline.run_folder import RunFolder, find_run_folder
 from pipeline.run_record import read_record, restore_store
 from pipeline.sources import UInt8Array
-from pipeline.tiles import Tile, TileStatus, TileStore
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile, TileStatus
 
 
 def open_tiles(run: str) -> xr.Dataset:

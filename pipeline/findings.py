@@ -24,8 +24,8 @@ from pipeline.geoparquet import describe_field, make_frame
 from pipeline.grid import Grid, name_tile
 from pipeline.judging import GivenAnswers, judge_tiles
 from pipeline.summary import StageSummary
+from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile, TileStatus, TileTable
-from pipeline.tiles import TileStore
 
 STAGE = "extract_findings"
 

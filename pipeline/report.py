@@ -17,8 +17,8 @@ from pipeline.grid import Grid
 from pipeline.report_page import render_page
 from pipeline.run_folder import RunFolder
 from pipeline.summary import StageSummary
+from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
-from pipeline.tiles import TileStore
 
 STAGE = "write_report"
 

@@ -36,8 +36,8 @@ from pipeline.report_map import (
     frame_close_up,
 )
 from pipeline.report_pictures import read_pictures
+from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
-from pipeline.tiles import TileStore
 
 MAX_CARDS = 12
 MAX_TABLE_ROWS = 40

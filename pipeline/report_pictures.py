@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from pipeline.grid import name_tile
 from pipeline.thumbnails import THUMBNAIL_TILE_PX, UNSEEN_COLOUR, encode_jpeg, shrink_pair
+from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile
-from pipeline.tiles import TileStore
 
 _MAX_BATCH_BYTES = 64 * 2**20
 

@@ -38,8 +38,9 @@ from pipeline.run_record import (
 )
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile, TileTable
-from pipeline.tiles import TileStore, select_tiles, write_tiles
+from pipeline.tiles import select_tiles, write_tiles
 from pipeline.worker_checks import check_workers
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]

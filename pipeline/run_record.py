@@ -27,7 +27,7 @@ from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
 from pipeline.stretch import Stretch
 from pipeline.summary import StageSummary
-from pipeline.tiles import TileStore
+from pipeline.tile_store import TileStore
 
 RECORD_NAME = "run.json"
 

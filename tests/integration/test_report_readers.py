@@ -22,7 +22,7 @@ from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder
-from pipeline.tiles import TileStore
+from pipeline.tile_store import TileStore
 
 GRID = Grid(
     crs="EPSG:32614",

@@ -31,7 +31,8 @@ from pipeline.run_folder import RunFolder, open_run_folder
 from pipeline.scenes import find_pair
 from pipeline.shards import create_store, write_shard
 from pipeline.summary import StageSummary
-from pipeline.tiles import TileStore, select_tiles, write_tiles
+from pipeline.tile_store import TileStore
+from pipeline.tiles import select_tiles, write_tiles
 
 # rasterio 1.4 and rioxarray 0.19 multiply transforms in a way that affine 3 means to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

@@ -30,7 +30,7 @@ from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 from pipeline.run_folder import RunFolder
 from pipeline.summary import StageSummary
-from pipeline.tiles import Tile, TileStatus
+from pipeline.tile_table import Tile, TileStatus
 
 CHANGED = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Changed?")
 COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")

@@ -21,7 +21,8 @@ from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair, find_pair
 from pipeline.shards import create_store, write_shard
 from pipeline.tile_checksums import checksum_tile, checksum_tiles
-from pipeline.tiles import Tile, TileStore
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile
 
 PIXELS = "tiles.zarr/pixels/c/0/0/0/0"
 SIZE_TILES = 2

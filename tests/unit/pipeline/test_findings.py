@@ -17,7 +17,8 @@ from pipeline.errors import InputError
 from pipeline.findings import FINDINGS_SCHEMA, extract_findings, make_findings_schema
 from pipeline.grid import Grid
 from pipeline.run_folder import RunFolder
-from pipeline.tiles import Tile, TileStatus, TileStore
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile, TileStatus
 
 COLUMNS = re.findall(
     r"\w+",

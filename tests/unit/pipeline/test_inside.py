@@ -22,7 +22,8 @@ from pipeline.config import TilesConfig, load_config
 from pipeline.grid import Grid
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair, find_pair
-from pipeline.tiles import TileStatus, select_tiles, write_tiles
+from pipeline.tile_table import TileStatus
+from pipeline.tiles import select_tiles, write_tiles
 
 GRID = Grid(
     crs="EPSG:32614",

@@ -16,7 +16,9 @@ from pipeline.marks import list_shards
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import find_pair
 from pipeline.shards import create_store, write_shard
-from pipeline.tiles import Tile, TileStatus, TileStore, select_tiles
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile, TileStatus
+from pipeline.tiles import select_tiles
 
 TILE_PX, OVERLAP_PX = 48, 12
 STRIDE_PX = TILE_PX - OVERLAP_PX

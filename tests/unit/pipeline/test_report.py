@@ -21,7 +21,8 @@ from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbe
 from pipeline.grid import Grid
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder
-from pipeline.tiles import TileStatus, TileStore
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import TileStatus
 
 GRID = Grid(
     crs="EPSG:32614",

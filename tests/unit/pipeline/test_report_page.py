@@ -25,7 +25,7 @@ from pipeline.report_page import MAX_CARDS, MAX_TEXT_LENGTH, format_area, format
 from pipeline.report_pictures import PixelWindow, read_pictures
 from pipeline.run_folder import RunFolder
 from pipeline.thumbnails import UNSEEN_COLOUR, shrink_pair
-from pipeline.tiles import TileStore
+from pipeline.tile_store import TileStore
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
 PROMPT = Prompt(name="changed", kind=PromptKind.CLASSIFY, text=f"Changed? {HOSTILE}")

@@ -20,7 +20,7 @@ from pipeline.run_folder import RunFolder
 from pipeline.scenes import find_pair
 from pipeline.shards import create_store, write_shard
 from pipeline.thumbnails import UNSEEN_COLOUR, make_thumbnail, read_thumbnail
-from pipeline.tiles import TileStore
+from pipeline.tile_store import TileStore
 
 TILE_PX = 64
 N_ROWS, N_COLS = 3, 5

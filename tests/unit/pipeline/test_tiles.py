@@ -32,7 +32,9 @@ from pipeline.shards import (
     write_shard,
 )
 from pipeline.tile_facts import TileFacts, count_valid
-from pipeline.tiles import Tile, TileStatus, TileStore, decide_tile, select_tiles
+from pipeline.tile_store import TileStore
+from pipeline.tile_table import Tile, TileStatus
+from pipeline.tiles import decide_tile, select_tiles
 
 CENTRE = 620_000.0, 3_340_000.0
 SCENE_CRS = {
