@@ -101,8 +101,8 @@ def test_the_figures_of_the_card_can_be_had_again(shared_data):
     found = evaluate(load_model(NAME), pairs, prompts=PROMPTS)
     # Other processors round otherwise: one tile of 124 may go the other way.
     assert found.value("classify.accuracy") == pytest.approx(0.9355, abs=0.009)
-    assert found.value("locate.building.f1") == pytest.approx(0.866, abs=0.01)
-    assert found.value("count.building.mae") == pytest.approx(1.056, abs=0.06)
+    assert found.value("locate.building.f1") == pytest.approx(0.904, abs=0.01)
+    assert found.value("count.building.mae") == pytest.approx(0.637, abs=0.06)
     assert found.get("mask.road.iou").value is None
     assert found.value("mask.building.iou") == pytest.approx(0.590, abs=0.005)
-    assert found.value("mask.building.cells_iou") == pytest.approx(0.214, abs=0.01)
+    assert found.value("mask.building.cells_iou") == pytest.approx(0.223, abs=0.01)
