@@ -71,7 +71,7 @@ def test_a_run_leaves_and_tells_no_secret(
     assert done.returncode == 0, done.stderr
     assert rebuilt.returncode == 0, rebuilt.stderr
     record = json.loads((run / "run.json").read_text())
-    for place in (record["config"]["before"]["uri"], record["inputs"]["before"]["uri"]):
+    for place in (record["config"]["before"]["uri"], record["inputs"]["before"]["assets"][0]["uri"]):
         assert "scenes/before.tif?X-Amz-Algorithm=***" in place
     assert record["config"]["after"]["uri"] == (f"http://***@127.0.0.1:{s3.port}/{BUCKET}/scenes/after.tif?token=***")
     told = [text for each in (checked, done, rebuilt) for text in (each.stdout, each.stderr)]

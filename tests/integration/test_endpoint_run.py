@@ -124,7 +124,8 @@ def test_starting_again_asks_only_about_what_failed(
     # The other tiles of its batch had been asked in halves, and their parts are there.
     pixels = Counter(tuple(read_pair(body)[0, :, 0, 0].tolist()) for body in asked)
     assert pixels[RAISES_COLOUR] == 4
-    assert sum(pixels.values()) <= 4 * 4 + 1
+    # Each of the two workers makes sure once that the server answers.
+    assert sum(pixels.values()) <= 4 * 4 + 2
 
 
 def test_asking_over_http(server: OpenAiServer, scenes: MadeScenes, tmp_path: Path, run_command) -> None:
