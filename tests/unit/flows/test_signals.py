@@ -34,5 +34,6 @@ def test_a_signal_that_was_ignored_stays_so() -> None:
     try:
         with stop_on_signals():
             signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, former)

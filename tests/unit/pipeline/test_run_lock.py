@@ -250,7 +250,9 @@ def test_a_created_lock_whose_answer_was_lost_is_ones_own() -> None:
     lock.acquire()
 
     lock.check()
+    assert obstore.list(store).collect()
     lock.release()
+    assert not obstore.list(store).collect()
 
 
 def test_a_holder_that_cannot_show_life_stops_before_another_may_begin(monkeypatch: pytest.MonkeyPatch) -> None:
