@@ -92,16 +92,16 @@ def write_report(
         before_name=before_name,
         after_name=after_name,
     )
-    files = {
-        TILES_NAME: encode_geoparquet(
-            findings, schema=make_findings_schema(prompts), order=order_along_hilbert(findings, key="tile_id")
-        ),
-        CHANGES_NAME: encode_geoparquet(
-            changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")
-        ),
-        PAGE_NAME: page.encode(),
-    }
-    n_bytes = sum(folder.put(name, data) for name, data in files.items())
+    change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
+    n_bytes = folder.put(PAGE_NAME, page.encode())
+    n_bytes += folder.put(
+        CHANGES_NAME,
+        encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
+    )
+    # A large region's changes and its tiles are not both in hand while either is encoded.
+    del changes, page
+    order = order_along_hilbert(findings, key="tile_id")
+    n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
     statuses = findings["status"].value_counts()
     report = Report(
         folder=folder,
@@ -111,12 +111,12 @@ def write_report(
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
-        change_counts={kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS},
+        change_counts=change_counts,
     )
     summary = StageSummary(
         stage=STAGE,
-        done=len(files),
-        total=len(files),
+        done=len(report.names),
+        total=len(report.names),
         seconds=time.perf_counter() - start,
         bytes_written=n_bytes,
     )
