@@ -12,11 +12,11 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from pipeline.errors import InputError
+from pipeline.redaction import redact_uri
 from pipeline.scene_files import SceneFiles
 from pipeline.stac_config import StacConfig
 from pipeline.stac_documents import DocumentReader, ReadLimits
 from pipeline.stac_filters import find_unmet, is_cql2
-from pipeline.stac_hrefs import hide_secrets
 from pipeline.stac_interval import format_moment, parse_interval
 from pipeline.stac_items import SceneItem, read_item
 from pipeline.stac_search import FoundItem, search_items
@@ -167,7 +167,7 @@ def _sift(
         items.append(item)
         if len(items) > config.max_items:
             raise InputError(
-                f"more than {config.max_items} items of {hide_secrets(config.href)} fit",
+                f"more than {config.max_items} items of {redact_uri(config.href)} fit",
                 expected="a search that few items fit",
                 remedy="narrow datetime, bbox, max_cloud_percent or collections, or raise max_items",
             )
@@ -194,7 +194,7 @@ def _count_reasons(left_out: Sequence[LeftOutItem]) -> list[tuple[str, int]]:
 
 
 def _refuse_empty(config: StacConfig, left_out: Sequence[LeftOutItem]) -> InputError:
-    name = hide_secrets(config.href)
+    name = redact_uri(config.href)
     expected = "an item that fits, with georeferenced rasters of red, green and blue"
     if not left_out:
         return InputError(

@@ -20,7 +20,8 @@ from pystac_client.stac_api_io import StacApiIO
 from urllib3 import Retry
 
 from pipeline.errors import InputError
-from pipeline.stac_hrefs import hide_secrets, is_remote
+from pipeline.redaction import redact_uri
+from pipeline.stac_hrefs import is_remote
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -83,7 +84,7 @@ class DocumentReader(StacApiIO):
 
     def read_json(self, source: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a JSON object, as pystac asks for it."""
-        name = hide_secrets(source.href if hasattr(source, "href") else str(source))
+        name = redact_uri(source.href if hasattr(source, "href") else str(source))
         self._count(name)
         text = self.read_text(source, *args, **kwargs)
         try:
@@ -99,7 +100,7 @@ class DocumentReader(StacApiIO):
         if not isinstance(source, str) or urlsplit(source).scheme.lower() in {"http", "https"}:
             return super().read_text(source, *args, **kwargs)
         data = self._read_object(source) if is_remote(source) else self._read_file(source)
-        return _decode(data, name=hide_secrets(source))
+        return _decode(data, name=redact_uri(source))
 
     def request(
         self,
@@ -113,7 +114,7 @@ class DocumentReader(StacApiIO):
         Raises:
             InputError: it does not answer, refuses, or sends more than the limit.
         """
-        name = hide_secrets(href)
+        name = redact_uri(href)
         if urlsplit(href).scheme.lower() not in {"http", "https"}:
             _refuse(name, "is a link of an API that leads away from the web")
         verb = (method or "GET").upper()
@@ -142,7 +143,7 @@ class DocumentReader(StacApiIO):
                     timeout=self.timeout,
                     stream=True,
                 ) as response:
-                    return response.status_code, self._receive(response, name=hide_secrets(href))
+                    return response.status_code, self._receive(response, name=redact_uri(href))
             except requests.exceptions.ChunkedEncodingError:
                 if n_left == 0:
                     raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from pipeline.errors import InputError
+from pipeline.redaction import redact_uri
 
 _REMOTE_SCHEMES = {"http", "https", "s3"}
 _VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
@@ -39,7 +40,7 @@ def locate_document(href: str) -> Place:
     path = Path(_strip_file_scheme(href)).expanduser().absolute()
     if "://" in href and not href.startswith("file://"):
         raise InputError(
-            f"{hide_secrets(href)} is of the kind {urlsplit(href).scheme}://",
+            f"{redact_uri(href)} is of the kind {urlsplit(href).scheme}://",
             expected="a local path, or an http(s) or s3 URI",
             remedy="fetch the document first",
         )
@@ -73,7 +74,7 @@ def resolve_href(href: str, *, place: Place, what: str) -> str:
         return _check_virtual(text, what=what)
     if scheme not in {"", "file"}:
         raise InputError(
-            f"{what} points to {hide_secrets(text)}",
+            f"{what} points to {redact_uri(text)}",
             expected="an http(s) or s3 URI, or a path below the document",
             remedy="fetch it, and name a copy of the document that points there",
         )
@@ -86,14 +87,6 @@ def resolve_href(href: str, *, place: Place, what: str) -> str:
 def is_remote(uri: str) -> bool:
     """Tell whether this is an http(s) or s3 URI."""
     return urlsplit(uri).scheme.lower() in _REMOTE_SCHEMES if "://" in uri else False
-
-
-def hide_secrets(uri: str) -> str:
-    """Write a URI without what may be secret in it: user, password, query and fragment."""
-    if "://" not in uri:
-        return uri
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
@@ -109,7 +102,7 @@ def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
     joined = urlsplit(urljoin(urlunsplit(("http", base.netloc, base.path, "", "")), text))
     if joined.netloc != base.netloc:
         raise InputError(
-            f"{what} points to {hide_secrets(text)}",
+            f"{what} points to {redact_uri(text)}",
             expected="a whole URI with its scheme",
             remedy="correct the document",
         )
@@ -132,7 +125,7 @@ def _resolve_local(text: str, *, place: Place, what: str) -> str:
 def _check_virtual(text: str, *, what: str) -> str:
     if _VIRTUAL.search(unquote(text).replace("\\", "/")):
         raise InputError(
-            f"{what} points to {hide_secrets(text)}, one of GDAL's virtual file systems",
+            f"{what} points to {redact_uri(text)}, one of GDAL's virtual file systems",
             expected="a plain http(s) or s3 URI, or a path",
             remedy="fetch or unpack the file, and name a copy of the document that points there",
         )

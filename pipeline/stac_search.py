@@ -17,10 +17,11 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from pipeline.errors import InputError
+from pipeline.redaction import redact_uri
 from pipeline.stac_config import StacConfig
 from pipeline.stac_documents import DocumentReader
 from pipeline.stac_filters import is_cql2
-from pipeline.stac_hrefs import Place, hide_secrets, is_remote, locate_document, resolve_href
+from pipeline.stac_hrefs import Place, is_remote, locate_document, resolve_href
 from pipeline.stac_interval import parse_interval
 
 _PAGE_ITEMS = 100
@@ -65,7 +66,7 @@ def search_items(config: StacConfig, *, area: BaseGeometry | None, reader: Docum
         yield from _walk_catalog(config, document, place=place, reader=reader)
     else:
         raise InputError(
-            f"{hide_secrets(config.href)} holds {f'a JSON object of type {kind!r}' if kind else 'no STAC object'}",
+            f"{redact_uri(config.href)} holds {f'a JSON object of type {kind!r}' if kind else 'no STAC object'}",
             expected="an item, a list of items, a catalog or collection, or the root of a STAC API",
             remedy="correct the address",
         )
@@ -100,13 +101,13 @@ def _walk_catalog(
         children = catalog.get_child_links()
         if not children and not catalog.get_item_links() and catalog.get_links("items"):
             raise InputError(
-                f"{hide_secrets(here.href)} is a collection of an API",
+                f"{redact_uri(here.href)} is a collection of an API",
                 expected="the root of the API, or a static collection",
                 remedy=f"name the root of the API, and set collections to [{catalog.id}]",
             )
         if depth == reader.limits.max_depth and children:
             raise InputError(
-                f"{hide_secrets(here.href)} is {depth} levels down and has further catalogs below",
+                f"{redact_uri(here.href)} is {depth} levels down and has further catalogs below",
                 expected=f"at most {reader.limits.max_depth} levels",
                 remedy="name a catalog further down",
             )
@@ -124,21 +125,21 @@ def _parse_catalog(content: dict[str, Any], *, href: str) -> pystac.Catalog:
     # pystac lets through whatever its parsing of a malformed document runs into.
     except Exception as problem:
         raise InputError(
-            f"{hide_secrets(href)} is no sound STAC catalog ({type(problem).__name__}: {problem})",
+            f"{redact_uri(href)} is no sound STAC catalog ({type(problem).__name__}: {problem})",
             expected="a catalog or a collection as STAC describes them",
             remedy="correct the document",
         ) from None
 
 
 def _follow(link: pystac.Link, *, place: Place) -> Place:
-    href = resolve_href(str(link.target), place=place, what=f"a link to an {link.rel} in {hide_secrets(place.href)}")
+    href = resolve_href(str(link.target), place=place, what=f"a link to an {link.rel} in {redact_uri(place.href)}")
     return Place(href=href, root=None if is_remote(href) else place.root)
 
 
 def _search_api(
     config: StacConfig, document: dict[str, Any], *, area: BaseGeometry | None, reader: DocumentReader
 ) -> Iterator[FoundItem]:
-    name = hide_secrets(config.href)
+    name = redact_uri(config.href)
     if area is None and not config.ids:
         raise InputError(
             f"{name} is the root of an API, and nothing says where to look",
@@ -197,7 +198,7 @@ def _write_query(config: StacConfig, client: Client) -> tuple[dict[str, Any] | N
     if config.query is not None and is_cql2(config.query):
         if not has_filter:
             raise InputError(
-                f"{hide_secrets(config.href)} has no filter extension, but query is a filter in CQL2",
+                f"{redact_uri(config.href)} has no filter extension, but query is a filter in CQL2",
                 expected="the query extension's {property: {operator: value}}",
                 remedy="write query so",
             )
@@ -217,7 +218,7 @@ def _take_items(config: StacConfig, search: ItemSearch, *, place: Place) -> Iter
         if n_before == config.max_items:
             repeats = f", only {len(seen)} of them different: its pages do not end" if len(seen) < n_before else ""
             raise InputError(
-                f"{hide_secrets(config.href)} gives more than {config.max_items} items{repeats}",
+                f"{redact_uri(config.href)} gives more than {config.max_items} items{repeats}",
                 expected="a search that few items fit",
                 remedy="narrow datetime, bbox, max_cloud_percent or collections, or raise max_items",
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.stac_hrefs import Place, hide_secrets, locate_document, resolve_href
+from pipeline.stac_hrefs import Place, locate_document, resolve_href
 
 REMOTE = Place(href="https://stac.example/catalog/scenes/item.json")
 BUCKET = Place(href="s3://bucket/catalog/item.json")
@@ -126,15 +126,3 @@ def test_document_that_is_nowhere_is_named(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=reason):
         locate_document(href)
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("https://me:pass@host:8443/a.tif?sig=secret#x", "https://host:8443/a.tif"),
-        ("s3://bucket/a.tif", "s3://bucket/a.tif"),
-        ("/data/why?.tif", "/data/why?.tif"),
-    ],
-)
-def test_secrets_are_hidden(uri: str, shown: str) -> None:
-    assert hide_secrets(uri) == shown
