@@ -1,8 +1,12 @@
 """The recipes that ship: what learns, at which size, and that they run on models of the same kind."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,6 +32,8 @@ from model.training.running import build_arguments, count_steps
 from model.training.trainer import STALE_MASKS, prepare_model, train
 from model.training.training_model import TrainingModel, choose_trained
 from model.training.training_run import TrainingRun
+
+STAND_IN = Path(__file__).parents[1] / "stand_in"
 
 
 @pytest.fixture(scope="module")
@@ -209,20 +215,39 @@ def test_a_step_is_shared_out_evenly_or_not_at_all(tmp_path):
         build_arguments(replace(run, config=uneven), n_steps=25)
 
 
+WATCHED = """
+import json, sys
+from pathlib import Path
+from model.training.recipe import TrainingConfig
+from model.training.trainer import train
+
+values, place = json.loads(sys.argv[1]), Path(sys.argv[2])
+seen = []
+
+def look(progress):
+    seen.append([progress.step, (place / "logged" / "model.safetensors").is_file()])
+
+result = train(TrainingConfig.model_validate(values), output=place / "logged", data_root=place, on_progress=look)
+print(json.dumps({"seen": seen, **result.to_dict()}))
+"""
+
+
 def test_the_log_tells_of_losses_throughput_and_computing(place):
-    config = TrainingConfig.model_validate(
-        make_values(model=place / "small", n_steps=2, n_loader_workers=1, snapshot_every_steps=1)
+    """In a process of its own: a loader's worker is forked, with the locks that other tests' threads hold."""
+    values = make_values(model=place / "small", n_steps=2, n_loader_workers=1, snapshot_every_steps=1)
+    config = TrainingConfig.model_validate(values).model_dump(mode="json")
+    watched = subprocess.run(
+        [sys.executable, "-c", WATCHED, json.dumps(config), str(place)],
+        env={**os.environ, "PYTHONPATH": str(STAND_IN)},
+        capture_output=True,
+        check=False,
     )
-    seen = []
-
-    def look(progress):
-        seen.append((progress.step, (place / "logged" / "model.safetensors").is_file()))
-
-    result = train(config, output=place / "logged", data_root=place, on_progress=look)
+    assert watched.returncode == 0, watched.stderr.decode()
+    result = json.loads(watched.stdout.splitlines()[-1])
     # Snapshots are there before the training is over.
-    assert seen == [(1, True), (2, True)]
-    assert 0 < result.compute_fraction <= 1
-    assert result.pairs_per_s > 0
+    assert result["seen"] == [[1, True], [2, True]]
+    assert 0 < result["compute_fraction"] <= 1
+    assert result["pairs_per_s"] > 0
     log = EventAccumulator(str(place / "logged-training" / "tensorboard"))
     log.Reload()
     tags = set(log.Tags()["scalars"])

@@ -123,7 +123,7 @@ def test_the_mask_branch_goes_on_as_well(place):
 def test_another_recipe_does_not_go_on_with_it(place):
     config = make_config(place, n_steps=1)
     train(config, output=place / "mine", data_root=place)
-    other = config.model_copy(update={"n_steps": 2, "n_loader_workers": 1})
+    other = config.model_copy(update={"n_steps": 2, "n_checkpoints_kept": 1})
     with pytest.raises(ValueError, match=r"another recipe \(n_steps differ\); expected .*; .*start over"):
         train(other, output=place / "mine", data_root=place)
     assert train(other, output=place / "mine", data_root=place, starts_over=True).n_steps == 2
