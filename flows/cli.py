@@ -61,6 +61,7 @@ def run_command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
     aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
+    zones: Annotated[str | None, typer.Option(help="Polygons to sum the findings over, such as districts.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = None,
     assume_crs: Annotated[
         str | None, typer.Option(metavar="CRS", help="CRS of scenes that name none, such as EPSG:32614.")
@@ -81,6 +82,7 @@ def run_command(
         "after": _describe_scene(after, assume_crs=assume_crs),
         "output": output,
         "aoi": aoi,
+        "zones": zones,
         "model": {"name": model} if model is not None else None,
     }
     settings = load_config(config, values=values, assignments=assignments or ())

@@ -79,6 +79,9 @@ def show_report(console: Console, report: Report) -> None:
     console.print(table)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
     console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
+    if report.zone_counts:
+        zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
+        console.print(f"{sum(report.zone_counts.values())} zones: {zones}")
     console.print(f"Report: {escape(report.folder.join(report.page_name))}", soft_wrap=True)
 
 
