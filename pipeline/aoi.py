@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.vector_files import read_polygons, unwrap_date_line, wrap_date_line
+from pipeline.vector_files import has_shape, read_polygons, unwrap_date_line, wrap_date_line
 
 _EDGE_CUTS = 256
 _BOXES_AT_ONCE = 65_536
@@ -115,4 +115,4 @@ def _reproject(shapes: gpd.GeoSeries, *, crs: str) -> BaseGeometry:
 
 def _read_polygons(path: str) -> gpd.GeoSeries:
     shapes = read_polygons(path, key="aoi").geometry
-    return shapes[shapes.notna() & ~shapes.is_empty]
+    return shapes[has_shape(shapes)]

@@ -21,7 +21,13 @@ ROWS_PER_GROUP = 100_000
 _HILBERT_LEVEL = 16
 _BBOX_FIELDS = ("xmin", "ymin", "xmax", "ymax")
 _GEOMETRY_TYPES = {3: "Polygon", 6: "MultiPolygon"}
-_PANDAS_TYPES = {pa.string(): "str", pa.int32(): "Int32", pa.bool_(): "boolean", pa.float32(): "Float32"}
+_PANDAS_TYPES = {
+    pa.string(): "str",
+    pa.int32(): "Int32",
+    pa.int64(): "Int64",
+    pa.bool_(): "boolean",
+    pa.float32(): "Float32",
+}
 
 
 def make_frame(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pyogrio
 import shapely
 
@@ -32,7 +33,7 @@ def read_polygons(path: str, *, key: str) -> gpd.GeoDataFrame:
             expected="polygons with a CRS",
             remedy="set it, for example with ogr2ogr -a_srs",
         )
-    shapes = frame.geometry[frame.geometry.notna() & ~frame.geometry.is_empty]
+    shapes = frame.geometry[has_shape(frame.geometry)]
     kinds = sorted(set(shapes.geom_type) - _POLYGON_KINDS)
     if shapes.empty or kinds:
         raise InputError(
@@ -41,6 +42,12 @@ def read_polygons(path: str, *, key: str) -> gpd.GeoDataFrame:
             remedy="draw the area as one or more polygons",
         )
     return frame
+
+
+def has_shape(geometry: gpd.GeoSeries) -> npt.NDArray[np.bool_]:
+    """Tell which geometries are there and not empty."""
+    shapes = geometry.to_numpy()
+    return np.asarray(~(shapely.is_missing(shapes) | shapely.is_empty(shapes)), dtype=np.bool_)
 
 
 def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:

@@ -18,7 +18,7 @@ import shapely
 
 from pipeline.errors import InputError
 from pipeline.schemas import ZONES_SCHEMA, describe_field, insert_fields
-from pipeline.vector_files import read_polygons, unwrap_date_line
+from pipeline.vector_files import has_shape, read_polygons, unwrap_date_line
 
 _ID_NAMES, _NAME_NAMES = ("zone_id", "id"), ("name", "zone_name")
 # ^ Columns that ids and names are taken from where none is named, in any case.
@@ -107,7 +107,7 @@ def mend_rings(geometry: gpd.GeoSeries) -> tuple[gpd.GeoSeries, tuple[str | None
     Returns:
         Valid polygons in two dimensions, empty where no area is left.
     """
-    is_given = geometry.notna() & ~geometry.is_empty
+    is_given = has_shape(geometry)
     shapes = geometry.where(is_given, shapely.Polygon()).force_2d()
     # ^ Before rings are looked at: a ring that jumps over the date line crosses itself as long as it is not unwrapped.
     unwrapped = unwrap_date_line(shapes)

@@ -122,7 +122,7 @@ def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float) -> dict[st
     return {
         "status": "seen" if seen_fraction == 1 else "partly_seen" if seen_fraction else "not_seen",
         "reason": None
-        if seen_fraction == 1
+        if seen_fraction == 1 or not area_m2
         else _explain(missing, off_grid=0.0 if is_on_grid else 1 - on_grid_m2 / area_m2),
         "seen_fraction": seen_fraction,
         "seen_area_m2": seen_fraction * area_m2,
