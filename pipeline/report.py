@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 
 import geopandas as gpd
 
@@ -20,6 +23,7 @@ from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
+from pipeline.vector_formats import encode_flatgeobuf
 from pipeline.zone_files import Zones
 from pipeline.zones import ZONE_STATUSES, sum_over_zones
 
@@ -28,6 +32,8 @@ STAGE = "write_report"
 TILES_NAME = "report/tiles.parquet"
 CHANGES_NAME = "report/changes.parquet"
 ZONES_NAME = "report/zones.parquet"
+FLATGEOBUF_NAME = "report/changes.fgb"
+STYLE_NAME = "report/changes.qml"
 PAGE_NAME = "report/index.html"
 
 
@@ -43,6 +49,10 @@ class Report:
     """Name in the folder of the table with one row per change."""
     zones_name: str | None
     """Name in the folder of the table with one row per zone; None without zones."""
+    flatgeobuf_name: str
+    """Name in the folder of the changes for GIS programs that cannot read Parquet."""
+    style_name: str
+    """Name in the folder of what QGIS draws them with: it looks for a style of the same name beside a file."""
     page_name: str
     """Name in the folder of the page for a browser."""
     status_counts: Mapping[str, int]
@@ -60,7 +70,7 @@ class Report:
     def names(self) -> tuple[str, ...]:
         """Names in the folder of all files of the report."""
         zones = (self.zones_name,) if self.zones_name is not None else ()
-        return self.tiles_name, self.changes_name, *zones, self.page_name
+        return self.tiles_name, self.changes_name, *zones, self.flatgeobuf_name, self.style_name, self.page_name
 
     @property
     def is_complete(self) -> bool:
@@ -105,10 +115,8 @@ def write_report(
     )
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
     n_bytes = folder.put(PAGE_NAME, page.encode())
-    n_bytes += folder.put(
-        CHANGES_NAME,
-        encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
-    )
+    table = encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id"))
+    n_bytes += folder.put(CHANGES_NAME, table)
     zone_counts: Mapping[str, int] = {}
     if zones is not None:
         n_zone_bytes, zone_counts = _write_zones(zones, findings=findings, changes=changes, store=store, folder=folder)
@@ -118,6 +126,8 @@ def write_report(
         folder.delete([ZONES_NAME])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
+    n_bytes += _write_for_gis(table, folder=folder)
+    del table
     order = order_along_hilbert(findings, key="tile_id")
     n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
     statuses = findings["status"].value_counts()
@@ -126,6 +136,8 @@ def write_report(
         tiles_name=TILES_NAME,
         changes_name=CHANGES_NAME,
         zones_name=ZONES_NAME if zones is not None else None,
+        flatgeobuf_name=FLATGEOBUF_NAME,
+        style_name=STYLE_NAME,
         page_name=PAGE_NAME,
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
@@ -141,6 +153,14 @@ def write_report(
         bytes_written=n_bytes,
     )
     return report, summary
+
+
+def _write_for_gis(changes: bytes, *, folder: RunFolder) -> int:
+    """Write the encoded changes as FlatGeobuf, and the style for it; give the bytes of both."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = encode_flatgeobuf(changes, folder=Path(scratch), layer="changes")
+    style = resources.files("pipeline").joinpath("report_style.qml").read_bytes()
+    return folder.put(FLATGEOBUF_NAME, data) + folder.put(STYLE_NAME, style)
 
 
 def _write_zones(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,8 @@ import pyproj
 import shapely
 
 _ROWS_AT_ONCE = 50_000
-_CONTROLS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
-# ^ Characters that XML does not know, and no table needs.
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Characters that XML does not know, and no table needs."""
 _FORMULA = r"^\s*[=+\-@\t\r]"
 # ^ What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection).
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -33,7 +34,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 def keep_text(texts: pa.Array) -> pa.Array:
     """Leave control characters out."""
-    return pc.replace_substring_regex(texts, pattern=_CONTROLS, replacement="")
+    return pc.replace_substring_regex(texts, pattern=CONTROLS.pattern, replacement="")
 
 
 def disarm_formulas(texts: pa.Array) -> pa.Array:

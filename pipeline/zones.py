@@ -34,7 +34,7 @@ _SEEN = (TileStatus.ANALYSED, TileStatus.IDENTICAL)
 _TOLD = tuple(f"{kind}_{what}" for what in ("count", "cells") for kind in CHANGE_KINDS)
 _EDGE = 1e-9
 # ^ Part of an area that rounding may make of nothing.
-_EDGE_OF_GRID = 1e-5
+_EDGE_OF_GRID = 1e-4
 # ^ By so much the area of a zone in tiles may differ from that on the ellipsoid, as straight edges bend.
 
 
@@ -138,7 +138,7 @@ def _explain(missing: Mapping[str, int], *, off_grid: float) -> str | None:
     if off_grid >= 1:
         words.append("it lies off what both scenes show")
     elif off_grid > 0:
-        words.append(f"{off_grid:.1%} of it lies off what both scenes show")
+        words.append(f"{off_grid:.2%} of it lies off what both scenes show")
     return "; ".join(words) or "some of its tiles are valid in part only"
 
 

@@ -124,7 +124,7 @@ def test_a_zone_half_off_the_grid_is_seen_in_part() -> None:
 
     assert zone["status"] == "partly_seen"
     assert zone["seen_fraction"] == pytest.approx(0.5, rel=1e-4)
-    assert zone["reason"] == "50.0% of it lies off what both scenes show"
+    assert zone["reason"] == "50.00% of it lies off what both scenes show"
 
 
 def test_a_tile_that_is_valid_in_part_is_seen_in_part() -> None:
