@@ -28,6 +28,11 @@ MAX_ZONES = 40
 MAX_TEXT_LENGTH = 400
 MAX_DRAWN_CHANGES = 5_000
 _KIND_COLOURS = {"building": "#ff6b2c", "road": "#0b7ea3"}
+_KIND_STYLES: dict[str, dict[str, Any]] = {
+    "building": {"facecolor": _KIND_COLOURS["building"]},
+    # Buildings often fill the same cells.
+    "road": {"facecolor": "none", "hatch": "////"},
+}
 _STATUS_COLOURS = {
     TileStatus.ANALYSED: "#e9eef2",
     TileStatus.IDENTICAL: "#dfe9df",
@@ -131,7 +136,7 @@ def _list_largest(document: Document, changes: gpd.GeoDataFrame) -> None:
             document.add_paragraph(f"“{words}”", style="Intense Quote")
         document.add_paragraph(
             f"Count {_write(change['count'])}, confidence {_write(change['confidence'], digits=2)}, at {place.y:.5f}, "
-            f"{place.x:.5f} (latitude, longitude), in {change['tile_count']} tiles, {change['change_id']}."
+            f"{place.x:.5f} (latitude, longitude); tiles: {change['tile_count']}; {change['change_id']}."
         )
 
 
@@ -177,8 +182,7 @@ def draw_map(
     drawn = changes.nlargest(MAX_DRAWN_CHANGES, "area_m2")
     for kind, colour in _KIND_COLOURS.items():
         shapes = _collect(drawn.geometry[drawn["kind"] == kind])
-        style: dict[str, Any] = {"hatch": "////", "facecolor": "none"} if kind == "road" else {"facecolor": colour}
-        axes.add_collection(PatchCollection(shapes, edgecolor=colour, linewidth=0.6, alpha=0.8, **style))
+        axes.add_collection(PatchCollection(shapes, edgecolor=colour, linewidth=0.6, alpha=0.8, **_KIND_STYLES[kind]))
     if zones is not None:
         axes.add_collection(PatchCollection(_collect(zones.geometry), facecolor="none", edgecolor="#222222"))
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
@@ -188,7 +192,9 @@ def draw_map(
         for code in is_there
     ]
     legend += [
-        Patch(color=colour, label=kind) for kind, colour in _KIND_COLOURS.items() if (changes["kind"] == kind).any()
+        Patch(edgecolor=colour, label=kind, **_KIND_STYLES[kind])
+        for kind, colour in _KIND_COLOURS.items()
+        if (changes["kind"] == kind).any()
     ]
     figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     content = io.BytesIO()

@@ -29,6 +29,18 @@ def read_description(field: pa.Field) -> str:
     return ((field.metadata or {}).get(b"description") or b"").decode()
 
 
+def tabulate_fields(fields: Iterable[pa.Field]) -> str:
+    """Describe columns as a table in Markdown."""
+    rows = ["| column | type | meaning |", "|---|---|---|"]
+    for field in fields:
+        kind = (
+            "WKB" if pa.types.is_binary(field.type) else str(field.type).replace("timestamp[us, tz=UTC]", "time, UTC")
+        )
+        nullable = "" if field.nullable else ", never null"
+        rows.append(f"| `{field.name}` | {kind}{nullable} | {read_description(field)} |")
+    return "\n".join(rows) + "\n"
+
+
 def insert_fields(schema: pa.Schema, fields: Iterable[pa.Field], *, before: str) -> pa.Schema:
     """Give a schema with further columns in front of one of its own."""
     position = schema.get_field_index(before)
