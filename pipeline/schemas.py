@@ -29,13 +29,14 @@ def read_description(field: pa.Field) -> str:
     return ((field.metadata or {}).get(b"description") or b"").decode()
 
 
+_KIND_NAMES = {pa.binary(): "WKB", pa.timestamp("us", "UTC"): "time, UTC"}
+
+
 def tabulate_fields(fields: Iterable[pa.Field]) -> str:
     """Describe columns as a table in Markdown."""
     rows = ["| column | type | meaning |", "|---|---|---|"]
     for field in fields:
-        kind = (
-            "WKB" if pa.types.is_binary(field.type) else str(field.type).replace("timestamp[us, tz=UTC]", "time, UTC")
-        )
+        kind = _KIND_NAMES.get(field.type, str(field.type))
         nullable = "" if field.nullable else ", never null"
         rows.append(f"| `{field.name}` | {kind}{nullable} | {read_description(field)} |")
     return "\n".join(rows) + "\n"
