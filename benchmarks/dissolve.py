@@ -17,9 +17,9 @@ import shapely
 
 from model.interface import CELL_NAMES
 from pipeline.changes import dissolve_changes
-from pipeline.findings import FINDINGS_SCHEMA
 from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
+from pipeline.schemas import FINDINGS_SCHEMA
 
 BAR_S = 30.0
 BAR_BYTES = 1.5e9

@@ -15,7 +15,6 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from pipeline.cells import (
     BoolArray,
@@ -29,50 +28,18 @@ from pipeline.cells import (
     name_cell,
     parse_cell_names,
 )
-from pipeline.findings import FINDINGS_SCHEMA
-from pipeline.geoparquet import describe_field, make_frame
+from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
+from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 
-CHANGE_KINDS = ("building", "road")
-"""Kinds of change; each has the columns ``<kind>_cells`` and ``<kind>_count`` in the findings."""
-
-_CONSTANT_COLUMNS = ("before_datetime", "after_datetime", "model_id", "run_id")
-
-CHANGES_SCHEMA = pa.schema(
-    [
-        describe_field(
-            "change_id",
-            pa.string(),
-            "Kind, tile and cell of the change's first cell, row-major.",
-            is_nullable=False,
-        ),
-        describe_field("kind", pa.string(), "What changed: building or road.", is_nullable=False),
-        describe_field(
-            "area_m2",
-            pa.float64(),
-            "Area on the ground in square metres (on the ellipsoid): of whole cells, so more than changed in them.",
-            is_nullable=False,
-        ),
-        describe_field("cell_count", pa.int32(), "Cells that the polygon is made of.", is_nullable=False),
-        describe_field("tile_count", pa.int32(), "Tiles that the cells are part of.", is_nullable=False),
-        describe_field(
-            "count",
-            pa.float64(),
-            "Things of this kind: each tile's count, shared out over its cells of this kind by their area, as far "
-            "as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
-        ),
-        describe_field(
-            "confidence",
-            pa.float32(),
-            "Mean change_confidence of the tiles, weighted by their cells, 0 to 1; null: no tile had one.",
-        ),
-        describe_field("description", pa.string(), "Description of the most confident of the tiles."),
-        describe_field("tile_ids", pa.string(), "The tiles, joined by semicolons, row-major.", is_nullable=False),
-        *(FINDINGS_SCHEMA.field(name) for name in _CONSTANT_COLUMNS),
-        describe_field("geometry", pa.binary(), "The cells as one polygon, in the grid's CRS.", is_nullable=False),
-    ]
-)
-"""Columns of ``changes.parquet``; the covering ``bbox`` comes on top."""
+_CONSTANT_COLUMNS = {
+    "before_datetime": "before_datetime",
+    "after_datetime": "after_datetime",
+    "first_seen": "after_datetime",
+    "model_id": "model_id",
+    "run_id": "run_id",
+}
+# ^ By the column of the findings that each is taken from.
 
 
 def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid) -> gpd.GeoDataFrame:
@@ -91,7 +58,7 @@ def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid) -> gpd.GeoDataFr
     parts = [_dissolve_kind(findings, kind=kind, grid=grid) for kind in CHANGE_KINDS]
     geometry = np.concatenate([outlines for _, outlines in parts])
     columns = {name: [value for part, _ in parts for value in part[name]] for name in parts[0][0]}
-    columns |= {name: [findings[name].iloc[0]] * len(geometry) for name in _CONSTANT_COLUMNS}
+    columns |= {name: [findings[source].iloc[0]] * len(geometry) for name, source in _CONSTANT_COLUMNS.items()}
     return make_frame(columns, schema=CHANGES_SCHEMA, geometry=geometry, crs=grid.crs)
 
 

@@ -15,16 +15,13 @@ import pyarrow.parquet as pq
 import pyproj
 import shapely
 
+from pipeline.schemas import DESCRIPTIONS_KEY, describe_field, read_description
+
 ROWS_PER_GROUP = 100_000
 _HILBERT_LEVEL = 16
 _BBOX_FIELDS = ("xmin", "ymin", "xmax", "ymax")
 _GEOMETRY_TYPES = {3: "Polygon", 6: "MultiPolygon"}
 _PANDAS_TYPES = {pa.string(): "str", pa.int32(): "Int32", pa.bool_(): "boolean", pa.float32(): "Float32"}
-
-
-def describe_field(name: str, kind: pa.DataType, description: str, *, is_nullable: bool = True) -> pa.Field:
-    """Make a column of a schema, with its description in the metadata of the file."""
-    return pa.field(name, kind, nullable=is_nullable, metadata={"description": description})
 
 
 def make_frame(
@@ -91,7 +88,12 @@ def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema, order: npt.
     geo = _describe_geometry(frame.geometry.to_numpy(), crs=pyproj.CRS.from_user_input(frame.crs))
     sink = pa.BufferOutputStream()
     empty = _make_group(frame, order[:0], schema=schema)
-    metadata = {**empty.schema.metadata, b"geo": json.dumps(geo, sort_keys=True).encode()}
+    descriptions = {field.name: read_description(field) for field in empty.schema}
+    metadata = {
+        **empty.schema.metadata,
+        b"geo": json.dumps(geo, sort_keys=True).encode(),
+        DESCRIPTIONS_KEY.encode(): json.dumps(descriptions, ensure_ascii=False).encode(),
+    }
     with pq.ParquetWriter(sink, empty.schema.with_metadata(metadata), compression="zstd") as writer:
         # None for a table without rows: an empty row group would lack the statistics that readers skip by.
         for start in range(0, len(order), ROWS_PER_GROUP):

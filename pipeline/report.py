@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import geopandas as gpd
 
 from model.interface import Prompt
-from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, dissolve_changes
+from pipeline.changes import dissolve_changes
 from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
 from pipeline.report_page import render_page
 from pipeline.run_folder import RunFolder
+from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus

@@ -15,12 +15,12 @@ import pytest
 from geopandas.testing import assert_geodataframe_equal
 
 from model.interface import Prompt, PromptKind
-from pipeline.changes import CHANGES_SCHEMA
-from pipeline.findings import FINDINGS_SCHEMA, make_findings_schema
+from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.grid import Grid
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder
+from pipeline.schemas import CHANGES_SCHEMA, FINDINGS_SCHEMA
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
 
