@@ -194,7 +194,8 @@ class DeltaVlmAnswerer:
             dates = self.encode_dates(pairs)
             read = self.read_pairs(self.relate_dates(*dates)) if prompts else []
             answers = [self.ask(read, prompt=prompt) for prompt in prompts]
-            chosen = np.flatnonzero(choose_masked(start, answers)) if choose_masked else np.empty(0, np.int64)
+            numbers = range(start, start + len(pairs))
+            chosen = np.flatnonzero(choose_masked(numbers, answers) if choose_masked else [])
             before, after = (tokens[torch.from_numpy(chosen).to(tokens.device)] for tokens in dates)
             parts = [
                 decode_masks(self.model, *some, size_px=(pairs.shape[-2], pairs.shape[-1]))

@@ -79,9 +79,9 @@ class ChangeMasks:
     """Probability of change, float32 of shape (tile, label, y, x); 0.5 and more means changed."""
 
 
-ChooseMasked = Callable[[int, list[list[Answer]]], npt.NDArray[np.bool_]]
-"""Tells of which pairs masks are wanted, once their answers are there: it is given the number of the first pair of some,
-and one list of answers per prompt, and gives a flag per pair."""
+ChooseMasked = Callable[[range, list[list[Answer]]], npt.NDArray[np.bool_]]
+"""Tells of which pairs masks are wanted, once their answers are there: it is given the numbers of some pairs, and one
+list of answers per prompt, and gives a flag per pair."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,6 @@ from model.interface import ChangeMasks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
 
-
 MIN_PAIRS_ON_CPU = 2
 """A single pair is rounded otherwise than each of several; so that its mask does not depend on its batch, it is decoded
 beside itself."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
+import pyarrow as pa
 
 from model.interface import Prompt
 from pipeline.changes import dissolve_changes
@@ -66,6 +67,7 @@ def write_report(
     store: TileStore,
     folder: RunFolder,
     prompts: Sequence[Prompt],
+    outlines: Iterable[pa.Table] = (),
     before_name: str = "before",
     after_name: str = "after",
 ) -> tuple[Report, StageSummary]:
@@ -76,6 +78,7 @@ def write_report(
         store: The tile store, for its grid and the pictures of the page.
         folder: Folder of the run.
         prompts: The questions of the run; those of kind `ask` have columns.
+        outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
 
@@ -84,7 +87,7 @@ def write_report(
     """
     start = time.perf_counter()
     _check_complete(findings, grid=store.grid)
-    changes = dissolve_changes(findings, grid=store.grid)
+    changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
     page = render_page(
         findings,
         changes=changes,
