@@ -132,6 +132,12 @@ class ModelConfig(StrictConfig):
         "of, else the cells that it names; off: the cells.",
     )
 
+    @field_validator("outlines", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        # YAML takes a plain off for false.
+        return "off" if value is False else value
+
 
 class PromptConfig(StrictConfig):
     """One question put to every tile."""
