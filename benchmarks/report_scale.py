@@ -209,7 +209,7 @@ def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
     findings, extracted = clock.measure(
         "extract_findings", lambda: run.extract_findings(answers, tiles=tiles, store=store)
     )
-    written, reported = clock.measure("write_report", lambda: run.write_report(findings, store=store))
+    written, reported = clock.measure("write_report", lambda: run.write_report(findings, store=store, answers=answers))
     stages = [selected, extracted, reported]
     clock.measure("write_record", lambda: run.write_record(written, store=store, answers=answers, stages=stages))
     return clock.stages

@@ -61,7 +61,7 @@ def detect_changes_flow(config: RunConfig) -> dict[str, Any]:
         findings, extracted = run_stage(
             "extract-findings", lambda _: run.extract_findings(answers, tiles=tiles, store=store)
         )
-        report, reported = run_stage("write-report", lambda _: run.write_report(findings, store=store))
+        report, reported = run_stage("write-report", lambda _: run.write_report(findings, store=store, answers=answers))
         stages = [found, written, selected, collected, extracted, reported]
         run.write_record(report, store=store, answers=answers, stages=stages)
     create_table_artifact(tabulate_coverage(report), key=COVERAGE_KEY, description="Tiles per status")

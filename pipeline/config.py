@@ -126,6 +126,17 @@ class ModelConfig(StrictConfig):
         description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
     )
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
+    outlines: Literal["auto", "off"] = Field(
+        default="auto",
+        description="What the report draws of changes. auto: their outlines, for the kinds that the model has masks "
+        "of, else the cells that it names; off: the cells.",
+    )
+
+    @field_validator("outlines", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        # YAML takes a plain off for false.
+        return "off" if value is False else value
 
 
 class PromptConfig(StrictConfig):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import geopandas as gpd
+import pyarrow as pa
 
 from model.interface import Prompt
 from pipeline.changes import dissolve_changes
@@ -85,6 +86,7 @@ def write_report(
     folder: RunFolder,
     prompts: Sequence[Prompt],
     zones: Zones | None = None,
+    outlines: Iterable[pa.Table] = (),
     before_name: str = "before",
     after_name: str = "after",
 ) -> tuple[Report, StageSummary]:
@@ -96,6 +98,7 @@ def write_report(
         folder: Folder of the run.
         prompts: The questions of the run; those of kind `ask` have columns.
         zones: Polygons to sum the findings over; None without.
+        outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
 
@@ -104,7 +107,7 @@ def write_report(
     """
     start = time.perf_counter()
     _check_complete(findings, grid=store.grid)
-    changes = dissolve_changes(findings, grid=store.grid)
+    changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
     page = render_page(
         findings,
         changes=changes,

@@ -18,6 +18,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.findings import extract_findings, make_findings_schema
 from pipeline.held_models import settle_dtype
+from pipeline.outlines import choose_outline_kinds
 from pipeline.report import Report, write_report
 from pipeline.run_folder import RunFolder, find_run_folder, open_run_folder
 from pipeline.run_lock import RunLock, hold_lock
@@ -71,7 +72,7 @@ def detect_changes(
             answers, collected = run.collect_answers(tiles, store=store, client=client, on_progress=on_progress)
         findings, extracted = run.extract_findings(answers, tiles=tiles, store=store)
         on_progress(extracted)
-        report, reported = run.write_report(findings, store=store)
+        report, reported = run.write_report(findings, store=store, answers=answers)
         on_progress(reported)
         stages = [found, written, selected, collected, extracted, reported]
         run.write_record(report, store=store, answers=answers, stages=stages)
@@ -103,7 +104,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
             )
         tiles, _ = run.select_tiles(store)
         findings, _ = run.extract_findings(answers, tiles=tiles, store=store)
-        report, _ = run.write_report(findings, store=store)
+        report, _ = run.write_report(findings, store=store, answers=answers)
         stages = [StageSummary(**stage) for stage in record.stages]
         run.write_record(report, store=store, answers=answers, stages=stages)
     return report
@@ -186,7 +187,7 @@ class Run:
         run = cls(
             config=config,
             pair=pair,
-            identity=ModelIdentity(path="", **record.model),
+            identity=ModelIdentity(path="", mask_labels=tuple(record.mask_labels), **record.model),
             aoi_hash=hash_aoi(config.aoi, grid=pair.grid),
             zones=read_run_zones(config),
             folder=folder,
@@ -267,6 +268,7 @@ class Run:
             identity=self.identity,
             client=client,
             max_in_flight=self.config.cluster.max_batches_in_flight,
+            outline_kinds=choose_outline_kinds(self.config.model.outlines, mask_labels=self.identity.mask_labels),
             on_progress=self._watch(on_progress),
         )
 
@@ -285,7 +287,9 @@ class Run:
             after_datetime=self.pair.after.datetime,
         )
 
-    def write_report(self, findings: gpd.GeoDataFrame, *, store: TileStore) -> tuple[Report, StageSummary]:
+    def write_report(
+        self, findings: gpd.GeoDataFrame, *, store: TileStore, answers: AnswerParts
+    ) -> tuple[Report, StageSummary]:
         """Call the sixth verb."""
         self.lock.check()
         return write_report(
@@ -294,6 +298,7 @@ class Run:
             folder=self.folder,
             prompts=self.prompts,
             zones=self.zones,
+            outlines=answers.read_outlines(),
             before_name=self.pair.before.scene_id,
             after_name=self.pair.after.scene_id,
         )

@@ -20,6 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
 from pipeline.object_facts import describe_objects
+from pipeline.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.redaction import redact_values
 from pipeline.registration import Registration
 from pipeline.report import Report
@@ -57,6 +58,8 @@ class RunRecord:
     """Key of the pair's pixels on the grid."""
     model: Mapping[str, str]
     """Readable id and weight hash of the model; not its place on one machine's disk."""
+    mask_labels: Sequence[str] = ()
+    """What the model gives masks of."""
     versions: Mapping[str, str]
     """Versions of Python and of the packages that shape the result."""
     status_counts: Mapping[str, int]
@@ -72,7 +75,7 @@ class RunRecord:
     failures: Mapping[str, str]
     """Why a tile has no answer, by tile id."""
     files: Mapping[str, Mapping[str, int | str]]
-    """Size in bytes and sha256 of the report's files and of this run's answer parts, by name."""
+    """Size in bytes and sha256 of the report's files and of this run's answer and outline parts, by name."""
     stages: Sequence[Mapping[str, Any]]
     """What each stage did and how long it took, when something was last done here."""
 
@@ -113,7 +116,7 @@ def compute_run_id(
     identity: ModelIdentity,
 ) -> str:
     """Name a run after all that its report depends on: equal runs have equal names, wherever they are."""
-    content = [
+    content: list[Any] = [
         content_key,
         aoi_hash,
         config.tiles.min_valid_fraction,
@@ -125,6 +128,8 @@ def compute_run_id(
         # Runs without zones have the names that they had before there were any.
         *([zones_hash] if zones_hash is not None else []),
     ]
+    if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
+        content.append([kinds, OUTLINE_VERSION])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -170,6 +175,7 @@ def make_record(
         grid=pair.grid.to_dict(),
         content_key=pair.content_key,
         model={"model_id": identity.model_id, "weight_hash": identity.weight_hash},
+        mask_labels=identity.mask_labels,
         versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         status_counts=dict(report.status_counts),
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
@@ -270,5 +276,7 @@ def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:
 
 def restore_answers(record: RunRecord, *, folder: RunFolder) -> AnswerParts:
     """Give the answers of a recorded run."""
-    names = tuple(sorted(name for name in record.files if name.startswith("answers/")))
-    return AnswerParts(folder=folder, names=names, failures=record.failures)
+    names, outline_names = (
+        tuple(sorted(name for name in record.files if name.startswith(prefix))) for prefix in ("answers/", "outlines/")
+    )
+    return AnswerParts(folder=folder, names=names, outline_names=outline_names, failures=record.failures)

@@ -120,28 +120,44 @@ CHANGES_SCHEMA = pa.schema(
         describe_field(
             "change_id",
             pa.string(),
-            "Kind, tile and cell of the change's first cell, row-major.",
+            "Kind, and tile and cell of the change's first cell, row-major; of an outline tile, row and column of its "
+            "first pixel, counted from the upper left of the ground that the tile owns.",
             is_nullable=False,
         ),
         describe_field("kind", pa.string(), "What changed: building or road.", is_nullable=False),
         describe_field(
             "area_m2",
             pa.float64(),
-            "Area on the ground in square metres (on the ellipsoid): of whole cells, so more than changed in them.",
+            "Area of geometry on the ground in square metres (on the ellipsoid). Where geometry_source is cells it is "
+            "that of whole cells, so more than changed in them.",
             is_nullable=False,
         ),
-        describe_field("cell_count", pa.int32(), "Cells that the polygon is made of.", is_nullable=False),
-        describe_field("tile_count", pa.int32(), "Tiles that the cells are part of.", is_nullable=False),
+        describe_field("cell_count", pa.int32(), "Cells that the polygon is made of; null: it is an outline."),
+        describe_field("tile_count", pa.int32(), "Tiles that the change is part of.", is_nullable=False),
         describe_field(
             "count",
             pa.float64(),
-            "Things of this kind: each tile's count, shared out over its cells of this kind by their area, as far "
-            "as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
+            "Things of this kind: each tile's count, shared out over its cells or outlines of this kind by their area, "
+            "as far as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
         ),
         describe_field(
             "confidence",
             pa.float32(),
-            "Mean change_confidence of the tiles, weighted by their cells, 0 to 1; null: no tile had one.",
+            "Mean change_confidence of the tiles, weighted by their cells or the area of their outlines, 0 to 1; null: "
+            "no tile had one.",
+        ),
+        describe_field(
+            "mask_probability",
+            pa.float32(),
+            "Mean probability that the mask gives the pixels of an outline, 0.5 to 1, as the model computes it; null: "
+            "the geometry is that of cells.",
+        ),
+        describe_field(
+            "geometry_source",
+            pa.string(),
+            "outline: drawn from the model's masks; cells: from the cells of 3 x 3 per tile that it names, where it "
+            "has no mask.",
+            is_nullable=False,
         ),
         describe_field("description", pa.string(), "Description of the most confident of the tiles."),
         describe_field("tile_ids", pa.string(), "The tiles, joined by semicolons, row-major.", is_nullable=False),
@@ -155,7 +171,9 @@ CHANGES_SCHEMA = pa.schema(
         ),
         FINDINGS_SCHEMA.field("model_id"),
         FINDINGS_SCHEMA.field("run_id"),
-        describe_field("geometry", pa.binary(), "The cells as one polygon, in the grid's CRS.", is_nullable=False),
+        describe_field(
+            "geometry", pa.binary(), "The outline, or the cells as one polygon, in the grid's CRS.", is_nullable=False
+        ),
     ]
 )
 """Columns of ``changes.parquet``; the covering ``bbox`` comes on top."""

@@ -53,7 +53,7 @@ def test_there_is_an_answer_for_every_prompt_and_pair(answerer, pairs):
 
 def test_a_batch_that_does_not_fit_is_halved_and_said_so(answerer, pairs, monkeypatch):
     expected = answerer.answer_prompts(pairs, prompts=PROMPTS)
-    encode, tried = answerer.encode_pairs, []
+    encode, tried = answerer.encode_dates, []
 
     def run_out_of_memory_above_two(batch):
         tried.append(len(batch))
@@ -61,7 +61,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_so(answerer, pairs, monkey
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
         return encode(batch)
 
-    monkeypatch.setattr(answerer, "encode_pairs", run_out_of_memory_above_two)
+    monkeypatch.setattr(answerer, "encode_dates", run_out_of_memory_above_two)
     assert answerer.answer_prompts(pairs, prompts=PROMPTS) == expected
     assert tried == [5, 2, 2, 1]
     assert answerer.take_notes() == {"out of memory: batches of 2 tiles from here on": 1}
@@ -73,7 +73,7 @@ def test_one_pair_that_does_not_fit_is_an_error(answerer, pairs, monkeypatch, pr
     def run_out_of_memory(batch):
         raise problem
 
-    monkeypatch.setattr(answerer, "encode_pairs", run_out_of_memory)
+    monkeypatch.setattr(answerer, "encode_dates", run_out_of_memory)
     with pytest.raises(type(problem)):
         answerer.answer_prompts(pairs, prompts=PROMPTS)
     assert answerer.batch_size_tiles == 1
@@ -107,7 +107,7 @@ def test_other_errors_are_not_taken_for_want_of_memory(answerer, pairs, monkeypa
     def fail(batch):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(answerer, "encode_pairs", fail)
+    monkeypatch.setattr(answerer, "encode_dates", fail)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         answerer.answer_prompts(pairs, prompts=PROMPTS)
     assert answerer.batch_size_tiles == 64
