@@ -14,6 +14,7 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
+from pipeline.plots import PLOTS_FOLDER, draw_run_plots
 from pipeline.report_page import render_page
 from pipeline.run_folder import RunFolder
 from pipeline.summary import StageSummary
@@ -39,6 +40,8 @@ class Report:
     """Name in the folder of the table with one row per change."""
     page_name: str
     """Name in the folder of the page for a browser."""
+    plot_names: tuple[str, ...]
+    """Names in the folder of the plots, PNG."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
@@ -51,7 +54,7 @@ class Report:
     @property
     def names(self) -> tuple[str, ...]:
         """Names in the folder of all files of the report."""
-        return self.tiles_name, self.changes_name, self.page_name
+        return self.tiles_name, self.changes_name, self.page_name, *self.plot_names
 
     @property
     def is_complete(self) -> bool:
@@ -68,7 +71,7 @@ def write_report(
     before_name: str = "before",
     after_name: str = "after",
 ) -> tuple[Report, StageSummary]:
-    """Write ``tiles.parquet``, ``changes.parquet`` and ``index.html`` into the run's folder, in ``report/``.
+    """Write ``tiles.parquet``, ``changes.parquet``, ``index.html`` and ``plots/`` into ``report/`` of the run's folder.
 
     Args:
         findings: One row per tile of the grid, as `extract_findings` gives them.
@@ -98,6 +101,8 @@ def write_report(
         CHANGES_NAME,
         encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
     )
+    plots = {f"{PLOTS_FOLDER}/{name}": png for name, png in draw_run_plots(findings, changes, grid=store.grid).items()}
+    n_bytes += sum(folder.put(name, png) for name, png in plots.items())
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
     order = order_along_hilbert(findings, key="tile_id")
@@ -108,6 +113,7 @@ def write_report(
         tiles_name=TILES_NAME,
         changes_name=CHANGES_NAME,
         page_name=PAGE_NAME,
+        plot_names=tuple(plots),
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
