@@ -100,10 +100,11 @@ def describe_tiles(findings: gpd.GeoDataFrame, *, grid: Grid, told: npt.NDArray[
 
 
 def encode_confidences(confidences: pd.Series[Any]) -> npt.NDArray[np.uint8]:
-    """Give confidences in whole percents, cut and not rounded so that no part becomes all; `NOT_TOLD` for none."""
+    """Give confidences in half percents, `NOT_TOLD` for none; what is not nothing and not all stays so."""
     values = confidences.to_numpy(np.float32, na_value=np.nan)
-    percents = np.floor(np.nan_to_num(values, nan=0.0) * 100 + 1e-4)
-    return np.where(np.isnan(values), NOT_TOLD, np.clip(percents, 0, 100)).astype(np.uint8)
+    codes = np.floor(np.nan_to_num(values, nan=0.0) * 200 + 1e-3)
+    codes = np.where((values > 0) & (codes < 1), 1, np.where((values > 0.99) & (values < 1), 199, codes))
+    return np.where(np.isnan(values), NOT_TOLD, np.clip(codes, 0, 200)).astype(np.uint8)
 
 
 def describe_changes(

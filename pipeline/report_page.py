@@ -146,11 +146,16 @@ def list_kinds() -> list[dict[str, Any]]:
     return [{"name": name, "labels": labels} for name, labels in KIND_LABELS.items()]
 
 
-def note_shapes(cell: str, *, n_changes: int) -> str:
-    """Say what the shapes on the map are, and whether some of them are left out."""
+def note_shapes(cell: str | None, *, n_changes: int) -> str:
+    """Say what the shapes on the map are, and whether some of them are left out.
+
+    Args:
+        cell: Width of a cell in words; None where cells of several grids are shown.
+        n_changes: Changes that there are.
+    """
     note = (
-        f"The shapes are made of cells {cell} wide: they show where to look, not the outlines of buildings and roads, "
-        "and their area is larger than what changed in them."
+        f"The shapes are made of cells{f' {cell} wide' if cell else ''}: they show where to look, not the outlines of "
+        "buildings and roads, and their area is larger than what changed in them."
     )
     if n_changes <= MAX_LISTED_CHANGES:
         return note
@@ -205,7 +210,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
 
 def describe_dates(findings: gpd.GeoDataFrame, *, before_name: str, after_name: str) -> dict[str, str | bool]:
     """Name both dates: by day where the findings know it, by scene where they do not."""
-    days = [_write_day(findings[f"{date}_datetime"].iloc[0]) for date in ("before", "after")]
+    days = [write_day(findings[f"{date}_datetime"].iloc[0]) for date in ("before", "after")]
     return {
         "before": days[0] or before_name,
         "after": days[1] or after_name,
@@ -215,7 +220,8 @@ def describe_dates(findings: gpd.GeoDataFrame, *, before_name: str, after_name: 
     }
 
 
-def _write_day(moment: pd.Timestamp | None) -> str | None:
+def write_day(moment: pd.Timestamp | None) -> str | None:
+    """Write a day in words; None for none."""
     return None if pd.isna(moment) else f"{moment.day} {moment.month_name()} {moment.year}"
 
 

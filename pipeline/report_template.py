@@ -84,7 +84,8 @@ def _read_library() -> str:
 def _read_styles() -> str:
     library = _package().joinpath("vendor", "leaflet", "leaflet.css").read_text(encoding="utf-8")
     # Rules with pictures are for markers and a switch of layers, which the page has none of.
-    parts = [re.sub(r"[^{}]*\{[^{}]*\burl\([^{}]*\}", "", library)]
+    rules = re.sub(r"/\*.*?\*/", "", library, flags=re.DOTALL)
+    parts = [re.sub(r"[^{}]*\{[^{}]*\burl\([^{}]*\}", "", rules)]
     parts += [_package().joinpath(name).read_text(encoding="utf-8") for name in _STYLE_SHEETS]
     return "\n" + "\n".join(parts)
 

@@ -19,7 +19,7 @@ export function filterChanges(changes, filter) {
   for (let i = 0; i < changes.size; i += 1) {
     if (isHidden(changes.kinds[i])) continue;
     // What has no confidence passes only where none is asked for.
-    if (filter.confidence > 0 && (changes.confidences[i] === NOT_TOLD || changes.confidences[i] < filter.confidence)) continue;
+    if (filter.confidence > 0 && (changes.confidences[i] === NOT_TOLD || changes.confidences[i] < 2 * filter.confidence)) continue;
     if (filter.from !== null && changes.days[i] < filter.from) continue;
     if (filter.to !== null && changes.days[i] > filter.to) continue;
     if (filter.onlyNew && !changes.news[i]) continue;
@@ -98,7 +98,7 @@ export function readTile(tiles, row, col) {
   return {
     status: tiles.statuses[tiles.states[index] >> 2],
     isChanged: verdict === 2 ? null : verdict === 1,
-    confidence: tiles.confidences[index] === NOT_TOLD ? null : tiles.confidences[index],
+    confidence: tiles.confidences[index],
     isTold: tiles.told[index] > 0,
     isPictured: tiles.told[index] > 1,
   };

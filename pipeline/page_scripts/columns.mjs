@@ -2,7 +2,7 @@
 
 const ARRAYS = { u8: Uint8Array, i32: Int32Array, f32: Float32Array, f64: Float64Array };
 
-/** What stands for a confidence where there is none. */
+/** What stands for a confidence where there is none; others are half percents, 0 to 200. */
 export const NOT_TOLD = 255;
 
 /**

@@ -11,10 +11,10 @@ const SMALLEST_PX = 5;
 const BAR_PX = 30;
 // ^ Height of the bar along the lower edge, with scale and position.
 
-/** Give the step of a confidence in percent: below 50, 75, 90, or more; the lowest where none is told. */
-export function stepConfidence(percent) {
-  if (percent === NOT_TOLD || percent < 50) return 0;
-  return percent < 75 ? 1 : percent < 90 ? 2 : 3;
+/** Give the step of a confidence in half percents: below 50 %, 75 %, 90 %, or more; the lowest where none is told. */
+export function stepConfidence(code) {
+  if (code === NOT_TOLD || code < 100) return 0;
+  return code < 150 ? 1 : code < 180 ? 2 : 3;
 }
 
 /**

@@ -23,9 +23,11 @@ export class TileFiles {
   /**
    * Give what the files tell of a tile; null if they do not.
    * @param {string} tileId
-   * @param {string} base Folder of the report that the tile is of, relative to this page; empty for this report.
+   * @param {string} base Folder of the report that the tile is of, relative to this page; empty for this report, null for one
+   *   that is not kept.
    */
   async read(tileId, base = "") {
+    if (base === null) return null;
     const source = base + nameTileFile(tileId);
     if (!this.loading.has(source)) this.loading.set(source, this.load(source));
     const tiles = await this.loading.get(source);

@@ -57,7 +57,8 @@ export class TilePanel {
     if (changes.runs) {
       const run = runs[changes.runs[change]];
       rows.push(["Between", `${run.before} and ${run.after}`]);
-      rows.push(["Seen", `${changes.times[change]} × from ${changes.firsts[change] ?? "?"} to ${changes.lasts[change] ?? "?"}`]);
+      const times = changes.times[change];
+      rows.push(["Seen", times === 1 ? `once, on ${changes.firsts[change]}` : `${times} times, ${changes.firsts[change]} to ${changes.lasts[change]}`]);
     } else {
       rows.push(["Later date", formatDay(changes.days[change])]);
     }
@@ -69,8 +70,8 @@ export class TilePanel {
       make("h4", {}, make("i", { class: "dot" }), kind.labels[1], changes.news?.[change] ? make("em", {}, "new") : null),
       make("dl", {}, ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
       changes.words[change] < 0 ? null : make("blockquote", {}, make("bdi", {}, tidyText(changes.texts[changes.words[change]]))),
-      changes.runs && runs[changes.runs[change]].href
-        ? make("p", {}, make("a", { href: `${runs[changes.runs[change]].href}#change=${encodeURIComponent(changes.ids[change])}` }, "Open the report of this pair"))
+      changes.runs && runs[changes.runs[change]].base
+        ? make("p", {}, make("a", { href: `${runs[changes.runs[change]].base}index.html#change=${encodeURIComponent(changes.ids[change])}` }, "Open the report of this pair"))
         : null,
       steps,
     );
@@ -133,9 +134,12 @@ export class TilePanel {
   }
 
   explainSilence({ tile }) {
+    if (this.data.isRegion) {
+      return make("p", { class: "quiet" }, "The report of this pair, with the tile's answers and pictures, is not beside this page.");
+    }
     const words = tile?.isTold
       ? "The folder page/ with this tile's answers and pictures is not beside this page."
       : "This page has no room for this tile's answers and pictures; tiles.parquet has the answers.";
-    return make("p", { class: "quiet" }, tile || this.data.isRegion ? words : "There is no such tile.");
+    return make("p", { class: "quiet" }, tile ? words : "There is no such tile.");
   }
 }

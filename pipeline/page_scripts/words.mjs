@@ -15,11 +15,11 @@ export function formatArea(area) {
   return area >= 1e4 ? `${(area / 1e4).toFixed(1)} ha` : `${area.toFixed(0)} m²`;
 }
 
-/** Write a confidence given in whole percents, cut; null or `NOT_TOLD` if there is none. */
-export function formatConfidence(percent) {
-  if (percent === null || percent === NOT_TOLD) return "no confidence given";
-  if (percent === 99) return "> 99 % confident";
-  return `${percent} % confident`;
+/** Write a confidence given in half percents; what is not nothing and not all is never written as 0 % or 100 %. */
+export function formatConfidence(code) {
+  if (code === NOT_TOLD) return "no confidence given";
+  if (code === 1) return "< 1 % confident";
+  return code === 199 ? "> 99 % confident" : `${Math.round(code / 2)} % confident`;
 }
 
 /** Write a day, given in days since 1970. */
