@@ -16,6 +16,8 @@ from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
 from pipeline.plots import PLOTS_FOLDER, draw_run_plots
 from pipeline.report_page import render_page
+from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
+from pipeline.report_tiles import make_tile_files
 from pipeline.run_folder import RunFolder
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
@@ -42,6 +44,8 @@ class Report:
     """Name in the folder of the page for a browser."""
     plot_names: tuple[str, ...]
     """Names in the folder of the plots, PNG."""
+    tile_file_names: tuple[str, ...]
+    """Names in the folder of the files beside the page, with answers and pictures of tiles."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
@@ -53,7 +57,7 @@ class Report:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the folder of all files of the report."""
+        """Names in the folder of the report's tables, its page and its plots."""
         return self.tiles_name, self.changes_name, self.page_name, *self.plot_names
 
     @property
@@ -103,6 +107,8 @@ def write_report(
     )
     plots = {f"{PLOTS_FOLDER}/{name}": png for name, png in draw_run_plots(findings, changes, grid=store.grid).items()}
     n_bytes += sum(folder.put(name, png) for name, png in plots.items())
+    tile_file_names, tile_files_bytes = _write_tile_files(findings, store=store, folder=folder, prompts=prompts)
+    n_bytes += tile_files_bytes
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
     order = order_along_hilbert(findings, key="tile_id")
@@ -114,6 +120,7 @@ def write_report(
         changes_name=CHANGES_NAME,
         page_name=PAGE_NAME,
         plot_names=tuple(plots),
+        tile_file_names=tile_file_names,
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
@@ -127,6 +134,16 @@ def write_report(
         bytes_written=n_bytes,
     )
     return report, summary
+
+
+def _write_tile_files(
+    findings: gpd.GeoDataFrame, *, store: TileStore, folder: RunFolder, prompts: Sequence[Prompt]
+) -> tuple[tuple[str, ...], int]:
+    """Write the files beside the page, and remove those of a former report that this one does not have."""
+    former = set(folder.list_names(TILE_FILES_NAME))
+    sizes = {name: folder.put(name, data) for name, data in make_tile_files(findings, store=store, prompts=prompts)}
+    folder.delete(sorted(former - sizes.keys()))
+    return tuple(sizes), sum(sizes.values())
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:
