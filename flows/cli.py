@@ -18,6 +18,7 @@ import typer
 
 from flows.ask_command import ask_command
 from flows.changechat_command import changechat_command
+from flows.explore_command import explore_command
 from flows.model_commands import app as model_app
 from flows.open_questions_command import open_questions_command
 from flows.synthesize_command import synthesize_command
@@ -168,6 +169,7 @@ def check_command(
 
 
 app.command("ask")(ask_command)
+app.command("explore")(explore_command)
 
 
 def main() -> None:

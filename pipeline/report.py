@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
+import pandas as pd
 import pyarrow as pa
 
 from model.interface import Prompt
@@ -18,7 +20,10 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
+from pipeline.plots import PLOTS_FOLDER, draw_run_plots
 from pipeline.report_page import render_page
+from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
+from pipeline.report_tiles import make_tile_files
 from pipeline.run_folder import RunFolder
 from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
@@ -44,18 +49,22 @@ class Report:
 
     folder: RunFolder
     """Folder of the run."""
-    tiles_name: str
+    tiles_name: str = TILES_NAME
     """Name in the folder of the table with one row per tile."""
-    changes_name: str
+    changes_name: str = CHANGES_NAME
     """Name in the folder of the table with one row per change."""
-    zones_name: str | None
+    zones_name: str | None = None
     """Name in the folder of the table with one row per zone; None without zones."""
-    flatgeobuf_name: str
+    flatgeobuf_name: str = FLATGEOBUF_NAME
     """Name in the folder of the changes for GIS programs that cannot read Parquet."""
-    style_name: str
+    style_name: str = STYLE_NAME
     """Name in the folder of what QGIS draws them with: it looks for a style of the same name beside a file."""
-    page_name: str
+    page_name: str = PAGE_NAME
     """Name in the folder of the page for a browser."""
+    plot_names: tuple[str, ...] = ()
+    """Names in the folder of the plots, PNG."""
+    tile_file_names: tuple[str, ...] = ()
+    """Names in the folder of the files beside the page, with answers and pictures of tiles."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
@@ -64,19 +73,50 @@ class Report:
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
-    zone_counts: Mapping[str, int]
+    zone_counts: Mapping[str, int] = field(default_factory=dict)
     """Zones per status: seen, partly_seen or not_seen; empty without zones."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the folder of all files of the report."""
+        """Names in the folder of the report's tables, its page and its plots."""
         zones = (self.zones_name,) if self.zones_name is not None else ()
-        return self.tiles_name, self.changes_name, *zones, self.flatgeobuf_name, self.style_name, self.page_name
+        tables = self.tiles_name, self.changes_name, *zones, self.flatgeobuf_name, self.style_name
+        return *tables, self.page_name, *self.plot_names
 
     @property
     def is_complete(self) -> bool:
         """Whether every tile that was to be looked at has an answer that could be read."""
         return not (self.status_counts[TileStatus.FAILED] or self.status_counts[TileStatus.UNREADABLE])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReportWriter:
+    """Writes the files of one report, and knows what it wrote."""
+
+    folder: RunFolder
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.sizes[name] = self.folder.put(name, data)
+
+    def put_table(self, name: str, frame: gpd.GeoDataFrame, *, schema: pa.Schema, key: str) -> bytes:
+        data = encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key=key))
+        self.put(name, data)
+        return data
+
+    def put_for_gis(self, changes: bytes) -> None:
+        """Write the encoded changes as FlatGeobuf, and the style for it."""
+        with tempfile.TemporaryDirectory() as scratch:
+            self.put(FLATGEOBUF_NAME, encode_flatgeobuf(changes, folder=Path(scratch), layer="changes"))
+        self.put(STYLE_NAME, resources.files("pipeline").joinpath("report_style.qml").read_bytes())
+
+    def find_names(self, prefix: str) -> tuple[str, ...]:
+        return tuple(name for name in self.sizes if name.startswith(prefix))
+
+    def remove_former(self) -> None:
+        """Remove what a former report of the run had and this one does not have."""
+        former = {ZONES_NAME, *self.folder.list_names(TILE_FILES_NAME), *self.folder.list_names(PLOTS_FOLDER)}
+        self.folder.delete(sorted(former - self.sizes.keys()))
 
 
 def write_report(
@@ -85,20 +125,20 @@ def write_report(
     store: TileStore,
     folder: RunFolder,
     prompts: Sequence[Prompt],
-    zones: Zones | None = None,
     outlines: Iterable[pa.Table] = (),
+    zones: Zones | None = None,
     before_name: str = "before",
     after_name: str = "after",
 ) -> tuple[Report, StageSummary]:
-    """Write the tables and the page into the run's folder, in ``report/``.
+    """Write the tables, the page and the plots into the run's folder, in ``report/``.
 
     Args:
         findings: One row per tile of the grid, as `extract_findings` gives them.
         store: The tile store, for its grid and the pictures of the page.
         folder: Folder of the run.
         prompts: The questions of the run; those of kind `ask` have columns.
-        zones: Polygons to sum the findings over; None without.
         outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
+        zones: Polygons to sum the findings over; None without.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
 
@@ -107,73 +147,57 @@ def write_report(
     """
     start = time.perf_counter()
     _check_complete(findings, grid=store.grid)
+    writer = _ReportWriter(folder=folder)
     changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
-    page = render_page(
-        findings,
-        changes=changes,
-        store=store,
-        prompts=prompts,
-        before_name=before_name,
-        after_name=after_name,
-    )
+    sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid) if zones is not None else None
+    names = {"before_name": before_name, "after_name": after_name}
+    page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, **names)
+    writer.put(PAGE_NAME, page.encode())
+    for name, png in draw_run_plots(findings, changes, grid=store.grid).items():
+        writer.put(f"{PLOTS_FOLDER}/{name}", png)
+    if zones is not None and sums is not None:
+        writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
+    table = writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
-    n_bytes = folder.put(PAGE_NAME, page.encode())
-    table = encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id"))
-    n_bytes += folder.put(CHANGES_NAME, table)
-    zone_counts: Mapping[str, int] = {}
-    if zones is not None:
-        n_zone_bytes, zone_counts = _write_zones(zones, findings=findings, changes=changes, store=store, folder=folder)
-        n_bytes += n_zone_bytes
-    else:
-        # Of an earlier report of the run that had some.
-        folder.delete([ZONES_NAME])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
-    n_bytes += _write_for_gis(table, folder=folder)
+    writer.put_for_gis(table)
     del table
-    order = order_along_hilbert(findings, key="tile_id")
-    n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
-    statuses = findings["status"].value_counts()
+    writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
+    for name, data in make_tile_files(findings, store=store, prompts=prompts):
+        writer.put(name, data)
+    writer.remove_former()
     report = Report(
         folder=folder,
-        tiles_name=TILES_NAME,
-        changes_name=CHANGES_NAME,
-        zones_name=ZONES_NAME if zones is not None else None,
-        flatgeobuf_name=FLATGEOBUF_NAME,
-        style_name=STYLE_NAME,
-        page_name=PAGE_NAME,
-        status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
-        reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
-        changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
+        zones_name=ZONES_NAME if sums is not None else None,
+        plot_names=writer.find_names(PLOTS_FOLDER),
+        tile_file_names=writer.find_names(TILE_FILES_NAME),
         change_counts=change_counts,
-        zone_counts=zone_counts,
+        zone_counts={} if sums is None else _count_values(sums["status"], names=ZONE_STATUSES),
+        **_count_tiles(findings),
     )
     summary = StageSummary(
         stage=STAGE,
         done=len(report.names),
         total=len(report.names),
         seconds=time.perf_counter() - start,
-        bytes_written=n_bytes,
+        bytes_written=sum(writer.sizes.values()),
     )
     return report, summary
 
 
-def _write_for_gis(changes: bytes, *, folder: RunFolder) -> int:
-    """Write the encoded changes as FlatGeobuf, and the style for it; give the bytes of both."""
-    with tempfile.TemporaryDirectory() as scratch:
-        data = encode_flatgeobuf(changes, folder=Path(scratch), layer="changes")
-    style = resources.files("pipeline").joinpath("report_style.qml").read_bytes()
-    return folder.put(FLATGEOBUF_NAME, data) + folder.put(STYLE_NAME, style)
+def _count_tiles(findings: gpd.GeoDataFrame) -> dict[str, Any]:
+    """Give the fields of a report that count tiles."""
+    return {
+        "status_counts": _count_values(findings["status"], names=[status.value for status in TileStatus]),
+        "reason_counts": count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
+        "changed_tile_count": int(findings["is_changed"].fillna(value=False).sum()),
+    }
 
 
-def _write_zones(
-    zones: Zones, *, findings: gpd.GeoDataFrame, changes: gpd.GeoDataFrame, store: TileStore, folder: RunFolder
-) -> tuple[int, dict[str, int]]:
-    """Write ``zones.parquet``; give its bytes and the zones per status."""
-    sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid)
-    order = order_along_hilbert(sums, key="zone_id")
-    n_bytes = folder.put(ZONES_NAME, encode_geoparquet(sums, schema=zones.schema, order=order))
-    return n_bytes, {status: int((sums["status"] == status).sum()) for status in ZONE_STATUSES}
+def _count_values(values: pd.Series[Any], *, names: Iterable[str]) -> dict[str, int]:
+    counts = values.value_counts()
+    return {name: int(counts.get(name, 0)) for name in names}
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:

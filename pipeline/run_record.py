@@ -183,7 +183,10 @@ def make_record(
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
-        files={**describe_objects(report.folder, names=report.names), **answers.describe()},
+        files={
+            **describe_objects(report.folder, names=[*report.names, *report.tile_file_names]),
+            **answers.describe(),
+        },
         stages=[stage.to_dict() for stage in stages],
     )
 

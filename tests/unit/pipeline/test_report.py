@@ -76,8 +76,9 @@ def write(findings: gpd.GeoDataFrame, folder: Path) -> Report:
     run = RunFolder(str(folder))
     store = GreyStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
     report, summary = write_report(findings, store=store, folder=run, prompts=[ASK])
-    assert summary.done == len(report.names) == 5
-    assert summary.bytes_written == sum((folder / name).stat().st_size for name in report.names)
+    names = [*report.names, *report.tile_file_names]
+    assert summary.done == len(report.names)
+    assert summary.bytes_written == sum((folder / name).stat().st_size for name in names)
     return report
 
 
@@ -116,9 +117,19 @@ def test_equal_findings_give_equal_bytes_whatever_their_order(tmp_path: Path) ->
 
     first, second = write(findings, tmp_path / "a"), write(findings.iloc[::-1].reset_index(drop=True), tmp_path / "b")
 
-    for name in first.names:
+    for name in [*first.names, *first.tile_file_names]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert second.names == first.names
+
+
+def test_files_beside_the_page_that_the_report_no_longer_has_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "report" / "page").mkdir(parents=True)
+    (tmp_path / "report" / "page" / "tiles_r0099_c0099.js").write_text("deltavlmTiles({});")
+
+    report = write(make_findings(), tmp_path)
+
+    assert report.tile_file_names == ("report/page/tiles_r0000_c0000.js",)
+    assert sorted(path.name for path in (tmp_path / "report" / "page").iterdir()) == ["tiles_r0000_c0000.js"]
 
 
 def test_a_region_without_changes_has_an_empty_table_with_schema_and_crs(tmp_path: Path) -> None:
