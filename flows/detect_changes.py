@@ -7,11 +7,10 @@ parameters that Prefect would have to look through or store: what a stage needs,
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any
+from typing import Any
 
 from distributed import Client
 from prefect import flow, get_run_logger, runtime
-from pydantic import Field
 
 from flows.artifacts import publish_artifacts
 from flows.cluster import open_run_cluster
@@ -31,8 +30,8 @@ def _name_flow_run() -> str:
 
 @flow(name="detect-changes", flow_run_name=_name_flow_run, persist_result=False)
 def detect_changes_flow(
-    config: Annotated[RunConfig, Field(title="Run")],
-    patience: Annotated[PatienceConfig, Field(title="Patience")] = DEFAULT_PATIENCE,
+    config: RunConfig,
+    patience: PatienceConfig = DEFAULT_PATIENCE,
 ) -> dict[str, Any]:
     """Turn a before and an after scene into a change report; the same six calls as `deltavlm run`.
 
