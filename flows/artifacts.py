@@ -69,6 +69,11 @@ def publish_artifacts(
     )
 
 
+def publish_page(markdown: str, *, key: str, description: str) -> None:
+    """Put a page of Markdown, as `publish_artifacts` does."""
+    tell_server(lambda: create_markdown_artifact(markdown, key=key, description=description))
+
+
 def tell_server(call: Callable[[], object]) -> None:
     """Tell Prefect's server something that the run does not depend on."""
     try:

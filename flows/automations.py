@@ -45,6 +45,8 @@ def make_dead_run_automation(*, silence_s: float = SILENCE_S) -> Automation:
         ),
         actions=[
             ChangeFlowRunState(
+                name=None,
+                force=False,
                 state=StateType.CRASHED,
                 message=f"No sign of life for {silence_s:g} s. What is done is kept: the next run goes on from there.",
             )

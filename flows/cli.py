@@ -18,6 +18,7 @@ import typer
 from flows.ask_command import ask_command
 from flows.changechat_command import changechat_command
 from flows.model_commands import app as model_app
+from flows.monitor_command import monitor_command
 from flows.open_questions_command import open_questions_command
 from flows.serve_command import serve_command
 from flows.synthesize_command import synthesize_command
@@ -127,6 +128,7 @@ def check_command(
 
 
 app.command("ask")(ask_command)
+app.command("monitor")(monitor_command)
 app.command("serve")(serve_command)
 
 

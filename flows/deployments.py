@@ -31,8 +31,9 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 
 def make_run_deployment() -> RunnerDeployment:
     """Make the deployment of ``detect-changes``: no schedule, all parameters from the form in Prefect's pages."""
-    return detect_changes_flow.to_deployment(
-        "detect-changes",
+    return RunnerDeployment.from_flow(
+        detect_changes_flow,
+        name="detect-changes",
         tags=[TAG],
         version=version(DISTRIBUTION),
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -48,8 +49,9 @@ def make_region_deployment(region: RegionConfig) -> RunnerDeployment:
     from flows.monitor_region import monitor_region_flow
 
     schedule = region.schedule
-    return monitor_region_flow.to_deployment(
-        region.name,
+    return RunnerDeployment.from_flow(
+        monitor_region_flow,
+        name=region.name,
         parameters={"region": give_plain_values(region)},
         schedule=None if schedule is None else Cron(schedule.cron, timezone=schedule.timezone),
         concurrency_limit=ONE_AT_A_TIME,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+import asyncio
+import inspect
+from collections.abc import Awaitable, Iterable
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -57,7 +59,7 @@ def send_messages(names: Iterable[str], *, subject: str, body: str) -> None:
     text = text if len(text) <= MAX_BODY_LENGTH else f"{text[: MAX_BODY_LENGTH - 1].rstrip()}…"
     for name in names:
         try:
-            load_notifier(name).notify(body=text, subject=redact_text(subject))
+            _send(load_notifier(name), subject=redact_text(subject), body=text)
         # Whatever a service of somebody else's answers, the results are there and the run goes on.
         except Exception as problem:
             get_run_logger().warning(
@@ -65,3 +67,14 @@ def send_messages(names: Iterable[str], *, subject: str, body: str) -> None:
             )
         else:
             get_run_logger().info("Told through %s: %s", name, redact_text(subject))
+
+
+def _send(block: NotificationBlock, *, subject: str, body: str) -> None:
+    # A coroutine by its declaration; Prefect's own blocks send at once where no event loop runs.
+    sending: Any = block.notify(body=body, subject=subject)
+    if inspect.isawaitable(sending):
+        asyncio.run(_wait_for(sending))
+
+
+async def _wait_for(sending: Awaitable[Any]) -> None:
+    await sending
