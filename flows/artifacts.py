@@ -7,15 +7,12 @@ then costs a run nothing but these.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import geopandas as gpd
-import httpx
-from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
-from prefect.exceptions import PrefectException
 
 from flows.artifact_summary import RunFacts, make_link, rank_changes, tabulate_coverage, write_summary
+from flows.prefect_server import tell_server
 from pipeline.redaction import redact_text
 from pipeline.report import Report
 from pipeline.scenes import ScenePair
@@ -24,8 +21,6 @@ from pipeline.tile_store import TileStore
 COVERAGE_KEY = "coverage"
 SUMMARY_KEY = "summary"
 REPORT_KEY = "report"
-SERVER_ERRORS = (httpx.HTTPError, PrefectException, OSError)
-"""What a server that is away, starting or full answers with, or does not."""
 
 
 def publish_artifacts(
@@ -72,14 +67,3 @@ def publish_artifacts(
 def publish_page(markdown: str, *, key: str, description: str) -> None:
     """Put a page of Markdown, as `publish_artifacts` does."""
     tell_server(lambda: create_markdown_artifact(markdown, key=key, description=description))
-
-
-def tell_server(call: Callable[[], object]) -> None:
-    """Tell Prefect's server something that the run does not depend on."""
-    try:
-        call()
-    except SERVER_ERRORS as problem:
-        get_run_logger().warning(
-            "Prefect's server did not take an artifact (%s). The run itself is not affected.",
-            redact_text(f"{type(problem).__name__}: {problem}"),
-        )

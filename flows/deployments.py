@@ -7,11 +7,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from prefect.automations import Automation
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
-from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
 from flows.automations import make_dead_run_automation, make_failure_automation, tag_region
@@ -70,27 +68,6 @@ def plan_automations(regions: Sequence[RegionConfig], *, silence_s: float) -> li
     told = [(region.name, notice.block) for region in regions for notice in region.notify if "failure" in notice.on]
     failures = [make_failure_automation(name, block_id=find_notifier_id(block)) for name, block in told]
     return [make_dead_run_automation(silence_s=silence_s), *failures]
-
-
-def check_server() -> None:
-    """Find out that there is a Prefect server.
-
-    Raises:
-        InputError: none is named, or the one that is does not answer.
-    """
-    address = get_current_settings().api.url
-    found = "no Prefect server is named: PREFECT_API_URL is not set"
-    if address is not None:
-        with get_client(sync_client=True) as client:
-            problem = client.api_healthcheck()
-        if problem is None:
-            return
-        found = f"no Prefect server answers at {address} ({type(problem).__name__})"
-    raise InputError(
-        found,
-        expected="a server that keeps deployments and schedules",
-        remedy="start one with `prefect server start`, and set PREFECT_API_URL=http://127.0.0.1:4200/api",
-    )
 
 
 def give_plain_values(region: RegionConfig) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def serve_command(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time on this machine; others wait.")] = 1,
     silence_s: Annotated[
-        float, typer.Option(min=1, help="After so many seconds without a sign of life a run is marked as crashed.")
+        float, typer.Option(min=10, help="After so many seconds without a sign of life a run is marked as crashed.")
     ] = 540.0,
     automations_only: Annotated[
         bool, typer.Option("--automations-only", help="Set up the server's automations and end: for work pools.")
@@ -30,7 +30,8 @@ def serve_command(
     """
     regions = _load_regions(configs or ())
     from flows.automations import ensure_automations
-    from flows.deployments import check_server, make_region_deployment, make_run_deployment, plan_automations
+    from flows.deployments import make_region_deployment, make_run_deployment, plan_automations
+    from flows.prefect_server import check_server
 
     check_server()
     for name in ensure_automations(plan_automations(regions, silence_s=silence_s)):

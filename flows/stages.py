@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from flows.patience import StagePolicy
+from flows.prefect_server import tell_server
 from flows.progress import STAGE_TITLES
 from pipeline.redaction import redact_text
 from pipeline.report import Report
@@ -114,12 +115,10 @@ class StageProgress:
     """A progress artifact that follows a stage, and spares the server an update per batch."""
 
     def __init__(self, stage: str) -> None:
+        key, title = f"progress-{stage.replace('_', '-')}", f"{STAGE_TITLES[stage]}: part done"
         # Prefect's function is a coroutine only where an event loop runs, which no stage does.
         self._artifact = cast(
-            UUID,
-            create_progress_artifact(
-                0.0, key=f"progress-{stage.replace('_', '-')}", description=f"{STAGE_TITLES[stage]}: part done"
-            ),
+            UUID | None, tell_server(lambda: create_progress_artifact(0.0, key=key, description=title))
         )
         self._told_at_s = time.monotonic()
         self._total = 0
@@ -137,7 +136,10 @@ class StageProgress:
         self._tell(100.0)
 
     def _tell(self, percent: float) -> None:
-        update_progress_artifact(self._artifact, progress=percent)
+        artifact = self._artifact
+        if artifact is not None and tell_server(lambda: update_progress_artifact(artifact, progress=percent)) is None:
+            # A server that is away costs every call its patience; one of a stage is enough.
+            self._artifact = None
         self._told_at_s = time.monotonic()
 
 
