@@ -20,7 +20,9 @@ from flows.ask_command import ask_command
 from flows.changechat_command import changechat_command
 from flows.explore_command import explore_command
 from flows.model_commands import app as model_app
+from flows.monitor_command import monitor_command
 from flows.open_questions_command import open_questions_command
+from flows.serve_command import serve_command
 from flows.synthesize_command import synthesize_command
 
 if TYPE_CHECKING:
@@ -170,6 +172,8 @@ def check_command(
 
 app.command("ask")(ask_command)
 app.command("explore")(explore_command)
+app.command("monitor")(monitor_command)
+app.command("serve")(serve_command)
 
 
 def main() -> None:

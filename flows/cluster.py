@@ -7,6 +7,8 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +69,52 @@ SECONDS_BETWEEN_LOOKS = 2.0
 _START_ERRORS = (ImportError, OSError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SharedCluster:
+    """Workers that the runs of one context have in common."""
+
+    config: ClusterConfig
+    address: str
+    security: Security | None
+
+
+_shared_cluster: ContextVar[_SharedCluster | None] = ContextVar("shared_cluster", default=None)
+
+
 @contextmanager
 def open_run_cluster(config: RunConfig) -> Iterator[Client]:
     """Open the cluster of a run, with workers that have room for its model and batches.
 
+    Inside `share_run_cluster` no workers are started: the run gets a client of its own to those that are shared, as a
+    run's model goes with its client.
+
     Raises:
         InputError: as `open_cluster`.
     """
+    shared = _shared_cluster.get()
+    if shared is not None and shared.config == config.cluster:
+        with _connect(shared.address, security=shared.security) as client:
+            yield client
+        return
     with open_cluster(config.cluster, need=measure_need(config), device=config.model.device) as client:
         yield client
+
+
+@contextmanager
+def share_run_cluster(config: RunConfig) -> Iterator[None]:
+    """Start the cluster of a run once, for all runs with the same settings of cluster inside the context.
+
+    Raises:
+        InputError: as `open_cluster`.
+    """
+    with open_run_cluster(config) as client:
+        address = str(client.scheduler_info(n_workers=0)["address"])
+        shared = _SharedCluster(config=config.cluster, address=address, security=read_security(config.cluster))
+        token = _shared_cluster.set(shared)
+        try:
+            yield
+        finally:
+            _shared_cluster.reset(token)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from pydantic import (
     Field,
     SerializationInfo,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_validator,
     model_serializer,
     model_validator,
@@ -20,7 +19,7 @@ from pydantic import (
 
 from model.interface import Prompt, PromptKind
 from pipeline.cluster_config import ClusterConfig
-from pipeline.errors import InputError
+from pipeline.config_loading import load_settings
 from pipeline.object_stores import check_run_uri
 from pipeline.redaction import redact_values
 from pipeline.scene_config import SceneConfig, StretchConfig
@@ -292,79 +291,11 @@ def load_config(
     Raises:
         InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
     """
-    tree = _read_yaml(Path(path)) if path is not None else {}
-    tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
-    for assignment in assignments:
-        key, separator, text = assignment.partition("=")
-        if not separator or not key:
-            raise InputError(
-                f"--set {assignment!r}", expected="key=value", remedy="write for example --set grid.resolution_m=1"
-            )
-        nested = _read_value(text, assignment=assignment)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        tree = _merge(tree, nested)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as problem:
-        raise _explain(problem, source=str(path) if path is not None else "the command line") from None
-
-
-def _read_value(text: str, *, assignment: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        raise InputError(
-            f"--set {assignment!r} ({getattr(problem, 'problem', None) or problem})",
-            expected="a value in YAML",
-            remedy="put quotes around text with : ? { [ or # in it",
-        ) from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise InputError(
-            f"config {path} cannot be read ({problem})",
-            expected="a YAML file with the keys of configs/default.yaml",
-            remedy="correct the path or the file",
-        ) from None
-    if not isinstance(tree, dict):
-        raise InputError(
-            f"config {path} holds {type(tree).__name__}",
-            expected="a mapping with the keys of configs/default.yaml",
-            remedy="start from configs/demo.yaml",
-        )
-    return tree
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        former = merged.get(key)
-        # A scene may be written as bare URIs, and a setting such as before.datetime may come on top of them.
-        if key in {"before", "after"} and isinstance(former, str | list):
-            former = {"uri": former}
-        if key in {"before", "after"} and isinstance(value, str | list):
-            value = {"uri": value}
-        is_nested = isinstance(former, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(former, value) if is_nested else value  # type: ignore[arg-type]
-    return merged
-
-
-def _explain(problem: ValidationError, *, source: str) -> InputError:
-    lines = []
-    for error in problem.errors():
-        key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif error["type"] == "missing":
-            message = "missing"
-        lines.append(f"{key}: {message}")
-    return InputError(
-        f"{source}: " + "; ".join(lines),
-        expected="the keys and values described in configs/default.yaml",
-        remedy="correct the named keys",
+    return load_settings(
+        RunConfig,
+        path,
+        values=values,
+        assignments=assignments,
+        described_in="configs/default.yaml",
+        begin_with="configs/demo.yaml",
     )

@@ -41,34 +41,13 @@ class ClassesConfig(StrictConfig):
     band: int | str = Field(default=1, description="1-based number or name of the band of classes.")
 
 
-SCENE_SOURCES = ("uri", "band_files", "stac")
-"""The settings that say where a scene is; one of them is given."""
+class SceneSettings(StrictConfig):
+    """What a user knows better than the files of a scene, whichever scene it is."""
 
-
-class SceneConfig(StrictConfig):
-    """One acquisition of one date."""
-
-    uri: Uris | None = Field(
-        default=None,
-        description="Raster of the scene: a local path, or an http(s) or s3 URI; a list of them makes a mosaic.",
-    )
-    band_files: BandFilesConfig | None = Field(
-        default=None,
-        description="In place of uri, one raster per band: a mapping of red, green and blue, each a path or a list.",
-    )
-    stac: StacConfig | None = Field(
-        default=None,
-        description="In place of uri, items that STAC describes: a mapping of href and what chooses among them. A uri "
-        "that ends in .json or .geojson is such an href.",
-    )
     mosaic: MosaicRule = Field(
         default="first",
         description="What counts where rasters of one date overlap: first, the first valid one in their order; "
         "median, of the valid ones.",
-    )
-    datetime: dt.datetime | None = Field(
-        default=None,
-        description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
     )
     bands: tuple[int | str, int | str, int | str] | None = Field(
         default=None,
@@ -99,6 +78,39 @@ class SceneConfig(StrictConfig):
         default=None, description="Added after scaling. Left out, what the raster says, else 0."
     )
 
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, value: float | None) -> float | None:
+        if value == 0:
+            raise ValueError("0 would make every pixel the same; leave it out")
+        return value
+
+
+SCENE_SOURCES = ("uri", "band_files", "stac")
+"""The settings that say where a scene is; one of them is given."""
+
+
+class SceneConfig(SceneSettings):
+    """One acquisition of one date."""
+
+    uri: Uris | None = Field(
+        default=None,
+        description="Raster of the scene: a local path, or an http(s) or s3 URI; a list of them makes a mosaic.",
+    )
+    band_files: BandFilesConfig | None = Field(
+        default=None,
+        description="In place of uri, one raster per band: a mapping of red, green and blue, each a path or a list.",
+    )
+    stac: StacConfig | None = Field(
+        default=None,
+        description="In place of uri, items that STAC describes: a mapping of href and what chooses among them. A uri "
+        "that ends in .json or .geojson is such an href.",
+    )
+    datetime: dt.datetime | None = Field(
+        default=None,
+        description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _accept_description(cls, values: Any) -> Any:
@@ -107,13 +119,6 @@ class SceneConfig(StrictConfig):
         if not isinstance(stac, dict) or "href" in stac or not names_document(uri):
             return values
         return {**values, "uri": None, "stac": {"href": str(uri), **stac}}
-
-    @field_validator("scale")
-    @classmethod
-    def _check_scale(cls, value: float | None) -> float | None:
-        if value == 0:
-            raise ValueError("0 would make every pixel the same; leave it out")
-        return value
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

@@ -61,16 +61,10 @@ def find_stac_scene(
     Raises:
         InputError: a document cannot be read, no item fits, or more fit than ``max_items``.
     """
-    wanted = _make_box(config.bbox) if config.bbox is not None else area
-    reader = DocumentReader(limits=limits or ReadLimits())
-    try:
-        items, left_out = _sift(search_items(config, area=wanted, reader=reader), config=config, area=wanted)
-        if not items:
-            raise _refuse_empty(config, left_out)
-    except InputError as refusal:
-        raise InputError(f"stac: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
-    finally:
-        reader.session.close()
+    wanted = choose_area(config, area=area)
+    items, left_out = list_items(config, area=wanted, limits=limits)
+    if not items:
+        raise _name_source(_refuse_empty(config, left_out))
     chosen, others = choose_day(items, area=wanted, order=config.order)
     covered = _compute_coverage(chosen, area=wanted if wanted is not None else _unite(items))
     first, more = chosen[0], len(chosen) - 1
@@ -85,6 +79,33 @@ def find_stac_scene(
         left_out=(*left_out, *others),
         covered_fraction=covered,
     )
+
+
+def choose_area(config: StacConfig, *, area: BaseGeometry | None) -> BaseGeometry | None:
+    """Tell where items have to be, in WGS84 degrees: in the config's bbox, else in an area of interest."""
+    return _make_box(config.bbox) if config.bbox is not None else area
+
+
+def list_items(
+    config: StacConfig, *, area: BaseGeometry | None, limits: ReadLimits | None = None
+) -> tuple[list[SceneItem], list[LeftOutItem]]:
+    """Find all items that a config means, of any day, and those that were found and do not fit.
+
+    Args:
+        config: Where the items are described, and which are meant.
+        area: Polygons in WGS84 degrees that they have to touch; None: anywhere.
+        limits: How long and how much is read before giving up.
+
+    Raises:
+        InputError: a document cannot be read, or more items fit than ``max_items``.
+    """
+    reader = DocumentReader(limits=limits or ReadLimits())
+    try:
+        return _sift(search_items(config, area=area, reader=reader), config=config, area=area)
+    except InputError as refusal:
+        raise _name_source(refusal) from None
+    finally:
+        reader.session.close()
 
 
 def choose_day(
@@ -191,6 +212,10 @@ def _count_reasons(left_out: Sequence[LeftOutItem]) -> list[tuple[str, int]]:
     counts = Counter(item.reason for item in left_out).most_common()
     rest = sum(count for _, count in counts[_LISTED_REASONS:])
     return counts[:_LISTED_REASONS] + ([("other reasons", rest)] if rest else [])
+
+
+def _name_source(refusal: InputError) -> InputError:
+    return InputError(f"stac: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy)
 
 
 def _refuse_empty(config: StacConfig, left_out: Sequence[LeftOutItem]) -> InputError:

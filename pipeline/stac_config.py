@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from pipeline.stac_filters import check_query
 from pipeline.stac_interval import parse_interval
+from pipeline.strict_config import StrictConfig
 
 _DOCUMENT_ENDINGS = (".json", ".geojson")
 
@@ -23,11 +24,11 @@ def names_document(uri: object) -> bool:
     return path.lower().endswith(_DOCUMENT_ENDINGS)
 
 
-class StacConfig(BaseModel):
+class StacConfig(StrictConfig):
     """Where a scene is described in STAC, and which of what is described there is meant."""
 
     # A year or an id of digits is a number to YAML.
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     href: str = Field(
         min_length=1,

@@ -1,0 +1,139 @@
+"""Deployments of prefect.yaml on a work pool with a real worker, and what becomes of runs on bad days."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from made_scenes import SETTINGS, command_line, make_scenes
+from prefect_processes import PREFECT, PrefectServer, kill_group, wait_for
+
+pytestmark = pytest.mark.timeout(600)
+
+POOL = "deltavlm"
+SILENCE_S = 10
+"""The shortest that Prefect takes."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[PrefectServer]:
+    """A server that has been told of prefect.yaml."""
+    server = PrefectServer(folder=tmp_path_factory.mktemp("prefect"))
+    with server.run():
+        server.call("work-pool", "create", "--type", "process", POOL)
+        server.call("deploy", "--all", cwd=repository)
+        yield server
+
+
+@contextmanager
+def start_worker(server: PrefectServer, **environment: str) -> Iterator[Any]:
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    with server.work("env", *settings, *PREFECT, "worker", "start", "--pool", POOL, "--type", "process") as worker:
+        yield worker
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """Give what a person would fill into the form."""
+    scenes = make_scenes(folder / "scenes", changed={(0, 0): ["top-left"]})
+    config: dict[str, Any] = {
+        "before": {"uri": str(scenes.before)},
+        "after": {"uri": str(scenes.after)},
+        "output": str(folder / "run"),
+    }
+    for setting in (*SETTINGS, "cluster.n_workers=1"):
+        key, _, value = setting.partition("=")
+        group, _, field = key.partition(".")
+        config.setdefault(group, {})[field] = yaml.safe_load(value)
+    return config
+
+
+def test_a_worker_runs_what_prefect_yaml_deploys(server: PrefectServer, tmp_path: Path) -> None:
+    deployment, region = (server.find_deployment(name) for name in ("detect-changes", "example-region"))
+    assert deployment is not None
+    assert region is not None
+    with start_worker(server):
+        run = server.wait_for_state(server.start_run(deployment, config=describe_run(tmp_path)))
+
+    assert run["state_type"] == "COMPLETED", server.read_log(run["id"])
+    assert "1 of 24 tiles changed" in server.read_artifacts(run["id"])["summary"]["data"]
+    assert region["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert region["global_concurrency_limit"]["limit"] == 1
+    schedule = region["schedules"][0]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("30 2 * * 1", "Europe/Berlin")
+    assert not schedule["active"]
+
+
+def test_a_run_that_dies_with_its_machine_is_marked_as_crashed(server: PrefectServer, tmp_path: Path) -> None:
+    automate = command_line("serve", "--automations-only", "--silence-s", str(SILENCE_S))
+    for _ in range(2):
+        with server.work(*automate, log="automations.log") as setting_up:
+            assert setting_up.wait(120) == 0
+    deployment = server.find_deployment("detect-changes")
+    assert deployment is not None
+    with start_worker(server, STAND_IN_SECONDS_PER_TILE="2") as worker:
+        run_id = server.start_run(deployment, config=describe_run(tmp_path))
+        wait_for(lambda: "Select tiles" in server.read_log(run_id), what="run that asks the model")
+        family = psutil.Process(worker.pid).children(recursive=True)
+        kill_group(worker)
+        for process in family:
+            if process.is_running():
+                process.send_signal(signal.SIGKILL)
+        run = server.wait_for_state(run_id)
+
+    assert run["state_type"] == "CRASHED"
+    assert run["state"]["message"].startswith(f"No sign of life for {SILENCE_S} s.")
+    # Made twice, there once.
+    assert len(server.post("automations/filter")) == 1
+
+
+RUN_FLOW = """
+import json, sys
+
+from flows.detect_changes import detect_changes_flow
+from pipeline.config import RunConfig
+
+detect_changes_flow(RunConfig.model_validate(json.loads(sys.argv[1])))
+"""
+
+
+def test_results_do_not_depend_on_the_server(tmp_path: Path) -> None:
+    server = PrefectServer(folder=tmp_path)
+    (tmp_path / "restarted").mkdir()
+    (tmp_path / "gone").mkdir()
+
+    def start(name: str) -> AbstractContextManager[Any]:
+        config = json.dumps(describe_run(tmp_path / name))
+        # Its patience with a server that is away is shorter than a real one's: 1 and 2 seconds.
+        patience = ("env", "STAND_IN_SECONDS_PER_TILE=0.2", "PREFECT_CLIENT_MAX_RETRIES=2")
+        return server.work(*patience, sys.executable, "-c", RUN_FLOW, config, log=f"{name}.log")
+
+    def find_run(n_before: int) -> str | None:
+        runs = server.post("flow_runs/filter", sort="START_TIME_DESC")
+        is_asking = len(runs) > n_before and "Select tiles" in server.read_log(runs[0]["id"])
+        return runs[0]["id"] if is_asking else None
+
+    with server.run() as first, start("restarted") as run:
+        restarted = wait_for(lambda: find_run(0), what="run that asks the model")
+        kill_group(first)
+        with server.run() as second:
+            assert run.wait(120) == 0
+            assert server.wait_for_state(restarted)["state_type"] == "COMPLETED"
+            with start("gone") as run:
+                gone = wait_for(lambda: find_run(1), what="run that asks the model")
+                kill_group(second)
+                run.wait(120)
+        with server.run():
+            state = server.get(f"flow_runs/{gone}")
+
+    records = [json.loads((tmp_path / name / "run" / "run.json").read_text()) for name in ("restarted", "gone")]
+    assert records[0]["run_id"] == records[1]["run_id"]
+    # Nobody could tell the server; where heartbeats are watched, it is marked as crashed.
+    assert state["state_type"] == "RUNNING"

@@ -1,0 +1,184 @@
+"""A real Prefect server and what works for it, each a process of its own that is gone when its context ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from made_scenes import command_environment
+
+PREFECT = [sys.executable, "-m", "prefect"]
+END_STATES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+PATIENCE_S = 180.0
+"""For one thing to happen on a machine that is busy with others."""
+
+Found = TypeVar("Found")
+
+
+def find_free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(look: Callable[[], Found | None], *, what: str, timeout_s: float = PATIENCE_S) -> Found:
+    """Ask until there is an answer: what is waited for is seen only through the server's API."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(f"no {what} within {timeout_s:g} s")
+
+
+@contextmanager
+def start_process(arguments: list[str], *, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a process group of its own, and end the whole group with the context."""
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            arguments, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, then make it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+    kill_group(process)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started as a power cut would."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+
+
+@dataclass(kw_only=True)
+class PrefectServer:
+    """A server on a port of its own, and its API in plain words."""
+
+    folder: Path
+    port: int = field(default_factory=find_free_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to know of it."""
+        return command_environment(
+            PREFECT_HOME=str(self.folder / "home"),
+            PREFECT_API_URL=f"{self.url}/api",
+            PREFECT_SERVER_API_PORT=str(self.port),
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            PREFECT_CLI_PROMPT="false",
+            PREFECT_RUNNER_POLL_FREQUENCY="1",
+            PREFECT_WORKER_QUERY_SECONDS="1",
+            # How often the server looks for runs to schedule and for automations that are due.
+            PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2",
+            PREFECT_SERVER_SERVICES_TRIGGERS_PG_NOTIFY_ENABLED="false",
+            DO_NOT_TRACK="1",
+            OMP_NUM_THREADS="1",
+        )
+
+    @contextmanager
+    def run(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Have it run while the context lasts; again, and it has all it had before."""
+        arguments = [*PREFECT, "server", "start", "--port", str(self.port)]
+        with start_process(arguments, environment=self.environment, log=self.folder / "server.log") as process:
+            wait_for(self.is_healthy, what="healthy Prefect server")
+            yield process
+
+    def is_healthy(self) -> bool:
+        try:
+            return bool(self.get("health"))
+        except (urllib.error.URLError, OSError):
+            return False
+
+    @contextmanager
+    def work(self, *arguments: str, log: str = "worker.log") -> Iterator[subprocess.Popen[bytes]]:
+        """Have ``prefect`` or another program work for it."""
+        with start_process(list(arguments), environment=self.environment, log=self.folder / log) as process:
+            yield process
+
+    def call(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run ``prefect ARGUMENTS`` to its end and give what it says."""
+        done = subprocess.run(
+            [*PREFECT, "--no-prompt", *arguments],
+            env=self.environment,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, **body: Any) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/api/{path}",
+            data=json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+            method="POST",
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def list_runs(self, deployment: str) -> list[dict[str, Any]]:
+        """List the runs of a deployment, the first to be expected first."""
+        return self.post(
+            "flow_runs/filter", deployments={"name": {"any_": [deployment]}}, sort="EXPECTED_START_TIME_ASC", limit=50
+        )
+
+    def find_deployment(self, name: str) -> dict[str, Any] | None:
+        found = self.post("deployments/filter", deployments={"name": {"any_": [name]}})
+        return found[0] if found else None
+
+    def start_run(self, deployment: dict[str, Any], **parameters: Any) -> str:
+        """Ask for a run at once and give its id."""
+        answer = self.post(f"deployments/{deployment['id']}/create_flow_run", parameters=parameters)
+        return str(answer["id"])
+
+    def wait_for_state(self, run_id: str, *types: str) -> dict[str, Any]:
+        """Wait until a run is in one of some states, or, without any, has ended."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.get(f"flow_runs/{run_id}")
+            return run if run["state_type"] in (set(types) or END_STATES) else None
+
+        return wait_for(look, what=f"run in {', '.join(types) or 'an end state'}")
+
+    def read_log(self, run_id: str) -> str:
+        logs = self.post("logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, sort="TIMESTAMP_ASC", limit=200)
+        return "\n".join(line["message"] for line in logs)
+
+    def read_artifacts(self, run_id: str) -> dict[str, dict[str, Any]]:
+        found = self.post("artifacts/filter", flow_runs={"id": {"any_": [run_id]}}, limit=100)
+        return {artifact["key"]: artifact for artifact in found}
