@@ -14,7 +14,7 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
-from pipeline.plots import PLOTS_FOLDER, draw_run_plots
+from pipeline.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
 from pipeline.report_page import render_page
 from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
 from pipeline.report_tiles import make_tile_files
@@ -98,6 +98,7 @@ def write_report(
         prompts=prompts,
         before_name=before_name,
         after_name=after_name,
+        plots=describe_run_plots(findings, changes, grid=store.grid),
     )
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
     n_bytes = folder.put(PAGE_NAME, page.encode())
