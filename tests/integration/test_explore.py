@@ -66,9 +66,14 @@ def test_the_session_tells_who_answers(server: ExploreServer, finished_run: Path
     record = json.loads((finished_run / "run.json").read_text())
     assert (session["model_id"], session["run_id"]) == ("stand-in@1", record["run_id"])
     assert session["notes"] == []
-    assert {example["kind"] for example in session["examples"]} == set(
-        ["describe", "classify", "count", "locate", "ask", "dialogue"]
-    )
+    assert {example["kind"] for example in session["examples"]} == {
+        "describe",
+        "classify",
+        "count",
+        "locate",
+        "ask",
+        "dialogue",
+    }
     assert server.first_line["run_id"] == record["run_id"]
 
 
