@@ -23,11 +23,11 @@ GRID = Grid(
     resolution_m=0.5,
     origin_x=600_000.0,
     origin_y=3_300_000.0,
-    tile_size_px=48,
+    tile_size_px=240,
     n_rows=6,
     n_cols=8,
-    width_px=8 * 48,
-    height_px=6 * 48,
+    width_px=8 * 240,
+    height_px=6 * 240,
 )
 
 
