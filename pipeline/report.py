@@ -135,9 +135,7 @@ def _write_tile_files(
 ) -> tuple[tuple[str, ...], int]:
     """Write the files beside the page, and remove those of a former report that this one does not have."""
     former = set(folder.list_names(TILE_FILES_NAME))
-    sizes = {
-        name: folder.put(name, data) for name, data in make_tile_files(findings, store=store, prompts=prompts)
-    }
+    sizes = {name: folder.put(name, data) for name, data in make_tile_files(findings, store=store, prompts=prompts)}
     folder.delete(sorted(former - sizes.keys()))
     return tuple(sizes), sum(sizes.values())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -95,6 +95,7 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
         prompts: The questions of the run.
     """
     plain = pd.DataFrame(findings.drop(columns=["geometry"])).astype(object)
+    records = plain.where(plain.notna(), None).to_dict("records")
     return {
         row["tile_id"]: {
             "reason": row["reason"],
@@ -103,38 +104,42 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "answers": [[prompt.name, prompt.text.strip(), word_answer(row, prompt=prompt)] for prompt in prompts],
             "cells": {kind: row[f"{kind}_cells"] or "" for kind in ("building", "road")},
         }
-        for row in plain.where(plain.notna(), None).to_dict("records")
+        for row in ({str(name): value for name, value in row.items()} for row in records)
     }
 
 
-def word_answer(row: dict[Any, Any], *, prompt: Prompt) -> str | None:
+def word_answer(row: Mapping[str, Any], *, prompt: Prompt) -> str | None:
     """Put an answer into words; None where there is none that could be read.
 
     Args:
         row: Columns of a tile's findings; None where nothing is told.
         prompt: The question.
     """
+    words: str | None
     match prompt.kind:
         case PromptKind.DESCRIBE:
-            return row["description"]
+            words = row["description"]
         case PromptKind.CLASSIFY:
-            return None if row["is_changed"] is None else ("yes" if row["is_changed"] else "no")
+            words = None if row["is_changed"] is None else ("yes" if row["is_changed"] else "no")
         case PromptKind.COUNT:
-            return _word_both(row["building_count"], row["road_count"], nothing=0)
+            words = _word_both(row["building_count"], row["road_count"], nothing=0)
         case PromptKind.LOCATE:
             buildings, roads = (
                 None if cells is None else cells.replace(";", ", ").replace("-", " ")
                 for cells in (row["building_cells"], row["road_cells"])
             )
-            return _word_both(buildings, roads, nothing="")
+            words = _word_both(buildings, roads, nothing="")
         case _:
-            return row.get(prompt.name)
+            words = row.get(prompt.name)
+    return words
 
 
 def _word_both(buildings: int | str | None, roads: int | str | None, *, nothing: int | str) -> str | None:
     if buildings is None and roads is None:
         return None
-    words = ["not told" if value is None else "none" if value == nothing else str(value) for value in (buildings, roads)]
+    words = [
+        "not told" if value is None else "none" if value == nothing else str(value) for value in (buildings, roads)
+    ]
     return f"buildings: {words[0]}; roads: {words[1]}"
 
 

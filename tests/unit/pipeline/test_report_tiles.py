@@ -83,7 +83,13 @@ def test_each_file_has_the_tiles_of_its_square() -> None:
 
 
 def test_a_tile_comes_with_its_answers_and_both_dates() -> None:
-    told = {"description": "a house .", "trees": HOSTILE, "building_cells": "top-left", "reason": "odd", "valid_fraction": 0.5}
+    told = {
+        "description": "a house .",
+        "trees": HOSTILE,
+        "building_cells": "top-left",
+        "reason": "odd",
+        "valid_fraction": 0.5,
+    }
 
     tile = make_files(make_findings({(2, 1): told}))["report/page/tiles_r0000_c0000.js"]["r0002_c0001"]
 
@@ -128,7 +134,15 @@ def test_of_too_many_tiles_those_come_first_that_changed_or_need_a_look(monkeypa
     }
 
 
-ROW = {"description": None, "is_changed": True, "building_count": 0, "road_count": None, "building_cells": "", "road_cells": "top-left;center-right", "dialogue": "I see."}
+ROW = {
+    "description": None,
+    "is_changed": True,
+    "building_count": 0,
+    "road_count": None,
+    "building_cells": "",
+    "road_cells": "top-left;center-right",
+    "dialogue": "I see.",
+}
 
 
 @pytest.mark.parametrize(
