@@ -105,8 +105,8 @@ def write_made_report(folder: Path, *, n_tiles: int) -> dict[str, float]:
         "n_tiles": side * side,
         "n_changed_tiles": len(tiles),
         "n_changes": sum(report.change_counts.values()),
-        "n_tile_files": len(report.tile_file_names),
-        "tile_files_mb": round(sum((folder / name).stat().st_size for name in report.tile_file_names) / 1e6, 1),
+        "n_tile_files": len(report.tile_files),
+        "tile_files_mb": round(sum((folder / name).stat().st_size for name in report.tile_files) / 1e6, 1),
         "page_mb": round((folder / report.page_name).stat().st_size / 1e6, 2),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
     }
