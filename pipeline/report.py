@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
+import pandas as pd
 
 from model.interface import Prompt
 from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, dissolve_changes
@@ -14,6 +15,7 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
+from pipeline.object_facts import ObjectFacts, describe_bytes
 from pipeline.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
 from pipeline.report_page import render_page
 from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
@@ -44,8 +46,8 @@ class Report:
     """Name in the folder of the page for a browser."""
     plot_names: tuple[str, ...]
     """Names in the folder of the plots, PNG."""
-    tile_file_names: tuple[str, ...]
-    """Names in the folder of the files beside the page, with answers and pictures of tiles."""
+    tile_files: Mapping[str, ObjectFacts]
+    """Size and sha256, by name in the folder, of the files beside the page with answers and pictures of tiles."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
@@ -106,12 +108,13 @@ def write_report(
         CHANGES_NAME,
         encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
     )
-    plots = {f"{PLOTS_FOLDER}/{name}": png for name, png in draw_run_plots(findings, changes, grid=store.grid).items()}
-    n_bytes += sum(folder.put(name, png) for name, png in plots.items())
-    tile_file_names, tile_files_bytes = _write_tile_files(findings, store=store, folder=folder, prompts=prompts)
-    n_bytes += tile_files_bytes
+    sizes = pd.DataFrame(changes[["kind", "area_m2"]])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
+    plots = {f"{PLOTS_FOLDER}/{name}": png for name, png in draw_run_plots(findings, sizes, grid=store.grid).items()}
+    n_bytes += sum(folder.put(name, png) for name, png in plots.items())
+    tile_files = _write_tile_files(findings, store=store, folder=folder, prompts=prompts)
+    n_bytes += sum(int(facts["size_bytes"]) for facts in tile_files.values())
     order = order_along_hilbert(findings, key="tile_id")
     n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
     statuses = findings["status"].value_counts()
@@ -121,7 +124,7 @@ def write_report(
         changes_name=CHANGES_NAME,
         page_name=PAGE_NAME,
         plot_names=tuple(plots),
-        tile_file_names=tile_file_names,
+        tile_files=tile_files,
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
@@ -139,12 +142,15 @@ def write_report(
 
 def _write_tile_files(
     findings: gpd.GeoDataFrame, *, store: TileStore, folder: RunFolder, prompts: Sequence[Prompt]
-) -> tuple[tuple[str, ...], int]:
+) -> dict[str, ObjectFacts]:
     """Write the files beside the page, and remove those of a former report that this one does not have."""
     former = set(folder.list_names(TILE_FILES_NAME))
-    sizes = {name: folder.put(name, data) for name, data in make_tile_files(findings, store=store, prompts=prompts)}
-    folder.delete(sorted(former - sizes.keys()))
-    return tuple(sizes), sum(sizes.values())
+    described = {}
+    for name, data in make_tile_files(findings, store=store, prompts=prompts):
+        folder.put(name, data)
+        described[name] = describe_bytes(data)
+    folder.delete(sorted(former - described.keys()))
+    return described
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:

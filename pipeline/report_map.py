@@ -110,7 +110,9 @@ def describe_map(
     layers = findings["status"].map({status.value: layer for status, layer in LAYER_OF_STATUS.items()})
     return draw_changes(ranked, frame=frame, n_markers=n_markers) | {
         "tiles": {
-            str(layer): frame.draw([shapely.union_all(outline_places(rows, grid=frame.grid))], tolerance_m=frame.detail_m)
+            str(layer): frame.draw(
+                [shapely.union_all(outline_places(rows, grid=frame.grid))], tolerance_m=frame.detail_m
+            )
             for layer, rows in findings.groupby(layers, sort=True)
         },
         "unplaced": frame.draw(outline_places(findings[find_unplaced(findings)], grid=frame.grid), tolerance_m=0),
