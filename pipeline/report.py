@@ -20,7 +20,8 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
-from pipeline.plots import PLOTS_FOLDER, draw_run_plots
+from pipeline.object_facts import ObjectFacts, describe_bytes
+from pipeline.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
 from pipeline.report_page import render_page
 from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
 from pipeline.report_tiles import make_tile_files
@@ -49,22 +50,8 @@ class Report:
 
     folder: RunFolder
     """Folder of the run."""
-    tiles_name: str = TILES_NAME
-    """Name in the folder of the table with one row per tile."""
-    changes_name: str = CHANGES_NAME
-    """Name in the folder of the table with one row per change."""
-    zones_name: str | None = None
-    """Name in the folder of the table with one row per zone; None without zones."""
-    flatgeobuf_name: str = FLATGEOBUF_NAME
-    """Name in the folder of the changes for GIS programs that cannot read Parquet."""
-    style_name: str = STYLE_NAME
-    """Name in the folder of what QGIS draws them with: it looks for a style of the same name beside a file."""
-    page_name: str = PAGE_NAME
-    """Name in the folder of the page for a browser."""
-    plot_names: tuple[str, ...] = ()
-    """Names in the folder of the plots, PNG."""
-    tile_file_names: tuple[str, ...] = ()
-    """Names in the folder of the files beside the page, with answers and pictures of tiles."""
+    files: Mapping[str, ObjectFacts]
+    """Size and sha256 of every file of the report, by name in the folder."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
@@ -78,10 +65,13 @@ class Report:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the folder of the report's tables, its page and its plots."""
-        zones = (self.zones_name,) if self.zones_name is not None else ()
-        tables = self.tiles_name, self.changes_name, *zones, self.flatgeobuf_name, self.style_name
-        return *tables, self.page_name, *self.plot_names
+        """Names in the folder of what people take away: all but the files beside the page that it reads on demand."""
+        return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
+
+    @property
+    def zones_name(self) -> str | None:
+        """Name in the folder of the table with one row per zone; None without zones."""
+        return ZONES_NAME if ZONES_NAME in self.files else None
 
     @property
     def is_complete(self) -> bool:
@@ -94,10 +84,11 @@ class _ReportWriter:
     """Writes the files of one report, and knows what it wrote."""
 
     folder: RunFolder
-    sizes: dict[str, int] = field(default_factory=dict)
+    files: dict[str, ObjectFacts] = field(default_factory=dict)
 
     def put(self, name: str, data: bytes) -> None:
-        self.sizes[name] = self.folder.put(name, data)
+        self.folder.put(name, data)
+        self.files[name] = describe_bytes(data)
 
     def put_table(self, name: str, frame: gpd.GeoDataFrame, *, schema: pa.Schema, key: str) -> bytes:
         data = encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key=key))
@@ -110,13 +101,10 @@ class _ReportWriter:
             self.put(FLATGEOBUF_NAME, encode_flatgeobuf(changes, folder=Path(scratch), layer="changes"))
         self.put(STYLE_NAME, resources.files("pipeline").joinpath("report_style.qml").read_bytes())
 
-    def find_names(self, prefix: str) -> tuple[str, ...]:
-        return tuple(name for name in self.sizes if name.startswith(prefix))
-
     def remove_former(self) -> None:
         """Remove what a former report of the run had and this one does not have."""
         former = {ZONES_NAME, *self.folder.list_names(TILE_FILES_NAME), *self.folder.list_names(PLOTS_FOLDER)}
-        self.folder.delete(sorted(former - self.sizes.keys()))
+        self.folder.delete(sorted(former - self.files.keys()))
 
 
 def write_report(
@@ -151,16 +139,18 @@ def write_report(
     changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
     sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid) if zones is not None else None
     names = {"before_name": before_name, "after_name": after_name}
-    page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, **names)
+    plots = describe_run_plots(findings, changes, grid=store.grid)
+    page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, plots=plots, **names)
     writer.put(PAGE_NAME, page.encode())
-    for name, png in draw_run_plots(findings, changes, grid=store.grid).items():
-        writer.put(f"{PLOTS_FOLDER}/{name}", png)
     if zones is not None and sums is not None:
         writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
     table = writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
+    sizes = pd.DataFrame(changes[["kind", "area_m2"]])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
+    for name, png in draw_run_plots(findings, sizes, grid=store.grid).items():
+        writer.put(f"{PLOTS_FOLDER}/{name}", png)
     writer.put_for_gis(table)
     del table
     writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
@@ -169,9 +159,7 @@ def write_report(
     writer.remove_former()
     report = Report(
         folder=folder,
-        zones_name=ZONES_NAME if sums is not None else None,
-        plot_names=writer.find_names(PLOTS_FOLDER),
-        tile_file_names=writer.find_names(TILE_FILES_NAME),
+        files=writer.files,
         change_counts=change_counts,
         zone_counts={} if sums is None else _count_values(sums["status"], names=ZONE_STATUSES),
         **_count_tiles(findings),
@@ -181,7 +169,7 @@ def write_report(
         done=len(report.names),
         total=len(report.names),
         seconds=time.perf_counter() - start,
-        bytes_written=sum(writer.sizes.values()),
+        bytes_written=sum(int(facts["size_bytes"]) for facts in writer.files.values()),
     )
     return report, summary
 

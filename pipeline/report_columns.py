@@ -20,7 +20,7 @@ import pandas as pd
 import shapely
 
 from pipeline.grid import Grid
-from pipeline.report_map import MapFrame
+from pipeline.report_map import MAX_MAP_SIZE_PX, MapFrame
 from pipeline.tile_table import TileStatus
 
 MAX_LISTED_CHANGES = 20_000
@@ -64,6 +64,7 @@ def describe_frame(frame: MapFrame) -> dict[str, Any]:
         "width": window.width,
         "height": window.height,
         "resolution": frame.ground_resolution_m,
+        "pictureScale": min(1.0, MAX_MAP_SIZE_PX / max(window.width, window.height)),
         "lattice": {name: pack_column(values) for name, values in frame.sample_lattice().items()},
     }
 

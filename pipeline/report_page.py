@@ -20,7 +20,7 @@ from model.interface import Prompt
 from pipeline.changes import count_owned
 from pipeline.coverage import count_reasons
 from pipeline.grid import Grid
-from pipeline.plots import describe_run_plots
+from pipeline.plot_figures import PlotText
 from pipeline.report_columns import (
     MAX_LISTED_CHANGES,
     describe_changes,
@@ -73,6 +73,7 @@ def render_page(
     before_name: str,
     after_name: str,
     zones: gpd.GeoDataFrame | None = None,
+    plots: Mapping[str, PlotText] | None = None,
 ) -> str:
     """Give the page as HTML text.
 
@@ -84,6 +85,7 @@ def render_page(
         before_name: What to call the before scene.
         after_name: Likewise the after scene.
         zones: What the findings sum up to per zone, when zones are given.
+        plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = _find_visible(findings, grid=store.grid)
@@ -111,7 +113,7 @@ def render_page(
         "troubles": list_troubles(findings),
         "max_troubles": MAX_TABLE_ROWS,
         "zones": describe_zones(zones),
-        "plots": describe_run_plots(findings, changes, grid=store.grid),
+        "plots": plots or {},
         "prompts": prompts,
         "run_id": findings["run_id"].iloc[0],
         "model_id": findings["model_id"].iloc[0],

@@ -32,7 +32,7 @@ def describe_zones(zones: gpd.GeoDataFrame | None) -> dict[str, Any] | None:
         for name in shown.columns
     ]
     rows = [
-        [_write_value(value, name=column["name"]) for value, column in zip(row, columns, strict=True)]
+        [_write_value(value, name=str(column["name"])) for value, column in zip(row, columns, strict=True)]
         for row in shown.itertuples(index=False)
     ]
     return {"columns": columns, "rows": rows, "n_more": len(zones) - len(shown)}
@@ -40,7 +40,7 @@ def describe_zones(zones: gpd.GeoDataFrame | None) -> dict[str, Any] | None:
 
 def _write_value(value: Any, *, name: str) -> str:
     if pd.isna(value):
-        return "–"
+        return "not known"
     if isinstance(value, pd.Timestamp):
         return value.date().isoformat()
     if isinstance(value, bool):
@@ -54,7 +54,7 @@ def _write_value(value: Any, *, name: str) -> str:
     return str(value).replace("_", " ") if name == "status" else str(value)
 
 
-def draw_zones(zones: gpd.GeoDataFrame | None, *, frame: MapFrame) -> list[list[list[int]]]:
+def draw_zones(zones: gpd.GeoDataFrame | None, *, frame: MapFrame) -> list[list[int]]:
     """Give the outlines of the zones as rings of x and y in turn, in whole pixels of the map.
 
     Args:

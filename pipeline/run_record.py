@@ -184,7 +184,8 @@ def make_record(
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
         files={
-            **describe_objects(report.folder, names=[*report.names, *report.tile_file_names]),
+            **describe_objects(report.folder, names=report.names),
+            **report.tile_files,
             **answers.describe(),
         },
         stages=[stage.to_dict() for stage in stages],

@@ -169,7 +169,7 @@ export function drawZones(context, view, rings) {
 /** Draw lines of degrees with their figures along the edges. */
 export function drawDegrees(context, view, lines) {
   context.font = "600 11px system-ui, sans-serif";
-  context.lineWidth = 1;
+  let labelEnd = 0;
   for (const { axis, value, digits, points } of lines) {
     const path = new Path2D();
     points.forEach(([x, y], n) => path[n ? "lineTo" : "moveTo"]((x - view.x) * view.scale, (y - view.y) * view.scale));
@@ -180,6 +180,11 @@ export function drawDegrees(context, view, lines) {
     const at = axis === "lon" ? [left + 4, view.height - BAR_PX - 6] : [6, top - 4];
     // What stands in the corners of the map keeps its place.
     if (axis === "lat" && (top < 90 || top > view.height - BAR_PX - 24)) continue;
+    if (axis === "lon") {
+      // Where lines stand close, not every one has its figures.
+      if (at[0] < labelEnd) continue;
+      labelEnd = at[0] + context.measureText(words).width + 10;
+    }
     context.lineWidth = 3;
     context.strokeStyle = "#0b1215cc";
     context.strokeText(words, ...at);

@@ -75,7 +75,7 @@ export class LiveMap {
     for (const date of ["before", "after"]) {
       window.L.imageOverlay(pictures[date], this.bounds, { pane: date, alt: `The area ${date}` }).addTo(this.map);
     }
-    if (this.data.tiles) this.details = new TilePictures(this.map, this.data.tiles, toPlane);
+    if (this.data.tiles) this.details = new TilePictures(this.map, this.data.tiles, this.data.frame.pictureScale, toPlane);
     this.addSwipe();
     this.labels = ["before", "after"].map((date) => {
       const label = make("span", { class: `date ${date}`, "aria-hidden": "true" }, make("span", {}, date), make("b", {}, this.data.dates[date]));

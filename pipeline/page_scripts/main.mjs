@@ -108,7 +108,8 @@ class Explorer {
     this.map.show({ visible: this.visible, colour });
     this.list.show(this.visible, sort);
     this.root.dataset.colour = colour;
-    this.root.querySelector("output").textContent = `${filter.confidence} %`;
+    this.root.querySelector(".least").textContent = `${filter.confidence} %`;
+    this.form.elements.confidence.setAttribute("aria-valuetext", `at least ${filter.confidence} %`);
     const [n, all] = [this.visible.length, this.data.changes.size].map(formatNumber);
     this.root.querySelector(".found").textContent = n === all ? `All ${all} changes are shown.` : `${n} of ${all} changes are shown.`;
     for (const button of document.querySelectorAll("[data-day]")) {

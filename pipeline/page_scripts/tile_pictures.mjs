@@ -2,23 +2,25 @@
 
 import { nameTile, readTile } from "./choosing.mjs";
 
-const LEAST_SIDE_PX = 96;
+const LEAST_SIDE_PX = 64;
+const LEAST_GAIN = 1.2;
 const MOST_TILES = 160;
 
 export class TilePictures {
   /**
    * @param {object} map Leaflet's map with the panes `before` and `after`.
    * @param {object} tiles
+   * @param {number} pictureScale Pixels of the picture of the whole map to one of its own.
    * @param {(x: number, y: number) => [number, number]} toPlane
    */
-  constructor(map, tiles, toPlane) {
-    Object.assign(this, { map, tiles, toPlane, overlays: new Map() });
+  constructor(map, tiles, pictureScale, toPlane) {
+    Object.assign(this, { map, tiles, pictureScale, toPlane, overlays: new Map() });
   }
 
   /** Show the pictures of the tiles in view, and let go of those that are not. */
   show(view, isWanted) {
-    const side = this.tiles.stride * view.scale;
-    const wanted = isWanted && side >= LEAST_SIDE_PX ? this.listTiles(view) : new Map();
+    const isNear = this.tiles.stride * view.scale >= LEAST_SIDE_PX && view.scale > LEAST_GAIN * this.pictureScale;
+    const wanted = isWanted && isNear && this.pictureScale < 1 ? this.listTiles(view) : new Map();
     for (const [tileId, layers] of this.overlays) {
       if (wanted.has(tileId)) continue;
       for (const layer of layers) layer.remove();

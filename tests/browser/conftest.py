@@ -11,7 +11,8 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from page_visits import Visit
+from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -25,24 +26,6 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-quic"])
         yield running
         running.close()
-
-
-class Visit:
-    """A page that was opened, with all it asked for and complained of."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def go(self, uri: str) -> Page:
-        """Open an address and wait until the page's script has done its work."""
-        self.page.goto(uri)
-        self.page.wait_for_selector(".explorer[data-ready]")
-        return self.page
 
 
 @pytest.fixture

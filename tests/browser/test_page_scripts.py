@@ -50,4 +50,6 @@ def test_every_module_is_joined_after_those_it_imports() -> None:
 def test_no_script_makes_markup_of_words() -> None:
     for module in SCRIPTS.glob("*.mjs"):
         text = module.read_text(encoding="utf-8")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text), module
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text), (
+            module
+        )

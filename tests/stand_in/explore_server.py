@@ -1,4 +1,4 @@
-"""``deltavlm explore`` in a process of its own, and the least page that it can be shown with."""
+"""``deltavlm explore`` in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,28 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from made_scenes import command_environment, command_line
-
-SMALL_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>A report</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
-script-src 'unsafe-hashes' 'sha256-{digest}'; base-uri 'none'">
-<style>:root {{ color-scheme: light dark }} body {{ font: 16px sans-serif; max-width: 30rem }}</style>
-</head><body><h1>A report</h1>
-<button id="first">r0000_c0000</button> <button id="second">r0001_c0002</button> <button id="third">r0002_c0002</button>
-<aside id="panel"></aside>
-<script>{script}</script>
-</body></html>"""
-"""What the report's page promises: an element per tile that is shown, and an event that says which."""
-
-PANEL_SCRIPT = """
-for (const button of document.querySelectorAll("button")) button.addEventListener("click", () => {
-  const box = document.createElement("div");
-  box.dataset.chatTile = button.textContent;
-  document.querySelector("#panel").replaceChildren(box);
-  document.dispatchEvent(new CustomEvent("deltavlm:tile", { detail: { tile_id: button.textContent } }));
-});
-window.attacked = 0;
-"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Made reports for the browser: a grid of tiles whose states, words and pictures are known, without scenes or a model."""
+"""Made reports for the browser: tiles whose states, words and pictures are known, without scenes or a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from pipeline.report import write_report
 from pipeline.run_folder import RunFolder
 from pipeline.tile_store import TileStore
 
-HOSTILE = "</script><script>window.hacked = 1</script>\"><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>\"><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"
+)
 GRID = Grid(
     crs="EPSG:32614",
     resolution_m=0.5,
@@ -88,7 +90,13 @@ def make_findings(
     import pandas as pd
 
     schema = make_findings_schema(prompts)
-    everywhere = {"status": "analysed", "valid_fraction": 1.0, "is_changed": False, "building_count": 0, "road_count": 0}
+    everywhere = {
+        "status": "analysed",
+        "valid_fraction": 1.0,
+        "is_changed": False,
+        "building_count": 0,
+        "road_count": 0,
+    }
     everywhere |= {"building_cells": "", "road_cells": "", "description": "the scene is the same as before ."} | plain
     for date in ("before_datetime", "after_datetime"):
         everywhere[date] = pd.Timestamp(everywhere[date], tz="UTC")

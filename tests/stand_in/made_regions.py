@@ -31,7 +31,9 @@ def make_changes(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
     }
     filled = [plain | {"change_id": f"building_r0000_c{n:04d}_top-left"} | row for n, row in enumerate(rows)]
     left = [621_000 + 200 * n for n in range(len(rows))]
-    geometry = [row.pop("geometry", shapely.box(x, 3_361_000, x + 30, 3_361_030)) for row, x in zip(filled, left)]
+    geometry = [
+        row.pop("geometry", shapely.box(x, 3_361_000, x + 30, 3_361_030)) for row, x in zip(filled, left, strict=True)
+    ]
     frame = pd.DataFrame(filled, columns=["change_id", *plain])
     for name in ("before_datetime", "after_datetime"):
         frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")

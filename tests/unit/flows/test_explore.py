@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from stand_in_model import StandInModel
 
+import flows.explore_server
 from flows.explore_command import name_url, open_socket
 from flows.explore_files import parse_range, resolve_name
 from flows.explore_page import STRICT_POLICY, add_chat, widen_policy
@@ -21,7 +23,7 @@ from flows.explore_requests import (
     list_examples,
     parse_chat,
 )
-from flows.explore_server import note_reply
+from flows.explore_server import ChatDesk, note_reply
 from model.conversation import Conversation
 from model.interface import PromptKind
 from model.prompts import find_known_prompt, load_prompt_book
@@ -256,3 +258,25 @@ def test_a_port_that_is_taken_is_wrong_input() -> None:
 )
 def test_the_address_is_one_for_a_browser(host: str, url: str) -> None:
     assert name_url(host, port=8000) == url
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_question_that_nobody_waits_for_is_not_put(monkeypatch: pytest.MonkeyPatch, is_cancelled: bool) -> None:
+    monkeypatch.setattr(flows.explore_server, "read_tile_pair", lambda *_: np.zeros((2, 3, 48, 48), np.uint8))
+    desk = ChatDesk(StandInModel(), folder=RunFolder("unused"))
+
+    async def is_gone() -> bool:
+        return is_cancelled
+
+    async def ask() -> dict[str, Any]:
+        return await desk.ask(parse_chat(make_body()), is_gone=is_gone)
+
+    try:
+        if is_cancelled:
+            with pytest.raises(RequestError, match="cancelled"):
+                asyncio.run(ask())
+        else:
+            assert asyncio.run(ask())["answer"] == "0 by my eyes"
+        assert desk.n_answers == int(not is_cancelled)
+    finally:
+        desk.close()

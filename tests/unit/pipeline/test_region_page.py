@@ -86,7 +86,13 @@ def test_zones_of_any_columns_and_crs_are_shown() -> None:
     frame = MapFrame(grid=frame_ground((600_000, 3_300_000, 600_100, 3_300_100), crs=CRS))
     square = shapely.box(600_000, 3_300_000, 600_050, 3_300_100)
     zones = gpd.GeoDataFrame(
-        {"name": [HOSTILE], "status": ["not_seen"], "seen_fraction": [0.0], "building_count": [np.nan], "area_m2": [5e3]},
+        {
+            "name": [HOSTILE],
+            "status": ["not_seen"],
+            "seen_fraction": [0.0],
+            "building_count": [np.nan],
+            "area_m2": [5e3],
+        },
         geometry=[square],
         crs=CRS,
     ).to_crs("EPSG:4326")
@@ -95,7 +101,7 @@ def test_zones_of_any_columns_and_crs_are_shown() -> None:
 
     assert table is not None
     assert [column["label"] for column in table["columns"]] == ["name", "status", "seen", "building count", "area"]
-    assert table["rows"] == [[HOSTILE, "not seen", "0.0 %", "–", "5,000 m²"]]
+    assert table["rows"] == [[HOSTILE, "not seen", "0.0 %", "not known", "5,000 m²"]]
     half, whole = 2**19, 2**20
     assert set(zip(rings[0][::2], rings[0][1::2], strict=True)) == {(0, 0), (half, 0), (half, whole), (0, whole)}
     page = render_region_page(make_changes([{}]), timeline=make_timeline([{}]), name="Delta", zones=zones)

@@ -76,7 +76,7 @@ def write(findings: gpd.GeoDataFrame, folder: Path) -> Report:
     run = RunFolder(str(folder))
     store = GreyStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
     report, summary = write_report(findings, store=store, folder=run, prompts=[ASK])
-    names = [*report.names, *report.tile_file_names]
+    names = [*report.names, *report.tile_files]
     assert summary.done == len(report.names)
     assert summary.bytes_written == sum((folder / name).stat().st_size for name in names)
     return report
@@ -117,7 +117,7 @@ def test_equal_findings_give_equal_bytes_whatever_their_order(tmp_path: Path) ->
 
     first, second = write(findings, tmp_path / "a"), write(findings.iloc[::-1].reset_index(drop=True), tmp_path / "b")
 
-    for name in [*first.names, *first.tile_file_names]:
+    for name in [*first.names, *first.tile_files]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert second.names == first.names
 
@@ -128,7 +128,7 @@ def test_files_beside_the_page_that_the_report_no_longer_has_are_removed(tmp_pat
 
     report = write(make_findings(), tmp_path)
 
-    assert report.tile_file_names == ("report/page/tiles_r0000_c0000.js",)
+    assert list(report.tile_files) == ["report/page/tiles_r0000_c0000.js"]
     assert sorted(path.name for path in (tmp_path / "report" / "page").iterdir()) == ["tiles_r0000_c0000.js"]
 
 

@@ -19,6 +19,7 @@ from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
 from pipeline.report_tiles import choose_told, make_tile_files, word_answer
 from pipeline.run_folder import RunFolder
+from pipeline.thumbnails import UNSEEN_COLOUR
 from pipeline.tile_store import TileStore
 
 GRID = Grid(
@@ -83,7 +84,13 @@ def test_each_file_has_the_tiles_of_its_square() -> None:
 
 
 def test_a_tile_comes_with_its_answers_and_both_dates() -> None:
-    told = {"description": "a house .", "trees": HOSTILE, "building_cells": "top-left", "reason": "odd", "valid_fraction": 0.5}
+    told = {
+        "description": "a house .",
+        "trees": HOSTILE,
+        "building_cells": "top-left",
+        "reason": "odd",
+        "valid_fraction": 0.5,
+    }
 
     tile = make_files(make_findings({(2, 1): told}))["report/page/tiles_r0000_c0000.js"]["r0002_c0001"]
 
@@ -128,7 +135,27 @@ def test_of_too_many_tiles_those_come_first_that_changed_or_need_a_look(monkeypa
     }
 
 
-ROW = {"description": None, "is_changed": True, "building_count": 0, "road_count": None, "building_cells": "", "road_cells": "top-left;center-right", "dialogue": "I see."}
+@pytest.mark.parametrize("side_px", [16, 512])
+def test_ground_that_was_not_seen_is_blank(side_px: int) -> None:
+    pair = np.full((2, 3, side_px, side_px), 100, dtype=np.uint8)
+    pair[..., : side_px // 2] = 0
+
+    pictures = pipeline.report_tiles._paint(pair)
+
+    assert pictures.shape == (2, min(side_px, 256), min(side_px, 256), 3)
+    assert tuple(pictures[1, 3, 3]) == UNSEEN_COLOUR
+    assert tuple(pictures[0, 3, -3]) == (100, 100, 100)
+
+
+ROW = {
+    "description": None,
+    "is_changed": True,
+    "building_count": 0,
+    "road_count": None,
+    "building_cells": "",
+    "road_cells": "top-left;center-right",
+    "dialogue": "I see.",
+}
 
 
 @pytest.mark.parametrize(
