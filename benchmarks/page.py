@@ -59,7 +59,7 @@ def write_made_report(folder: Path, *, n_tiles: int) -> dict[str, float]:
     from made_pages import GRID, make_findings
 
     from model.interface import CELL_NAMES, Prompt, PromptKind
-    from pipeline.report import write_report
+    from pipeline.report import PAGE_NAME, write_report
     from pipeline.run_folder import RunFolder
     from pipeline.tile_store import TileStore
 
@@ -105,9 +105,9 @@ def write_made_report(folder: Path, *, n_tiles: int) -> dict[str, float]:
         "n_tiles": side * side,
         "n_changed_tiles": len(tiles),
         "n_changes": sum(report.change_counts.values()),
-        "n_tile_files": len(report.tile_files),
-        "tile_files_mb": round(sum((folder / name).stat().st_size for name in report.tile_files) / 1e6, 1),
-        "page_mb": round((folder / report.page_name).stat().st_size / 1e6, 2),
+        "n_tile_files": len(report.files) - len(report.names),
+        "report_mb": round(sum(int(facts["size_bytes"]) for facts in report.files.values()) / 1e6, 1),
+        "page_mb": round((folder / PAGE_NAME).stat().st_size / 1e6, 2),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
     }
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from flows.signals import StopRequest
 from pipeline.check import Facts
 from pipeline.errors import InputError
-from pipeline.report import Report
+from pipeline.report import PAGE_NAME, Report
 from pipeline.summary import ProgressCallback, StageSummary
 
 STAGE_TITLES = {
@@ -82,7 +82,7 @@ def show_report(console: Console, report: Report) -> None:
     if report.zone_counts:
         zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
         console.print(f"{sum(report.zone_counts.values())} zones: {zones}")
-    console.print(f"Report: {escape(report.folder.join(report.page_name))}", soft_wrap=True)
+    console.print(f"Report: {escape(report.folder.join(PAGE_NAME))}", soft_wrap=True)
 
 
 def show_files(console: Console, files: Sequence[str]) -> None:

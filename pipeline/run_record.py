@@ -19,7 +19,6 @@ from pipeline.assets import Scene
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.object_facts import describe_objects
 from pipeline.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.redaction import redact_values
 from pipeline.registration import Registration
@@ -183,11 +182,7 @@ def make_record(
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
-        files={
-            **describe_objects(report.folder, names=report.names),
-            **report.tile_files,
-            **answers.describe(),
-        },
+        files={**report.files, **answers.describe()},
         stages=[stage.to_dict() for stage in stages],
     )
 
