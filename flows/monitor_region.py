@@ -72,7 +72,6 @@ def _run_task(name: str, call: Callable[[], Result], *, retry_delays_s: tuple[fl
 
     @task(
         name=name,
-        tags=["deltavlm"],
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=len(retry_delays_s),

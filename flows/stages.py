@@ -12,6 +12,7 @@ from prefect import Task, get_run_logger, runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.sync import ConcurrencySlotAcquisitionError
 
 from flows.patience import StagePolicy
 from flows.prefect_server import tell_server
@@ -26,14 +27,14 @@ RETRY_JITTER = 0.2
 MAX_LOGGED_REASONS = 5
 
 STAGE_TAGS: Mapping[str, tuple[str, ...]] = {
-    "find_pair": ("deltavlm", "deltavlm-scenes"),
-    "write_tiles": ("deltavlm", "deltavlm-scenes"),
-    "select_tiles": ("deltavlm",),
-    "collect_answers": ("deltavlm", "deltavlm-model"),
-    "extract_findings": ("deltavlm",),
-    "write_report": ("deltavlm",),
+    "find_pair": ("deltavlm-scenes",),
+    "write_tiles": ("deltavlm-scenes",),
+    "collect_answers": ("deltavlm-model",),
 }
-"""Tags of the tasks: a limit on a tag holds for all runs, such as one at a time that asks the model."""
+"""Tags of tasks that may be limited over all runs, such as one at a time that asks the model.
+
+A task with a tag asks the server for its turn; so the ones that write the results have none, and need no server.
+"""
 
 STAGE_ITEMS = {
     "find_pair": "scenes",
@@ -67,7 +68,7 @@ def run_stage(
     @task(
         name=stage.replace("_", "-"),
         description=f"{STAGE_TITLES[stage]}: one of the six stages of a run.",
-        tags=STAGE_TAGS[stage],
+        tags=STAGE_TAGS.get(stage, ()),
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=len(policy.retry_delays_s),
@@ -83,6 +84,17 @@ def run_stage(
         get_run_logger().info("%s", describe_summary(summary))
         return result, summary
 
+    return _wait_for_turn(execute, policy=policy)
+
+
+def _wait_for_turn(execute: Callable[[], Result], *, policy: StagePolicy) -> Result:
+    """Run a task whose tag asks the server for its turn, which a server that is restarting cannot give."""
+    for delay_s in policy.retry_delays_s:
+        try:
+            return execute()
+        except ConcurrencySlotAcquisitionError:
+            get_run_logger().warning("Prefect's server gives nobody a turn; asked again in %g s.", delay_s)
+            time.sleep(delay_s)
     return execute()
 
 

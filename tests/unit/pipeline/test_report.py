@@ -85,7 +85,7 @@ def write(findings: gpd.GeoDataFrame, folder: Path) -> Report:
 def test_files_come_back_as_they_were_given(tmp_path: Path) -> None:
     findings = make_findings(CHANGED)
 
-    report = write(findings, tmp_path)
+    write(findings, tmp_path)
 
     tiles = gpd.read_parquet(tmp_path / TILES_NAME)
     restored = tiles.sort_values("tile_id", ignore_index=True)
@@ -133,7 +133,7 @@ def test_files_beside_the_page_that_the_report_no_longer_has_are_removed(tmp_pat
 
 
 def test_a_region_without_changes_has_an_empty_table_with_schema_and_crs(tmp_path: Path) -> None:
-    report = write(make_findings(), tmp_path)
+    write(make_findings(), tmp_path)
 
     changes = gpd.read_parquet(tmp_path / CHANGES_NAME)
     assert len(changes) == 0
@@ -151,7 +151,7 @@ def test_findings_that_lack_or_repeat_a_tile_are_refused(tmp_path: Path) -> None
 
 
 def test_columns_are_flat_typed_and_described_in_the_file(tmp_path: Path) -> None:
-    report = write(make_findings(CHANGED), tmp_path)
+    write(make_findings(CHANGED), tmp_path)
 
     schema = pq.read_schema(tmp_path / TILES_NAME)
     at = FINDINGS_SCHEMA.names.index("model_id")
@@ -164,7 +164,7 @@ def test_columns_are_flat_typed_and_described_in_the_file(tmp_path: Path) -> Non
 
 
 def test_metadata_name_version_crs_orientation_and_covering(tmp_path: Path) -> None:
-    report = write(make_findings(), tmp_path)
+    write(make_findings(), tmp_path)
 
     geo = json.loads(pq.read_schema(tmp_path / TILES_NAME).metadata[b"geo"])
     column = geo["columns"]["geometry"]
