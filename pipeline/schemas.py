@@ -275,7 +275,8 @@ ZONES_SCHEMA = pa.schema(
         describe_field(
             "tile_count",
             pa.int32(),
-            "Tiles that share area with the zone. A tile on a border counts for the zones on both sides.",
+            "Tiles that share more than a thousandth of their area, or of the zone's, with the zone. A tile on a "
+            "border counts for the zones on both sides.",
             is_nullable=False,
         ),
         describe_field("changed_tile_count", pa.int32(), "Those with is_changed true.", is_nullable=False),

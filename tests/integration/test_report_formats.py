@@ -234,6 +234,31 @@ def test_the_command_writes_into_the_run_or_to_one_file(run: Path, tmp_path: Pat
     assert "is the name of one file" in both.stderr
 
 
+def test_options_that_need_another_are_refused(run: Path, run_command: Any) -> None:
+    alone = run_command("report", str(run), "--output", "folder")
+    columns = run_command("report", str(run), "--zones-id-column", "code")
+
+    assert (alone.returncode, columns.returncode) == (2, 2)
+    assert "--output without --format" in alone.stderr
+    assert "without --zones" in columns.stderr
+
+
+def test_check_reads_the_zones_before_the_run_does(run: Path, tmp_path: Path, run_command: Any) -> None:
+    config = tmp_path / "run.yaml"
+    scenes = run.parent / "scenes"
+    config.write_text(
+        f"before: {scenes / 'before.tif'}\nafter: {scenes / 'after.tif'}\noutput: {tmp_path / 'run'}\n"
+        f"zones: {run.parent / 'zones.gpkg'}\ngrid: {{resolution_m: 1, tile_size_px: 48}}\n"
+    )
+
+    sound = run_command("check", str(config))
+    wrong = run_command("check", str(config), "--set", "zones_id_column=cod")
+
+    assert json.loads(sound.stdout)["figures"]["n_zones"] == 3
+    assert wrong.returncode == 2
+    assert "has no column 'cod'" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

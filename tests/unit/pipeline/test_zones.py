@@ -146,8 +146,15 @@ def test_zones_in_any_crs_give_the_same_sums(crs: str) -> None:
 
     for name in ("building_count", "building_area_m2", "area_m2", "seen_fraction"):
         assert found[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-6), name
-    assert found["status"].tolist() == expected["status"].tolist()
+    for name in ("status", "tile_count", "analysed_tile_count"):
+        assert found[name].tolist() == expected[name].tolist(), name
     assert found.crs == expected.crs
+
+
+def test_a_parcel_far_smaller_than_a_tile_has_its_tile() -> None:
+    (zone,) = sum_up([box(3.5, 4.5, 3.52, 4.52)], make_findings({(3, 4): BUILT})).to_dict("records")
+
+    assert (zone["tile_count"], zone["changed_tile_count"], zone["status"]) == (1, 1, "seen")
 
 
 def test_areas_are_those_of_geodesics() -> None:
