@@ -49,11 +49,14 @@ class Report:
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
+    item_name: str | None = None
+    """Name in the folder of the STAC item of the run; None as long as there is none."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names in the folder of all files of the report."""
-        return self.tiles_name, self.changes_name, self.page_name
+        item = (self.item_name,) if self.item_name is not None else ()
+        return self.tiles_name, self.changes_name, self.page_name, *item
 
     @property
     def is_complete(self) -> bool:
