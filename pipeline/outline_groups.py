@@ -28,6 +28,8 @@ from pipeline.tile_table import TileStatus
 
 _ObjectArray = npt.NDArray[np.object_]
 
+_POLYGONS_AT_ONCE = 20_000
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutlinedTiles:
@@ -124,10 +126,13 @@ def dissolve_outlines(
     claims = Claims(tiles=tiles, tile_of_part=tile_of_piece, owned=sizes, weights=sizes, seen_of_tile=seen_of_tile)
     corners = zip(rows[first_pieces] % grid.stride_px, cols[first_pieces] % grid.stride_px, strict=True)
     ids = tiles["tile_id"].iloc[tile_of_piece[first_pieces]]
+    areas = measure_polygons(polygons, grid=grid)
+    united = unite_groups(polygons, labels=labels)
+    del polygons
     columns = {
         "change_id": [f"{kind}_{tile}_y{y:04d}_x{x:04d}" for tile, (y, x) in zip(ids, corners, strict=True)],
         "kind": [kind] * len(first_pieces),
-        "area_m2": np.bincount(labels, weights=measure_polygons(polygons, grid=grid)).tolist(),
+        "area_m2": np.bincount(labels, weights=areas).tolist(),
         "cell_count": [None] * len(first_pieces),
         "mask_probability": (
             np.bincount(labels, weights=sizes * probabilities[order].astype(np.float64))
@@ -136,7 +141,7 @@ def dissolve_outlines(
         "geometry_source": ["outline"] * len(first_pieces),
         **sum_up_shares(claims, labels=labels),
     }
-    return columns, place_polygons(unite_groups(polygons, labels=labels), grid=grid)
+    return columns, place_polygons(united, grid=grid)
 
 
 def label_meeting(polygons: _ObjectArray, *, grid: Grid) -> IntArray:
@@ -194,18 +199,25 @@ def unite_groups(polygons: _ObjectArray, *, labels: IntArray) -> _ObjectArray:
         members = np.flatnonzero(sizes == size)
         groups = polygons[order[starts[members][:, np.newaxis] + np.arange(size)]]
         # Corners are whole numbers, and pieces meet on borders only, which run along an axis: nothing is rounded.
-        united[members] = groups[:, 0] if size == 1 else shapely.union_all(groups, axis=1)
-    return np.asarray(shapely.simplify(shapely.normalize(united), 0), dtype=np.object_)
+        if size == 1:
+            united[members] = groups[:, 0]
+        else:
+            united[members] = shapely.simplify(shapely.normalize(shapely.union_all(groups, axis=1)), 0)
+    return united
 
 
 def place_polygons(polygons: _ObjectArray, *, grid: Grid) -> _ObjectArray:
-    """Turn polygons in pixels of the grid into ones in its CRS."""
+    """Turn polygons in pixels of the grid into ones in its CRS, in place of the former."""
 
     def place(corners: FloatArray) -> FloatArray:
         xs, ys = np.rint(corners).T
         return np.column_stack([grid.origin_x + xs * grid.resolution_m, grid.origin_y - ys * grid.resolution_m])
 
-    return np.asarray(shapely.transform(polygons, place), dtype=np.object_)
+    # Some at a time: all of a large region's polygons twice would be what takes most room.
+    for start in range(0, len(polygons), _POLYGONS_AT_ONCE):
+        some = slice(start, start + _POLYGONS_AT_ONCE)
+        polygons[some] = shapely.transform(polygons[some], place)
+    return polygons
 
 
 def measure_polygons(polygons: _ObjectArray, *, grid: Grid) -> FloatArray:
