@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +23,8 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from model.decoding import FoundTokens, SearchSettings
+from model.choosing import YesOrNo
+from model.decoding import SearchSettings
 from model.generation import search
 from model.interface import Answer, ChangeMasks, ChooseMasked, MaskedAnswers, ModelIdentity, Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, load_weights, read_config
@@ -74,12 +74,8 @@ class DeltaVlmAnswerer:
             eos_token_id=int(tokenizer.eos_token_id), pad_token_id=int(tokenizer.pad_token_id)
         )
         self._notes: Counter[str] = Counter()
-        yes_ids, no_ids = self._first_ids("Yes", "yes", " Yes"), self._first_ids("No", "no", " No")
-        # A vocabulary may begin both words with one token, such as a space: it decides nothing.
-        self._yes_ids = torch.tensor(sorted(yes_ids - no_ids), dtype=torch.int64)
-        self._no_ids = torch.tensor(sorted(no_ids - yes_ids), dtype=torch.int64)
-        biases = tuple((token, self.settings.yes_bias) for token in self._yes_ids.tolist() if self.settings.yes_bias)
-        self._classify_settings = replace(self.settings, token_biases=biases)
+        self._choice = YesOrNo.from_tokenizer(tokenizer)
+        self._classify_settings = self._choice.lean(self.settings)
 
     @classmethod
     def from_folder(
@@ -275,7 +271,7 @@ class DeltaVlmAnswerer:
         )
         confidence = found.confidence
         if prompt.kind is PromptKind.CLASSIFY:
-            confidence = self._choice_confidence(found)
+            confidence = self._choice.tell_confidence(found, settings=self.settings)
         texts = self.processor.decode_answers(found.token_ids)
         return [Answer(text=text, confidence=value) for text, value in zip(texts, confidence.tolist(), strict=True)]
 
@@ -322,20 +318,6 @@ class DeltaVlmAnswerer:
         """Most pairs that go through the vision tower at once."""
         is_on_cpu = self.model.device.type == "cpu"
         return min(self.batch_size_tiles, PAIRS_ENCODED_AT_ONCE_ON_CPU) if is_on_cpu else self.batch_size_tiles
-
-    def _choice_confidence(self, found: FoundTokens) -> Tensor:
-        """Renormalise the first token over yes and no, and calibrate; an answer that is neither keeps its mean."""
-        yes = found.first_probabilities[:, self._yes_ids].sum(dim=1)
-        no = found.first_probabilities[:, self._no_ids].sum(dim=1)
-        first = found.token_ids[:, :1]
-        is_yes = torch.isin(first, self._yes_ids).squeeze(1)
-        is_no = torch.isin(first, self._no_ids).squeeze(1)
-        chosen = torch.where(is_yes, yes, no)
-        calibrated = self.settings.calibrate(chosen / (yes + no).clamp(min=1e-12))
-        return torch.where(is_yes | is_no, calibrated, found.confidence)
-
-    def _first_ids(self, *words: str) -> set[int]:
-        return {self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words}
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

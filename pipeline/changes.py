@@ -65,13 +65,24 @@ def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid, outlines: Iterab
     outlined = gather_outlines(outlines, findings=findings, grid=grid)
     parts = []
     for kind in CHANGE_KINDS:
-        parts.append(_dissolve_cells(findings, kind=kind, grid=grid, outlined=outlined))
+        parts.append(_pack(*_dissolve_cells(findings, kind=kind, grid=grid, outlined=outlined)))
         if outlined.pieces.num_rows:
-            parts.append(dissolve_outlines(outlined, findings, kind=kind, grid=grid))
+            parts.append(_pack(*dissolve_outlines(outlined, findings, kind=kind, grid=grid)))
+    del outlined
     geometry = np.concatenate([polygons for _, polygons in parts])
-    columns = {name: [value for part, _ in parts for value in part[name]] for name in parts[0][0]}
-    columns |= {name: [findings[source].iloc[0]] * len(geometry) for name, source in _CONSTANT_COLUMNS.items()}
+    columns = {name: pa.chunked_array([part[name] for part, _ in parts]) for name in parts[0][0]}
+    for name, source in _CONSTANT_COLUMNS.items():
+        value = pa.scalar(findings[source].iloc[0], CHANGES_SCHEMA.field(name).type, from_pandas=True)
+        columns[name] = pa.repeat(value, len(geometry))
     return make_frame(columns, schema=CHANGES_SCHEMA, geometry=geometry, crs=grid.crs)
+
+
+def _pack(
+    columns: dict[str, list[Any]], geometry: npt.NDArray[np.object_]
+) -> tuple[dict[str, pa.Array], npt.NDArray[np.object_]]:
+    # Lists of a million numbers take ten times the room of arrays.
+    types = {name: CHANGES_SCHEMA.field(name).type for name in columns}
+    return {name: pa.array(values, types[name], from_pandas=True) for name, values in columns.items()}, geometry
 
 
 def count_owned(findings: gpd.GeoDataFrame, *, kind: str, grid: Grid) -> FloatArray:

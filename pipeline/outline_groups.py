@@ -28,6 +28,8 @@ from pipeline.tile_table import TileStatus
 
 _ObjectArray = npt.NDArray[np.object_]
 
+_POLYGONS_AT_ONCE = 20_000
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutlinedTiles:
@@ -114,7 +116,8 @@ def dissolve_outlines(
     rows, cols, sizes, seen, probabilities, places = (table[name].to_numpy() for name in names)
     order = np.lexsort((cols, rows, cols // grid.stride_px, rows // grid.stride_px))
     rows, cols, sizes, seen, places = (column[order].astype(np.int64) for column in (rows, cols, sizes, seen, places))
-    polygons = shapely.from_wkb(table["geometry"].take(pa.array(order)).to_numpy(zero_copy_only=False))
+    polygons = _read_polygons(table["geometry"], order=order)
+    del table
     labels = label_meeting(polygons, grid=grid)
     _, first_pieces = np.unique(labels, return_index=True)
     tile_of_piece, distinct_places = (np.asarray(found, dtype=np.int64) for found in pd.factorize(places))
@@ -124,10 +127,13 @@ def dissolve_outlines(
     claims = Claims(tiles=tiles, tile_of_part=tile_of_piece, owned=sizes, weights=sizes, seen_of_tile=seen_of_tile)
     corners = zip(rows[first_pieces] % grid.stride_px, cols[first_pieces] % grid.stride_px, strict=True)
     ids = tiles["tile_id"].iloc[tile_of_piece[first_pieces]]
+    areas = measure_polygons(polygons, grid=grid)
+    united = unite_groups(polygons, labels=labels)
+    del polygons
     columns = {
         "change_id": [f"{kind}_{tile}_y{y:04d}_x{x:04d}" for tile, (y, x) in zip(ids, corners, strict=True)],
         "kind": [kind] * len(first_pieces),
-        "area_m2": np.bincount(labels, weights=measure_polygons(polygons, grid=grid)).tolist(),
+        "area_m2": np.bincount(labels, weights=areas).tolist(),
         "cell_count": [None] * len(first_pieces),
         "mask_probability": (
             np.bincount(labels, weights=sizes * probabilities[order].astype(np.float64))
@@ -136,7 +142,15 @@ def dissolve_outlines(
         "geometry_source": ["outline"] * len(first_pieces),
         **sum_up_shares(claims, labels=labels),
     }
-    return columns, place_polygons(unite_groups(polygons, labels=labels), grid=grid)
+    return columns, place_polygons(united, grid=grid)
+
+
+def _read_polygons(column: pa.ChunkedArray, *, order: IntArray) -> _ObjectArray:
+    polygons = np.empty(len(order), dtype=np.object_)
+    for start in range(0, len(order), _POLYGONS_AT_ONCE):
+        some = slice(start, start + _POLYGONS_AT_ONCE)
+        polygons[some] = shapely.from_wkb(column.take(pa.array(order[some])).to_numpy(zero_copy_only=False))
+    return polygons
 
 
 def label_meeting(polygons: _ObjectArray, *, grid: Grid) -> IntArray:
@@ -146,34 +160,37 @@ def label_meeting(polygons: _ObjectArray, *, grid: Grid) -> IntArray:
         polygons: Pieces in pixels of the grid; each lies on the ground of one tile.
         grid: The grid.
     """
-    bounds = np.rint(shapely.bounds(polygons)).astype(np.int64).reshape(-1, 4)
-    at_border = np.flatnonzero((bounds % grid.stride_px == 0).any(axis=1))
-    rings, ring_owner = shapely.get_rings(polygons[at_border], return_index=True)
-    corners, ring = shapely.get_coordinates(rings, return_index=True)
-    corners = np.rint(corners).astype(np.int64)
-    is_edge = ring[1:] == ring[:-1]
-    starts, ends = corners[:-1][is_edge], corners[1:][is_edge]
-    owner = at_border[ring_owner[ring[1:][is_edge]]]
-    joins = [_meet_along(axis, starts, ends, owner=owner, bounds=bounds, grid=grid) for axis in (0, 1)]
+    edges = [np.empty((0, 5), dtype=np.int64)]
+    for start in range(0, len(polygons), _POLYGONS_AT_ONCE):
+        found = _list_border_edges(polygons[start : start + _POLYGONS_AT_ONCE], grid=grid)
+        edges.append(found + np.array([0, 0, 0, 0, start]))
+    joins = [_meet_along(axis, np.concatenate(edges), polygons=polygons, grid=grid) for axis in (0, 1)]
     first, second = (np.concatenate(ends) for ends in zip(*joins, strict=True))
     return label_joined(first, second, n_parts=len(polygons))
 
 
-def _meet_along(
-    axis: int, starts: IntArray, ends: IntArray, *, owner: IntArray, bounds: IntArray, grid: Grid
-) -> tuple[IntArray, IntArray]:
+def _list_border_edges(polygons: _ObjectArray, *, grid: Grid) -> IntArray:
+    """List the edges of pieces that may lie on a border of tiles: x and y of both ends, and the piece's number."""
+    corners, piece = shapely.get_coordinates(shapely.get_exterior_ring(polygons), return_index=True)
+    corners = np.rint(corners).astype(np.int64)
+    is_edge = (piece[1:] == piece[:-1]) & ((corners[1:] == corners[:-1]) & (corners[1:] % grid.stride_px == 0)).any(
+        axis=1
+    )
+    return np.column_stack([corners[:-1][is_edge], corners[1:][is_edge], piece[1:][is_edge]])
+
+
+def _meet_along(axis: int, edges: IntArray, *, polygons: _ObjectArray, grid: Grid) -> tuple[IntArray, IntArray]:
     """Find pairs of pieces that share a pixel's edge on borders across one axis: x for 0, y for 1."""
-    is_on_border = (starts[:, axis] == ends[:, axis]) & (starts[:, axis] % grid.stride_px == 0)
-    starts, ends, owner = starts[is_on_border], ends[is_on_border], owner[is_on_border]
-    low, high = (choose(starts[:, 1 - axis], ends[:, 1 - axis]) for choose in (np.minimum, np.maximum))
-    lengths = high - low
+    is_across = (edges[:, axis] == edges[:, axis + 2]) & (edges[:, axis] % grid.stride_px == 0)
+    borders, owner = edges[is_across, axis], edges[is_across, 4]
+    ends = edges[is_across][:, [1 - axis, 3 - axis]]
+    low, lengths = ends.min(axis=1), np.ptp(ends, axis=1)
     # One entry per pixel along each edge; a border and a place on it make one number.
     steps = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    span = max(grid.shape_px) + 1
-    places = np.repeat(starts[:, axis] * span + low, lengths) + steps
+    places = np.repeat(borders * (max(grid.shape_px) + 1) + low, lengths) + steps
     pieces = np.repeat(owner, lengths)
-    is_behind = bounds[pieces, axis] == np.repeat(starts[:, axis], lengths)
-    # ^ The piece begins at the border, so it lies behind it, and what it may meet ends there.
+    # A piece that begins at the border lies behind it, and what it may meet ends there.
+    is_behind = np.repeat(shapely.bounds(polygons[owner]).reshape(-1, 4)[:, axis] == borders, lengths)
     _, before, behind = np.intersect1d(places[~is_behind], places[is_behind], return_indices=True)
     pairs = np.unique(np.column_stack([pieces[~is_behind][before], pieces[is_behind][behind]]), axis=0)
     return pairs[:, 0], pairs[:, 1]
@@ -194,18 +211,25 @@ def unite_groups(polygons: _ObjectArray, *, labels: IntArray) -> _ObjectArray:
         members = np.flatnonzero(sizes == size)
         groups = polygons[order[starts[members][:, np.newaxis] + np.arange(size)]]
         # Corners are whole numbers, and pieces meet on borders only, which run along an axis: nothing is rounded.
-        united[members] = groups[:, 0] if size == 1 else shapely.union_all(groups, axis=1)
-    return np.asarray(shapely.simplify(shapely.normalize(united), 0), dtype=np.object_)
+        if size == 1:
+            united[members] = groups[:, 0]
+        else:
+            united[members] = shapely.simplify(shapely.normalize(shapely.union_all(groups, axis=1)), 0)
+    return united
 
 
 def place_polygons(polygons: _ObjectArray, *, grid: Grid) -> _ObjectArray:
-    """Turn polygons in pixels of the grid into ones in its CRS."""
+    """Turn polygons in pixels of the grid into ones in its CRS, in place of the former."""
 
     def place(corners: FloatArray) -> FloatArray:
         xs, ys = np.rint(corners).T
         return np.column_stack([grid.origin_x + xs * grid.resolution_m, grid.origin_y - ys * grid.resolution_m])
 
-    return np.asarray(shapely.transform(polygons, place), dtype=np.object_)
+    # Some at a time: all of a large region's polygons twice would be what takes most room.
+    for start in range(0, len(polygons), _POLYGONS_AT_ONCE):
+        some = slice(start, start + _POLYGONS_AT_ONCE)
+        polygons[some] = shapely.transform(polygons[some], place)
+    return polygons
 
 
 def measure_polygons(polygons: _ObjectArray, *, grid: Grid) -> FloatArray:

@@ -20,6 +20,7 @@ from pipeline.findings import extract_findings, make_findings_schema
 from pipeline.held_models import settle_dtype
 from pipeline.outlines import choose_outline_kinds
 from pipeline.report import Report, write_report
+from pipeline.report_item import write_item
 from pipeline.run_folder import RunFolder, find_run_folder, open_run_folder
 from pipeline.run_lock import RunLock, hold_lock
 from pipeline.run_polygons import check_readable, check_unchanged, name_absolutely, read_run_zones
@@ -290,9 +291,9 @@ class Run:
     def write_report(
         self, findings: gpd.GeoDataFrame, *, store: TileStore, answers: AnswerParts
     ) -> tuple[Report, StageSummary]:
-        """Call the sixth verb."""
+        """Call the sixth verb, and describe what it wrote as a STAC item."""
         self.lock.check()
-        return write_report(
+        report, summary = write_report(
             findings,
             store=store,
             folder=self.folder,
@@ -301,6 +302,12 @@ class Run:
             outlines=answers.read_outlines(),
             before_name=self.pair.before.scene_id,
             after_name=self.pair.after.scene_id,
+        )
+        report, n_bytes = write_item(
+            report, pair=self.pair, prompts=self.prompts, identity=self.identity, run_id=self.run_id
+        )
+        return report, replace(
+            summary, done=len(report.names), total=len(report.names), bytes_written=summary.bytes_written + n_bytes
         )
 
     def write_record(

@@ -168,5 +168,5 @@ def test_outlines_are_switched_off_by_the_word_that_yaml_takes_for_false(tmp_pat
     path.write_text("before: a.tif\nafter: b.tif\noutput: run\nmodel:\n  outlines: off\n")
 
     assert load_config(path).model.outlines == "off"
-    with pytest.raises(InputError, match="model.outlines"):
+    with pytest.raises(InputError, match=r"model\.outlines"):
         load_config(path, assignments=["model.outlines=on"])
