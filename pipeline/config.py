@@ -197,6 +197,18 @@ class RunConfig(StrictConfig):
         default=None,
         description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
     )
+    zones: str | None = Field(
+        default=None,
+        description="Polygons to sum the findings over, such as districts (any file geopandas reads); the sums are in "
+        "zones.parquet.",
+    )
+    zones_id_column: str | None = Field(
+        default=None,
+        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+    )
+    zones_name_column: str | None = Field(
+        default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
+    )
     grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
     tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
     registration: RegistrationConfig = Field(

@@ -21,7 +21,13 @@ ROWS_PER_GROUP = 100_000
 _HILBERT_LEVEL = 16
 _BBOX_FIELDS = ("xmin", "ymin", "xmax", "ymax")
 _GEOMETRY_TYPES = {3: "Polygon", 6: "MultiPolygon"}
-_PANDAS_TYPES = {pa.string(): "str", pa.int32(): "Int32", pa.bool_(): "boolean", pa.float32(): "Float32"}
+_PANDAS_TYPES = {
+    pa.string(): "str",
+    pa.int32(): "Int32",
+    pa.int64(): "Int64",
+    pa.bool_(): "boolean",
+    pa.float32(): "Float32",
+}
 
 
 def make_frame(
@@ -59,7 +65,7 @@ def order_along_hilbert(frame: gpd.GeoDataFrame, *, key: str) -> npt.NDArray[np.
     """Put neighbours next to each other, so that a reader of one area skips most row groups.
 
     Args:
-        frame: Rows in any order.
+        frame: Rows in any order; those with an empty geometry come last.
         key: Column of unique values that decides between rows at one place of the curve.
 
     Returns:
@@ -67,7 +73,10 @@ def order_along_hilbert(frame: gpd.GeoDataFrame, *, key: str) -> npt.NDArray[np.
     """
     if frame.empty:
         return np.empty(0, dtype=np.int64)
-    distance = frame.hilbert_distance(level=_HILBERT_LEVEL).to_numpy()
+    distance = np.full(len(frame), np.iinfo(np.int64).max)
+    is_there = ~frame.geometry.is_empty.to_numpy()
+    if is_there.any():
+        distance[is_there] = frame.geometry[is_there].hilbert_distance(level=_HILBERT_LEVEL).to_numpy()
     order: npt.NDArray[np.int64] = np.lexsort((frame[key].to_numpy(dtype=object).astype(str), distance))
     return order
 

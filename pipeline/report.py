@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 
 import geopandas as gpd
 import pyarrow as pa
@@ -21,11 +24,17 @@ from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
+from pipeline.vector_formats import encode_flatgeobuf
+from pipeline.zone_files import Zones
+from pipeline.zones import ZONE_STATUSES, sum_over_zones
 
 STAGE = "write_report"
 
 TILES_NAME = "report/tiles.parquet"
 CHANGES_NAME = "report/changes.parquet"
+ZONES_NAME = "report/zones.parquet"
+FLATGEOBUF_NAME = "report/changes.fgb"
+STYLE_NAME = "report/changes.qml"
 PAGE_NAME = "report/index.html"
 
 
@@ -39,6 +48,12 @@ class Report:
     """Name in the folder of the table with one row per tile."""
     changes_name: str
     """Name in the folder of the table with one row per change."""
+    zones_name: str | None
+    """Name in the folder of the table with one row per zone; None without zones."""
+    flatgeobuf_name: str
+    """Name in the folder of the changes for GIS programs that cannot read Parquet."""
+    style_name: str
+    """Name in the folder of what QGIS draws them with: it looks for a style of the same name beside a file."""
     page_name: str
     """Name in the folder of the page for a browser."""
     status_counts: Mapping[str, int]
@@ -49,14 +64,18 @@ class Report:
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
+    zone_counts: Mapping[str, int]
+    """Zones per status: seen, partly_seen or not_seen; empty without zones."""
     item_name: str | None = None
     """Name in the folder of the STAC item of the run; None as long as there is none."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names in the folder of all files of the report."""
+        zones = (self.zones_name,) if self.zones_name is not None else ()
         item = (self.item_name,) if self.item_name is not None else ()
-        return self.tiles_name, self.changes_name, self.page_name, *item
+        tables = self.tiles_name, self.changes_name, *zones, self.flatgeobuf_name
+        return *tables, self.style_name, self.page_name, *item
 
     @property
     def is_complete(self) -> bool:
@@ -71,10 +90,11 @@ def write_report(
     folder: RunFolder,
     prompts: Sequence[Prompt],
     outlines: Iterable[pa.Table] = (),
+    zones: Zones | None = None,
     before_name: str = "before",
     after_name: str = "after",
 ) -> tuple[Report, StageSummary]:
-    """Write ``tiles.parquet``, ``changes.parquet`` and ``index.html`` into the run's folder, in ``report/``.
+    """Write the tables and the page into the run's folder, in ``report/``.
 
     Args:
         findings: One row per tile of the grid, as `extract_findings` gives them.
@@ -82,6 +102,7 @@ def write_report(
         folder: Folder of the run.
         prompts: The questions of the run; those of kind `ask` have columns.
         outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
+        zones: Polygons to sum the findings over; None without.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
 
@@ -101,12 +122,19 @@ def write_report(
     )
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
     n_bytes = folder.put(PAGE_NAME, page.encode())
-    n_bytes += folder.put(
-        CHANGES_NAME,
-        encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
-    )
+    table = encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id"))
+    n_bytes += folder.put(CHANGES_NAME, table)
+    zone_counts: Mapping[str, int] = {}
+    if zones is not None:
+        n_zone_bytes, zone_counts = _write_zones(zones, findings=findings, changes=changes, store=store, folder=folder)
+        n_bytes += n_zone_bytes
+    else:
+        # Of an earlier report of the run that had some.
+        folder.delete([ZONES_NAME])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
+    n_bytes += _write_for_gis(table, folder=folder)
+    del table
     order = order_along_hilbert(findings, key="tile_id")
     n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
     statuses = findings["status"].value_counts()
@@ -114,11 +142,15 @@ def write_report(
         folder=folder,
         tiles_name=TILES_NAME,
         changes_name=CHANGES_NAME,
+        zones_name=ZONES_NAME if zones is not None else None,
+        flatgeobuf_name=FLATGEOBUF_NAME,
+        style_name=STYLE_NAME,
         page_name=PAGE_NAME,
         status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         change_counts=change_counts,
+        zone_counts=zone_counts,
     )
     summary = StageSummary(
         stage=STAGE,
@@ -128,6 +160,24 @@ def write_report(
         bytes_written=n_bytes,
     )
     return report, summary
+
+
+def _write_for_gis(changes: bytes, *, folder: RunFolder) -> int:
+    """Write the encoded changes as FlatGeobuf, and the style for it; give the bytes of both."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = encode_flatgeobuf(changes, folder=Path(scratch), layer="changes")
+    style = resources.files("pipeline").joinpath("report_style.qml").read_bytes()
+    return folder.put(FLATGEOBUF_NAME, data) + folder.put(STYLE_NAME, style)
+
+
+def _write_zones(
+    zones: Zones, *, findings: gpd.GeoDataFrame, changes: gpd.GeoDataFrame, store: TileStore, folder: RunFolder
+) -> tuple[int, dict[str, int]]:
+    """Write ``zones.parquet``; give its bytes and the zones per status."""
+    sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid)
+    order = order_along_hilbert(sums, key="zone_id")
+    n_bytes = folder.put(ZONES_NAME, encode_geoparquet(sums, schema=zones.schema, order=order))
+    return n_bytes, {status: int((sums["status"] == status).sum()) for status in ZONE_STATUSES}
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:

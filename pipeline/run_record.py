@@ -50,8 +50,8 @@ class RunRecord:
     """The whole `RunConfig`, with what was left out filled in."""
     inputs: Mapping[str, Any]
     """Under before and after what `Scene` tells, with every file and its checksum; under stretch the values that became
-    0 and 255; under registration how the later date lies beside the earlier one, or null; under aoi its place and
-    hash, or null."""
+    0 and 255; under registration how the later date lies beside the earlier one, or null; under aoi and under
+    zones place and hash, or null."""
     grid: Mapping[str, Any]
     """The grid, as `Grid.to_dict` gives it."""
     content_key: str
@@ -107,7 +107,14 @@ class RunRecord:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None, identity: ModelIdentity) -> str:
+def compute_run_id(
+    config: RunConfig,
+    *,
+    content_key: str,
+    aoi_hash: str | None,
+    zones_hash: str | None = None,
+    identity: ModelIdentity,
+) -> str:
     """Name a run after all that its report depends on: equal runs have equal names, wherever they are."""
     content: list[Any] = [
         content_key,
@@ -118,6 +125,8 @@ def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None,
         identity.weight_hash,
         config.model.dtype,
         ENGINE_VERSION,
+        # Runs without zones have the names that they had before there were any.
+        *([zones_hash] if zones_hash is not None else []),
     ]
     if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
         content.append([kinds, OUTLINE_VERSION])
@@ -143,6 +152,7 @@ def make_record(
     pair: ScenePair,
     store: TileStore,
     aoi_hash: str | None,
+    zones_hash: str | None,
     identity: ModelIdentity,
     answers: AnswerParts,
     stages: Sequence[StageSummary],
@@ -159,6 +169,7 @@ def make_record(
                 "stretch": pair.stretch.to_dict(),
                 "registration": pair.registration.to_dict() if pair.registration is not None else None,
                 "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
+                "zones": {"uri": config.zones, "sha256": zones_hash} if config.zones is not None else None,
             }
         ),
         grid=pair.grid.to_dict(),

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from pipeline.tile_table import TileStatus
+
 DESCRIPTIONS_KEY = "deltavlm:columns"
 """Key in a file's metadata of a JSON object with the description of every column."""
 
@@ -25,6 +27,19 @@ def describe_field(name: str, kind: pa.DataType, description: str, *, is_nullabl
 def read_description(field: pa.Field) -> str:
     """Give what a column means; empty where nothing tells."""
     return ((field.metadata or {}).get(b"description") or b"").decode()
+
+
+_KIND_NAMES = {pa.binary(): "WKB", pa.timestamp("us", "UTC"): "time, UTC"}
+
+
+def tabulate_fields(fields: Iterable[pa.Field]) -> str:
+    """Describe columns as a table in Markdown."""
+    rows = ["| column | type | meaning |", "|---|---|---|"]
+    for field in fields:
+        kind = _KIND_NAMES.get(field.type, str(field.type))
+        nullable = "" if field.nullable else ", never null"
+        rows.append(f"| `{field.name}` | {kind}{nullable} | {read_description(field)} |")
+    return "\n".join(rows) + "\n"
 
 
 def insert_fields(schema: pa.Schema, fields: Iterable[pa.Field], *, before: str) -> pa.Schema:
@@ -215,3 +230,70 @@ TIMELINE_SCHEMA = pa.schema(
     ]
 )
 """Columns of a region's ``timeline.parquet``, one row per pair."""
+
+ZONES_SCHEMA = pa.schema(
+    [
+        describe_field("zone_id", pa.string(), "Id of the zone, unique in the file.", is_nullable=False),
+        describe_field("name", pa.string(), "Name of the zone; null: it has none."),
+        describe_field(
+            "status",
+            pa.string(),
+            "seen: all of the zone was looked at; partly_seen: the sums hold for the part in seen_fraction; not_seen: "
+            "none of it was, and nothing is known about change.",
+            is_nullable=False,
+        ),
+        describe_field("reason", pa.string(), "Why the status is not seen, or what to know about the zone."),
+        describe_field(
+            "area_m2", pa.float64(), "Area of the whole zone on the ellipsoid, in square metres.", is_nullable=False
+        ),
+        describe_field(
+            "seen_fraction",
+            pa.float64(),
+            "Part of the zone's area in tiles that were analysed or identical, each as far as its valid_fraction, "
+            "0 to 1.",
+            is_nullable=False,
+        ),
+        describe_field("seen_area_m2", pa.float64(), "That part in square metres.", is_nullable=False),
+        *(
+            describe_field(
+                f"{kind}_count",
+                pa.float64(),
+                f"Changed {kind}s: the count of each change of this kind, by the part of its area in the zone. Null: "
+                "nothing was seen, or no tile told a count.",
+            )
+            for kind in CHANGE_KINDS
+        ),
+        *(
+            describe_field(
+                f"{kind}_area_m2",
+                pa.float64(),
+                f"Area of changes of kind {kind} in the zone, in square metres: area_m2 of each change, by the part of "
+                "it in the zone. Null: nothing was seen, or no tile told where.",
+            )
+            for kind in CHANGE_KINDS
+        ),
+        describe_field(
+            "tile_count",
+            pa.int32(),
+            "Tiles that share more than a thousandth of their area, or of the zone's, with the zone. A tile on a "
+            "border counts for the zones on both sides.",
+            is_nullable=False,
+        ),
+        describe_field("changed_tile_count", pa.int32(), "Those with is_changed true.", is_nullable=False),
+        *(
+            describe_field(f"{status}_tile_count", pa.int32(), f"Those with status {status}.", is_nullable=False)
+            for status in TileStatus
+        ),
+        FINDINGS_SCHEMA.field("before_datetime"),
+        FINDINGS_SCHEMA.field("after_datetime"),
+        FINDINGS_SCHEMA.field("model_id"),
+        FINDINGS_SCHEMA.field("run_id"),
+        describe_field(
+            "geometry",
+            pa.binary(),
+            "The zone in the grid's CRS, as far as 20 degrees around the grid; empty beyond, or where no area is left.",
+            is_nullable=False,
+        ),
+    ]
+)
+"""Columns of ``zones.parquet`` but the zones' own attributes; the covering ``bbox`` comes on top."""

@@ -29,7 +29,7 @@ from pipeline.report_item import (
 )
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
-from pipeline.schemas import CHANGES_SCHEMA
+from pipeline.schemas import CHANGES_SCHEMA, ZONES_SCHEMA
 from pipeline.stac_places import unite_bounds
 from pipeline.stretch import Stretch
 
@@ -188,22 +188,38 @@ def make_report(folder: Path) -> Report:
         reason_counts={},
         changed_tile_count=2,
         change_counts={"building": 2, "road": 0},
+        zone_counts={"seen": 1},
         **names,
     )
 
 
-NAMES = {"tiles": "tiles.parquet", "changes": "changes.parquet", "page": "index.html"}
+NAMES = {
+    "tiles": "tiles.parquet",
+    "changes": "changes.parquet",
+    "zones": "zones.parquet",
+    "flatgeobuf": "changes.fgb",
+    "style": "changes.qml",
+    "page": "index.html",
+}
 
 
 def test_an_item_is_written_beside_what_it_tells_of(tmp_path: Path) -> None:
     report, n_bytes = write_item(
-        make_report(tmp_path), pair=make_pair(), prompts=PROMPTS, identity=IDENTITY, run_id="0123456789ab"
+        make_report(tmp_path),
+        pair=make_pair(),
+        prompts=PROMPTS,
+        identity=IDENTITY,
+        run_id="0123456789ab",
+        zones_schema=ZONES_SCHEMA,
     )
 
     data = (tmp_path / ITEM_NAME).read_bytes()
     assert (report.item_name, len(data)) == (ITEM_NAME, n_bytes)
     assert ITEM_NAME in report.names
-    for asset in json.loads(data)["assets"].values():
+    values = json.loads(data)
+    zones = TableExtension.ext(read_valid_stac(values).assets["zones"])
+    assert [column.name for column in zones.columns] == ZONES_SCHEMA.names
+    for asset in values["assets"].values():
         if "file:checksum" in asset:
             content = (tmp_path / "report" / asset["href"]).read_bytes()
             assert asset["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
