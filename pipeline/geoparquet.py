@@ -97,11 +97,10 @@ def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema, order: npt.
     geo = _describe_geometry(frame.geometry.to_numpy(), crs=pyproj.CRS.from_user_input(frame.crs))
     sink = pa.BufferOutputStream()
     empty = _make_group(frame, order[:0], schema=schema)
-    descriptions = {field.name: read_description(field) for field in empty.schema}
     metadata = {
         **empty.schema.metadata,
         b"geo": json.dumps(geo, sort_keys=True).encode(),
-        DESCRIPTIONS_KEY.encode(): json.dumps(descriptions, ensure_ascii=False).encode(),
+        **_describe_columns(empty.schema),
     }
     with pq.ParquetWriter(sink, empty.schema.with_metadata(metadata), compression="zstd") as writer:
         # None for a table without rows: an empty row group would lack the statistics that readers skip by.
@@ -109,6 +108,27 @@ def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema, order: npt.
             group = _make_group(frame, order[start : start + ROWS_PER_GROUP], schema=schema)
             writer.write_table(group.replace_schema_metadata(metadata), row_group_size=ROWS_PER_GROUP)
     return bytes(sink.getvalue())
+
+
+def encode_table(frame: pd.DataFrame, *, schema: pa.Schema) -> bytes:
+    """Give the Parquet file of a table without geometry, with the descriptions of its columns.
+
+    Args:
+        frame: The rows.
+        schema: The columns, with their descriptions.
+
+    Raises:
+        pyarrow.ArrowInvalid: a column does not fit its type.
+    """
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(_describe_columns(schema)), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _describe_columns(schema: pa.Schema) -> dict[bytes, bytes]:
+    descriptions = {field.name: read_description(field) for field in schema}
+    return {DESCRIPTIONS_KEY.encode(): json.dumps(descriptions, ensure_ascii=False).encode()}
 
 
 def _make_group(frame: gpd.GeoDataFrame, order: npt.NDArray[np.int64], *, schema: pa.Schema) -> pa.Table:

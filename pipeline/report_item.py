@@ -71,7 +71,13 @@ _SHA256 = "1220"
 
 
 def write_item(
-    report: Report, *, pair: ScenePair, prompts: Sequence[Prompt], identity: ModelIdentity, run_id: str
+    report: Report,
+    *,
+    pair: ScenePair,
+    prompts: Sequence[Prompt],
+    identity: ModelIdentity,
+    run_id: str,
+    zones_schema: pa.Schema | None = None,
 ) -> tuple[Report, int]:
     """Write ``item.json`` beside the other files of a report.
 
@@ -81,6 +87,7 @@ def write_item(
         prompts: The questions of the run.
         identity: Which weights answered.
         run_id: Identifier of the run.
+        zones_schema: Columns of ``zones.parquet``, where there is one.
 
     Returns:
         The report with the item, and its bytes; without one where neither scene has a date, as no item may.
@@ -94,6 +101,7 @@ def write_item(
         prompts=prompts,
         identity=identity,
         run_id=run_id,
+        zones_schema=zones_schema,
         files={name: report.files[name] for name in report.names},
         status_counts=report.status_counts,
         change_counts=report.change_counts,
@@ -117,6 +125,7 @@ def make_item(
     files: Mapping[str, ObjectFacts],
     status_counts: Mapping[str, int],
     change_counts: Mapping[str, int],
+    zones_schema: pa.Schema | None = None,
 ) -> dict[str, Any]:
     """Describe a run as a STAC 1.1 item.
 
@@ -128,6 +137,7 @@ def make_item(
         files: Size and sha256 of the report's files, by their names in the run's folder.
         status_counts: Tiles per status.
         change_counts: Changes per kind.
+        zones_schema: Columns of ``zones.parquet``, where there is one.
     """
     geometry, bbox = outline_grid(pair.grid)
     item = pystac.Item(
@@ -147,7 +157,11 @@ def make_item(
         **_describe_dates(pair),
         stac_extensions=sorted(EXTENSIONS.values()),
     )
-    schemas = {"tiles.parquet": make_findings_schema(prompts), "changes.parquet": CHANGES_SCHEMA}
+    schemas = {
+        "tiles.parquet": make_findings_schema(prompts),
+        "changes.parquet": CHANGES_SCHEMA,
+        "zones.parquet": zones_schema,
+    }
     for name, facts in sorted(files.items()):
         place = PurePosixPath(name).relative_to("report")
         # What lies deeper are parts of the page.

@@ -304,7 +304,12 @@ class Run:
             after_name=self.pair.after.scene_id,
         )
         report, n_bytes = write_item(
-            report, pair=self.pair, prompts=self.prompts, identity=self.identity, run_id=self.run_id
+            report,
+            pair=self.pair,
+            prompts=self.prompts,
+            identity=self.identity,
+            run_id=self.run_id,
+            zones_schema=self.zones.schema if self.zones is not None else None,
         )
         return report, replace(
             summary, done=len(report.names), total=len(report.names), bytes_written=summary.bytes_written + n_bytes

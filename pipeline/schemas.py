@@ -183,10 +183,18 @@ REGION_CHANGES_SCHEMA = insert_fields(
     [
         describe_field("pair_id", pa.string(), "Pair of scenes that told of the change.", is_nullable=False),
         describe_field(
-            "run", pa.string(), "Folder of the pair's run, relative to the region's folder.", is_nullable=False
+            "run",
+            pa.string(),
+            "Folder of the pair's run, relative to the region's folder; null once it is let go of.",
         ),
         describe_field(
             "is_new", pa.bool_(), "Whether no earlier pair of the region told of the change.", is_nullable=False
+        ),
+        describe_field(
+            "new_area_m2",
+            pa.float64(),
+            "Part of area_m2 on ground where no earlier pair told of the like.",
+            is_nullable=False,
         ),
         describe_field(
             "last_seen",
@@ -194,6 +202,12 @@ REGION_CHANGES_SCHEMA = insert_fields(
             "Acquisition time of the after scene of the last pair that told of the change.",
         ),
         describe_field("times_seen", pa.int32(), "Pairs that told of the change.", is_nullable=False),
+        describe_field(
+            "first_sighting",
+            pa.string(),
+            "pair_id and change_id, with a slash between, of the first of them; the same for all.",
+            is_nullable=False,
+        ),
     ],
     before="model_id",
 )

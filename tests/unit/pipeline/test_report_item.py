@@ -18,7 +18,8 @@ from stac_schemas import read_valid_stac
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.assets import Asset, BandSource, Scene, ScenePart
 from pipeline.grid import Grid
-from pipeline.report import Report
+from pipeline.object_facts import describe_bytes
+from pipeline.report import CHANGES_NAME, PAGE_NAME, TILES_NAME, Report
 from pipeline.report_item import (
     COLLECTION_NAME,
     ITEM_NAME,
@@ -29,7 +30,7 @@ from pipeline.report_item import (
 )
 from pipeline.run_folder import RunFolder
 from pipeline.scenes import ScenePair
-from pipeline.schemas import CHANGES_SCHEMA
+from pipeline.schemas import CHANGES_SCHEMA, ZONES_SCHEMA
 from pipeline.stac_places import unite_bounds
 from pipeline.stretch import Stretch
 
@@ -179,31 +180,36 @@ def test_a_crs_without_a_code_is_written_out() -> None:
 
 def make_report(folder: Path) -> Report:
     run = RunFolder(str(folder))
-    names = {f"{kind}_name": f"report/{file}" for kind, file in NAMES.items()}
-    for name in names.values():
+    names = (TILES_NAME, CHANGES_NAME, PAGE_NAME, "report/page/tiles_r0000_c0000.js")
+    for name in names:
         run.put(name, name.encode())
     return Report(
         folder=run,
+        files={name: describe_bytes(name.encode()) for name in names},
         status_counts={"analysed": 6},
         reason_counts={},
         changed_tile_count=2,
         change_counts={"building": 2, "road": 0},
-        **names,
     )
-
-
-NAMES = {"tiles": "tiles.parquet", "changes": "changes.parquet", "page": "index.html"}
 
 
 def test_an_item_is_written_beside_what_it_tells_of(tmp_path: Path) -> None:
     report, n_bytes = write_item(
-        make_report(tmp_path), pair=make_pair(), prompts=PROMPTS, identity=IDENTITY, run_id="0123456789ab"
+        make_report(tmp_path),
+        pair=make_pair(),
+        prompts=PROMPTS,
+        identity=IDENTITY,
+        run_id="0123456789ab",
+        zones_schema=ZONES_SCHEMA,
     )
 
     data = (tmp_path / ITEM_NAME).read_bytes()
     assert (report.item_name, len(data)) == (ITEM_NAME, n_bytes)
     assert ITEM_NAME in report.names
-    for asset in json.loads(data)["assets"].values():
+    values = json.loads(data)
+    zones = TableExtension.ext(read_valid_stac(values).assets["zones"])
+    assert [column.name for column in zones.columns] == ZONES_SCHEMA.names
+    for asset in values["assets"].values():
         if "file:checksum" in asset:
             content = (tmp_path / "report" / asset["href"]).read_bytes()
             assert asset["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
@@ -218,7 +224,7 @@ def test_scenes_without_any_date_make_no_item_and_leave_none(tmp_path: Path) -> 
         report, pair=make_pair(before=None, after=None), prompts=PROMPTS, identity=IDENTITY, run_id="0123456789ab"
     )
 
-    assert (found.item_name, n_bytes) == (None, 0)
+    assert (found, n_bytes) == (report, 0)
     assert not (tmp_path / ITEM_NAME).exists()
 
 
