@@ -23,7 +23,7 @@ from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
-from pipeline.vector_formats import encode_flatgeobuf
+from pipeline.vector_formats import write_flatgeobuf
 from pipeline.zone_files import Zones
 from pipeline.zones import ZONE_STATUSES, sum_over_zones
 
@@ -126,10 +126,9 @@ def write_report(
         folder.delete([ZONES_NAME])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
-    n_bytes += _write_for_gis(table, folder=folder)
-    del table
     order = order_along_hilbert(findings, key="tile_id")
     n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
+    n_bytes += _write_for_gis(table, folder=folder)
     statuses = findings["status"].value_counts()
     report = Report(
         folder=folder,
@@ -158,9 +157,11 @@ def write_report(
 def _write_for_gis(changes: bytes, *, folder: RunFolder) -> int:
     """Write the encoded changes as FlatGeobuf, and the style for it; give the bytes of both."""
     with tempfile.TemporaryDirectory() as scratch:
-        data = encode_flatgeobuf(changes, folder=Path(scratch), layer="changes")
+        path = Path(scratch, "changes.fgb")
+        write_flatgeobuf(changes, path)
+        n_bytes = folder.put_file(FLATGEOBUF_NAME, path)
     style = resources.files("pipeline").joinpath("report_style.qml").read_bytes()
-    return folder.put(FLATGEOBUF_NAME, data) + folder.put(STYLE_NAME, style)
+    return n_bytes + folder.put(STYLE_NAME, style)
 
 
 def _write_zones(

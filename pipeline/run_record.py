@@ -19,7 +19,7 @@ from pipeline.assets import Scene
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.object_facts import describe_objects
+from pipeline.object_facts import describe_large_object
 from pipeline.redaction import redact_values
 from pipeline.registration import Registration
 from pipeline.report import Report
@@ -177,7 +177,10 @@ def make_record(
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
-        files={**describe_objects(report.folder, names=report.names), **answers.describe()},
+        files={
+            **{name: describe_large_object(report.folder, name=name) for name in report.names},
+            **answers.describe(),
+        },
         stages=[stage.to_dict() for stage in stages],
     )
 
