@@ -20,7 +20,7 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
-from pipeline.object_facts import ObjectFacts, describe_bytes
+from pipeline.object_facts import ObjectFacts, describe_bytes, describe_file
 from pipeline.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
 from pipeline.report_page import render_page
 from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
@@ -30,7 +30,7 @@ from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
-from pipeline.vector_formats import encode_flatgeobuf
+from pipeline.vector_formats import write_flatgeobuf
 from pipeline.zone_files import Zones
 from pipeline.zones import ZONE_STATUSES, sum_over_zones
 
@@ -98,7 +98,10 @@ class _ReportWriter:
     def put_for_gis(self, changes: bytes) -> None:
         """Write the encoded changes as FlatGeobuf, and the style for it."""
         with tempfile.TemporaryDirectory() as scratch:
-            self.put(FLATGEOBUF_NAME, encode_flatgeobuf(changes, folder=Path(scratch), layer="changes"))
+            path = Path(scratch, "changes.fgb")
+            write_flatgeobuf(changes, path)
+            self.folder.put_file(FLATGEOBUF_NAME, path)
+            self.files[FLATGEOBUF_NAME] = describe_file(path)
         self.put(STYLE_NAME, resources.files("pipeline").joinpath("report_style.qml").read_bytes())
 
     def remove_former(self) -> None:
@@ -151,9 +154,9 @@ def write_report(
     del changes, page
     for name, png in draw_run_plots(findings, sizes, grid=store.grid).items():
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
+    writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
     writer.put_for_gis(table)
     del table
-    writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
     for name, data in make_tile_files(findings, store=store, prompts=prompts):
         writer.put(name, data)
     writer.remove_former()

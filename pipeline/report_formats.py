@@ -130,7 +130,7 @@ def _hand_over(path: Path, *, place: Path | None, folder: RunFolder) -> str:
     """Put a finished file where it belongs; a former one is replaced at once."""
     if place is None:
         name = f"{FORMATS_FOLDER}/{path.name}"
-        folder.put(name, path.read_bytes())
+        folder.put_file(name, path)
         return folder.join(name)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
-import pyogrio
 import shapely
 
 from pipeline.errors import InputError
@@ -51,6 +50,9 @@ def has_shape(geometry: gpd.GeoSeries) -> npt.NDArray[np.bool_]:
 
 
 def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
+    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+    import pyogrio
+
     try:
         if Path(path).suffix.lower() in {".parquet", ".geoparquet"}:
             return gpd.read_parquet(path)

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-import pyogrio
 import pyproj
 import shapely
 
@@ -85,6 +84,9 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         layer: Name of the table.
         kind: The format.
     """
+    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+    import pyogrio
+
     with pq.ParquetFile(source) as file:
         crs = pyproj.CRS.from_json_dict(json.loads(file.metadata.metadata[b"geo"])["columns"]["geometry"]["crs"])
         if kind.driver is None:
@@ -152,14 +154,6 @@ def _locate(geometry: pa.Array, transformer: pyproj.Transformer) -> list[pa.Arra
     return [pa.array(np.round(values, 7)) for values in transformer.transform(xs, ys)]
 
 
-def encode_flatgeobuf(geoparquet: bytes, *, folder: Path, layer: str) -> bytes:
-    """Give a GeoParquet table as FlatGeobuf, with its spatial index.
-
-    Args:
-        geoparquet: The table.
-        folder: An empty folder that the file may be made in: with its index it cannot be streamed.
-        layer: Name of the table.
-    """
-    path = folder / f"{layer}.fgb"
-    write_layer(pa.BufferReader(geoparquet), path, layer=layer, kind=VECTOR_FORMATS["flatgeobuf"])
-    return path.read_bytes()
+def write_flatgeobuf(geoparquet: bytes, path: Path) -> None:
+    """Write a GeoParquet table as FlatGeobuf with its spatial index, which needs a file of its own to be made in."""
+    write_layer(pa.BufferReader(geoparquet), path, layer=path.stem, kind=VECTOR_FORMATS["flatgeobuf"])

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
-from pipeline.vector_formats import encode_flatgeobuf
+from pipeline.vector_formats import write_flatgeobuf
 
 SCRIPT = Path(__file__).parents[1] / "stand_in" / "draw_with_qgis.py"
 BUILDING = np.array([255, 107, 44])
@@ -62,7 +62,7 @@ def drawing(qgis: list[str], tmp_path_factory: pytest.TempPathFactory) -> Drawin
     squares = shapely.box(lefts, 0, lefts + SIDE_M, SIDE_M)
     frame = make_frame(columns, schema=CHANGES_SCHEMA, geometry=squares, crs="EPSG:32614")
     data = encode_geoparquet(frame, schema=CHANGES_SCHEMA, order=order_along_hilbert(frame, key="change_id"))
-    encode_flatgeobuf(data, folder=folder, layer="changes")
+    write_flatgeobuf(data, folder / "changes.fgb")
     (folder / "changes.qml").write_bytes(resources.files("pipeline").joinpath("report_style.qml").read_bytes())
     done = subprocess.run(
         [*qgis, str(SCRIPT), str(folder / "changes.fgb"), str(folder / "changes.png")],

@@ -26,7 +26,7 @@ from pipeline.errors import InputError
 from pipeline.report_formats import FORMATS, export_report, list_files
 from pipeline.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.schemas import DESCRIPTIONS_KEY
-from pipeline.vector_formats import VECTOR_FORMATS, encode_flatgeobuf, write_layer
+from pipeline.vector_formats import VECTOR_FORMATS, write_flatgeobuf, write_layer
 
 LEFT, TOP, TILE_M = 621_000.0, 3_362_000.0, 48.0
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (1, 3): ["center-left", "bottom-left"]}
@@ -216,8 +216,9 @@ def test_hostile_words_in_every_column_survive_no_format_as_commands(tmp_path: P
 def test_flatgeobuf_is_the_same_bytes_each_time(run: Path, tmp_path: Path) -> None:
     data = (run / "report" / "changes.parquet").read_bytes()
 
-    again = encode_flatgeobuf(data, folder=tmp_path, layer="changes")
+    write_flatgeobuf(data, tmp_path / "changes.fgb")
 
+    again = (tmp_path / "changes.fgb").read_bytes()
     assert again == (run / "report" / "changes.fgb").read_bytes()
     assert pyogrio.read_info(io.BytesIO(again), force_total_bounds=False)["features"] == len(read(run, "changes"))
 
