@@ -19,9 +19,10 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid import Grid
-from pipeline.report_columns import describe_changes, describe_frame, write_json
+from pipeline.plots import describe_region_plots
+from pipeline.report_columns import describe_changes, describe_frame, note_shapes, write_json
 from pipeline.report_map import MapFrame, choose_scale_bar, draw_changes, format_position
-from pipeline.report_page import FILTERS, KIND_LABELS, format_area, list_kinds, note_shapes, write_day
+from pipeline.report_page import FILTERS, KIND_LABELS, format_area, list_kinds, write_day
 from pipeline.report_pictures import PicturePair
 from pipeline.report_template import render_template
 from pipeline.report_zones import describe_zones, draw_zones
@@ -79,13 +80,14 @@ def render_region_page(
         "figures": summarise_region(changes, pairs=pairs),
         "pairs": describe_pairs(pairs),
         "map": _describe_map(ranked, frame=frame),
-        "map_note": note_shapes(None, n_changes=len(changes)),
+        "map_note": note_shapes(changes["geometry_source"], cell=None),
         "pictures": None
         if ground is None
         else {"before": ground.pictures.before_uri, "after": ground.pictures.after_uri},
         "picture_dates": _describe_pictures(ground, pairs=pairs),
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
+        "plots": describe_region_plots(timeline),
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,
