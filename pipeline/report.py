@@ -115,8 +115,10 @@ def write_report(
     )
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
     n_bytes = folder.put(PAGE_NAME, page.encode())
-    table = encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id"))
-    n_bytes += folder.put(CHANGES_NAME, table)
+    n_bytes += folder.put(
+        CHANGES_NAME,
+        encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
+    )
     zone_counts: Mapping[str, int] = {}
     if zones is not None:
         n_zone_bytes, zone_counts = _write_zones(zones, findings=findings, changes=changes, store=store, folder=folder)
@@ -128,7 +130,7 @@ def write_report(
     del changes, page
     order = order_along_hilbert(findings, key="tile_id")
     n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
-    n_bytes += _write_for_gis(table, folder=folder)
+    n_bytes += _write_for_gis(folder)
     statuses = findings["status"].value_counts()
     report = Report(
         folder=folder,
@@ -154,11 +156,11 @@ def write_report(
     return report, summary
 
 
-def _write_for_gis(changes: bytes, *, folder: RunFolder) -> int:
-    """Write the encoded changes as FlatGeobuf, and the style for it; give the bytes of both."""
+def _write_for_gis(folder: RunFolder) -> int:
+    """Write the changes once more as FlatGeobuf, and the style for it; give the bytes of both."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "changes.fgb")
-        write_flatgeobuf(changes, path)
+        write_flatgeobuf(folder.read(CHANGES_NAME), path)
         n_bytes = folder.put_file(FLATGEOBUF_NAME, path)
     style = resources.files("pipeline").joinpath("report_style.qml").read_bytes()
     return n_bytes + folder.put(STYLE_NAME, style)
