@@ -14,7 +14,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from flows.artifact_summary import RunFacts, make_link, rank_changes, tabulate_coverage, write_summary
 from flows.prefect_server import tell_server
 from pipeline.redaction import redact_text
-from pipeline.report import Report
+from pipeline.report import CHANGES_NAME, PAGE_NAME, Report
 from pipeline.scenes import ScenePair
 from pipeline.tile_store import TileStore
 
@@ -35,7 +35,7 @@ def publish_artifacts(
         store: The tile store, for the pictures.
         pair: The scenes, for their names.
     """
-    changes = gpd.read_parquet(io.BytesIO(report.folder.read(report.changes_name)))
+    changes = gpd.read_parquet(io.BytesIO(report.folder.read(CHANGES_NAME)))
     facts = RunFacts(
         run_id=run_id,
         report=report,
@@ -45,7 +45,7 @@ def publish_artifacts(
         before_name=pair.before.scene_id,
         after_name=pair.after.scene_id,
     )
-    page = report.folder.join(report.page_name)
+    page = report.folder.join(PAGE_NAME)
     is_told = tell_server(
         lambda: create_table_artifact(
             tabulate_coverage(report), key=COVERAGE_KEY, description="What became of the tiles, and why"

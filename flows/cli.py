@@ -10,6 +10,7 @@ import logging
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ import typer
 
 from flows.ask_command import ask_command
 from flows.changechat_command import changechat_command
+from flows.explore_command import explore_command
 from flows.model_commands import app as model_app
 from flows.monitor_command import monitor_command
 from flows.open_questions_command import open_questions_command
@@ -24,6 +26,7 @@ from flows.serve_command import serve_command
 from flows.synthesize_command import synthesize_command
 
 if TYPE_CHECKING:
+    from pipeline.errors import InputError
     from pipeline.report import Report
 
 COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
@@ -63,6 +66,7 @@ def run_command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
     aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
+    zones: Annotated[str | None, typer.Option(help="Polygons to sum the findings over, such as districts.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = None,
     assume_crs: Annotated[
         str | None, typer.Option(metavar="CRS", help="CRS of scenes that name none, such as EPSG:32614.")
@@ -83,6 +87,7 @@ def run_command(
         "after": _describe_scene(after, assume_crs=assume_crs),
         "output": output,
         "aoi": aoi,
+        "zones": zones,
         "model": {"name": model} if model is not None else None,
     }
     settings = load_config(config, values=values, assignments=assignments or ())
@@ -99,16 +104,54 @@ def _describe_scene(uri: str | None, *, assume_crs: str | None) -> dict[str, str
 
 
 @app.command("report")
-def report_command(run: Annotated[str, typer.Argument(help="Folder of a finished run.")]) -> None:
+def report_command(
+    run: Annotated[str, typer.Argument(help="Folder of a finished run.")],
+    zones: Annotated[
+        str | None, typer.Option(help="Polygons to sum the findings over, in the place of the run's own.")
+    ] = None,
+    zones_id_column: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with their ids.")] = None,
+    zones_name_column: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with their names.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Write the report that is there in another format, and do not make it anew: gpkg, geojson, "
+            "flatgeobuf, kml, csv, or docx for a summary. Can be repeated.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Folder or file for --format; left out, formats/ in the run's folder."),
+    ] = None,
+) -> None:
     """Write the report of a finished run anew from its answers; needs neither model nor scenes."""
-    from flows.progress import make_console, show_report
+    from flows.progress import make_console, show_files, show_report
     from flows.signals import stop_on_signals
+    from pipeline.report_formats import export_report
     from pipeline.run import rebuild_report
 
+    choice = {"zones": zones, "zones_id_column": zones_id_column, "zones_name_column": zones_name_column}
+    if zones is None and any(choice.values()):
+        raise _miss("--zones-id-column and --zones-name-column", needs="--zones")
+    if output is not None and not formats:
+        raise _miss("--output", needs="--format")
+    if formats and zones is None:
+        files = export_report(run, formats=formats, output=output)
+        show_files(make_console(), files)
+        _end({"files": files}, code=COMPLETE)
     with stop_on_signals():
-        report = rebuild_report(run)
+        report = rebuild_report(run, zones=choice if zones is not None else None)
+    files = export_report(run, formats=formats, output=output) if formats else []
     show_report(make_console(), report)
-    _end_with_report(report)
+    show_files(make_console(), files)
+    _end_with_report(report, files=files)
+
+
+def _miss(option: str, *, needs: str) -> InputError:
+    from pipeline.errors import InputError
+
+    return InputError(f"{option} without {needs}", expected=f"{needs} with it", remedy=f"add {needs} or leave it out")
 
 
 @app.command("check")
@@ -128,6 +171,7 @@ def check_command(
 
 
 app.command("ask")(ask_command)
+app.command("explore")(explore_command)
 app.command("monitor")(monitor_command)
 app.command("serve")(serve_command)
 
@@ -163,7 +207,7 @@ def main() -> None:
         sys.exit(FAULT)
 
 
-def _end_with_report(report: Report) -> None:
+def _end_with_report(report: Report, *, files: Sequence[str] = ()) -> None:
     from pipeline.run_record import read_record
 
     code = COMPLETE if report.is_complete else PARTLY_FAILED
@@ -176,6 +220,7 @@ def _end_with_report(report: Report) -> None:
             "n_changed_tiles": report.changed_tile_count,
             "n_changes": sum(report.change_counts.values()),
             "report": [report.folder.join(name) for name in report.names],
+            **({"files": list(files)} if files else {}),
             "exit_code": code,
         },
         code=code,

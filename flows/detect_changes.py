@@ -67,7 +67,9 @@ def detect_changes_flow(
             policy=policy("extract_findings"),
         )
         report, reported = run_stage(
-            "write_report", lambda _: run.write_report(findings, store=store), policy=policy("write_report")
+            "write_report",
+            lambda _: run.write_report(findings, store=store, answers=answers),
+            policy=policy("write_report"),
         )
         stages = [found, written, selected, collected, extracted, reported]
         run.write_record(report, store=store, answers=answers, stages=stages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 from flows.signals import StopRequest
 from pipeline.check import Facts
 from pipeline.errors import InputError
-from pipeline.report import Report
+from pipeline.report import PAGE_NAME, Report
 from pipeline.summary import ProgressCallback, StageSummary
 
 STAGE_TITLES = {
@@ -79,7 +79,16 @@ def show_report(console: Console, report: Report) -> None:
     console.print(table)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
     console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
-    console.print(f"Report: {escape(report.folder.join(report.page_name))}", soft_wrap=True)
+    if report.zone_counts:
+        zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
+        console.print(f"{sum(report.zone_counts.values())} zones: {zones}")
+    console.print(f"Report: {escape(report.folder.join(PAGE_NAME))}", soft_wrap=True)
+
+
+def show_files(console: Console, files: Sequence[str]) -> None:
+    """Show which files were written."""
+    for file in files:
+        console.print(f"Written: {escape(file)}", soft_wrap=True, highlight=False)
 
 
 def show_stop(console: Console, signal_name: str) -> None:

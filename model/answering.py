@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +23,19 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from model.decoding import FoundTokens, SearchSettings
+from model.choosing import YesOrNo
+from model.decoding import SearchSettings
 from model.generation import search
-from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
+from model.interface import Answer, ChangeMasks, ChooseMasked, MaskedAnswers, ModelIdentity, Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, load_weights, read_config
-from model.mask_prediction import predict_change_masks
+from model.mask_prediction import decode_masks, predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
 from model.querying import PairReading
 
 logger = logging.getLogger(__name__)
+
+Sliced = TypeVar("Sliced", Tensor, npt.NDArray[np.uint8])
 
 MAX_NEW_TOKENS = {
     PromptKind.DESCRIBE: 48,
@@ -71,12 +74,8 @@ class DeltaVlmAnswerer:
             eos_token_id=int(tokenizer.eos_token_id), pad_token_id=int(tokenizer.pad_token_id)
         )
         self._notes: Counter[str] = Counter()
-        yes_ids, no_ids = self._first_ids("Yes", "yes", " Yes"), self._first_ids("No", "no", " No")
-        # A vocabulary may begin both words with one token, such as a space: it decides nothing.
-        self._yes_ids = torch.tensor(sorted(yes_ids - no_ids), dtype=torch.int64)
-        self._no_ids = torch.tensor(sorted(no_ids - yes_ids), dtype=torch.int64)
-        biases = tuple((token, self.settings.yes_bias) for token in self._yes_ids.tolist() if self.settings.yes_bias)
-        self._classify_settings = replace(self.settings, token_biases=biases)
+        self._choice = YesOrNo.from_tokenizer(tokenizer)
+        self._classify_settings = self._choice.lean(self.settings)
 
     @classmethod
     def from_folder(
@@ -141,24 +140,65 @@ class DeltaVlmAnswerer:
             ValueError: the pairs are not uint8 of shape (n, date=2, band=3, y, x), or a prompt is empty or longer
                 than the context.
         """
+        return self._answer_all(pairs, prompts=prompts, choose_masked=None).answers
+
+    def answer_with_masks(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], choose_masked: ChooseMasked
+    ) -> MaskedAnswers:
+        """Answer, and outline some pairs by what was encoded for that, as `MaskModel.answer_with_masks` says.
+
+        Raises:
+            ValueError: as `answer_prompts` and `predict_masks`.
+        """
+        self.model.get_mask_decoder()
+        return self._answer_all(pairs, prompts=prompts, choose_masked=choose_masked)
+
+    def _answer_all(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], choose_masked: ChooseMasked | None
+    ) -> MaskedAnswers:
         answers: list[list[Answer]] = [[] for _ in prompts]
+        indexes = [np.empty(0, np.int64)]
+        masks = [np.empty((0, len(self.mask_labels), *pairs.shape[-2:]), np.float32)]
         start = 0
         while start < len(pairs):
             batch = pairs[start : start + self.batch_size_tiles]
-            answered = self._try_batch(batch, prompts=prompts)
+            answered = self._try_batch(batch, start=start, prompts=prompts, choose_masked=choose_masked)
             if answered is None:
                 self._halve_batches(len(batch))
                 continue
-            for all_of_prompt, some in zip(answers, answered, strict=True):
+            for all_of_prompt, some in zip(answers, answered.answers, strict=True):
                 all_of_prompt += some
+            indexes.append(start + answered.pair_indexes)
+            masks.append(answered.masks.probabilities)
             start += len(batch)
-        return answers
+        return MaskedAnswers(
+            answers=answers,
+            pair_indexes=np.concatenate(indexes),
+            masks=ChangeMasks(labels=self.mask_labels, probabilities=np.concatenate(masks)),
+        )
 
-    def _try_batch(self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt]) -> list[list[Answer]] | None:
+    def _try_batch(
+        self,
+        pairs: npt.NDArray[np.uint8],
+        *,
+        start: int,
+        prompts: Sequence[Prompt],
+        choose_masked: ChooseMasked | None,
+    ) -> MaskedAnswers | None:
         """Answer one batch; None if it does not fit into memory and could be smaller."""
         try:
-            read = self.read_pairs(self.encode_pairs(pairs))
-            return [self.ask(read, prompt=prompt) for prompt in prompts]
+            dates = self.encode_dates(pairs)
+            read = self.read_pairs(self.relate_dates(*dates)) if prompts else []
+            answers = [self.ask(read, prompt=prompt) for prompt in prompts]
+            numbers = range(start, start + len(pairs))
+            chosen = np.flatnonzero(choose_masked(numbers, answers) if choose_masked else [])
+            before, after = (tokens[torch.from_numpy(chosen).to(tokens.device)] for tokens in dates)
+            parts = [
+                decode_masks(self.model, *some, size_px=(pairs.shape[-2], pairs.shape[-1]))
+                for some in zip(self._split(before), self._split(after), strict=True)
+            ]
+            masks = ChangeMasks(labels=self.mask_labels, probabilities=np.concatenate(parts))
+            return MaskedAnswers(answers=answers, pair_indexes=chosen, masks=masks)
         except (RuntimeError, MemoryError) as problem:
             if len(pairs) == 1 or not is_out_of_memory(problem):
                 raise
@@ -176,15 +216,27 @@ class DeltaVlmAnswerer:
     @torch.inference_mode()
     def encode_pairs(self, pairs: npt.NDArray[np.uint8]) -> Tensor:
         """Give the difference features of shape (n, 2 * tokens, width) that every prompt shares."""
+        return self.relate_dates(*self.encode_dates(pairs))
+
+    @torch.inference_mode()
+    def encode_dates(self, pairs: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Give the tokens of each date, of shape (n, tokens, width)."""
         parts = [
-            self.model.encode_pairs(
-                self.processor.prepare_pairs(pairs[start : start + self._pairs_at_once]).to(
-                    self.model.device, self.model.dtype
-                )
-            )
-            for start in range(0, max(1, len(pairs)), self._pairs_at_once)
+            self.model.encode_dates(self.processor.prepare_pairs(some).to(self.model.device, self.model.dtype))
+            for some in self._split(pairs)
         ]
-        return torch.cat(parts)
+        return torch.cat([before for before, _ in parts]), torch.cat([after for _, after in parts])
+
+    @torch.inference_mode()
+    def relate_dates(self, before: Tensor, after: Tensor) -> Tensor:
+        """Give the difference features that every prompt shares, of shape (n, 2 * tokens, width)."""
+        parts = zip(self._split(before), self._split(after), strict=True)
+        return torch.cat([self.model.difference(*dates) for dates in parts])
+
+    def _split(self, pairs: Sliced) -> list[Sliced]:
+        """Cut pairs into as many as go through the vision tower at once; none are one part."""
+        size = self._pairs_at_once
+        return [pairs[start : start + size] for start in range(0, max(1, len(pairs)), size)]
 
     @torch.inference_mode()
     def read_pairs(self, difference_features: Tensor) -> PairReading:
@@ -219,7 +271,7 @@ class DeltaVlmAnswerer:
         )
         confidence = found.confidence
         if prompt.kind is PromptKind.CLASSIFY:
-            confidence = self._choice_confidence(found)
+            confidence = self._choice.tell_confidence(found, settings=self.settings)
         texts = self.processor.decode_answers(found.token_ids)
         return [Answer(text=text, confidence=value) for text, value in zip(texts, confidence.tolist(), strict=True)]
 
@@ -266,20 +318,6 @@ class DeltaVlmAnswerer:
         """Most pairs that go through the vision tower at once."""
         is_on_cpu = self.model.device.type == "cpu"
         return min(self.batch_size_tiles, PAIRS_ENCODED_AT_ONCE_ON_CPU) if is_on_cpu else self.batch_size_tiles
-
-    def _choice_confidence(self, found: FoundTokens) -> Tensor:
-        """Renormalise the first token over yes and no, and calibrate; an answer that is neither keeps its mean."""
-        yes = found.first_probabilities[:, self._yes_ids].sum(dim=1)
-        no = found.first_probabilities[:, self._no_ids].sum(dim=1)
-        first = found.token_ids[:, :1]
-        is_yes = torch.isin(first, self._yes_ids).squeeze(1)
-        is_no = torch.isin(first, self._no_ids).squeeze(1)
-        chosen = torch.where(is_yes, yes, no)
-        calibrated = self.settings.calibrate(chosen / (yes + no).clamp(min=1e-12))
-        return torch.where(is_yes | is_no, calibrated, found.confidence)
-
-    def _first_ids(self, *words: str) -> set[int]:
-        return {self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words}
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

@@ -108,12 +108,15 @@ def fit_prompt(
 class Conversation:
     """Questions about one pair, and the answers so far."""
 
-    def __init__(self, model: ChangeModel, pair: npt.NDArray[np.uint8]) -> None:
-        """Begin a conversation.
+    def __init__(
+        self, model: ChangeModel, pair: npt.NDArray[np.uint8], *, history: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Begin a conversation, or take one up.
 
         Args:
             model: Answers the questions.
             pair: uint8 RGB of shape (date=2, band=3, y, x); before first.
+            history: Questions and answers of before, oldest first, where the conversation was kept elsewhere.
 
         Raises:
             ValueError: the pair is of another dtype or shape.
@@ -125,11 +128,12 @@ class Conversation:
             )
         self.model = model
         self._pairs = pair[None]
+        self._earlier = tuple(history)
         self._replies: list[Reply] = []
 
     @property
     def replies(self) -> tuple[Reply, ...]:
-        """What was asked and answered so far, oldest first."""
+        """What was asked and answered here, oldest first."""
         return tuple(self._replies)
 
     def ask(self, text: str, *, kind: PromptKind | str | None = None) -> Reply:
@@ -151,7 +155,9 @@ class Conversation:
         question = known.text if (known := find_known_prompt(question)) is not None else question
         if not question:
             raise QuestionError("the question is empty; expected words; ask something, such as: What has changed?")
-        resolved = infer_kind(question, is_first=not self._replies) if kind is None else _resolve_kind(kind)
+        resolved = (
+            infer_kind(question, is_first=not (self._earlier or self._replies)) if kind is None else _resolve_kind(kind)
+        )
         prompt = self._make_prompt(question)
         asked = Prompt(name="question", kind=resolved, text=prompt.text)
         ((answer,),) = self.model.answer_prompts(self._pairs, prompts=[asked])
@@ -181,11 +187,13 @@ class Conversation:
 
     def forget(self) -> None:
         """Begin anew, without any history."""
+        self._earlier = ()
         self._replies.clear()
 
     def _make_prompt(self, question: str) -> PromptText:
         has_history = not needs_no_history(question)
-        history = [(reply.question, reply.text) for reply in self._replies] if has_history else []
+        turns = [*self._earlier, *((reply.question, reply.text) for reply in self._replies)]
+        history = turns if has_history else []
         if isinstance(self.model, TokenBudget):
             return fit_prompt(
                 history,

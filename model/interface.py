@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -65,6 +65,8 @@ class ModelIdentity:
     """SHA-256 over the model's files, hexadecimal."""
     path: str
     """Folder that holds the model's files."""
+    mask_labels: tuple[str, ...] = ()
+    """What it gives masks of, as `MaskModel.mask_labels`; empty for models that give none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +77,23 @@ class ChangeMasks:
     """What each mask is of, such as ``building``; ``change`` where the model does not tell kinds apart."""
     probabilities: npt.NDArray[np.float32]
     """Probability of change, float32 of shape (tile, label, y, x); 0.5 and more means changed."""
+
+
+ChooseMasked = Callable[[range, list[list[Answer]]], npt.NDArray[np.bool_]]
+"""Tells of which pairs masks are wanted, once their answers are there: it is given the numbers of some pairs, and one
+list of answers per prompt, and gives a flag per pair."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskedAnswers:
+    """What one pass over many pairs gave: answers to all prompts, and masks of some pairs."""
+
+    answers: list[list[Answer]]
+    """As `ChangeModel.answer_prompts` gives them."""
+    pair_indexes: npt.NDArray[np.int64]
+    """Which pairs have masks, ascending."""
+    masks: ChangeMasks
+    """Their masks, in this order."""
 
 
 class ChangeModel(Protocol):
@@ -109,6 +128,21 @@ class MaskModel(ChangeModel, Protocol):
         Args:
             pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
             size_px: Height and width of the masks; left out, those of the tiles.
+
+        Raises:
+            ValueError: these weights have no mask branch.
+        """
+        ...
+
+    def answer_with_masks(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], choose_masked: ChooseMasked
+    ) -> MaskedAnswers:
+        """Answer as `answer_prompts` does, and give masks of some pairs without looking at them again.
+
+        Args:
+            pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
+            prompts: The questions; there may be none.
+            choose_masked: Chooses those pairs by their answers, some pairs at a time.
 
         Raises:
             ValueError: these weights have no mask branch.
@@ -199,8 +233,20 @@ def identify_model(name: str) -> ModelIdentity:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     weight_hash = digest.hexdigest()
     return ModelIdentity(
-        model_id=f"{folder.resolve().name}@{weight_hash[:12]}", weight_hash=weight_hash, path=str(folder)
+        model_id=f"{folder.resolve().name}@{weight_hash[:12]}",
+        weight_hash=weight_hash,
+        path=str(folder),
+        mask_labels=_read_mask_labels(folder),
     )
+
+
+def _read_mask_labels(folder: Path) -> tuple[str, ...]:
+    try:
+        labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["mask_config"]["labels"]
+    except (ValueError, KeyError, TypeError):
+        # No mask branch; and what is damaged is told by whoever loads it.
+        return ()
+    return tuple(map(str, labels)) if isinstance(labels, list) else ()
 
 
 def resolve_dtype(name: str, *, device: str, dtype: str) -> str:

@@ -6,10 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
 
 from model.interface import ChangeMasks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
+
+MIN_PAIRS_ON_CPU = 2
+"""A single pair is rounded otherwise than each of several; so that its mask does not depend on its batch, it is decoded
+beside itself."""
 
 
 @torch.inference_mode()
@@ -36,12 +41,35 @@ def predict_change_masks(
     """
     labels = tuple(model.get_mask_decoder().config.labels)
     size = size_px or (pairs.shape[-2], pairs.shape[-1])
-    probabilities = np.empty((len(pairs), len(labels), *size), np.float32)
+    parts = [np.empty((0, len(labels), *size), np.float32)]
     for start in range(0, len(pairs), batch_size_tiles):
         pixels = processor.prepare_pairs(pairs[start : start + batch_size_tiles])
-        dates = model.encode_dates(pixels.to(model.device, model.dtype))
-        masks = model.predict_masks(*dates)  # n, label, y, x at the decoder's size
-        resized = F.interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)
-        # Rounding must not take a probability beyond 1.
-        probabilities[start : start + batch_size_tiles] = resized.clamp(0, 1).cpu().numpy()
-    return ChangeMasks(labels=labels, probabilities=probabilities)
+        parts.append(decode_masks(model, *model.encode_dates(pixels.to(model.device, model.dtype)), size_px=size))
+    return ChangeMasks(labels=labels, probabilities=np.concatenate(parts))
+
+
+@torch.inference_mode()
+def decode_masks(
+    model: DeltaVlmForConditionalGeneration, before: Tensor, after: Tensor, *, size_px: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Decode the masks of pairs whose dates are encoded already.
+
+    Args:
+        model: Is in eval mode, and has a mask branch unless there are no pairs.
+        before: Tokens of the before images, as `encode_dates` gives them.
+        after: The same of the after images.
+        size_px: Height and width of the masks.
+
+    Returns:
+        Probabilities of shape (n, label, y, x).
+    """
+    n_pairs = len(before)
+    if not n_pairs:
+        n_labels = 0 if model.mask_decoder is None else len(model.mask_decoder.config.labels)
+        return np.empty((0, n_labels, *size_px), np.float32)
+    if before.device.type == "cpu" and n_pairs < MIN_PAIRS_ON_CPU:
+        before, after = (tokens.repeat(MIN_PAIRS_ON_CPU, 1, 1) for tokens in (before, after))
+    masks = model.predict_masks(before, after)[:n_pairs]  # n, label, y, x at the decoder's size
+    resized = F.interpolate(masks, size=size_px, mode="bilinear", align_corners=False, antialias=True)
+    # Rounding must not take a probability beyond 1.
+    return np.asarray(resized.clamp(0, 1).cpu().numpy(), dtype=np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from model.interface import Answer, Prompt
 from pipeline.errors import InputError
 from pipeline.object_facts import ObjectFacts, describe_bytes, describe_objects
+from pipeline.outline_parts import decode_outlines
 from pipeline.run_folder import RunFolder
 from pipeline.tile_table import Tile
 
@@ -42,15 +43,18 @@ class AnswerParts:
     """Folder of the run."""
     names: tuple[str, ...]
     """This run's parts, sorted; the folder may hold others, of other prompts, models or areas."""
+    outline_names: tuple[str, ...] = ()
+    """Parts with the outlines of what changed, sorted; none where the run makes none."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Why there is no answer, by the id of each tile that the model or its worker failed on."""
     _described: dict[str, ObjectFacts] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def describe(self) -> dict[str, ObjectFacts]:
-        """Give size and sha256 of every part, by name, reading only what `read_batches` has not come across."""
-        missing = [name for name in self.names if name not in self._described]
+        """Give size and sha256 of every part, by name, reading only what was not read before."""
+        names = [*self.names, *self.outline_names]
+        missing = [name for name in names if name not in self._described]
         self._described.update(describe_objects(self.folder, names=missing))
-        return {name: self._described[name] for name in self.names}
+        return {name: self._described[name] for name in names}
 
     def read(self) -> pa.Table:
         """Read all answers, sorted by tile and prompt, with the columns of `ANSWERS_SCHEMA`.
@@ -67,20 +71,31 @@ class AnswerParts:
         Raises:
             InputError: a part is damaged or gone.
         """
-        parts = zip(self.names, self.folder.read_many(self.names), strict=True)
-        while batch := [self._parse_part(name, data) for name, data in islice(parts, _PARTS_AT_ONCE)]:
+        return self._read_parts(self.names, decode=decode_part)
+
+    def read_outlines(self) -> Iterator[pa.Table]:
+        """Read all outlines in tables of many parts each, with the columns of `OUTLINES_SCHEMA`.
+
+        Raises:
+            InputError: a part is damaged or gone.
+        """
+        return self._read_parts(self.outline_names, decode=decode_outlines)
+
+    def _read_parts(self, names: Sequence[str], *, decode: Callable[[bytes], pa.Table]) -> Iterator[pa.Table]:
+        parts = zip(names, self.folder.read_many(names), strict=True)
+        while batch := [self._parse_part(name, data, decode=decode) for name, data in islice(parts, _PARTS_AT_ONCE)]:
             # A million tiles have more parts than Arrow should keep apart: each takes some kilobytes by itself.
             yield pa.concat_tables(batch).combine_chunks()
 
-    def _parse_part(self, name: str, data: bytes | None) -> pa.Table:
+    def _parse_part(self, name: str, data: bytes | None, *, decode: Callable[[bytes], pa.Table]) -> pa.Table:
         try:
             if data is None:
                 raise FileNotFoundError("no such object")
             self._described[name] = describe_bytes(data)
-            return _decode_part(data)
+            return decode(data)
         except (OSError, ValueError, pa.ArrowException) as problem:
             raise InputError(
-                f"answers {name} in {self.folder.uri} cannot be read ({problem})",
+                f"{name} in {self.folder.uri} cannot be read ({problem})",
                 expected="a whole Parquet file",
                 remedy="run `deltavlm run` again: only it is made anew",
             ) from None
@@ -114,7 +129,7 @@ def encode_part(prompt: Prompt, *, tiles: Sequence[Tile], answers: Sequence[Answ
 def is_whole_part(data: bytes | None, *, prompt: Prompt, tiles: Sequence[Tile]) -> bool:
     """Tell whether a part is whole: a table that can be read, with the prompt and the tiles that it is named after."""
     try:
-        rows = _decode_part(data or b"").to_pylist()
+        rows = decode_part(data or b"").to_pylist()
     # Depending on where a file is damaged, pyarrow raises one or the other.
     except (OSError, ValueError, TypeError, pa.ArrowException):
         return False
@@ -123,7 +138,13 @@ def is_whole_part(data: bytes | None, *, prompt: Prompt, tiles: Sequence[Tile]) 
     return asked == told and all(row["text"] is not None and row["confidence"] is not None for row in rows)
 
 
-def _decode_part(data: bytes) -> pa.Table:
+def decode_part(data: bytes) -> pa.Table:
+    """Read an answer part.
+
+    Raises:
+        OSError: it is damaged.
+        pyarrow.ArrowException: likewise.
+    """
     # What `pyarrow.parquet.read_table` calls in the end; by itself it takes a third of the time for a small file.
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     return file.read(use_threads=False).cast(ANSWERS_SCHEMA)

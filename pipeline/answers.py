@@ -1,15 +1,14 @@
 """The fourth verb: put every prompt to every selected tile, and keep the answers as parts.
 
 A batch is the selected tiles of one shard of the store. Each prompt's answers to one batch are one Parquet
-file, named after everything the answers depend on, so a file that is there is right, whoever wrote it, and a
-run that is started again asks only for what is missing. When a batch fails, whether in an error or with its
+file, and so are the outlines of what changed in it, where the model has masks. Each is named after everything it
+depends on, so a file that is there is right, whoever wrote it, and a run that is started again asks only for what is
+missing. When a batch fails, whether in an error or with its
 worker, its halves are asked next, until the tile that does it stands alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,53 +18,21 @@ from uuid import uuid4
 
 from distributed import Client, KilledWorker
 
-from model.interface import ENGINE_VERSION, ModelIdentity, NotingModel, Prompt
-from pipeline.answer_parts import AnswerParts, encode_part, is_whole_part
+from model.interface import ModelIdentity, Prompt
+from pipeline.answer_parts import AnswerParts, is_whole_part
 from pipeline.config import ModelConfig
 from pipeline.errors import FolderError
-from pipeline.held_models import hold_model, register_model, unregister_model
+from pipeline.held_models import register_model, unregister_model
+from pipeline.interview import STAGE, Batch, Interview, Lack, answer_batch
+from pipeline.outline_parts import is_whole_outline_part
 from pipeline.redaction import redact_text
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile
 from pipeline.workers import run_bounded
 
-STAGE = "collect_answers"
-
 MIN_BATCHES_WITHOUT_AN_ANSWER = 8
 """Fewest batches that may go by without any tile of them being answered before the stage gives up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interview:
-    """All that a worker needs to know besides the tiles it asks about."""
-
-    store: TileStore
-    """Where the pixels are; the answers go into the same run's folder."""
-    prompts: tuple[Prompt, ...]
-    """The questions."""
-    model: ModelConfig
-    """How the workers hold the model, in which precision above all: `settle_dtype` has made it definite."""
-    identity: ModelIdentity
-    """Which weights answer."""
-    is_reading_ahead: bool = True
-    """Whether a worker reads its next batch while it computes."""
-
-    def name_part(self, prompt: Prompt, *, tiles: Sequence[Tile]) -> str:
-        """Name the part with one prompt's answers for some tiles after all that the answers depend on."""
-        content = [
-            self.store.content_key,
-            [tile.tile_id for tile in tiles],
-            [prompt.name, prompt.kind.value, prompt.text],
-            self.identity.weight_hash,
-            self.model.dtype,
-            ENGINE_VERSION,
-        ]
-        return f"answers/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
-
-
-Batch = tuple[Tile, ...]
-"""Tiles that go to a worker together."""
 
 
 def group_batches(tiles: Iterable[Tile], *, shard_size_tiles: int) -> list[Batch]:
@@ -75,34 +42,6 @@ def group_batches(tiles: Iterable[Tile], *, shard_size_tiles: int) -> list[Batch
         if tile.status is None:
             shards.setdefault((tile.row // shard_size_tiles, tile.col // shard_size_tiles), []).append(tile)
     return [tuple(sorted(shards[shard], key=lambda tile: (tile.row, tile.col))) for shard in sorted(shards)]
-
-
-def answer_batch(interview: Interview, tiles: Batch, prompts: tuple[Prompt, ...]) -> StageSummary:
-    """Ask about one batch and write its parts: the task that runs on a worker.
-
-    Before and after it has the model, the worker computes other batches.
-    """
-    start = time.perf_counter()
-    pairs = interview.store.read_pairs(tiles)
-    n_bytes = pairs.nbytes
-    with hold_model(interview.model, identity=interview.identity, is_reading_ahead=interview.is_reading_ahead) as model:
-        answered = model.answer_prompts(pairs, prompts=prompts)
-        notes = model.take_notes() if isinstance(model, NotingModel) else {}
-    del pairs
-    written = sum(
-        interview.store.folder.put(
-            interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers)
-        )
-        for prompt, answers in zip(prompts, answered, strict=True)
-    )
-    return StageSummary(
-        stage=STAGE,
-        done=len(tiles),
-        seconds=time.perf_counter() - start,
-        bytes_read=n_bytes,
-        bytes_written=written,
-        notes=notes,
-    )
 
 
 def is_hopeless(n_batches_without_an_answer: int, *, max_in_flight: int) -> bool:
@@ -128,6 +67,7 @@ def collect_answers(
     identity: ModelIdentity,
     client: Client,
     max_in_flight: int | None,
+    outline_kinds: Sequence[str] = (),
     is_reading_ahead: bool = True,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[AnswerParts, StageSummary]:
@@ -141,6 +81,7 @@ def collect_answers(
         identity: Which weights answer.
         client: The cluster; a model is loaded on its workers only if there is something to ask, and let go at the end.
         max_in_flight: Most batches that the scheduler knows of at any time; None follows the number of workers.
+        outline_kinds: Kinds of change that are outlined by the model's masks.
         is_reading_ahead: Whether a worker reads its next batch while it computes.
         on_progress: Called for every finished batch; counts are of tiles.
 
@@ -150,9 +91,15 @@ def collect_answers(
     """
     start = time.perf_counter()
     interview = Interview(
-        store=store, prompts=tuple(prompts), model=model, identity=identity, is_reading_ahead=is_reading_ahead
+        store=store,
+        prompts=tuple(prompts),
+        model=model,
+        identity=identity,
+        outline_kinds=tuple(outline_kinds),
+        is_reading_ahead=is_reading_ahead,
     )
-    asking = _Asking(interview=interview, present=frozenset(store.folder.list_names("answers")))
+    present = [name for kind in ("answers", "outlines") for name in store.folder.list_names(kind)]
+    asking = _Asking(interview=interview, present=frozenset(present))
     batches = group_batches(tiles, shard_size_tiles=store.shard_size_tiles)
     total = StageSummary(stage=STAGE, total=sum(len(batch) for batch in batches))
     on_progress(total)
@@ -163,7 +110,10 @@ def collect_answers(
     finally:
         unregister_model(client, model=model, identity=identity)
     parts = AnswerParts(
-        folder=store.folder, names=tuple(sorted(asking.names)), failures=dict(sorted(asking.failures.items()))
+        folder=store.folder,
+        names=tuple(sorted(name for name in asking.names if name.startswith("answers/"))),
+        outline_names=tuple(sorted(name for name in asking.names if name.startswith("outlines/"))),
+        failures=dict(sorted(asking.failures.items())),
     )
     return parts, replace(total, seconds=time.perf_counter() - start)
 
@@ -173,8 +123,8 @@ class _Piece:
     """A batch, or a part of one that failed."""
 
     tiles: Batch
-    prompts: tuple[Prompt, ...]
-    """Those whose parts are not there."""
+    lack: Lack
+    """What is not there of it."""
     origin: int
     """Number of the batch."""
 
@@ -211,7 +161,7 @@ class _Asking:
         # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
         self.asked[key] = piece
         self.max_asked = max(self.max_asked, len(self.asked))
-        return key, (self.interview, piece.tiles, piece.prompts)
+        return key, (self.interview, piece.tiles, piece.lack)
 
     def ask_all(self, batches: Sequence[Batch], *, client: Client, max_in_flight: int | None) -> Iterator[StageSummary]:
         """Ask what is missing of some batches, and yield what became of each piece that is settled by it."""
@@ -247,14 +197,14 @@ class _Asking:
                 return
 
     def _line_up(self, tiles: Batch, *, origin: int, is_first: bool = False) -> Iterator[StageSummary]:
-        missing, n_damaged = self._find_missing(tiles)
+        lack, n_damaged = self._find_lack(tiles)
         if n_damaged:
             yield StageSummary(stage=STAGE, notes={"a damaged answer part is asked for again": n_damaged})
-        if not missing:
+        if not lack:
             self._accept(tiles)
             yield StageSummary(stage=STAGE, skipped=len(tiles), reasons={"already answered": len(tiles)})
             return
-        piece = _Piece(tiles=tiles, prompts=missing, origin=origin)
+        piece = _Piece(tiles=tiles, lack=lack, origin=origin)
         (self.line.appendleft if is_first else self.line.append)(piece)
 
     def _take_failure(self, piece: _Piece, problem: BaseException, *, is_alone: bool) -> Iterator[StageSummary]:
@@ -269,23 +219,24 @@ class _Asking:
         else:
             yield self._fail([tiles], reason=describe_failure(problem))
 
-    def _name(self, prompt: Prompt, tiles: Batch) -> str:
-        return self.interview.name_part(prompt, tiles=tiles)
-
-    def _find_missing(self, tiles: Batch) -> tuple[tuple[Prompt, ...], int]:
-        """Give the prompts whose parts are not there, or are damaged, and how many are damaged."""
-        present = [prompt for prompt in self.interview.prompts if self._name(prompt, tiles) in self.present]
-        parts = self.interview.store.folder.read_many(self._name(prompt, tiles) for prompt in present)
-        whole = {
-            prompt.name
-            for prompt, data in zip(present, parts, strict=True)
-            if is_whole_part(data, prompt=prompt, tiles=tiles)
-        }
-        missing = tuple(prompt for prompt in self.interview.prompts if prompt.name not in whole)
-        return missing, len(present) - len(whole)
+    def _find_lack(self, tiles: Batch) -> tuple[Lack, int]:
+        """Tell what is not there, or is damaged, of what a batch is to give, and how many parts are damaged."""
+        interview = self.interview
+        names = interview.name_parts(tiles=tiles)
+        present = [name for name in names if name in self.present]
+        found = dict(zip(present, interview.store.folder.read_many(present), strict=True))
+        is_whole = [
+            name in found and is_whole_part(found[name], prompt=prompt, tiles=tiles)
+            for prompt, name in zip(interview.prompts, names, strict=False)
+        ]
+        # ^ The name that is left is that of the outlines, which no prompt asks for.
+        has_no_outlines = bool(interview.outline_kinds) and not is_whole_outline_part(found.get(names[-1]), tiles=tiles)
+        missing = tuple(prompt for prompt, whole in zip(interview.prompts, is_whole, strict=True) if not whole)
+        n_whole = sum(is_whole) + (bool(interview.outline_kinds) and not has_no_outlines)
+        return Lack(prompts=missing, has_outlines=has_no_outlines), len(present) - n_whole
 
     def _accept(self, tiles: Batch) -> None:
-        self.names += [self._name(prompt, tiles) for prompt in self.interview.prompts]
+        self.names += self.interview.name_parts(tiles=tiles)
 
     def _fail(self, batches: Sequence[Batch], *, reason: str) -> StageSummary:
         failures = {tile.tile_id: reason for batch in batches for tile in batch}

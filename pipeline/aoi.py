@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.vector_files import has_shape, read_polygons, unwrap_date_line, wrap_date_line
 
 _EDGE_CUTS = 256
 _BOXES_AT_ONCE = 65_536
@@ -103,48 +102,17 @@ def read_aoi_degrees(path: str) -> BaseGeometry:
     Raises:
         InputError: the file cannot be read, has no CRS or no polygons.
     """
-    return _reproject(_read_polygons(path), crs="EPSG:4326")
+    return wrap_date_line(_reproject(_read_polygons(path), crs="EPSG:4326"))
 
 
 def _reproject(shapes: gpd.GeoSeries, *, crs: str) -> BaseGeometry:
+    shapes = unwrap_date_line(shapes.force_2d())
     west, south, east, north = shapes.total_bounds
     # A long straight edge is a curve in another CRS.
     cut = max(east - west, north - south) / _EDGE_CUTS
-    return shapes.force_2d().make_valid().segmentize(cut).to_crs(crs).union_all()
+    return shapes.make_valid().segmentize(cut).to_crs(crs).union_all()
 
 
 def _read_polygons(path: str) -> gpd.GeoSeries:
-    frame = _read_frame(path)
-    if frame.crs is None:
-        raise InputError(
-            f"aoi {path} has no CRS",
-            expected="polygons with a CRS",
-            remedy="set it, for example with ogr2ogr -a_srs",
-        )
-    shapes = frame.geometry[frame.geometry.notna() & ~frame.geometry.is_empty]
-    kinds = sorted(set(shapes.geom_type) - {"Polygon", "MultiPolygon"})
-    if shapes.empty or kinds:
-        raise InputError(
-            f"aoi {path} holds {', '.join(kinds) or 'no geometry'}",
-            expected="polygons",
-            remedy="draw the area as one or more polygons",
-        )
-    return shapes
-
-
-def _read_frame(path: str) -> gpd.GeoDataFrame:
-    try:
-        if Path(path).suffix.lower() in {".parquet", ".geoparquet"}:
-            return gpd.read_parquet(path)
-        frame = gpd.read_file(path)
-    # pyogrio, pyarrow and the operating system each bring their own kinds.
-    except Exception as problem:
-        words = str(problem).partition("\n")[0] or type(problem).__name__
-        raise InputError(
-            f"aoi {path} cannot be read ({words})",
-            expected="a vector file such as GeoJSON, GeoPackage or GeoParquet",
-            remedy="correct the path or the file",
-        ) from None
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise InputError(f"aoi {path} is a table without geometry", expected="polygons", remedy="choose another file")
-    return frame
+    shapes = read_polygons(path, key="aoi").geometry
+    return shapes[has_shape(shapes)]

@@ -104,7 +104,18 @@ def label_touching(third_rows: IntArray, third_cols: IntArray) -> IntArray:
         is_there[is_there] = places[found[is_there]] == places[is_there] + step
         pairs.append((np.flatnonzero(is_there), found[is_there]))
     first, second = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
-    joins = coo_array((np.ones(len(first), dtype=np.bool_), (first, second)), shape=(n_cells, n_cells))
+    return label_joined(first, second, n_parts=n_cells)
+
+
+def label_joined(first: IntArray, second: IntArray, *, n_parts: int) -> IntArray:
+    """Number groups of parts that are joined to each other, in the order of each group's first part.
+
+    Args:
+        first: One part of each pair that is joined.
+        second: The other one.
+        n_parts: How many parts there are.
+    """
+    joins = coo_array((np.ones(len(first), dtype=np.bool_), (first, second)), shape=(n_parts, n_parts))
     _, labels = connected_components(joins, directed=False)
     _, firsts, labels = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(firsts), dtype=np.int64)

@@ -18,6 +18,7 @@ from pipeline.opening import read_scene
 from pipeline.redaction import redact_uri
 from pipeline.run import identify_named_model
 from pipeline.run_folder import RunFolder, check_foreign, find_folder, find_run_folder
+from pipeline.run_polygons import read_run_zones
 from pipeline.run_record import RECORD_NAME, hash_aoi, read_record
 from pipeline.scenes import ScenePair, make_pair, read_search_area
 
@@ -77,6 +78,9 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
             n_tiles = pair.grid.n_rows * pair.grid.n_cols
     with facts.gather_problems():
         facts.figures |= _estimate_compute(config, n_tiles=n_tiles)
+    with facts.gather_problems():
+        if (zones := read_run_zones(config)) is not None:
+            facts.figures["n_zones"] = len(zones)
     checks: list[Callable[[], object]] = [
         lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
         lambda: _check_writable(config.output),

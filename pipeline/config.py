@@ -125,6 +125,17 @@ class ModelConfig(StrictConfig):
         description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
     )
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
+    outlines: Literal["auto", "off"] = Field(
+        default="auto",
+        description="What the report draws of changes. auto: their outlines, for the kinds that the model has masks "
+        "of, else the cells that it names; off: the cells.",
+    )
+
+    @field_validator("outlines", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        # YAML takes a plain off for false.
+        return "off" if value is False else value
 
 
 class PromptConfig(StrictConfig):
@@ -184,6 +195,18 @@ class RunConfig(StrictConfig):
     aoi: str | None = Field(
         default=None,
         description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
+    )
+    zones: str | None = Field(
+        default=None,
+        description="Polygons to sum the findings over, such as districts (any file geopandas reads); the sums are in "
+        "zones.parquet.",
+    )
+    zones_id_column: str | None = Field(
+        default=None,
+        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+    )
+    zones_name_column: str | None = Field(
+        default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
     )
     grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
     tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")

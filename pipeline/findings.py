@@ -20,82 +20,15 @@ import shapely
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.answer_parts import AnswerParts
 from pipeline.errors import InputError
-from pipeline.geoparquet import describe_field, make_frame
+from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid, name_tile
 from pipeline.judging import GivenAnswers, judge_tiles
+from pipeline.schemas import FINDINGS_SCHEMA, describe_field
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile, TileStatus, TileTable
 
 STAGE = "extract_findings"
-
-
-FINDINGS_SCHEMA = pa.schema(
-    [
-        describe_field("tile_id", pa.string(), "Tile of the grid, by row and column.", is_nullable=False),
-        describe_field("row", pa.int32(), "Row of the tile, 0 in the north.", is_nullable=False),
-        describe_field("col", pa.int32(), "Column of the tile, 0 in the west.", is_nullable=False),
-        describe_field("before_datetime", pa.timestamp("us", "UTC"), "Acquisition time of the before scene."),
-        describe_field("after_datetime", pa.timestamp("us", "UTC"), "Acquisition time of the after scene."),
-        describe_field(
-            "status",
-            pa.string(),
-            "analysed; unreadable: an answer could not be parsed, its text is in reason; no_data: too little "
-            "of the tile is valid on both dates; cloudy; outside: touches no area of interest; identical: same "
-            "pixels on both dates, not asked; failed: with the reason.",
-            is_nullable=False,
-        ),
-        describe_field("reason", pa.string(), "Why the status is not analysed, or what to know about the row."),
-        describe_field(
-            "valid_fraction",
-            pa.float64(),
-            "Part of the ground in geometry that is valid on both dates, 0 to 1.",
-            is_nullable=False,
-        ),
-        describe_field(
-            "cloud_fraction",
-            pa.float64(),
-            "Part of the tile that is cloudy on either date, 0 to 1; null where no class band tells of clouds.",
-        ),
-        describe_field(
-            "is_changed",
-            pa.bool_(),
-            "Whether the tile changed; null where nobody looked or the answer could not be read.",
-        ),
-        describe_field(
-            "change_confidence", pa.float32(), "Confidence of the answer that is_changed comes from, 0 to 1."
-        ),
-        describe_field("description", pa.string(), "The model's description of the changes, in its own words."),
-        describe_field(
-            "building_count",
-            pa.int32(),
-            "Changed buildings by the model's count in all it saw of the tile; null: not told. Tiles that overlap "
-            "(tiles.overlap_px) both count what lies in the margin they share: for sums take count of "
-            "changes.parquet.",
-        ),
-        describe_field("road_count", pa.int32(), "Likewise of changed roads; null: not told."),
-        describe_field(
-            "building_cells",
-            pa.string(),
-            "Cells of 3 x 3 with changed buildings, as top-left;center-center; empty: none; null: not told. The "
-            "cells are those of all that the model saw of the tile.",
-        ),
-        describe_field(
-            "road_cells",
-            pa.string(),
-            "Cells of 3 x 3 with changed roads, as top-left;center-center; empty: none; null: not told.",
-        ),
-        describe_field("model_id", pa.string(), "Model that was asked, with its weights' hash.", is_nullable=False),
-        describe_field("run_id", pa.string(), "Run, by the content it depends on.", is_nullable=False),
-        describe_field(
-            "geometry",
-            pa.binary(),
-            "Ground that the tile owns, in the grid's CRS; the model saw half of tiles.overlap_px more on each side.",
-            is_nullable=False,
-        ),
-    ]
-)
-"""Columns of ``tiles.parquet`` for prompts without any of kind `ask`; the covering ``bbox`` comes on top."""
 
 _FIRST_COLUMN_AFTER_PROMPTS = FINDINGS_SCHEMA.get_field_index("model_id")
 

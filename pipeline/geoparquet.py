@@ -15,16 +15,19 @@ import pyarrow.parquet as pq
 import pyproj
 import shapely
 
+from pipeline.schemas import DESCRIPTIONS_KEY, describe_field, read_description
+
 ROWS_PER_GROUP = 100_000
 _HILBERT_LEVEL = 16
 _BBOX_FIELDS = ("xmin", "ymin", "xmax", "ymax")
 _GEOMETRY_TYPES = {3: "Polygon", 6: "MultiPolygon"}
-_PANDAS_TYPES = {pa.string(): "str", pa.int32(): "Int32", pa.bool_(): "boolean", pa.float32(): "Float32"}
-
-
-def describe_field(name: str, kind: pa.DataType, description: str, *, is_nullable: bool = True) -> pa.Field:
-    """Make a column of a schema, with its description in the metadata of the file."""
-    return pa.field(name, kind, nullable=is_nullable, metadata={"description": description})
+_PANDAS_TYPES = {
+    pa.string(): "str",
+    pa.int32(): "Int32",
+    pa.int64(): "Int64",
+    pa.bool_(): "boolean",
+    pa.float32(): "Float32",
+}
 
 
 def make_frame(
@@ -62,7 +65,7 @@ def order_along_hilbert(frame: gpd.GeoDataFrame, *, key: str) -> npt.NDArray[np.
     """Put neighbours next to each other, so that a reader of one area skips most row groups.
 
     Args:
-        frame: Rows in any order.
+        frame: Rows in any order; those with an empty geometry come last.
         key: Column of unique values that decides between rows at one place of the curve.
 
     Returns:
@@ -70,7 +73,10 @@ def order_along_hilbert(frame: gpd.GeoDataFrame, *, key: str) -> npt.NDArray[np.
     """
     if frame.empty:
         return np.empty(0, dtype=np.int64)
-    distance = frame.hilbert_distance(level=_HILBERT_LEVEL).to_numpy()
+    distance = np.full(len(frame), np.iinfo(np.int64).max)
+    is_there = ~frame.geometry.is_empty.to_numpy()
+    if is_there.any():
+        distance[is_there] = frame.geometry[is_there].hilbert_distance(level=_HILBERT_LEVEL).to_numpy()
     order: npt.NDArray[np.int64] = np.lexsort((frame[key].to_numpy(dtype=object).astype(str), distance))
     return order
 
@@ -91,13 +97,38 @@ def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema, order: npt.
     geo = _describe_geometry(frame.geometry.to_numpy(), crs=pyproj.CRS.from_user_input(frame.crs))
     sink = pa.BufferOutputStream()
     empty = _make_group(frame, order[:0], schema=schema)
-    metadata = {**empty.schema.metadata, b"geo": json.dumps(geo, sort_keys=True).encode()}
+    metadata = {
+        **empty.schema.metadata,
+        b"geo": json.dumps(geo, sort_keys=True).encode(),
+        **_describe_columns(empty.schema),
+    }
     with pq.ParquetWriter(sink, empty.schema.with_metadata(metadata), compression="zstd") as writer:
         # None for a table without rows: an empty row group would lack the statistics that readers skip by.
         for start in range(0, len(order), ROWS_PER_GROUP):
             group = _make_group(frame, order[start : start + ROWS_PER_GROUP], schema=schema)
             writer.write_table(group.replace_schema_metadata(metadata), row_group_size=ROWS_PER_GROUP)
     return bytes(sink.getvalue())
+
+
+def encode_table(frame: pd.DataFrame, *, schema: pa.Schema) -> bytes:
+    """Give the Parquet file of a table without geometry, with the descriptions of its columns.
+
+    Args:
+        frame: The rows.
+        schema: The columns, with their descriptions.
+
+    Raises:
+        pyarrow.ArrowInvalid: a column does not fit its type.
+    """
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(_describe_columns(schema)), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _describe_columns(schema: pa.Schema) -> dict[bytes, bytes]:
+    descriptions = {field.name: read_description(field) for field in schema}
+    return {DESCRIPTIONS_KEY.encode(): json.dumps(descriptions, ensure_ascii=False).encode()}
 
 
 def _make_group(frame: gpd.GeoDataFrame, order: npt.NDArray[np.int64], *, schema: pa.Schema) -> pa.Table:

@@ -103,7 +103,7 @@ def judge_tiles(
     for meanings in told.values():
         columns |= meanings.columns
     is_unreadable = _find_unreadable(is_judged, prompts=prompts, answers=answers, told=told, reasons=reasons)
-    verdicts, confidences = _decide_change(prompts, answers=answers, told=told, n_tiles=len(tiles))
+    verdicts, confidences = decide_change(prompts, answers=answers, told=told, n_tiles=len(tiles))
     _note_contradictions(reasons, columns=columns, is_denied=is_judged & ~is_unreadable & (verdicts == 0))
     codes = tiles.status_codes.copy()
     verdicts[codes == encode_status(TileStatus.IDENTICAL)] = 0
@@ -227,7 +227,7 @@ def _find_unreadable(
     return is_unreadable
 
 
-def _decide_change(
+def decide_change(
     prompts: Sequence[Prompt],
     *,
     answers: Mapping[str, GivenAnswers],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.run_folder import RunFolder
 
@@ -16,8 +17,15 @@ def describe_bytes(data: bytes) -> ObjectFacts:
     return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
+def describe_file(path: Path) -> ObjectFacts:
+    """Give size and sha256 of a local file, which is read a piece at a time."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"size_bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
 def describe_objects(folder: RunFolder, *, names: Sequence[str]) -> dict[str, ObjectFacts]:
-    """Read objects in the folder of a run and give size and sha256 of each, by name.
+    """Read objects in the folder of a run whole, several at a time, and give size and sha256 of each, by name.
 
     Raises:
         FileNotFoundError: one is not there.

@@ -34,6 +34,7 @@ from pipeline.config_loading import load_settings
 from pipeline.object_stores import check_run_uri
 from pipeline.redaction import redact_values
 from pipeline.region_sources_config import PairingConfig, SourceConfig
+from pipeline.run_polygons import ZONE_KEYS
 from pipeline.scene_config import SceneConfig
 from pipeline.strict_config import StrictConfig
 
@@ -126,7 +127,7 @@ class NotifyConfig(StrictConfig):
         pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
         description="Prefect block that takes messages, as TYPE/NAME, such as slack-webhook/monitoring.",
     )
-    on: tuple[Literal["new-changes", "failure"], ...] = Field(
+    events: tuple[Literal["new-changes", "failure"], ...] = Field(
         default=("new-changes", "failure"),
         min_length=1,
         description="new-changes: a pass has found changes that no earlier pair has seen; failure: a pass or one of "
@@ -148,6 +149,18 @@ class RegionConfig(StrictConfig):
         description="Local folder of the region, or s3://bucket/prefix; its pairs, time line and report go there.",
     )
     dates: DateChoiceConfig = Field(default_factory=DateChoiceConfig, description="Which dates are good enough.")
+    zones: str | None = Field(
+        default=None,
+        description="Polygons to sum the changes of each pair over (any file geopandas reads); pairs that are done "
+        "keep what they have.",
+    )
+    zones_id_column: str | None = Field(
+        default=None,
+        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+    )
+    zones_name_column: str | None = Field(
+        default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
+    )
     grid: LatticeGridConfig = Field(
         default_factory=LatticeGridConfig,
         description="The common grid of all pairs; crs auto is the UTM zone of the area's middle.",
@@ -214,7 +227,7 @@ class RegionConfig(StrictConfig):
         Raises:
             pydantic.ValidationError: a run cannot be told these settings.
         """
-        shared = ("aoi", "tiles", "registration", "model", "prompts", "cluster", "storage")
+        shared = ("aoi", *ZONE_KEYS, "tiles", "registration", "model", "prompts", "cluster", "storage")
         grid = GridConfig(**self.grid.model_dump() | ({"crs": crs} if crs is not None else {}))
         values = {name: getattr(self, name) for name in shared}
         return RunConfig(before=before, after=after, output=output, grid=grid, **values)

@@ -11,81 +11,17 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 
-from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA
-from pipeline.geoparquet import describe_field, encode_geoparquet, make_frame, order_along_hilbert
+from pipeline.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
 from pipeline.region_records import PairState, PairStatus
 from pipeline.report import CHANGES_NAME
 from pipeline.run_folder import RunFolder
+from pipeline.schemas import CHANGE_KINDS, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
 from pipeline.time_line import PairChanges, Sighting, link_changes
 
 CHANGES_FOLDER = "report/changes"
 TIME_LINE_NAME = "report/timeline.parquet"
-
-_MOMENT = pa.timestamp("us", tz="UTC")
-_LINKED = (
-    describe_field("pair_id", pa.string(), "The pair that saw it.", is_nullable=False),
-    describe_field(
-        "run", pa.string(), "Folder of the pair's run below the region's; null once it is let go of.", is_nullable=True
-    ),
-    describe_field("is_new", pa.bool_(), "Whether no earlier pair has seen what happened here.", is_nullable=False),
-    describe_field(
-        "new_area_m2",
-        pa.float64(),
-        "Part of area_m2 on ground where no earlier pair has seen the like.",
-        is_nullable=False,
-    ),
-    describe_field("first_seen", _MOMENT, "Later date of the first pair that saw it.", is_nullable=False),
-    describe_field("last_seen", _MOMENT, "Later date of the last pair that saw it.", is_nullable=False),
-    describe_field("times_seen", pa.int32(), "Pairs that saw it.", is_nullable=False),
-    describe_field(
-        "first_sighting",
-        pa.string(),
-        "pair_id and change_id, with a slash between, of its first sighting; the same for all sightings.",
-        is_nullable=False,
-    ),
-)
-_LINKED_NAMES = {column.name for column in _LINKED}
-
-
-def make_region_schema() -> pa.Schema:
-    """Give the columns of a region's changes: those of a run's changes, and what links them; ``bbox`` comes on top."""
-    plain = [column for column in CHANGES_SCHEMA if column.name not in {*_LINKED_NAMES, "geometry"}]
-    return pa.schema([*plain, *_LINKED, CHANGES_SCHEMA.field("geometry")])
-
-
-TIME_LINE_SCHEMA = pa.schema(
-    [
-        describe_field("pair_id", pa.string(), "Name of the pair.", is_nullable=False),
-        describe_field("before_datetime", _MOMENT, "Acquisition time of the earlier scene.", is_nullable=False),
-        describe_field("after_datetime", _MOMENT, "Acquisition time of the later scene.", is_nullable=False),
-        describe_field("before_id", pa.string(), "Name of the earlier scene.", is_nullable=False),
-        describe_field("after_id", pa.string(), "Name of the later scene.", is_nullable=False),
-        describe_field("status", pa.string(), "done, partly_failed or failed.", is_nullable=False),
-        describe_field("reason", pa.string(), "Why it failed, or failed in part; null: it did not."),
-        describe_field("run", pa.string(), "Folder of its run below the region's; null where there is none."),
-        describe_field(
-            "analysed_fraction",
-            pa.float64(),
-            "Part of the tiles inside the area of which something is known: analysed, or the same pixels on both "
-            "dates. Null without a result.",
-        ),
-        describe_field("changed_tile_count", pa.int32(), "Tiles that changed; null without a result."),
-        describe_field("n_changes", pa.int32(), "Changes; null without a result."),
-        describe_field("n_new_changes", pa.int32(), "Changes that no earlier pair has seen; null without a result."),
-        *(
-            describe_field(f"{kind}_count", pa.float64(), f"Changed {kind}s; null without a result.")
-            for kind in CHANGE_KINDS
-        ),
-        *(
-            describe_field(f"{kind}_area_m2", pa.float64(), f"Area of the changes of kind {kind}; null as above.")
-            for kind in CHANGE_KINDS
-        ),
-    ]
-)
-"""Columns of ``timeline.parquet``: one row per pair, in the order of time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +63,10 @@ def make_tables(states: Sequence[PairState], *, folder: RunFolder, crs: str) -> 
     ]
     by_pair = {state.pair_id: frame for state, frame in zip(told, linked, strict=True)}
     rows = [make_row(state, changes=by_pair.get(state.pair_id)) for state in states if _has_row(state)]
-    columns = {name: [row[name] for row in rows] for name in TIME_LINE_SCHEMA.names}
+    columns = {name: [row[name] for row in rows] for name in TIMELINE_SCHEMA.names}
     table = pa.table(
-        {name: pa.array(columns[name], type=TIME_LINE_SCHEMA.field(name).type) for name in columns},
-        schema=TIME_LINE_SCHEMA,
+        {name: pa.array(columns[name], type=TIMELINE_SCHEMA.field(name).type) for name in columns},
+        schema=TIMELINE_SCHEMA,
     )
     return RegionTables(
         changes={name_changes(state): by_pair[state.pair_id] for state in told}, time_line=table.to_pandas()
@@ -146,7 +82,7 @@ def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDat
 
 def add_sightings(frame: gpd.GeoDataFrame, *, state: PairState, sightings: Sequence[Sighting]) -> gpd.GeoDataFrame:
     """Put what links them beside the changes of a pair; columns that their run did not know are null."""
-    schema = make_region_schema()
+    schema = REGION_CHANGES_SCHEMA
     columns: dict[str, Any] = {
         column.name: frame[column.name].tolist() if column.name in frame else [None] * len(frame)
         for column in schema
@@ -172,7 +108,7 @@ def add_sightings(frame: gpd.GeoDataFrame, *, state: PairState, sightings: Seque
 def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str, Any]:
     """Give a pair's row of the time line."""
     pair = state.record.pair
-    row: dict[str, Any] = dict.fromkeys(TIME_LINE_SCHEMA.names)
+    row: dict[str, Any] = dict.fromkeys(TIMELINE_SCHEMA.names)
     row |= {
         "pair_id": pair.pair_id,
         "before_datetime": pair.before.start,
@@ -204,13 +140,10 @@ def measure_coverage(status_counts: Mapping[str, int]) -> float | None:
 
 def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:
     """Give every file of the tables, by its name in the region's folder; equal tables give equal bytes."""
-    schema = make_region_schema()
+    schema = REGION_CHANGES_SCHEMA
     for name, frame in tables.changes.items():
         yield name, encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key="change_id"))
-    sink = io.BytesIO()
-    table = pa.Table.from_pandas(tables.time_line, schema=TIME_LINE_SCHEMA, preserve_index=False)
-    pq.write_table(table.replace_schema_metadata(TIME_LINE_SCHEMA.metadata), sink, compression="zstd")
-    yield TIME_LINE_NAME, sink.getvalue()
+    yield TIME_LINE_NAME, encode_table(tables.time_line, schema=TIMELINE_SCHEMA)
 
 
 def _has_row(state: PairState) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.region_config import KeepConfig, RetentionConfig
 from pipeline.region_records import PairState, open_pair_folder, retire, write_record
@@ -46,11 +48,14 @@ def apply_retention(
         FolderError: something cannot be removed.
     """
     held = [state for state in states if state.has_result and state.has_folder]
-    for state in find_too_old(held, keep=config.folders, now=now):
+    retired = find_too_old(held, keep=config.folders, now=now)
+    for state in retired:
         # The record first: a pair whose folder is half gone is told by it alone.
         write_record(retire(state.record, state=state), folder=folder)
         _remove(state, region=folder, parts=("",))
     for state in find_too_old(held, keep=config.pixels, now=now):
+        if state in retired:
+            continue
         _remove(state, region=folder, parts=PIXEL_FOLDERS)
 
 
@@ -59,3 +64,7 @@ def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> Non
     names = [name for part in parts for name in run.list_names(part)]
     # run.json goes first, as it says that the rest is there.
     run.delete(sorted(names, key=lambda name: (name != "run.json", name)))
+    if not run.is_remote:
+        # Objects are gone; on a disk their folders are left.
+        for part in parts:
+            shutil.rmtree(Path(run.uri, part), ignore_errors=True)

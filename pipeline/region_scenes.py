@@ -145,7 +145,7 @@ def _take_latest(pieces: Sequence[ScenePiece]) -> tuple[list[ScenePiece], list[S
     taken: list[ScenePiece] = []
     former: list[ScenePiece] = []
     for piece in sorted(pieces, key=lambda piece: (piece.processed, piece.piece_id), reverse=True):
-        if any(piece.piece_id == other.piece_id for other in taken):
+        if any(piece.piece_id == other.piece_id for other in (*taken, *former)):
             # The same item once more, as pages of an API that is being written to give it.
             continue
         is_former = any(_is_same_acquisition(piece, other) for other in taken)

@@ -15,13 +15,14 @@ from pipeline.aoi import read_aoi_degrees
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.region_config import RegionConfig
+from pipeline.region_files import REPORT_FOLDER, make_region_files
 from pipeline.region_keys import find_crs, hash_cell, hash_settings
 from pipeline.region_listing import choose_search_area, list_pieces, make_scene_config
 from pipeline.region_pairs import choose_pairs, find_windows, name_pair
 from pipeline.region_plan import PassPlan, decide_pass
 from pipeline.region_record import REGION_NAME, PassSummary, make_region_record, write_region_record
 from pipeline.region_records import PairRecord, PairState, read_states, take_current, write_record
-from pipeline.region_report import CHANGES_FOLDER, RegionTables, encode_tables, make_tables
+from pipeline.region_report import RegionTables, make_tables
 from pipeline.region_retention import apply_retention
 from pipeline.region_scenes import choose_scenes, group_scenes
 from pipeline.run import identify_named_model
@@ -163,8 +164,8 @@ class Region:
         self.lock.check()
         states = tuple(take_current(read_states(self.folder)))
         tables = make_tables(states, folder=self.folder, crs=self.crs)
-        files = dict(encode_tables(tables))
-        stale = [name for name in self.folder.list_names(CHANGES_FOLDER) if name not in files]
+        files = dict(make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs))
+        stale = [name for name in self.folder.list_names(REPORT_FOLDER) if name not in files]
         for name, data in files.items():
             _put_if_new(self.folder, name, data)
         self.folder.delete(stale)

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
+import pandas as pd
+import pyarrow as pa
 
 from model.interface import Prompt
-from pipeline.changes import CHANGE_KINDS, CHANGES_SCHEMA, dissolve_changes
+from pipeline.changes import dissolve_changes
 from pipeline.coverage import count_reasons
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.grid import Grid
+from pipeline.object_facts import ObjectFacts, describe_bytes, describe_file
+from pipeline.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
 from pipeline.report_page import render_page
+from pipeline.report_tiles import FOLDER_NAME as TILE_FILES_NAME
+from pipeline.report_tiles import make_tile_files
 from pipeline.run_folder import RunFolder
+from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.summary import StageSummary
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
+from pipeline.vector_formats import write_flatgeobuf
+from pipeline.zone_files import Zones
+from pipeline.zones import ZONE_STATUSES, sum_over_zones
 
 STAGE = "write_report"
 
 TILES_NAME = "report/tiles.parquet"
 CHANGES_NAME = "report/changes.parquet"
+ZONES_NAME = "report/zones.parquet"
+FLATGEOBUF_NAME = "report/changes.fgb"
+STYLE_NAME = "report/changes.qml"
 PAGE_NAME = "report/index.html"
 
 
@@ -33,12 +50,8 @@ class Report:
 
     folder: RunFolder
     """Folder of the run."""
-    tiles_name: str
-    """Name in the folder of the table with one row per tile."""
-    changes_name: str
-    """Name in the folder of the table with one row per change."""
-    page_name: str
-    """Name in the folder of the page for a browser."""
+    files: Mapping[str, ObjectFacts]
+    """Size and sha256 of every file of the report, by name in the folder."""
     status_counts: Mapping[str, int]
     """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
@@ -47,16 +60,54 @@ class Report:
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
+    zone_counts: Mapping[str, int] = field(default_factory=dict)
+    """Zones per status: seen, partly_seen or not_seen; empty without zones."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the folder of all files of the report."""
-        return self.tiles_name, self.changes_name, self.page_name
+        """Names in the folder of what people take away: all but the files beside the page that it reads on demand."""
+        return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
+
+    @property
+    def zones_name(self) -> str | None:
+        """Name in the folder of the table with one row per zone; None without zones."""
+        return ZONES_NAME if ZONES_NAME in self.files else None
 
     @property
     def is_complete(self) -> bool:
         """Whether every tile that was to be looked at has an answer that could be read."""
         return not (self.status_counts[TileStatus.FAILED] or self.status_counts[TileStatus.UNREADABLE])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReportWriter:
+    """Writes the files of one report, and knows what it wrote."""
+
+    folder: RunFolder
+    files: dict[str, ObjectFacts] = field(default_factory=dict)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.folder.put(name, data)
+        self.files[name] = describe_bytes(data)
+
+    def put_table(self, name: str, frame: gpd.GeoDataFrame, *, schema: pa.Schema, key: str) -> bytes:
+        data = encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key=key))
+        self.put(name, data)
+        return data
+
+    def put_for_gis(self, changes: bytes) -> None:
+        """Write the encoded changes as FlatGeobuf, and the style for it."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, "changes.fgb")
+            write_flatgeobuf(changes, path)
+            self.folder.put_file(FLATGEOBUF_NAME, path)
+            self.files[FLATGEOBUF_NAME] = describe_file(path)
+        self.put(STYLE_NAME, resources.files("pipeline").joinpath("report_style.qml").read_bytes())
+
+    def remove_former(self) -> None:
+        """Remove what a former report of the run had and this one does not have."""
+        former = {ZONES_NAME, *self.folder.list_names(TILE_FILES_NAME), *self.folder.list_names(PLOTS_FOLDER)}
+        self.folder.delete(sorted(former - self.files.keys()))
 
 
 def write_report(
@@ -65,16 +116,20 @@ def write_report(
     store: TileStore,
     folder: RunFolder,
     prompts: Sequence[Prompt],
+    outlines: Iterable[pa.Table] = (),
+    zones: Zones | None = None,
     before_name: str = "before",
     after_name: str = "after",
 ) -> tuple[Report, StageSummary]:
-    """Write ``tiles.parquet``, ``changes.parquet`` and ``index.html`` into the run's folder, in ``report/``.
+    """Write the tables, the page and the plots into the run's folder, in ``report/``.
 
     Args:
         findings: One row per tile of the grid, as `extract_findings` gives them.
         store: The tile store, for its grid and the pictures of the page.
         folder: Folder of the run.
         prompts: The questions of the run; those of kind `ask` have columns.
+        outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
+        zones: Polygons to sum the findings over; None without.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
 
@@ -83,44 +138,57 @@ def write_report(
     """
     start = time.perf_counter()
     _check_complete(findings, grid=store.grid)
-    changes = dissolve_changes(findings, grid=store.grid)
-    page = render_page(
-        findings,
-        changes=changes,
-        store=store,
-        prompts=prompts,
-        before_name=before_name,
-        after_name=after_name,
-    )
+    writer = _ReportWriter(folder=folder)
+    changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
+    sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid) if zones is not None else None
+    names = {"before_name": before_name, "after_name": after_name}
+    plots = describe_run_plots(findings, changes, grid=store.grid)
+    page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, plots=plots, **names)
+    writer.put(PAGE_NAME, page.encode())
+    if zones is not None and sums is not None:
+        writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
+    table = writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
-    n_bytes = folder.put(PAGE_NAME, page.encode())
-    n_bytes += folder.put(
-        CHANGES_NAME,
-        encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id")),
-    )
+    sizes = pd.DataFrame(changes[["kind", "area_m2"]])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
-    order = order_along_hilbert(findings, key="tile_id")
-    n_bytes += folder.put(TILES_NAME, encode_geoparquet(findings, schema=make_findings_schema(prompts), order=order))
-    statuses = findings["status"].value_counts()
+    for name, png in draw_run_plots(findings, sizes, grid=store.grid).items():
+        writer.put(f"{PLOTS_FOLDER}/{name}", png)
+    writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
+    writer.put_for_gis(table)
+    del table
+    for name, data in make_tile_files(findings, store=store, prompts=prompts):
+        writer.put(name, data)
+    writer.remove_former()
     report = Report(
         folder=folder,
-        tiles_name=TILES_NAME,
-        changes_name=CHANGES_NAME,
-        page_name=PAGE_NAME,
-        status_counts={status.value: int(statuses.get(status.value, 0)) for status in TileStatus},
-        reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
-        changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
+        files=writer.files,
         change_counts=change_counts,
+        zone_counts={} if sums is None else _count_values(sums["status"], names=ZONE_STATUSES),
+        **_count_tiles(findings),
     )
     summary = StageSummary(
         stage=STAGE,
         done=len(report.names),
         total=len(report.names),
         seconds=time.perf_counter() - start,
-        bytes_written=n_bytes,
+        bytes_written=sum(int(facts["size_bytes"]) for facts in writer.files.values()),
     )
     return report, summary
+
+
+def _count_tiles(findings: gpd.GeoDataFrame) -> dict[str, Any]:
+    """Give the fields of a report that count tiles."""
+    return {
+        "status_counts": _count_values(findings["status"], names=[status.value for status in TileStatus]),
+        "reason_counts": count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
+        "changed_tile_count": int(findings["is_changed"].fillna(value=False).sum()),
+    }
+
+
+def _count_values(values: pd.Series[Any], *, names: Iterable[str]) -> dict[str, int]:
+    counts = values.value_counts()
+    return {name: int(counts.get(name, 0)) for name in names}
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:

@@ -14,6 +14,7 @@ import pyproj
 import shapely
 
 from pipeline.grid import Grid
+from pipeline.projections import compute_area_scale
 from pipeline.report_pictures import PixelWindow
 from pipeline.tile_table import TileStatus
 
@@ -25,6 +26,8 @@ MAX_DRAWN_SIDE = 200
 _MAX_CLOSE_UP_TILES = 5
 _CLOSE_UP_MARGIN = 0.35
 # ^ Part of a change's longer side that is shown around it.
+_LATTICE_SIDE = 17
+# ^ Over 100 km, places between the points of such a lattice are interpolated to about a metre.
 
 LAYER_OF_STATUS = {
     TileStatus.NO_DATA: "unseen",
@@ -54,8 +57,16 @@ class MapFrame:
         """Ground length of half a pixel of the map's picture."""
         return max(self.grid.height_px, self.grid.width_px) / MAX_MAP_SIZE_PX * self.grid.resolution_m / 2
 
-    def to_pixel(self, x: float, y: float) -> tuple[float, float]:
-        """Give column and row of a place."""
+    @property
+    def ground_resolution_m(self) -> float:
+        """Side of a pixel on the ground, in the middle of the map, in metres."""
+        window = self.window
+        x, y = self.grid.transform @ (window.left + window.width / 2, window.top + window.height / 2)
+        scale = compute_area_scale(self.grid.crs, xs=np.array([x]), ys=np.array([y]))[0]
+        return float(self.grid.resolution_m / np.sqrt(scale))
+
+    def to_pixel(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Give columns and rows of places, in pixels and parts of them."""
         grid = self.grid
         return (x - grid.origin_x) / grid.resolution_m, (grid.origin_y - y) / grid.resolution_m
 
@@ -69,6 +80,21 @@ class MapFrame:
                 pieces.append("M" + "L".join(f"{column:.0f} {row:.0f}" for column, row in corners) + "Z")
         return "".join(pieces)
 
+    def sample_lattice(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Give longitude and latitude on a lattice over the map, for those who know no projections.
+
+        Returns:
+            Under columns and rows the pixels of the lattice's lines, under lons and lats its points, row-major.
+            Longitudes run on continuously, beyond 180 degrees where the map crosses the antimeridian.
+        """
+        window, grid = self.window, self.grid
+        columns = window.left + np.linspace(0, window.width, _LATTICE_SIDE)
+        rows = window.top + np.linspace(0, window.height, _LATTICE_SIDE)
+        xs, ys = np.meshgrid(grid.origin_x + columns * grid.resolution_m, grid.origin_y - rows * grid.resolution_m)
+        lons, lats = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(xs, ys)
+        lons = np.unwrap(np.unwrap(lons, period=360.0, axis=1), period=360.0, axis=0)
+        return {"columns": columns, "rows": rows, "lons": lons.ravel(), "lats": np.asarray(lats).ravel()}
+
 
 def describe_map(
     findings: gpd.GeoDataFrame, *, ranked: gpd.GeoDataFrame, frame: MapFrame, n_markers: int
@@ -81,17 +107,8 @@ def describe_map(
         frame: The map.
         n_markers: Changes that get a number.
     """
-    drawn = ranked.head(MAX_DRAWN_CHANGES)
     layers = findings["status"].map({status.value: layer for status, layer in LAYER_OF_STATUS.items()})
-    return {
-        "left": frame.window.left,
-        "top": frame.window.top,
-        "width": frame.window.width,
-        "height": frame.window.height,
-        "kinds": {
-            str(kind): frame.draw(rows.geometry, tolerance_m=frame.detail_m)
-            for kind, rows in drawn.groupby("kind", sort=True)
-        },
+    return draw_changes(ranked, frame=frame, n_markers=n_markers) | {
         "tiles": {
             str(layer): frame.draw(
                 [shapely.union_all(outline_places(rows, grid=frame.grid))], tolerance_m=frame.detail_m
@@ -99,8 +116,30 @@ def describe_map(
             for layer, rows in findings.groupby(layers, sort=True)
         },
         "unplaced": frame.draw(outline_places(findings[find_unplaced(findings)], grid=frame.grid), tolerance_m=0),
+    }
+
+
+def draw_changes(ranked: gpd.GeoDataFrame, *, frame: MapFrame, n_markers: int) -> dict[str, Any]:
+    """Work out a map of changes, as an SVG has it: window, a path per kind, numbers and a scale bar.
+
+    Args:
+        ranked: Changes, the most important first; `MAX_DRAWN_CHANGES` of them are drawn.
+        frame: The map.
+        n_markers: Changes that get a number.
+    """
+    window = frame.window
+    return {
+        "left": window.left,
+        "top": window.top,
+        "width": window.width,
+        "height": window.height,
+        "unit": max(window.width, window.height) / 1000,
+        "kinds": {
+            str(kind): frame.draw(rows.geometry, tolerance_m=frame.detail_m)
+            for kind, rows in ranked.head(MAX_DRAWN_CHANGES).groupby("kind", sort=True)
+        },
         "markers": [_mark(geometry, frame=frame) for geometry in ranked.geometry.head(n_markers)],
-        "scale": choose_scale_bar(frame.window.width * frame.grid.resolution_m),
+        "scale": choose_scale_bar(window.width * frame.ground_resolution_m),
     }
 
 
@@ -136,13 +175,10 @@ def find_unplaced(findings: gpd.GeoDataFrame) -> Any:
     return findings["is_changed"].fillna(value=False).astype(bool) & cells.eq("")
 
 
-def _mark(geometry: shapely.Polygon, *, frame: MapFrame) -> dict[str, float]:
+def _mark(geometry: shapely.Geometry, *, frame: MapFrame) -> dict[str, int]:
     place = geometry.representative_point()
     column, row = frame.to_pixel(place.x, place.y)
-    return {
-        "left_percent": round(100 * (column - frame.window.left) / frame.window.width, 2),
-        "top_percent": round(100 * (row - frame.window.top) / frame.window.height, 2),
-    }
+    return {"column": round(column), "row": round(row)}
 
 
 def choose_scale_bar(width_m: float) -> dict[str, Any]:

@@ -6,16 +6,11 @@ escapes all of it, and the page itself forbids any script but its own and anythi
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-from collections.abc import Sequence
-from functools import cache
-from importlib import resources
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -25,6 +20,14 @@ from model.interface import Prompt
 from pipeline.changes import count_owned
 from pipeline.coverage import count_reasons
 from pipeline.grid import Grid
+from pipeline.plot_figures import PlotText
+from pipeline.report_columns import (
+    describe_changes,
+    describe_frame,
+    describe_tiles,
+    note_shapes,
+    write_json,
+)
 from pipeline.report_map import (
     MAX_DRAWN_CHANGES,
     MAX_MAP_SIZE_PX,
@@ -36,6 +39,9 @@ from pipeline.report_map import (
     frame_close_up,
 )
 from pipeline.report_pictures import read_pictures
+from pipeline.report_template import render_template
+from pipeline.report_tiles import choose_told
+from pipeline.report_zones import describe_zones, draw_zones
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
 
@@ -66,6 +72,8 @@ def render_page(
     prompts: Sequence[Prompt],
     before_name: str,
     after_name: str,
+    zones: gpd.GeoDataFrame | None = None,
+    plots: Mapping[str, PlotText] | None = None,
 ) -> str:
     """Give the page as HTML text.
 
@@ -76,6 +84,8 @@ def render_page(
         prompts: The questions of the run.
         before_name: What to call the before scene.
         after_name: Likewise the after scene.
+        zones: What the findings sum up to per zone, when zones are given.
+        plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = _find_visible(findings, grid=store.grid)
@@ -86,46 +96,58 @@ def render_page(
         entry | _show_close_up(geometry, store=store, is_visible=is_visible)
         for entry, geometry in zip(entries, ranked.geometry.head(MAX_CARDS), strict=False)
     ]
+    place = describe_place(store.grid)
+    dates = describe_dates(findings, before_name=before_name, after_name=after_name)
     context = {
-        "dates": describe_dates(findings, before_name=before_name, after_name=after_name),
-        "place": describe_place(store.grid),
+        "dates": dates,
+        "place": place,
         "coverage": summarise_coverage(findings, grid=store.grid),
         "figures": summarise_changes(findings, changes=changes, grid=store.grid),
         "map": describe_map(findings, ranked=ranked, frame=frame, n_markers=MAX_CARDS),
-        "pictures": pictures,
+        "map_note": note_shapes(changes["geometry_source"], cell=place["cell"]),
+        "pictures": {"before": pictures.before_uri, "after": pictures.after_uri},
         "cards": cards,
         "rows": entries[MAX_CARDS:],
         "n_changes": len(ranked),
         "n_drawn": min(len(ranked), MAX_DRAWN_CHANGES),
         "troubles": list_troubles(findings),
         "max_troubles": MAX_TABLE_ROWS,
+        "zones": describe_zones(zones),
+        "plots": plots or {},
         "prompts": prompts,
         "run_id": findings["run_id"].iloc[0],
         "model_id": findings["model_id"].iloc[0],
+        **_describe_explorer(findings, ranked=ranked, frame=frame, zones=zones, dates=dates),
     }
-    return _open_template().render(context)
+    return render_template("report_page.html", context, filters=FILTERS)
 
 
-@cache
-def _open_template() -> jinja2.Template:
-    folder = resources.files("pipeline")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": format_number,
-        "percent": format_percent,
-        "area": format_area,
-        "shorten": shorten_text,
-        "tidy": tidy_text,
-        "kind": lambda name, n: KIND_LABELS[name][n != 1],
-        "digest": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii"),
+def _describe_explorer(
+    findings: gpd.GeoDataFrame,
+    *,
+    ranked: gpd.GeoDataFrame,
+    frame: MapFrame,
+    zones: gpd.GeoDataFrame | None,
+    dates: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Give what the page's script works with, and the parts of the page that it works on."""
+    kinds = list_kinds()
+    tiles = describe_tiles(findings, grid=frame.grid, told=choose_told(findings))
+    data = {
+        "isRegion": False,
+        "dates": {date: dates[date] for date in ("before", "after")},
+        "kinds": kinds,
+        "frame": describe_frame(frame),
+        "tiles": tiles,
+        "changes": describe_changes(ranked, frame=frame, kinds=list(KIND_LABELS)),
+        "zones": draw_zones(zones, frame=frame),
     }
-    return environment.get_template("report_page.html")
+    return {"data": write_json(data), "kinds": kinds, "days": [], "has_tiles": tiles is not None}
+
+
+def list_kinds() -> list[dict[str, Any]]:
+    """Give the kinds of change in the order of their colours, with the words for one and for several."""
+    return [{"name": name, "labels": labels} for name, labels in KIND_LABELS.items()]
 
 
 def format_number(value: float) -> str:
@@ -163,9 +185,20 @@ def tidy_text(text: str) -> str:
     return shorten_text(text[:1].upper() + text[1:])
 
 
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "number": format_number,
+    "percent": format_percent,
+    "area": format_area,
+    "shorten": shorten_text,
+    "tidy": tidy_text,
+    "kind": lambda name, n: KIND_LABELS[name][n != 1],
+}
+"""How the templates write values."""
+
+
 def describe_dates(findings: gpd.GeoDataFrame, *, before_name: str, after_name: str) -> dict[str, str | bool]:
     """Name both dates: by day where the findings know it, by scene where they do not."""
-    days = [_write_day(findings[f"{date}_datetime"].iloc[0]) for date in ("before", "after")]
+    days = [write_day(findings[f"{date}_datetime"].iloc[0]) for date in ("before", "after")]
     return {
         "before": days[0] or before_name,
         "after": days[1] or after_name,
@@ -175,7 +208,8 @@ def describe_dates(findings: gpd.GeoDataFrame, *, before_name: str, after_name: 
     }
 
 
-def _write_day(moment: pd.Timestamp | None) -> str | None:
+def write_day(moment: pd.Timestamp | None) -> str | None:
+    """Write a day in words; None for none."""
     return None if pd.isna(moment) else f"{moment.day} {moment.month_name()} {moment.year}"
 
 

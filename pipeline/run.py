@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 from typing import Self
 
 import geopandas as gpd
@@ -18,12 +18,13 @@ from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.findings import extract_findings, make_findings_schema
 from pipeline.held_models import settle_dtype
-from pipeline.redaction import MASK
+from pipeline.outlines import choose_outline_kinds
 from pipeline.report import Report, write_report
+from pipeline.report_item import write_item
 from pipeline.run_folder import RunFolder, find_run_folder, open_run_folder
 from pipeline.run_lock import RunLock, hold_lock
+from pipeline.run_polygons import check_readable, check_unchanged, name_absolutely, read_run_zones
 from pipeline.run_record import (
-    RECORD_NAME,
     RunRecord,
     compute_run_id,
     discard_record,
@@ -42,6 +43,7 @@ from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile, TileTable
 from pipeline.tiles import select_tiles, write_tiles
 from pipeline.worker_checks import check_workers
+from pipeline.zone_files import Zones
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]
 """Starts or finds workers; called only once the input is known to be right."""
@@ -71,24 +73,29 @@ def detect_changes(
             answers, collected = run.collect_answers(tiles, store=store, client=client, on_progress=on_progress)
         findings, extracted = run.extract_findings(answers, tiles=tiles, store=store)
         on_progress(extracted)
-        report, reported = run.write_report(findings, store=store)
+        report, reported = run.write_report(findings, store=store, answers=answers)
         on_progress(reported)
         stages = [found, written, selected, collected, extracted, reported]
         run.write_record(report, store=store, answers=answers, stages=stages)
     return report
 
 
-def rebuild_report(uri: str) -> Report:
+def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -> Report:
     """Write the report of a finished run anew from its answers; needs neither model nor scenes.
 
+    Args:
+        uri: Folder of the run.
+        zones: The settings ``zones``, ``zones_id_column`` and ``zones_name_column`` in the place of the run's own;
+            None: those it was made with.
+
     Raises:
-        InputError: the folder holds no finished run, part of its store is gone, or its area of interest is gone or
-            another.
+        InputError: the folder holds no finished run, part of its store is gone, or its area of interest or its zones
+            are gone, others, or cannot be used.
     """
     folder = find_run_folder(uri)
     record = read_record(folder)
     with hold_lock(folder) as lock:
-        run = Run.restore(record, folder=folder, lock=lock)
+        run = Run.restore(record, folder=folder, lock=lock, zones=zones)
         store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
         if missing := store.list_missing_shards(aoi=run.config.aoi):
             raise InputError(
@@ -98,7 +105,7 @@ def rebuild_report(uri: str) -> Report:
             )
         tiles, _ = run.select_tiles(store)
         findings, _ = run.extract_findings(answers, tiles=tiles, store=store)
-        report, _ = run.write_report(findings, store=store)
+        report, _ = run.write_report(findings, store=store, answers=answers)
         stages = [StageSummary(**stage) for stage in record.stages]
         run.write_record(report, store=store, answers=answers, stages=stages)
     return report
@@ -116,6 +123,8 @@ class Run:
     """Which weights answer."""
     aoi_hash: str | None
     """Hash of the area of interest's geometry; None without one."""
+    zones: Zones | None = None
+    """What the findings are summed over; None without."""
     folder: RunFolder
     """Where the run leaves its files."""
     lock: RunLock
@@ -127,18 +136,18 @@ class Run:
         """Check what else could be wrong about the input, then make the folder and hold it while the context lasts.
 
         Raises:
-            InputError: there is no such model, the area of interest cannot be read, a prompt's name is taken,
-                or the folder cannot be written to or is being written by another run.
+            InputError: there is no such model, the area of interest or the zones cannot be read, a prompt's name is
+                taken, or the folder cannot be written to or is being written by another run.
         """
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
-        if config.aoi is not None and "://" not in config.aoi:
-            # The report can be made anew from any working directory.
-            config = config.model_copy(update={"aoi": str(Path(config.aoi).absolute())})
+        config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
-        aoi_hash = hash_aoi(config.aoi, grid=pair.grid)
+        aoi_hash, zones = hash_aoi(config.aoi, grid=pair.grid), read_run_zones(config)
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            run = cls(config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, folder=folder, lock=lock)
+            run = cls(
+                config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, zones=zones, folder=folder, lock=lock
+            )
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
             yield run
@@ -163,42 +172,64 @@ class Run:
         return run
 
     @classmethod
-    def restore(cls, record: RunRecord, *, folder: RunFolder, lock: RunLock) -> Self:
-        """Take up a finished run.
+    def restore(
+        cls, record: RunRecord, *, folder: RunFolder, lock: RunLock, zones: Mapping[str, str | None] | None = None
+    ) -> Self:
+        """Take up a finished run, with other zones if they are given.
 
         Raises:
-            InputError: its area of interest cannot be read or is another by now.
+            InputError: its area of interest or its zones cannot be read or are others by now.
         """
         config = RunConfig.model_validate(record.config)
-        if config.aoi is not None and MASK in config.aoi:
-            raise InputError(
-                f"area of interest {config.aoi} cannot be read again: {RECORD_NAME} keeps no credentials",
-                expected="an area of interest that can be read without",
-                remedy="run `deltavlm run` again with its whole URI: only the report is made anew",
-            )
+        if zones is not None:
+            config = RunConfig.model_validate({**record.config, **name_absolutely(zones)})
+        check_readable(config)
         pair = restore_pair(record)
         run = cls(
             config=config,
             pair=pair,
-            identity=ModelIdentity(path="", **record.model),
+            identity=ModelIdentity(path="", mask_labels=tuple(record.mask_labels), **record.model),
             aoi_hash=hash_aoi(config.aoi, grid=pair.grid),
+            zones=read_run_zones(config),
             folder=folder,
             lock=lock,
         )
-        if run.run_id != record.run_id:
-            raise InputError(
-                f"area of interest {config.aoi} has changed since run {record.run_id}",
-                expected="the polygons that the run was made with",
-                remedy="put the former file back, or run `deltavlm run` again",
-            )
+        run._check_same(record, has_own_zones=zones is None)
         return run
+
+    def _check_same(self, record: RunRecord, *, has_own_zones: bool) -> None:
+        """Refuse what is not the recorded run any more, but for zones that were to be others.
+
+        Raises:
+            InputError: its polygons have changed, or this program has.
+        """
+        hashes = {"aoi": self.aoi_hash, "zones": self.zones_hash if has_own_zones else None}
+        check_unchanged(self.config, inputs=record.inputs, hashes=hashes, run_id=record.run_id)
+        if self._name((record.inputs.get("zones") or {}).get("sha256")) != record.run_id:
+            raise InputError(
+                f"run {record.run_id} was made by another version of this program",
+                expected="answers of this version",
+                remedy="run `deltavlm run` again with this --output",
+            )
 
     @property
     def run_id(self) -> str:
         """Name of the run by the content its report depends on."""
+        return self._name(self.zones_hash)
+
+    def _name(self, zones_hash: str | None) -> str:
         return compute_run_id(
-            self.config, content_key=self.pair.content_key, aoi_hash=self.aoi_hash, identity=self.identity
+            self.config,
+            content_key=self.pair.content_key,
+            aoi_hash=self.aoi_hash,
+            zones_hash=zones_hash,
+            identity=self.identity,
         )
+
+    @cached_property
+    def zones_hash(self) -> str | None:
+        """Hash of the zones with their attributes; None without any."""
+        return self.zones.compute_hash() if self.zones is not None else None
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -238,6 +269,7 @@ class Run:
             identity=self.identity,
             client=client,
             max_in_flight=self.config.cluster.max_batches_in_flight,
+            outline_kinds=choose_outline_kinds(self.config.model.outlines, mask_labels=self.identity.mask_labels),
             on_progress=self._watch(on_progress),
         )
 
@@ -256,16 +288,31 @@ class Run:
             after_datetime=self.pair.after.datetime,
         )
 
-    def write_report(self, findings: gpd.GeoDataFrame, *, store: TileStore) -> tuple[Report, StageSummary]:
-        """Call the sixth verb."""
+    def write_report(
+        self, findings: gpd.GeoDataFrame, *, store: TileStore, answers: AnswerParts
+    ) -> tuple[Report, StageSummary]:
+        """Call the sixth verb, and describe what it wrote as a STAC item."""
         self.lock.check()
-        return write_report(
+        report, summary = write_report(
             findings,
             store=store,
             folder=self.folder,
             prompts=self.prompts,
+            zones=self.zones,
+            outlines=answers.read_outlines(),
             before_name=self.pair.before.scene_id,
             after_name=self.pair.after.scene_id,
+        )
+        report, n_bytes = write_item(
+            report,
+            pair=self.pair,
+            prompts=self.prompts,
+            identity=self.identity,
+            run_id=self.run_id,
+            zones_schema=self.zones.schema if self.zones is not None else None,
+        )
+        return report, replace(
+            summary, done=len(report.names), total=len(report.names), bytes_written=summary.bytes_written + n_bytes
         )
 
     def write_record(
@@ -279,6 +326,7 @@ class Run:
             config=self.config,
             pair=self.pair,
             aoi_hash=self.aoi_hash,
+            zones_hash=self.zones_hash,
             identity=self.identity,
             store=store,
             answers=answers,

@@ -91,6 +91,19 @@ class RunFolder:
             raise explain_failure(self.uri, failure) from None
         return len(data)
 
+    def put_file(self, name: str, path: Path) -> int:
+        """Write a whole object from a local file, a piece at a time. Returns its bytes.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        try:
+            with self.clear_errors():
+                obstore.put(self.store, name, path)
+        except FileNotFoundError as failure:
+            raise explain_failure(self.uri, failure) from None
+        return path.stat().st_size
+
     def read(self, name: str) -> bytes:
         """Read a whole object.
 

@@ -19,7 +19,7 @@ from pipeline.assets import Scene
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.object_facts import describe_objects
+from pipeline.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.redaction import redact_values
 from pipeline.registration import Registration
 from pipeline.report import Report
@@ -49,14 +49,16 @@ class RunRecord:
     """The whole `RunConfig`, with what was left out filled in."""
     inputs: Mapping[str, Any]
     """Under before and after what `Scene` tells, with every file and its checksum; under stretch the values that became
-    0 and 255; under registration how the later date lies beside the earlier one, or null; under aoi its place and
-    hash, or null."""
+    0 and 255; under registration how the later date lies beside the earlier one, or null; under aoi and under
+    zones place and hash, or null."""
     grid: Mapping[str, Any]
     """The grid, as `Grid.to_dict` gives it."""
     content_key: str
     """Key of the pair's pixels on the grid."""
     model: Mapping[str, str]
     """Readable id and weight hash of the model; not its place on one machine's disk."""
+    mask_labels: Sequence[str] = ()
+    """What the model gives masks of."""
     versions: Mapping[str, str]
     """Versions of Python and of the packages that shape the result."""
     status_counts: Mapping[str, int]
@@ -72,7 +74,7 @@ class RunRecord:
     failures: Mapping[str, str]
     """Why a tile has no answer, by tile id."""
     files: Mapping[str, Mapping[str, int | str]]
-    """Size in bytes and sha256 of the report's files and of this run's answer parts, by name."""
+    """Size in bytes and sha256 of the report's files and of this run's answer and outline parts, by name."""
     stages: Sequence[Mapping[str, Any]]
     """What each stage did and how long it took, when something was last done here."""
 
@@ -104,9 +106,16 @@ class RunRecord:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None, identity: ModelIdentity) -> str:
+def compute_run_id(
+    config: RunConfig,
+    *,
+    content_key: str,
+    aoi_hash: str | None,
+    zones_hash: str | None = None,
+    identity: ModelIdentity,
+) -> str:
     """Name a run after all that its report depends on: equal runs have equal names, wherever they are."""
-    content = [
+    content: list[Any] = [
         content_key,
         aoi_hash,
         config.tiles.min_valid_fraction,
@@ -115,7 +124,11 @@ def compute_run_id(config: RunConfig, *, content_key: str, aoi_hash: str | None,
         identity.weight_hash,
         config.model.dtype,
         ENGINE_VERSION,
+        # Runs without zones have the names that they had before there were any.
+        *([zones_hash] if zones_hash is not None else []),
     ]
+    if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
+        content.append([kinds, OUTLINE_VERSION])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -138,6 +151,7 @@ def make_record(
     pair: ScenePair,
     store: TileStore,
     aoi_hash: str | None,
+    zones_hash: str | None,
     identity: ModelIdentity,
     answers: AnswerParts,
     stages: Sequence[StageSummary],
@@ -154,11 +168,13 @@ def make_record(
                 "stretch": pair.stretch.to_dict(),
                 "registration": pair.registration.to_dict() if pair.registration is not None else None,
                 "aoi": {"uri": config.aoi, "sha256": aoi_hash} if config.aoi is not None else None,
+                "zones": {"uri": config.zones, "sha256": zones_hash} if config.zones is not None else None,
             }
         ),
         grid=pair.grid.to_dict(),
         content_key=pair.content_key,
         model={"model_id": identity.model_id, "weight_hash": identity.weight_hash},
+        mask_labels=identity.mask_labels,
         versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         status_counts=dict(report.status_counts),
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
@@ -166,7 +182,7 @@ def make_record(
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
-        files={**describe_objects(report.folder, names=report.names), **answers.describe()},
+        files={**report.files, **answers.describe()},
         stages=[stage.to_dict() for stage in stages],
     )
 
@@ -259,5 +275,7 @@ def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:
 
 def restore_answers(record: RunRecord, *, folder: RunFolder) -> AnswerParts:
     """Give the answers of a recorded run."""
-    names = tuple(sorted(name for name in record.files if name.startswith("answers/")))
-    return AnswerParts(folder=folder, names=names, failures=record.failures)
+    names, outline_names = (
+        tuple(sorted(name for name in record.files if name.startswith(prefix))) for prefix in ("answers/", "outlines/")
+    )
+    return AnswerParts(folder=folder, names=names, outline_names=outline_names, failures=record.failures)

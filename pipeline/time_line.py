@@ -156,7 +156,7 @@ def _match(geometry: _Geometries, known: Sequence[_Event]) -> list[tuple[_Event 
     shared = shapely.intersection(geometry[ours], grounds[theirs])
     areas = shapely.area(shared)
     places, starts = np.unique(ours, return_index=True)
-    for place, start, end in zip(places, starts, [*starts[1:], len(ours)], strict=True):
+    for place, start, end in zip(places, starts, np.append(starts, len(ours))[1:], strict=True):
         seen = shapely.area(shapely.union_all(shared[start:end])) / shapely.area(geometry[place])
         # Of events that share as much ground, the one that began first.
         best = known[theirs[start + int(np.argmax(areas[start:end]))]]

@@ -18,6 +18,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parents[1]
 UNIT_TIER = ROOT / "tests" / "unit"
+PROCESS_TIERS = tuple(ROOT / "tests" / name for name in ("integration", "browser"))
+"""Where real processes are started, killed and waited for: what the machine does meanwhile is not ours to say."""
 SLOW_FIXTURES = frozenset({"client", "prefect_server", "run_command"})
 """Fixtures that start processes; a unit test that asks for one is refused."""
 
@@ -30,6 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid} uses {', '.join(sorted(slow))}; unit tests start no processes: "
                 "use plain values, or move it to tests/integration"
             )
+        if any(item.path.is_relative_to(tier) for tier in PROCESS_TIERS):
+            # A fault of ours fails both times; the second try is told in the closing line.
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_runtest_setup() -> None:

@@ -114,6 +114,19 @@ def test_commands_on_a_bucket(s3: S3Server, scenes: MadeScenes, local_run: Path,
     assert "2 buildings" in asked.stdout
 
 
+def test_outlines_in_a_bucket_are_those_of_a_folder(
+    s3: S3Server, run_in_bucket: RunInBucket, workers: OpenCluster, scenes: MadeScenes, tmp_path: Path
+) -> None:
+    run_in_bucket("outlined", "model.name=stand-in-outlining")
+    config = make_config(scenes, output=tmp_path / "run", assignments=("model.name=stand-in-outlining",))
+    detect_changes(config, open_cluster=workers)
+
+    objects = s3.read_all("outlined")
+    assert len([name for name in objects if name.startswith("outlines/")]) == 6
+    for path in [*(tmp_path / "run" / "outlines").iterdir(), tmp_path / "run" / "report" / "changes.parquet"]:
+        assert objects[str(path.relative_to(tmp_path / "run"))] == path.read_bytes()
+
+
 def test_datasets_from_a_bucket(run_in_bucket: RunInBucket, local_run: Path) -> None:
     uri = f"s3://{BUCKET}/datasets"
     run_in_bucket("datasets")

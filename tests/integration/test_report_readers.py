@@ -20,7 +20,7 @@ from model.interface import Prompt, PromptKind
 from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
-from pipeline.report import Report, write_report
+from pipeline.report import CHANGES_NAME, TILES_NAME, Report, write_report
 from pipeline.run_folder import RunFolder
 from pipeline.tile_store import TileStore
 
@@ -99,16 +99,16 @@ def connection() -> Any:
 
 
 def test_the_validator_finds_no_fault(report: Report) -> None:
-    for name in (report.tiles_name, report.changes_name):
+    for name in (TILES_NAME, CHANGES_NAME):
         outcomes = geoparquet_validator.check(str(find(report, name)))["outcomes"]
         assert outcomes, name
         assert [o for o in outcomes if o["status"] not in {"pass", "skip"}] == [], name
 
 
 def test_geopandas_reads_all_rows_and_only_those_asked_for(report: Report, has_changes: bool) -> None:
-    tiles = gpd.read_parquet(find(report, report.tiles_name))
-    corner = gpd.read_parquet(find(report, report.tiles_name), bbox=(600_001, 3_299_999, 600_002, 3_299_999.5))
-    changes = gpd.read_parquet(find(report, report.changes_name))
+    tiles = gpd.read_parquet(find(report, TILES_NAME))
+    corner = gpd.read_parquet(find(report, TILES_NAME), bbox=(600_001, 3_299_999, 600_002, 3_299_999.5))
+    changes = gpd.read_parquet(find(report, CHANGES_NAME))
 
     assert len(tiles) == GRID.n_rows * GRID.n_cols
     assert tiles["is_changed"].isna().sum() == GRID.n_rows * 5
@@ -118,16 +118,16 @@ def test_geopandas_reads_all_rows_and_only_those_asked_for(report: Report, has_c
 
 
 def test_pyarrow_filters_by_the_covering_box(report: Report) -> None:
-    dataset = ds.dataset(find(report, report.tiles_name))
+    dataset = ds.dataset(find(report, TILES_NAME))
 
     found = dataset.to_table(columns=["tile_id"], filter=ds.field("bbox", "xmax") <= 600_016.0)
 
     assert sorted(found.column("tile_id").to_pylist()) == [GRID.tile_id(row, 0) for row in range(GRID.n_rows)]
-    assert pq.read_metadata(find(report, report.tiles_name)).row_group(0).column(0).compression == "ZSTD"
+    assert pq.read_metadata(find(report, TILES_NAME)).row_group(0).column(0).compression == "ZSTD"
 
 
 def test_duckdb_measures_the_same_areas(report: Report, connection: Any) -> None:
-    tiles, changes = find(report, report.tiles_name), find(report, report.changes_name)
+    tiles, changes = find(report, TILES_NAME), find(report, CHANGES_NAME)
 
     n_tiles, area = connection.execute(f"SELECT count(*), sum(ST_Area(geometry)) FROM '{tiles}'").fetchone()
     worst = connection.execute(
@@ -143,7 +143,7 @@ def test_duckdb_measures_the_same_areas(report: Report, connection: Any) -> None
 
 
 def test_duckdb_knows_the_columns_as_flat_types(report: Report, connection: Any) -> None:
-    described = connection.execute(f"DESCRIBE SELECT * FROM '{find(report, report.tiles_name)}'").fetchall()
+    described = connection.execute(f"DESCRIBE SELECT * FROM '{find(report, TILES_NAME)}'").fetchall()
     types = {name: kind for name, kind, *_ in described}
 
     assert types["building_count"] == "INTEGER"

@@ -86,7 +86,8 @@ def test_record_names_every_file_with_its_hash(tmp_path: Path, shared_cluster: O
     detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
 
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    files = {path for folder in ("report", "answers") for path in (tmp_path / "run" / folder).rglob("*")}
+    found = (path for folder in ("report", "answers") for path in (tmp_path / "run" / folder).rglob("*"))
+    files = {path for path in found if path.is_file()}
     assert set(record["files"]) == {str(path.relative_to(tmp_path / "run")) for path in files}
     for path in files:
         described = record["files"][str(path.relative_to(tmp_path / "run"))]
@@ -164,9 +165,10 @@ def test_report_is_rebuilt_without_scenes_or_workers(tmp_path: Path, shared_clus
     scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(0, 1): RAISES_COLOUR})
     run = tmp_path / "run"
     detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
-    expected = {path: path.read_bytes() for path in [run / "run.json", *(run / "report").iterdir()]}
+    report = [path for path in (run / "report").rglob("*") if path.is_file()]
+    expected = {path: path.read_bytes() for path in [run / "run.json", *report]}
     scenes.before.unlink()
-    for path in (run / "report").iterdir():
+    for path in report:
         path.unlink()
 
     rebuild_report(str(run))

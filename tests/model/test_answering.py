@@ -44,6 +44,41 @@ def test_an_answer_does_not_depend_on_its_batch(dtype):
             assert [a.confidence for a in row] == pytest.approx([a.confidence for a in expected_row], abs=1e-6)
 
 
+def test_masks_come_with_the_answers_and_do_not_depend_on_their_batch():
+    scenes = synthesize_pairs(range(500_000, 500_001), size_px=512, resolution_m=0.5)
+    tiles = [tile for scene in scenes for tile in cut_tiles(scene, size_px=128)][:11]
+    pairs = np.stack([np.stack([tile.before, tile.after]).transpose(0, 3, 1, 2) for tile in tiles])
+    model = load_model("deltavlm-tiny")
+    answers = model.answer_prompts(pairs, prompts=PROMPTS)
+    expected = model.predict_masks(pairs).probabilities
+    wanted = np.arange(len(pairs)) % 3 != 1
+    for batch_size_tiles in (64, 1, 5):
+        model.batch_size_tiles = batch_size_tiles
+        sizes = []
+
+        def choose(numbers, some, sizes=sizes):
+            sizes.append(len(numbers))
+            assert [len(row) for row in some] == [len(numbers)] * len(PROMPTS)
+            return wanted[numbers.start : numbers.stop]
+
+        answered = model.answer_with_masks(pairs, prompts=PROMPTS, choose_masked=choose)
+
+        texts = [[answer.text for answer in row] for row in answered.answers]
+        assert texts == [[answer.text for answer in row] for row in answers]
+        assert answered.pair_indexes.tolist() == np.flatnonzero(wanted).tolist()
+        assert answered.masks.labels == model.mask_labels == model.identity.mask_labels
+        np.testing.assert_array_equal(answered.masks.probabilities, expected[wanted])
+        assert sum(sizes) == len(pairs)
+        assert max(sizes) <= batch_size_tiles
+    alone = model.answer_with_masks(pairs[:3], prompts=[], choose_masked=lambda numbers, _: wanted[: len(numbers)])
+    np.testing.assert_array_equal(alone.masks.probabilities, expected[:3][wanted[:3]])
+
+
+def test_a_model_without_a_mask_branch_says_so(answerer, pairs):
+    with pytest.raises(ValueError, match="no mask branch"):
+        answerer.answer_with_masks(pairs, prompts=PROMPTS, choose_masked=lambda numbers, _: np.ones(len(numbers), bool))
+
+
 def test_there_is_an_answer_for_every_prompt_and_pair(answerer, pairs):
     answers = answerer.answer_prompts(pairs, prompts=PROMPTS)
     assert [len(row) for row in answers] == [5, 5]
@@ -53,7 +88,7 @@ def test_there_is_an_answer_for_every_prompt_and_pair(answerer, pairs):
 
 def test_a_batch_that_does_not_fit_is_halved_and_said_so(answerer, pairs, monkeypatch):
     expected = answerer.answer_prompts(pairs, prompts=PROMPTS)
-    encode, tried = answerer.encode_pairs, []
+    encode, tried = answerer.encode_dates, []
 
     def run_out_of_memory_above_two(batch):
         tried.append(len(batch))
@@ -61,7 +96,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_so(answerer, pairs, monkey
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
         return encode(batch)
 
-    monkeypatch.setattr(answerer, "encode_pairs", run_out_of_memory_above_two)
+    monkeypatch.setattr(answerer, "encode_dates", run_out_of_memory_above_two)
     assert answerer.answer_prompts(pairs, prompts=PROMPTS) == expected
     assert tried == [5, 2, 2, 1]
     assert answerer.take_notes() == {"out of memory: batches of 2 tiles from here on": 1}
@@ -73,7 +108,7 @@ def test_one_pair_that_does_not_fit_is_an_error(answerer, pairs, monkeypatch, pr
     def run_out_of_memory(batch):
         raise problem
 
-    monkeypatch.setattr(answerer, "encode_pairs", run_out_of_memory)
+    monkeypatch.setattr(answerer, "encode_dates", run_out_of_memory)
     with pytest.raises(type(problem)):
         answerer.answer_prompts(pairs, prompts=PROMPTS)
     assert answerer.batch_size_tiles == 1
@@ -107,7 +142,7 @@ def test_other_errors_are_not_taken_for_want_of_memory(answerer, pairs, monkeypa
     def fail(batch):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(answerer, "encode_pairs", fail)
+    monkeypatch.setattr(answerer, "encode_dates", fail)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         answerer.answer_prompts(pairs, prompts=PROMPTS)
     assert answerer.batch_size_tiles == 64
@@ -166,7 +201,9 @@ def test_yes_and_no_are_weighed_against_each_other(answerer):
         confidence=torch.tensor([0.6, 0.8]),
         first_probabilities=probabilities,
     )
-    torch.testing.assert_close(answerer._choice_confidence(found), torch.tensor([0.75, 0.8]))
+    torch.testing.assert_close(
+        answerer._choice.tell_confidence(found, settings=answerer.settings), torch.tensor([0.75, 0.8])
+    )
 
 
 def test_devices_and_precisions_are_checked():

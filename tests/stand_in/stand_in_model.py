@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from model.interface import Answer, ModelIdentity, Prompt, PromptKind
+from model.interface import Answer, ChangeMasks, ChooseMasked, MaskedAnswers, ModelIdentity, Prompt, PromptKind
 
 RAISES_COLOUR = (250, 1, 250)
 KILLS_COLOUR = (1, 250, 250)
@@ -72,14 +72,42 @@ def find_changed_cells(pair: npt.NDArray[np.uint8]) -> list[str]:
     ]
 
 
+class OutliningModel(StandInModel):
+    """Also gives masks: each pixel that differs by more than 100 grey levels is building for 0.9; no road anywhere."""
+
+    identity = ModelIdentity(
+        model_id="stand-in-outlining@1",
+        weight_hash=hashlib.sha256(b"stand-in outlining 1").hexdigest(),
+        path="",
+        mask_labels=("road", "building"),
+    )
+    mask_labels = identity.mask_labels
+
+    def predict_masks(self, pairs: npt.NDArray[np.uint8], *, size_px: tuple[int, int] | None = None) -> ChangeMasks:
+        is_changed = np.abs(pairs[:, 1].astype(np.int16) - pairs[:, 0]).mean(axis=1) > 100
+        building = np.where(is_changed, np.float32(0.9), np.float32(0.2))
+        return ChangeMasks(labels=self.mask_labels, probabilities=np.stack([np.zeros_like(building), building], axis=1))
+
+    def answer_with_masks(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], choose_masked: ChooseMasked
+    ) -> MaskedAnswers:
+        answers = self.answer_prompts(pairs, prompts=prompts)
+        chosen = np.flatnonzero(choose_masked(range(len(pairs)), answers))
+        return MaskedAnswers(answers=answers, pair_indexes=chosen, masks=self.predict_masks(pairs[chosen]))
+
+
 class StandInSource:
     """What the entry point names."""
 
+    def __init__(self, kind: type[StandInModel] = StandInModel) -> None:
+        self.kind = kind
+
     def identify(self) -> ModelIdentity:
-        return StandInModel.identity
+        return self.kind.identity
 
     def load(self, *, device: str, dtype: str, batch_size_tiles: int) -> StandInModel:
-        return StandInModel()
+        return self.kind()
 
 
 SOURCE = StandInSource()
+OUTLINING_SOURCE = StandInSource(OutliningModel)

@@ -30,6 +30,7 @@ from pipeline.coverage import count_reasons
 from pipeline.findings import FINDINGS_SCHEMA
 from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
+from pipeline.object_facts import describe_bytes
 from pipeline.report import CHANGES_NAME, PAGE_NAME, TILES_NAME, Report
 from pipeline.run_folder import RunFolder
 from pipeline.tile_store import TileStore
@@ -78,9 +79,7 @@ def make_facts(
     counts = findings["status"].value_counts()
     report = Report(
         folder=RunFolder("/data/run"),
-        tiles_name=TILES_NAME,
-        changes_name=CHANGES_NAME,
-        page_name=PAGE_NAME,
+        files={name: describe_bytes(b"") for name in (TILES_NAME, CHANGES_NAME, PAGE_NAME)},
         status_counts={status.value: int(counts.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),

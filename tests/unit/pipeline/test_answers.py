@@ -17,6 +17,7 @@ from distributed import KilledWorker
 
 from model.interface import Answer, ModelIdentity, Prompt, PromptKind
 from pipeline import answers as module
+from pipeline import interview as interview_module
 from pipeline.answer_parts import ANSWERS_SCHEMA, AnswerParts, encode_part
 from pipeline.answers import (
     MIN_BATCHES_WITHOUT_AN_ANSWER,
@@ -85,10 +86,10 @@ class FakeCluster:
         *,
         max_in_flight: int,
     ) -> Iterator[tuple[str, Any]]:
-        for key, (interview, tiles, prompts) in arguments:
+        for key, (interview, tiles, lack) in arguments:
             self.asked.append([tile.tile_id for tile in tiles])
             problem = self.spoil(tiles, max_in_flight)
-            yield key, problem if problem is not None else function(interview, tiles, prompts)
+            yield key, problem if problem is not None else function(interview, tiles, lack)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def make_cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeCluster]:
     def make(spoil: Callable[[Sequence[Tile], int], BaseException | None] = lambda tiles, n: None) -> FakeCluster:
         cluster = FakeCluster(spoil)
         monkeypatch.setattr(module, "run_bounded", cluster.run_bounded)
-        monkeypatch.setattr(module, "hold_model", lambda model, **how: nullcontext(FakeModel()))
+        monkeypatch.setattr(interview_module, "hold_model", lambda model, **how: nullcontext(FakeModel()))
         return cluster
 
     return make
@@ -202,7 +203,7 @@ def test_what_the_model_notes_is_in_the_summary(tmp_path: Path, make_cluster, mo
             return {"out of memory: batches of 2 tiles from here on": 1}
 
     cluster = make_cluster()
-    monkeypatch.setattr(module, "hold_model", lambda model, **how: nullcontext(NotingModel()))
+    monkeypatch.setattr(interview_module, "hold_model", lambda model, **how: nullcontext(NotingModel()))
     _, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), make_tiles(2, 4))
 
     assert summary.notes == {"out of memory: batches of 2 tiles from here on": 2}

@@ -317,7 +317,8 @@ def test_changes_never_overlap_and_never_count_more_than_their_tiles(data: st.Da
         assert of_kind.area.sum() == pytest.approx(of_kind.union_all().area, abs=1e-6)
         assert covered.buffer(1e-6).covers(of_kind.geometry).all()
         for geometry, area_m2 in zip(of_kind.geometry, of_kind["area_m2"], strict=True):
-            assert area_m2 == pytest.approx(measure_on_ground(geometry), rel=1e-5)
+            # The geodesic sum itself is good to some square centimetres.
+            assert area_m2 == pytest.approx(measure_on_ground(geometry), rel=1e-5, abs=1e-4)
         owned = count_owned(findings, kind=kind, grid=grid)
         told = findings[f"{kind}_count"].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
         assert (np.nan_to_num(owned) <= np.nan_to_num(told) + 1e-9).all()

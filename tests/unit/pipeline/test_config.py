@@ -161,3 +161,12 @@ def test_config_survives_json() -> None:
     config = load_config(values=REQUIRED, assignments=("before.datetime=2020-06-01T10:00:00Z",))
 
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_outlines_are_switched_off_by_the_word_that_yaml_takes_for_false(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("before: a.tif\nafter: b.tif\noutput: run\nmodel:\n  outlines: off\n")
+
+    assert load_config(path).model.outlines == "off"
+    with pytest.raises(InputError, match=r"model\.outlines"):
+        load_config(path, assignments=["model.outlines=on"])

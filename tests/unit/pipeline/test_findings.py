@@ -14,9 +14,10 @@ import shapely
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.answer_parts import ANSWERS_SCHEMA
 from pipeline.errors import InputError
-from pipeline.findings import FINDINGS_SCHEMA, extract_findings, make_findings_schema
+from pipeline.findings import extract_findings, make_findings_schema
 from pipeline.grid import Grid
 from pipeline.run_folder import RunFolder
+from pipeline.schemas import FINDINGS_SCHEMA
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import Tile, TileStatus
 

@@ -14,10 +14,11 @@ import shapely
 from geopandas.testing import assert_geodataframe_equal
 
 import pipeline.geoparquet
-from pipeline.findings import FINDINGS_SCHEMA, outline_tiles
+from pipeline.findings import outline_tiles
 from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.grid import Grid
 from pipeline.report_map import MAX_DRAWN_SIDE, MapFrame, describe_map, outline_places
+from pipeline.schemas import FINDINGS_SCHEMA
 from pipeline.tile_table import TileTable
 
 

@@ -15,12 +15,12 @@ import pytest
 from geopandas.testing import assert_geodataframe_equal
 
 from model.interface import Prompt, PromptKind
-from pipeline.changes import CHANGES_SCHEMA
-from pipeline.findings import FINDINGS_SCHEMA, make_findings_schema
+from pipeline.findings import make_findings_schema
 from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.grid import Grid
-from pipeline.report import Report, write_report
+from pipeline.report import CHANGES_NAME, TILES_NAME, Report, write_report
 from pipeline.run_folder import RunFolder
+from pipeline.schemas import CHANGES_SCHEMA, FINDINGS_SCHEMA
 from pipeline.tile_store import TileStore
 from pipeline.tile_table import TileStatus
 
@@ -76,20 +76,21 @@ def write(findings: gpd.GeoDataFrame, folder: Path) -> Report:
     run = RunFolder(str(folder))
     store = GreyStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
     report, summary = write_report(findings, store=store, folder=run, prompts=[ASK])
-    assert summary.done == 3
-    assert summary.bytes_written == sum((folder / name).stat().st_size for name in report.names)
+    assert summary.done == len(report.names)
+    assert set(report.names) < report.files.keys()
+    assert summary.bytes_written == sum((folder / name).stat().st_size for name in report.files)
     return report
 
 
 def test_files_come_back_as_they_were_given(tmp_path: Path) -> None:
     findings = make_findings(CHANGED)
 
-    report = write(findings, tmp_path)
+    write(findings, tmp_path)
 
-    tiles = gpd.read_parquet(tmp_path / report.tiles_name)
+    tiles = gpd.read_parquet(tmp_path / TILES_NAME)
     restored = tiles.sort_values("tile_id", ignore_index=True)
     assert_geodataframe_equal(restored, findings)
-    changes = gpd.read_parquet(tmp_path / report.changes_name)
+    changes = gpd.read_parquet(tmp_path / CHANGES_NAME)
     assert sorted(changes["kind"]) == ["building", "road"]
     assert list(changes.columns) == CHANGES_SCHEMA.names
     assert tiles.crs == changes.crs == "EPSG:32614"
@@ -116,15 +117,25 @@ def test_equal_findings_give_equal_bytes_whatever_their_order(tmp_path: Path) ->
 
     first, second = write(findings, tmp_path / "a"), write(findings.iloc[::-1].reset_index(drop=True), tmp_path / "b")
 
-    for name in first.names:
+    for name in first.files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert second.names == first.names
 
 
-def test_a_region_without_changes_has_an_empty_table_with_schema_and_crs(tmp_path: Path) -> None:
+def test_files_beside_the_page_that_the_report_no_longer_has_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "report" / "page").mkdir(parents=True)
+    (tmp_path / "report" / "page" / "tiles_r0099_c0099.js").write_text("deltavlmTiles({});")
+
     report = write(make_findings(), tmp_path)
 
-    changes = gpd.read_parquet(tmp_path / report.changes_name)
+    assert set(report.files) - set(report.names) == {"report/page/tiles_r0000_c0000.js"}
+    assert sorted(path.name for path in (tmp_path / "report" / "page").iterdir()) == ["tiles_r0000_c0000.js"]
+
+
+def test_a_region_without_changes_has_an_empty_table_with_schema_and_crs(tmp_path: Path) -> None:
+    write(make_findings(), tmp_path)
+
+    changes = gpd.read_parquet(tmp_path / CHANGES_NAME)
     assert len(changes) == 0
     assert changes.crs == "EPSG:32614"
     assert list(changes.columns) == CHANGES_SCHEMA.names
@@ -140,9 +151,9 @@ def test_findings_that_lack_or_repeat_a_tile_are_refused(tmp_path: Path) -> None
 
 
 def test_columns_are_flat_typed_and_described_in_the_file(tmp_path: Path) -> None:
-    report = write(make_findings(CHANGED), tmp_path)
+    write(make_findings(CHANGED), tmp_path)
 
-    schema = pq.read_schema(tmp_path / report.tiles_name)
+    schema = pq.read_schema(tmp_path / TILES_NAME)
     at = FINDINGS_SCHEMA.names.index("model_id")
     assert schema.names == [*FINDINGS_SCHEMA.names[:at], "trees", *FINDINGS_SCHEMA.names[at:], "bbox"]
     for field in make_findings_schema([ASK]):
@@ -153,15 +164,15 @@ def test_columns_are_flat_typed_and_described_in_the_file(tmp_path: Path) -> Non
 
 
 def test_metadata_name_version_crs_orientation_and_covering(tmp_path: Path) -> None:
-    report = write(make_findings(), tmp_path)
+    write(make_findings(), tmp_path)
 
-    geo = json.loads(pq.read_schema(tmp_path / report.tiles_name).metadata[b"geo"])
+    geo = json.loads(pq.read_schema(tmp_path / TILES_NAME).metadata[b"geo"])
     column = geo["columns"]["geometry"]
     assert (geo["version"], geo["primary_column"], column["encoding"]) == ("1.1.0", "geometry", "WKB")
     assert column["crs"]["id"] == {"authority": "EPSG", "code": 32614}
     assert column["bbox"] == [600_000.0, 3_299_976.0, 600_032.0, 3_300_000.0]
     assert column["covering"]["bbox"]["xmax"] == ["bbox", "xmax"]
-    boxes = pq.read_table(tmp_path / report.tiles_name, columns=["bbox"]).column("bbox").to_pylist()
+    boxes = pq.read_table(tmp_path / TILES_NAME, columns=["bbox"]).column("bbox").to_pylist()
     assert boxes[0].keys() == {"xmin", "ymin", "xmax", "ymax"}
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
+import json
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -11,6 +13,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import shapely
 from PIL import Image
@@ -20,6 +23,8 @@ from pipeline.changes import dissolve_changes
 from pipeline.findings import FINDINGS_SCHEMA
 from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
+from pipeline.plot_figures import PlotText
+from pipeline.report_columns import note_shapes
 from pipeline.report_map import MapFrame, choose_scale_bar, format_position, frame_close_up
 from pipeline.report_page import MAX_CARDS, MAX_TEXT_LENGTH, format_area, format_percent, render_page, tidy_text
 from pipeline.report_pictures import PixelWindow, read_pictures
@@ -28,6 +33,7 @@ from pipeline.thumbnails import UNSEEN_COLOUR, shrink_pair
 from pipeline.tile_store import TileStore
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
+ARRAY_TYPES = {"u8": "u1", "i32": "<i4", "f32": "<f4", "f64": "<f8"}
 PROMPT = Prompt(name="changed", kind=PromptKind.CLASSIFY, text=f"Changed? {HOSTILE}")
 
 
@@ -84,6 +90,22 @@ def render(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **everywher
     )
 
 
+def read_data(html: str) -> dict[str, Any]:
+    """Read what the page holds for its script, as the script does."""
+
+    def unpack(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: unpack(part) for name, part in value.items()}
+        if not (isinstance(value, list) and len(value) == 2 and value[0] in ["json", *ARRAY_TYPES]):
+            return value
+        content = gzip.decompress(base64.b64decode(value[1]))
+        return json.loads(content) if value[0] == "json" else np.frombuffer(content, ARRAY_TYPES[value[0]])
+
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    return {name: unpack(value) for name, value in json.loads(found[1]).items()}
+
+
 class Page(HTMLParser):
     """What a browser would make of the page: tags with their attributes, and the text between them."""
 
@@ -114,36 +136,36 @@ def test_model_text_is_shown_and_never_run() -> None:
         (1, 1): {"status": "unreadable", "is_changed": None, "reason": f"count: {HOSTILE}"},
     }
 
-    page = Page(render(make_grid(), tiles, model_id=HOSTILE, run_id=HOSTILE))
+    html = render(make_grid(), tiles, model_id=HOSTILE, run_id=HOSTILE)
+    page = Page(html)
 
-    assert len(page.find("script")) == 1
+    assert [script.get("type") for script in page.find("script")] == ["application/json", None, "module"]
     assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
     assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.find("img"))
+    assert read_data(html)["changes"]["texts"] == [HOSTILE]
     # As title, date, date on the map, close-up, trouble, prompt, scene name, model and run.
     assert page.text.count(HOSTILE) >= 7
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_allows_only_its_own_script() -> None:
+def test_the_page_needs_nothing_from_elsewhere_and_allows_only_its_own_scripts_and_style() -> None:
     html = render(make_grid(), {(0, 0): {"is_changed": True, "road_cells": "top-left"}})
     page = Page(html)
 
     links = [value for _, found in page.tags for name, value in found.items() if name in {"src", "href"} and value]
-    assert all(link.startswith(("data:", "#change-")) or link in {"tiles.parquet", "changes.parquet"} for link in links)
-    assert not re.search(r"https?://|@import|url\((?!#)", html)
-    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
-    assert script is not None
-    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
-    (policy,) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
-    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in str(
-        policy["content"]
+    assert all(link.startswith(("data:", "#")) or link in {"tiles.parquet", "changes.parquet"} for link in links)
+    scripts = re.findall(r"<script(?: type=\"module\")?>(.*?)</script>", html, re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert not re.search(r"https?://|@import|url\((?!#)", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL))
+    library, own, styled = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (*scripts, style)
     )
-
-
-def test_the_border_between_the_dates_moves_by_keyboard() -> None:
-    (slider,) = Page(render(make_grid(), {})).find("input", type="range")
-
-    assert slider["aria-label"] == "Move the border between the earlier and the later date"
-    assert (slider["min"], slider["max"]) == ("0", "100")
+    (policy,) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"] == (
+        f"default-src 'none'; img-src data: 'self' file:; style-src 'sha256-{styled}'; script-src 'sha256-{library}' "
+        f"'sha256-{own}' 'self' file:; base-uri 'none'; form-action 'none'"
+    )
+    # Such a policy lets no attribute style anything.
+    assert not [name for _, found in page.tags for name in found if name == "style" or name.startswith("on")]
 
 
 def test_changes_lie_on_the_map_in_pixels_of_the_grid() -> None:
@@ -152,10 +174,9 @@ def test_changes_lie_on_the_map_in_pixels_of_the_grid() -> None:
 
     page = Page(render(grid, tiles))
 
-    (road,) = page.find("path", class_="road")
+    (road,) = page.find("path", class_="shape road")
     assert sorted(re.findall(r"\d+ \d+", road["d"] or "")) == sorted(["96 48", "128 48", "128 64", "96 64"])
-    (overlay,) = page.find("svg", class_="overlay")
-    assert overlay["viewbox"] == "0 0 192 144"
+    assert {still["viewbox"] for still in page.find("svg", class_="still-map")} == {"0 0 192 144"}
 
 
 def test_what_was_not_seen_is_told_and_drawn() -> None:
@@ -170,7 +191,7 @@ def test_what_was_not_seen_is_told_and_drawn() -> None:
     assert "Nothing is known about 2 tiles: not seen does not mean not changed." in page.text
     assert "The model looked at 9 of 12 tiles and found 0 changed ." in page.text
     assert "worker lost" in page.text
-    assert len(page.find("path", class_="unseen")) == len(page.find("path", class_="unknown")) == 1
+    assert len(page.find("path", class_="shape unseen")) == len(page.find("path", class_="shape unknown")) == 1
     for status in ("analysed", "no data", "failed", "identical"):
         assert f" {status} " in page.text
     assert " cloudy " not in page.text
@@ -204,6 +225,36 @@ def test_page_and_reads_are_bounded() -> None:
     assert "smaller changes are in changes.parquet" in page.text
     assert "house " * (MAX_TEXT_LENGTH // 6 - 1) in page.text
     assert "house " * (MAX_TEXT_LENGTH // 6 + 1) not in page.text
+
+
+def test_the_script_gets_every_change_and_tile() -> None:
+    tiles = {
+        (0, 1): {"is_changed": True, "change_confidence": 0.9, "building_cells": "top-left", "description": HOSTILE},
+        (2, 3): {"status": "no_data", "is_changed": None, "valid_fraction": 0.0},
+    }
+
+    data = read_data(render(make_grid(tile_size_px=48), tiles))
+
+    changes = data["changes"]
+    assert (changes["ids"], changes["texts"]) == (["building_r0000_c0001_top-left"], [HOSTILE])
+    corners = np.cumsum(changes["xSteps"]), np.cumsum(changes["ySteps"])
+    assert {*zip(*(values.tolist() for values in corners), strict=True)} == {(48, 0), (64, 0), (64, 16), (48, 16)}
+    states = data["tiles"]["states"].reshape(3, 4)
+    statuses = data["tiles"]["statuses"]
+    assert [statuses[states[place] >> 2] for place in ((0, 0), (0, 1), (2, 3))] == ["analysed", "analysed", "no_data"]
+    assert [states[place] & 3 for place in ((0, 0), (0, 1), (2, 3))] == [0, 1, 2]
+    assert data["tiles"]["confidences"].reshape(3, 4)[0, 1] == 180
+
+
+def test_longitude_and_latitude_come_with_the_map() -> None:
+    frame = MapFrame(grid=make_grid())
+
+    lattice = frame.sample_lattice()
+
+    middle = len(lattice["columns"]) // 2
+    at = middle * len(lattice["columns"]) + middle
+    expected = format_position(600_000 + 16, 3_300_000 - 12, crs="EPSG:32614")
+    assert expected == f"{lattice['lats'][at]:.4f}° N, {-lattice['lons'][at]:.4f}° W"
 
 
 def decode(uri: str) -> npt.NDArray[np.int16]:
@@ -313,3 +364,39 @@ def test_positions_are_written_for_people() -> None:
 )
 def test_words_are_set_as_a_sentence(words, shown):
     assert tidy_text(words) == shown
+
+
+def test_plots_are_shown_with_their_figures_in_words() -> None:
+    grid = make_grid()
+    findings = make_findings(grid, {})
+
+    html = render_page(
+        findings,
+        changes=dissolve_changes(findings, grid=grid),
+        store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
+        prompts=[PROMPT],
+        before_name="old",
+        after_name="new",
+        plots={"coverage.png": PlotText(title="Coverage", alt=f"12 tiles {HOSTILE}")},
+    )
+
+    (image,) = Page(html).find("img", src="plots/coverage.png")
+    assert image["alt"] == f"12 tiles {HOSTILE}"
+    assert "<h2>Plots</h2>" not in render(grid, {})
+
+
+@pytest.mark.parametrize(
+    ("sources", "said", "unsaid"),
+    [
+        ([], "", "shapes"),
+        (["cells"], "The shapes are made of cells 43 m wide", "Outlines"),
+        (["outline"], "Outlines are drawn by the model", "cells"),
+        (["outline", "cells"], "The other shapes are made of cells 43 m wide", "The shapes are"),
+        (["outline"] * 20_001, "the 20,000 largest of 20,001 changes", "cells"),
+    ],
+)
+def test_the_note_says_what_the_shapes_are(sources: list[str], said: str, unsaid: str) -> None:
+    note = note_shapes(pd.Series(sources, dtype=str), cell="43 m")
+
+    assert said in note
+    assert unsaid not in note

@@ -62,6 +62,9 @@ def test_run_is_named_after_all_that_its_report_depends_on() -> None:
         name_run("model.dtype=bfloat16"),
         name_run("prompts=[{name: changed, kind: classify, text: Changed}]"),
     ]
+    masked = replace(IDENTITY, mask_labels=("building", "road"))
+    others += [name_run(identity=masked), name_run(identity=replace(IDENTITY, mask_labels=("building",)))]
+    assert name_run("model.outlines=off", identity=masked) == name_run()
     equal = [name_run("output=elsewhere"), name_run("cluster.n_workers=7"), name_run("before=moved.tif")]
 
     assert len({name_run(), *others}) == len(others) + 1

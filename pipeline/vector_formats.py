@@ -1,0 +1,159 @@
+"""A report's tables in the formats of GIS programs and spreadsheets, written by GDAL and pyarrow.
+
+Tables are streamed from GeoParquet, some rows at a time, so that memory does not grow with the region. What the model
+wrote is other people's text: where a program would take it for a formula or for markup, it is made harmless.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pyproj
+import shapely
+
+_ROWS_AT_ONCE = 50_000
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Characters that XML does not know, and no table needs."""
+_FORMULA = r"^\s*[=+\-@\t\r]"
+# ^ What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection).
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# ^ Without it, Excel does not take a CSV file for UTF-8.
+
+
+def keep_text(texts: pa.Array) -> pa.Array:
+    """Leave control characters out."""
+    return pc.replace_substring_regex(texts, pattern=CONTROLS.pattern, replacement="")
+
+
+def disarm_formulas(texts: pa.Array) -> pa.Array:
+    """Put an apostrophe in front of what a spreadsheet would take for a formula."""
+    is_formula = pc.fill_null(pc.match_substring_regex(texts, pattern=_FORMULA), fill_value=False)
+    return keep_text(pc.if_else(is_formula, pc.binary_join_element_wise("'", texts, ""), texts))
+
+
+def escape_markup(texts: pa.Array) -> pa.Array:
+    """Escape markup in texts that a program shows as HTML, as KML's are."""
+    escaped = [None if text is None else html.escape(text) for text in keep_text(texts).to_pylist()]
+    return pa.array(escaped, pa.string())
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorFormat:
+    """A format that a table can be written in."""
+
+    suffix: str
+    """End of a file's name."""
+    driver: str | None
+    """Name of GDAL's driver; None: CSV, by pyarrow."""
+    has_layers: bool = False
+    """Whether one file holds all tables; else each table has its own."""
+    clean: Callable[[pa.Array], pa.Array] = keep_text
+    """What is done to texts."""
+    layer_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the driver."""
+
+
+VECTOR_FORMATS: Mapping[str, VectorFormat] = {
+    "gpkg": VectorFormat(suffix=".gpkg", driver="GPKG", has_layers=True),
+    # Longitude and latitude, cut at the date line, as RFC 7946 has it.
+    "geojson": VectorFormat(suffix=".geojson", driver="GeoJSON", layer_options={"RFC7946": "YES"}),
+    "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf"),
+    "kml": VectorFormat(suffix=".kml", driver="LIBKML", has_layers=True, clean=escape_markup),
+    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_formulas),
+}
+"""By the name that people call them by."""
+
+
+def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, kind: VectorFormat) -> None:
+    """Write a GeoParquet table in another format; geometries are MultiPolygons, so that every report has one type.
+
+    Args:
+        source: The GeoParquet file.
+        path: Where to write; a file that is there gets a further layer if the format has layers.
+        layer: Name of the table.
+        kind: The format.
+    """
+    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+    import pyogrio
+
+    with pq.ParquetFile(source) as file:
+        crs = pyproj.CRS.from_json_dict(json.loads(file.metadata.metadata[b"geo"])["columns"]["geometry"]["crs"])
+        if kind.driver is None:
+            _write_csv(file, path, crs=crs, kind=kind)
+            return
+        schema = pa.schema([_describe(column) for column in file.schema_arrow if column.name != "bbox"])
+        if kind.driver == "LIBKML":
+            schema = schema.insert(0, pa.field("Name", pa.string()))
+        reader = pa.RecordBatchReader.from_batches(schema, _read_batches(file, schema=schema, kind=kind))
+        authority = crs.to_authority()
+        pyogrio.write_arrow(
+            reader,
+            path,
+            layer=layer,
+            driver=kind.driver,
+            geometry_name="geometry",
+            geometry_type="MultiPolygon",
+            crs=":".join(authority) if authority else crs.to_wkt(),
+            append=kind.has_layers and path.exists(),
+            layer_options=dict(kind.layer_options),
+        )
+
+
+def _describe(column: pa.Field) -> pa.Field:
+    # Of the metadata GDAL would take some for its own.
+    return pa.field(column.name, column.type)
+
+
+def _read_batches(file: pq.ParquetFile, *, schema: pa.Schema, kind: VectorFormat) -> Iterator[pa.RecordBatch]:
+    names = [name for name in schema.names if name in file.schema_arrow.names]
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+        columns = {name: batch[name] for name in names}
+        columns |= {name: kind.clean(column) for name, column in columns.items() if pa.types.is_string(column.type)}
+        columns["geometry"] = _make_multipolygons(columns["geometry"])
+        columns.setdefault("Name", columns[names[0]])
+        yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _make_multipolygons(geometry: pa.Array) -> pa.Array:
+    shapes = shapely.from_wkb(geometry.to_numpy(zero_copy_only=False))
+    is_single = shapely.get_type_id(shapes) == 3
+    shapes[is_single] = shapely.multipolygons(shapes[is_single][:, np.newaxis])
+    return pa.array(shapely.to_wkb(shapes, byte_order=1), pa.binary())
+
+
+def _write_csv(file: pq.ParquetFile, path: Path, *, crs: pyproj.CRS, kind: VectorFormat) -> None:
+    """Write a table with a place inside each geometry, in degrees, in the geometry's stead."""
+    plain = [column for column in file.schema_arrow if column.name not in {"geometry", "bbox"}]
+    schema = pa.schema([*map(_describe, plain), pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
+    transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    with path.open("wb") as output:
+        output.write(_BYTE_ORDER_MARK)
+        with pa.csv.CSVWriter(output, schema) as writer:
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                columns = [batch[column.name] for column in plain]
+                texts = [kind.clean(column) if pa.types.is_string(column.type) else column for column in columns]
+                writer.write_batch(
+                    pa.RecordBatch.from_arrays([*texts, *_locate(batch["geometry"], transformer)], schema=schema)
+                )
+
+
+def _locate(geometry: pa.Array, transformer: pyproj.Transformer) -> list[pa.Array]:
+    shapes = shapely.from_wkb(geometry.to_numpy(zero_copy_only=False))
+    xs, ys = shapely.get_coordinates(shapely.point_on_surface(shapes)).T if len(shapes) else np.empty((2, 0))
+    return [pa.array(np.round(values, 7)) for values in transformer.transform(xs, ys)]
+
+
+def write_flatgeobuf(geoparquet: bytes, path: Path) -> None:
+    """Write a GeoParquet table as FlatGeobuf with its spatial index, which needs a file of its own to be made in."""
+    write_layer(pa.BufferReader(geoparquet), path, layer=path.stem, kind=VECTOR_FORMATS["flatgeobuf"])

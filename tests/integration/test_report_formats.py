@@ -1,0 +1,310 @@
+"""Reports in other formats, read back by programs that are not ours; what a model wrote stays harmless words."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import re
+import sqlite3
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import docx
+import duckdb
+import geopandas as gpd
+import obstore
+import pyogrio
+import pytest
+import shapely
+from made_scenes import make_config, make_scenes, read_result
+from s3_server import BUCKET, start_s3_server
+
+from pipeline.errors import InputError
+from pipeline.report_formats import FORMATS, export_report, list_files
+from pipeline.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.schemas import DESCRIPTIONS_KEY
+from pipeline.vector_formats import VECTOR_FORMATS, write_flatgeobuf, write_layer
+
+LEFT, TOP, TILE_M = 621_000.0, 3_362_000.0, 48.0
+CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (1, 3): ["center-left", "bottom-left"]}
+HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script> \x07"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, client: Any) -> Path:
+    """A finished run with zones: west with a change more than its half, east, and one that was never seen."""
+    from functools import partial
+
+    from flows.cluster import open_cluster
+    from pipeline.config import ClusterConfig
+
+    folder = tmp_path_factory.mktemp("formats")
+    shapes = [
+        shapely.box(LEFT, TOP - 4 * TILE_M, LEFT + 3 * TILE_M, TOP),
+        shapely.box(LEFT + 3 * TILE_M, TOP - 4 * TILE_M, LEFT + 6 * TILE_M, TOP),
+        shapely.box(LEFT + 30 * TILE_M, TOP - TILE_M, LEFT + 31 * TILE_M, TOP),
+    ]
+    zones = {"id": ["w", "e", "x"], "name": [HOSTILE[:-1], "=East", "Far"], "people": [1, 2, 3]}
+    gpd.GeoDataFrame(zones, geometry=shapes, crs="EPSG:32614").to_file(folder / "zones.gpkg")
+    scenes = make_scenes(folder / "scenes", changed=CHANGED)
+    config = make_config(scenes, output=folder / "run", assignments=(f"zones={folder / 'zones.gpkg'}",))
+    connect = partial(open_cluster, ClusterConfig(kind="address", address=client.scheduler.address))
+    report = detect_changes(config, open_cluster=connect)
+    assert report.zone_counts == {"seen": 2, "partly_seen": 0, "not_seen": 1}
+    return folder / "run"
+
+
+def read(run: Path, table: str) -> gpd.GeoDataFrame:
+    return gpd.read_parquet(run / "report" / f"{table}.parquet")
+
+
+def test_zones_share_the_changes_out(run: Path) -> None:
+    zones, changes = read(run, "zones").set_index("zone_id"), read(run, "changes")
+
+    assert zones.loc[["w", "e"], "building_count"].tolist() == pytest.approx([3, 2])
+    assert zones["building_count"].isna()["x"]
+    assert zones["building_area_m2"].sum() == pytest.approx(changes["area_m2"].sum())
+    assert zones["people"].to_dict() == {"w": 1, "e": 2, "x": 3}
+
+
+def test_the_record_knows_the_zones_and_another_file_of_them(
+    run: Path, tmp_path: Path, shared_cluster: OpenCluster
+) -> None:
+    record = json.loads((run / "run.json").read_text())
+    before = {name: (run / name).read_bytes() for name in record["files"]}
+    other = tmp_path / "other.geojson"
+    gpd.GeoSeries([shapely.box(LEFT, TOP - TILE_M, LEFT + TILE_M, TOP)], crs="EPSG:32614").to_file(other)
+
+    report = rebuild_report(str(run), zones={"zones": str(other)})
+    renamed = json.loads((run / "run.json").read_text())
+    rebuild_report(str(run), zones={"zones": record["config"]["zones"]})
+
+    assert report.zone_counts["seen"] == 1
+    assert renamed["run_id"] != record["run_id"]
+    assert renamed["inputs"]["zones"]["uri"] == str(other)
+    assert {name: (run / name).read_bytes() for name in record["files"]} == before
+
+
+def test_zones_that_changed_on_disk_are_noticed(run: Path) -> None:
+    path = Path(json.loads((run / "run.json").read_text())["config"]["zones"])
+    kept = path.read_bytes()
+    gpd.read_file(path).assign(people=0).to_file(path)
+
+    with pytest.raises(InputError, match=r"zones .*has changed since run") as raised:
+        rebuild_report(str(run))
+
+    assert "--zones" in raised.value.remedy
+    path.write_bytes(kept)
+
+
+@pytest.fixture(scope="module")
+def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    written = export_report(str(run), formats=FORMATS, output=str(folder))
+    expected = {file for name in FORMATS for file in list_files(name, tables=["tiles", "changes", "zones"])}
+    assert {Path(path).name for path in written} == expected == {path.name for path in folder.iterdir()}
+    return folder
+
+
+@pytest.mark.parametrize("table", ["tiles", "changes", "zones"])
+@pytest.mark.parametrize("name", ["gpkg", "geojson", "flatgeobuf", "kml"])
+def test_gdal_reads_the_same_rows_in_the_same_places(run: Path, files: Path, name: str, table: str) -> None:
+    kind = VECTOR_FORMATS[name]
+    path = files / (f"report{kind.suffix}" if kind.has_layers else f"{table}{kind.suffix}")
+    key = {"tiles": "tile_id", "changes": "change_id", "zones": "zone_id"}[table]
+
+    found = gpd.read_file(path, layer=table).set_index(key)
+
+    expected = read(run, table).set_index(key)
+    assert sorted(found.index) == sorted(expected.index)
+    found = found.loc[expected.index]
+    there = ~expected.geometry.is_empty
+    distance = found.geometry.to_crs(expected.crs)[there].hausdorff_distance(expected.geometry[there])
+    assert distance.max() < 0.02
+    column = {"tiles": "building_count", "changes": "area_m2", "zones": "building_area_m2"}[table]
+    assert found[column].astype(float).tolist() == pytest.approx(expected[column].astype(float).tolist(), nan_ok=True)
+    assert found.crs == ("EPSG:4326" if name in {"geojson", "kml"} else expected.crs)
+
+
+def test_geopackage_opens_without_gdal(files: Path) -> None:
+    with sqlite3.connect(files / "report.gpkg") as database:
+        layers = [name for (name,) in database.execute("SELECT table_name FROM gpkg_contents")]
+        kinds = dict(database.execute("SELECT table_name, geometry_type_name FROM gpkg_geometry_columns"))
+    database.close()
+
+    assert sorted(layers) == ["changes", "tiles", "zones"]
+    assert set(kinds.values()) == {"MULTIPOLYGON"}
+
+
+def test_geojson_is_longitude_and_latitude_counterclockwise(run: Path, files: Path) -> None:
+    content = json.loads((files / "changes.geojson").read_text())
+
+    place = read(run, "changes").to_crs("OGC:CRS84").total_bounds
+    shapes = [shapely.geometry.shape(feature["geometry"]) for feature in content["features"]]
+    assert shapely.total_bounds(shapes) == pytest.approx(place, abs=1e-6)
+    assert all(part.exterior.is_ccw for shape in shapes for part in shape.geoms)
+    assert "crs" not in content
+
+
+def test_csv_is_harmless_in_a_spreadsheet(run: Path, files: Path) -> None:
+    with (files / "zones.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["zone_id"]: row for row in csv.DictReader(file)}
+
+    assert rows["w"]["name"].startswith("'=cmd")
+    assert rows["e"]["name"] == "'=East"
+    assert rows["x"]["building_count"] == ""
+    assert not [text for row in rows.values() for text in row.values() if re.match(r"\s*[=+@\t\r]", text)]
+    places = gpd.GeoSeries(gpd.points_from_xy([r["lon"] for r in rows.values()], [r["lat"] for r in rows.values()]))
+    zones = read(run, "zones").set_index("zone_id").to_crs("OGC:CRS84")
+    assert zones.geometry.loc[list(rows)].contains(places.set_axis(list(rows)).set_crs("OGC:CRS84")).all()
+
+
+def test_markup_in_words_stays_words(files: Path) -> None:
+    kml = (files / "report.kml").read_text(encoding="utf-8")
+    words = list(ElementTree.fromstring(kml).itertext())
+    summary = docx.Document(str(files / "report.docx"))
+    tables = " ".join(cell.text for table in summary.tables for row in table.rows for cell in row.cells)
+
+    # Google Earth shows texts as HTML: as markup that shows as the model's words.
+    assert not [text for text in words if "<script" in text]
+    assert [text for text in words if "&lt;script&gt;" in text]
+    assert "<script>" in tables
+    assert "not seen" in tables
+
+
+def test_the_summary_has_the_sums_a_map_and_the_largest_changes(run: Path, files: Path) -> None:
+    summary = docx.Document(str(files / "report.docx"))
+    text = "\n".join(paragraph.text for paragraph in summary.paragraphs)
+    changes = read(run, "changes")
+
+    assert len(summary.inline_shapes) == 1
+    assert [table.rows[0].cells[0].text for table in summary.tables] == ["scene", "kind", "tiles", "zone"]
+    (kind, n_changes, count, area), *_ = [[c.text for c in r.cells] for r in summary.tables[1].rows[1:]]
+    assert (kind, n_changes, count) == ("building", str(len(changes)), "5")
+    assert area == f"{changes['area_m2'].sum():,.0f}"
+    assert changes.loc[changes["area_m2"].idxmax(), "change_id"] in text
+
+
+def test_hostile_words_in_every_column_survive_no_format_as_commands(tmp_path: Path, run: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
+    from pipeline.schemas import CHANGES_SCHEMA
+
+    changes = read(run, "changes").assign(description=HOSTILE)[CHANGES_SCHEMA.names]
+    data = encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id"))
+    texts = {}
+    for name, kind in VECTOR_FORMATS.items():
+        path = tmp_path / f"changes{kind.suffix}"
+        write_layer(io.BytesIO(data), path, layer="changes", kind=kind)
+        texts[name] = (
+            next(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))["description"]
+            if name == "csv"
+            else gpd.read_file(path)["description"].iloc[0]
+        )
+
+    plain = HOSTILE[:-1]
+    assert texts["csv"] == "'" + plain
+    assert {texts[name].strip() for name in ("gpkg", "geojson", "flatgeobuf")} == {plain.strip()}
+    assert "&lt;script&gt;" in texts["kml"]
+    assert json.loads(pq.read_metadata(io.BytesIO(data)).metadata[DESCRIPTIONS_KEY.encode()])["kind"]
+
+
+def test_flatgeobuf_is_the_same_bytes_each_time(run: Path, tmp_path: Path) -> None:
+    data = (run / "report" / "changes.parquet").read_bytes()
+
+    write_flatgeobuf(data, tmp_path / "changes.fgb")
+
+    again = (tmp_path / "changes.fgb").read_bytes()
+    assert again == (run / "report" / "changes.fgb").read_bytes()
+    assert pyogrio.read_info(io.BytesIO(again), force_total_bounds=False)["features"] == len(read(run, "changes"))
+
+
+def test_the_command_writes_into_the_run_or_to_one_file(run: Path, tmp_path: Path, run_command: Any) -> None:
+    inside = run_command("report", str(run), "--format", "gpkg")
+    one = run_command("report", str(run), "--format", "gpkg", "--output", str(tmp_path / "mine.gpkg"))
+    both = run_command("report", str(run), "--format", "gpkg", "--format", "csv", "-o", str(tmp_path / "mine.gpkg"))
+
+    assert read_result(inside)["files"] == [str(run / "formats" / "report.gpkg")]
+    assert read_result(one)["files"] == [str(tmp_path / "mine.gpkg")]
+    assert len(pyogrio.list_layers(tmp_path / "mine.gpkg")) == 3
+    assert both.returncode == 2
+    assert "is the name of one file" in both.stderr
+
+
+def test_options_that_need_another_are_refused(run: Path, run_command: Any) -> None:
+    alone = run_command("report", str(run), "--output", "folder")
+    columns = run_command("report", str(run), "--zones-id-column", "code")
+
+    assert (alone.returncode, columns.returncode) == (2, 2)
+    assert "--output without --format" in alone.stderr
+    assert "without --zones" in columns.stderr
+
+
+def test_check_reads_the_zones_before_the_run_does(run: Path, tmp_path: Path, run_command: Any) -> None:
+    config = tmp_path / "run.yaml"
+    scenes = run.parent / "scenes"
+    config.write_text(
+        f"before: {scenes / 'before.tif'}\nafter: {scenes / 'after.tif'}\noutput: {tmp_path / 'run'}\n"
+        f"zones: {run.parent / 'zones.gpkg'}\ngrid: {{resolution_m: 1, tile_size_px: 48}}\n"
+    )
+
+    sound = run_command("check", str(config))
+    wrong = run_command("check", str(config), "--set", "zones_id_column=cod")
+
+    assert json.loads(sound.stdout)["figures"]["n_zones"] == 3
+    assert wrong.returncode == 2
+    assert "has no column 'cod'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"formats": ["xls"]}, "format 'xls' is not known"),
+        ({"formats": ["gpkg"], "output": "/dev/null/x"}, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_said(run: Path, arguments: dict[str, Any], found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        export_report(str(run), **arguments)
+
+
+def test_the_queries_of_the_docs_run_as_they_stand(
+    run: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "report.md").read_text(encoding="utf-8")
+    queries = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(run / "report")
+    parts = importlib.metadata.files("duckdb-extension-spatial") or []
+    (extension,) = [p.locate() for p in parts if p.name.endswith((".duckdb_extension", ".duckdb_extension.gz"))]
+    database = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    database.execute(f"LOAD '{extension}'")
+
+    kinds, largest, statuses, tiles, zones = [database.execute(query).fetchall() for query in queries]
+    database.close()
+
+    changes = read(run, "changes")
+    assert kinds == [("building", len(changes), pytest.approx(5), pytest.approx(changes["area_m2"].sum()))]
+    assert largest[0][1] == round(changes["area_m2"].max())
+    assert statuses == [("analysed", 24, 100.0)]
+    assert len(tiles) == 24
+    assert [(status, count) for _, status, count, _ in zones][-1] == ("not_seen", None)
+
+
+def test_a_run_in_a_bucket_is_exported_into_it(run: Path, run_command: Any) -> None:
+    with start_s3_server() as server:
+        store = server.open_store("weekly")
+        for path in [run / "run.json", *(run / "report").iterdir()]:
+            obstore.put(store, str(path.relative_to(run)), path.read_bytes())
+
+        done = run_command(
+            "report", f"s3://{BUCKET}/weekly", "--format", "flatgeobuf", "--format", "docx", **server.environment
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert read_result(done)["files"][-1] == f"s3://{BUCKET}/weekly/formats/report.docx"
+        found = server.read_all("weekly")
+    assert found["formats/changes.fgb"] == (run / "report" / "changes.fgb").read_bytes()

@@ -1,0 +1,56 @@
+"""``deltavlm explore`` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from made_scenes import command_environment, command_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreServer:
+    """A server at work."""
+
+    url: str
+    process: subprocess.Popen[str]
+    first_line: dict[str, Any]
+
+
+@contextmanager
+def start_explore(run: Path | str, *arguments: str, **environment: str) -> Iterator[ExploreServer]:
+    """Start the command and stop it with the context."""
+    with tempfile.TemporaryFile("w+") as messages:
+        process = subprocess.Popen(
+            command_line("explore", str(run), "--no-browser", *arguments),
+            env=command_environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                process.wait(timeout=60)
+                messages.seek(0)
+                raise RuntimeError(f"explore ended with {process.returncode}: {messages.read()}")
+            told = json.loads(line)
+            yield ExploreServer(url=told["url"].rstrip("/"), process=process, first_line=told)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    os.kill(process.pid, 9)
+            process.communicate()

@@ -1,0 +1,110 @@
+"""Made reports for the browser: tiles whose states, words and pictures are known, without scenes or a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.interface import Prompt, PromptKind
+from pipeline.findings import make_findings_schema
+from pipeline.geoparquet import make_frame
+from pipeline.grid import Grid
+from pipeline.report import write_report
+from pipeline.run_folder import RunFolder
+from pipeline.tile_store import TileStore
+
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>\"><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"
+)
+GRID = Grid(
+    crs="EPSG:32614",
+    resolution_m=0.5,
+    origin_x=600_000.0,
+    origin_y=3_300_000.0,
+    tile_size_px=240,
+    n_rows=6,
+    n_cols=8,
+    width_px=8 * 240,
+    height_px=6 * 240,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainStore(TileStore):
+    """A store of dark tiles before and bright ones after."""
+
+    def read_pairs(self, tiles: Any) -> npt.NDArray[np.uint8]:
+        size = self.grid.tile_size_px
+        pairs = np.full((len(tiles), 2, 3, size, size), 60, dtype=np.uint8)
+        pairs[:, 1] = 140
+        return pairs
+
+
+def write_made_page(folder: Path, *, words: str | None = None) -> Path:
+    """Write the report of a made run; gives the folder with its page.
+
+    Args:
+        folder: Where the run goes.
+        words: What every text that comes from outside says, if not what is true.
+    """
+    cells = ("top-left;top-center;top-right;center-left;center-center;center-right", "center-center", "bottom-right")
+    tiles: dict[tuple[int, int], dict[str, Any]] = {
+        (1, 1): {"building_cells": cells[0], "building_count": 18, "change_confidence": 0.995},
+        (1, 5): {"road_cells": "top-left;top-center", "road_count": 2, "change_confidence": 0.9},
+        (3, 2): {"building_cells": cells[1], "building_count": 1, "change_confidence": 0.7},
+        (4, 6): {"building_cells": cells[2], "building_count": 3, "change_confidence": 0.4},
+    }
+    tiles = {place: told | {"is_changed": True} for place, told in tiles.items()}
+    tiles[1, 1]["description"] = "houses are built by the river ."
+    unknown = {"is_changed": None, "change_confidence": None}
+    tiles[4, 2] = {"status": "unreadable", "reason": words or "count: many", **unknown}
+    tiles[0, 7] = {"status": "cloudy", "reason": "clouds", **unknown}
+    tiles[0, 6] = {"status": "no_data", "reason": "nothing valid", "valid_fraction": 0.0, **unknown}
+    if words is not None:
+        for told in tiles.values():
+            told["description"] = words
+    prompts = [
+        Prompt(name="description", kind=PromptKind.DESCRIBE, text=words or "Please describe the changes."),
+        Prompt(name="count", kind=PromptKind.COUNT, text="How many?"),
+        Prompt(name="trees", kind=PromptKind.ASK, text=f"Were trees felled? {words or ''}"),
+    ]
+    tiles[1, 1]["trees"] = words or "Some."
+    plain = {"before_datetime": "2020-06-01", "after_datetime": "2024-06-01", "change_confidence": 0.97}
+    plain |= {"model_id": words or "made@0", "run_id": "made"}
+    findings = make_findings(GRID, tiles, prompts=prompts, plain=plain)
+    run = RunFolder(str(folder))
+    store = PlainStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
+    names = {"before_name": words or "old", "after_name": words or "new"}
+    write_report(findings, store=store, folder=run, prompts=prompts, **names)
+    return folder / "report"
+
+
+def make_findings(
+    grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], *, prompts: list[Prompt], plain: dict[str, Any]
+) -> Any:
+    """Make findings, all tiles unchanged but for what is told of some."""
+    import pandas as pd
+
+    schema = make_findings_schema(prompts)
+    everywhere = {
+        "status": "analysed",
+        "valid_fraction": 1.0,
+        "is_changed": False,
+        "building_count": 0,
+        "road_count": 0,
+    }
+    everywhere |= {"building_cells": "", "road_cells": "", "description": "the scene is the same as before ."} | plain
+    for date in ("before_datetime", "after_datetime"):
+        everywhere[date] = pd.Timestamp(everywhere[date], tz="UTC")
+    places = [(row, col) for row in range(grid.n_rows) for col in range(grid.n_cols)]
+    rows = [
+        {"tile_id": grid.tile_id(*place), "row": place[0], "col": place[1]} | everywhere | tiles.get(place, {})
+        for place in places
+    ]
+    columns = {name: [row.get(name) for row in rows] for name in schema.names if name != "geometry"}
+    geometry = np.array([grid.tile_polygon(*place) for place in places])
+    return make_frame(columns, schema=schema, geometry=geometry, crs=grid.crs)
