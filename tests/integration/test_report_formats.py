@@ -297,7 +297,7 @@ def test_the_queries_of_the_docs_run_as_they_stand(
 def test_a_run_in_a_bucket_is_exported_into_it(run: Path, run_command: Any) -> None:
     with start_s3_server() as server:
         store = server.open_store("weekly")
-        for path in [run / "run.json", *(run / "report").iterdir()]:
+        for path in [run / "run.json", *(run / "report").glob("*.*")]:
             obstore.put(store, str(path.relative_to(run)), path.read_bytes())
 
         done = run_command(
