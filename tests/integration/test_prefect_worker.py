@@ -55,20 +55,47 @@ def describe_run(folder: Path) -> dict[str, Any]:
     return config
 
 
+def test_the_server_knows_what_prefect_yaml_says(server: PrefectServer, repository: Path) -> None:
+    found = {each["name"]: each for each in server.post("deployments/filter")}
+
+    written = yaml.safe_load((repository / "prefect.yaml").read_text())["deployments"]
+    assert set(found) == {each["name"] for each in written}
+    for each in written:
+        deployment = found[each["name"]]
+        assert deployment["entrypoint"] == each["entrypoint"]
+        assert deployment["tags"] == each["tags"]
+        assert deployment["work_pool_name"] == POOL
+        assert list_times(deployment) == [tuple(time.values()) for time in each.get("schedules", [])]
+    run, region = found["detect-changes"], found["travis-county"]
+    assert run["description"].startswith("Turn a before and an after scene into a change report")
+    assert region["description"].startswith("Find new scenes of a region")
+    assert region["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert region["global_concurrency_limit"]["limit"] == 1
+    assert region["parameters"]["region"]["source"]["search"]["collections"] == ["sentinel-2-l2a"]
+    # A form asks for what has no default.
+    assert run["parameter_openapi_schema"]["required"] == ["config"]
+    forms = {name: run["parameter_openapi_schema"]["definitions"][name] for name in ("RunConfig", "SceneConfig")}
+    assert set(forms["RunConfig"]["required"]) == {"before", "after", "output"}
+    assert forms["RunConfig"]["properties"]["output"]["description"]
+    assert region["parameter_openapi_schema"]["properties"]["region"]["$ref"].endswith("/RegionConfig")
+    assert {"name", "aoi", "source"} <= set(
+        region["parameter_openapi_schema"]["definitions"]["RegionConfig"]["required"]
+    )
+
+
+def list_times(deployment: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    schedules = deployment["schedules"]
+    return [(each["schedule"]["cron"], each["schedule"]["timezone"], each["active"]) for each in schedules]
+
+
 def test_a_worker_runs_what_prefect_yaml_deploys(server: PrefectServer, tmp_path: Path) -> None:
-    deployment, region = (server.find_deployment(name) for name in ("detect-changes", "example-region"))
+    deployment = server.find_deployment("detect-changes")
     assert deployment is not None
-    assert region is not None
     with start_worker(server):
         run = server.wait_for_state(server.start_run(deployment, config=describe_run(tmp_path)))
 
     assert run["state_type"] == "COMPLETED", server.read_log(run["id"])
     assert "1 of 24 tiles changed" in server.read_artifacts(run["id"])["summary"]["data"]
-    assert region["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
-    assert region["global_concurrency_limit"]["limit"] == 1
-    schedule = region["schedules"][0]
-    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("30 2 * * 1", "Europe/Berlin")
-    assert not schedule["active"]
 
 
 def test_a_run_that_dies_with_its_machine_is_marked_as_crashed(server: PrefectServer, tmp_path: Path) -> None:

@@ -124,9 +124,11 @@ class PrefectServer:
 
     def call(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run ``prefect ARGUMENTS`` to its end and give what it says."""
+        cwd = cwd or Path.cwd()
         done = subprocess.run(
             [*PREFECT, "--no-prompt", *arguments],
-            env=self.environment,
+            # As a shell would have it; prefect.yaml asks for it.
+            env={**self.environment, "PWD": str(cwd)},
             cwd=cwd,
             capture_output=True,
             text=True,
