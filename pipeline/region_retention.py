@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.region_config import KeepConfig, RetentionConfig
 from pipeline.region_records import PairState, open_pair_folder, retire, write_record
 from pipeline.run_folder import RunFolder
+from pipeline.run_record import RECORD_NAME
 
 PIXEL_FOLDERS = ("tiles.zarr", "marks")
 """What holds the pixels of a run, and what says that they are there."""
@@ -56,6 +59,12 @@ def apply_retention(
 
 def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> None:
     run = open_pair_folder(region, state.record)
-    names = [name for part in parts for name in run.list_names(part)]
-    # run.json goes first, as it says that the rest is there.
-    run.delete(sorted(names, key=lambda name: (name != "run.json", name)))
+    if "" in parts:
+        # First, as it says that the rest is there.
+        run.delete([RECORD_NAME])
+    for part in parts:
+        if run.is_remote:
+            run.delete(run.list_names(part))
+        elif (place := Path(run.uri, part)).is_dir():
+            with run.clear_errors():
+                shutil.rmtree(place)
