@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 from distributed import Client
-from made_regions import AREA_OF_CELL_M2, make_region, write_scene
 from s3_server import BUCKET, make_environment, start_s3_server
 from stac_material import send, serve_answers
+from watched_regions import AREA_OF_CELL_M2, make_region, write_scene
 
 from flows.cluster import open_run_cluster
 from flows.region_pass import run_pairs

@@ -1,69 +1,73 @@
-"""Made regions: dated scenes of one place in a folder, with buildings that come and go cell by cell."""
+"""A made region: changes of several pairs, as the region's report has them, without scenes or a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import rasterio
-from rasterio.transform import from_origin
-from shapely.geometry import box
+import pandas as pd
+import shapely
 
-from pipeline.region_config import RegionConfig, load_region_config
-
-TILE_PX, CELL_PX = 48, 16
-N_ROWS, N_COLS = 3, 4
-LEFT, TOP = 12_938 * TILE_PX, 70_042 * TILE_PX
-"""Metres in EPSG:32614, on the lattice of tiles, so that tiles and cells are known beforehand."""
-AREA_OF_CELL_M2 = CELL_PX * CELL_PX
-
-Cell = tuple[int, int]
-"""Row and column of a cell of 16 x 16 m, from the corner of the scenes."""
+DATES = ("2024-03-01", "2024-06-01", "2024-09-01", "2024-12-01", "2025-03-01")
+CRS = "EPSG:32614"
 
 
-def write_scene(folder: Path, day: str, *, buildings: Iterable[Cell] = (), crs: str = "EPSG:32614") -> Path:
-    """Write ``scene_YYYYMMDD.tif``: ground that no two days show alike, and bright buildings."""
-    height, width = N_ROWS * TILE_PX, N_COLS * TILE_PX
-    ground = np.random.default_rng(5).integers(20, 60, (3, height, width), dtype=np.uint8)
-    pixels = ground + np.uint8(int(day) % 7)
-    for row, col in buildings:
-        pixels[:, row * CELL_PX : (row + 1) * CELL_PX, col * CELL_PX : (col + 1) * CELL_PX] += 150
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"scene_{day}.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", dtype="uint8", count=3, height=height, width=width, crs=crs,
-        transform=from_origin(LEFT, TOP, 1.0, 1.0),
-    ) as file:  # fmt: skip
-        file.write(pixels)
-    return path
-
-
-def write_area(path: Path) -> Path:
-    """Write the outline of the scenes, a metre inwards."""
-    outline = box(LEFT + 1, TOP - N_ROWS * TILE_PX + 1, LEFT + N_COLS * TILE_PX - 1, TOP - 1)
-    gpd.GeoDataFrame(geometry=[outline], crs="EPSG:32614").to_crs("EPSG:4326").to_file(path)
-    return path
-
-
-def make_region(
-    folder: Path, scenes: Mapping[str, Iterable[Cell]], *, assignments: tuple[str, ...] = (), **values: Any
-) -> RegionConfig:
-    """Write scenes by their day, and give the config of a region that watches them in ``folder/region``."""
-    for day, buildings in scenes.items():
-        write_scene(folder / "scenes", day, buildings=buildings)
-    (folder / "scenes").mkdir(parents=True, exist_ok=True)
-    settings = {
-        "name": "made",
-        "aoi": str(write_area(folder / "area.geojson")),
-        "source": {"kind": "folder", "folder": str(folder / "scenes"), "files": "scene_%Y%m%d.tif"},
-        "pairing": {"kind": "series", "since": "2024-01-01"},
-        "output": str(folder / "region"),
-        "grid": {"resolution_m": 1, "tile_size_px": TILE_PX},
-        "tiles": {"shard_size_tiles": 2, "resampling": "nearest"},
-        "registration": {"estimate": False},
-        "model": {"name": "stand-in"},
+def make_changes(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
+    """Make changes; each row is what differs from an ordinary one."""
+    plain = {
+        "kind": "building",
+        "area_m2": 900.0,
+        "count": 2.0,
+        "confidence": 0.9,
+        "description": "two houses are built .",
+        "geometry_source": "cells",
+        "tile_ids": "r0000_c0000",
+        "pair_id": "pair-1",
+        "run": "pairs/pair-1",
+        "is_new": True,
+        "times_seen": 1,
+        "before_datetime": DATES[0],
+        "after_datetime": DATES[1],
     }
-    return load_region_config(values={**settings, **values}, assignments=assignments)
+    filled = [plain | {"change_id": f"building_r0000_c{n:04d}_top-left"} | row for n, row in enumerate(rows)]
+    left = [621_000 + 200 * n for n in range(len(rows))]
+    geometry = [
+        row.pop("geometry", shapely.box(x, 3_361_000, x + 30, 3_361_030)) for row, x in zip(filled, left, strict=True)
+    ]
+    frame = pd.DataFrame(filled, columns=["change_id", *plain])
+    for name in ("before_datetime", "after_datetime"):
+        frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
+    frame = frame.assign(first_seen=frame["after_datetime"], last_seen=frame["after_datetime"])
+    frame = frame.astype({"confidence": "Float32", "is_new": "boolean", "times_seen": "Int32"})
+    return gpd.GeoDataFrame(frame, geometry=np.array(geometry, dtype=object), crs=CRS)
+
+
+def make_timeline(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Make a time line of consecutive pairs; each row is what differs from an ordinary one."""
+    filled = [
+        {
+            "pair_id": f"pair-{n + 1}",
+            "before_datetime": DATES[n],
+            "after_datetime": DATES[n + 1],
+            "before_id": f"scene-{n}",
+            "after_id": f"scene-{n + 1}",
+            "status": "done",
+            "reason": None,
+            "run": f"pairs/pair-{n + 1}",
+            "analysed_fraction": 0.95,
+            "changed_tile_count": 3,
+            "n_changes": 2,
+            "n_new_changes": 1,
+            "building_count": 4.0,
+            "road_count": 0.0,
+            "building_area_m2": 900.0 * (n + 1),
+            "road_area_m2": 300.0,
+        }
+        | row
+        for n, row in enumerate(rows)
+    ]
+    frame = pd.DataFrame(filled)
+    for name in ("before_datetime", "after_datetime"):
+        frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
+    return frame
