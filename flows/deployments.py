@@ -65,7 +65,7 @@ def plan_automations(regions: Sequence[RegionConfig], *, silence_s: float) -> li
     Raises:
         InputError: a region names a block that the server does not have.
     """
-    told = [(region.name, notice.block) for region in regions for notice in region.notify if "failure" in notice.on]
+    told = [(region.name, notice.block) for region in regions for notice in region.notify if "failure" in notice.events]
     failures = [make_failure_automation(name, block_id=find_notifier_id(block)) for name, block in told]
     return [make_dead_run_automation(silence_s=silence_s), *failures]
 

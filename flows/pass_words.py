@@ -21,7 +21,7 @@ def choose_notifiers(notify: tuple[NotifyConfig, ...], *, outcome: Mapping[str, 
         outcome: What `describe_pass` gave.
     """
     happened = {"new-changes": outcome["n_new_changes"] > 0, "failure": bool(outcome["failed"])}
-    return list(dict.fromkeys(each.block for each in notify if any(happened[event] for event in each.on)))
+    return list(dict.fromkeys(each.block for each in notify if any(happened[event] for event in each.events)))
 
 
 def word_subject(outcome: Mapping[str, Any]) -> str:

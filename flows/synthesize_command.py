@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +21,13 @@ def synthesize_command(
     n_tiles: Annotated[
         int | None,
         typer.Option(min=1, help="Make so many small pairs for training instead of one pair of scenes."),
+    ] = None,
+    dates: Annotated[
+        str | None,
+        typer.Option(
+            help="Make a scene of each of these days, such as 2024-06-15,2025-06-18,2026-06-20, instead of a pair: a "
+            "folder to watch a region by."
+        ),
     ] = None,
     size_px: Annotated[
         int | None,
@@ -41,8 +49,12 @@ def synthesize_command(
         typer.Option(help="With --n-tiles: folder of real pairs (A/, B/) to show on the contact sheet too."),
     ] = None,
 ) -> None:
-    """Make a georeferenced pair of scenes, or many small pairs, whose every change is known."""
-    if n_tiles is None:
+    """Make a georeferenced pair of scenes, a series of them, or many small pairs, whose every change is known."""
+    if dates is not None and n_tiles is not None:
+        raise typer.BadParameter("--dates makes scenes and --n-tiles small pairs; give one of the two")
+    if dates is not None:
+        result: dict[str, Any] = _make_series(folder, dates, seed, size_px, resolution_m, change_level, removal_level)
+    elif n_tiles is None:
         result = _make_scenes(folder, seed, size_px, resolution_m, change_level, removal_level)
     else:
         result = _make_tiles(folder, seed, n_tiles, size_px, resolution_m, change_level, removal_level, beside)
@@ -69,6 +81,36 @@ def _make_scenes(
         removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
     )
     return {name: str(path) for name, path in asdict(files).items()}
+
+
+def _make_series(
+    folder: Path,
+    dates: str,
+    seed: int,
+    size_px: int | None,
+    resolution_m: float,
+    change_level: float,
+    removal_level: float | None,
+) -> dict[str, str | list[str]]:
+    """Makes a scene per day; returns the paths of its files."""
+    from pipeline.synthetic_series import write_synthetic_series
+
+    try:
+        days = [dt.date.fromisoformat(day.strip()) for day in dates.split(",")]
+    except ValueError as problem:
+        raise typer.BadParameter(
+            f"--dates {dates} ({problem}); write days as 2024-06-15, with commas between"
+        ) from None
+    files = write_synthetic_series(
+        folder,
+        dates=days,
+        seed=seed,
+        size_px=SCENE_SIZE_PX if size_px is None else size_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
+    )
+    return {"scenes": [str(path) for path in files.scenes], "area": str(files.area)}
 
 
 def _make_tiles(

@@ -127,7 +127,7 @@ class NotifyConfig(StrictConfig):
         pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
         description="Prefect block that takes messages, as TYPE/NAME, such as slack-webhook/monitoring.",
     )
-    on: tuple[Literal["new-changes", "failure"], ...] = Field(
+    events: tuple[Literal["new-changes", "failure"], ...] = Field(
         default=("new-changes", "failure"),
         min_length=1,
         description="new-changes: a pass has found changes that no earlier pair has seen; failure: a pass or one of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import geopandas as gpd
@@ -17,7 +18,7 @@ from pipeline.grid import Grid
 from pipeline.marks import STORE_NAME
 from pipeline.object_facts import describe_bytes
 from pipeline.plots import draw_region_plots
-from pipeline.region_page import render_region_page
+from pipeline.region_page import GroundPictures, render_region_page
 from pipeline.region_records import PairState, open_pair_folder
 from pipeline.region_report import RegionTables, encode_tables
 from pipeline.report import TILES_NAME, ZONES_NAME
@@ -27,11 +28,14 @@ from pipeline.report_pictures import PicturePair, read_pictures
 from pipeline.run_folder import RunFolder
 from pipeline.run_record import read_record, restore_store
 from pipeline.schemas import REGION_CHANGES_SCHEMA
+from pipeline.tile_store import TileStore
 
 REPORT_FOLDER = "report"
 ZONES_FOLDER = "report/zones"
 PLOTS_FOLDER = "report/plots"
 PAGE_NAME = "report/index.html"
+
+Bounds = tuple[float, float, float, float]
 
 
 def make_region_files(
@@ -61,7 +65,7 @@ def make_region_files(
         timeline=tables.time_line,
         name=name,
         bounds=None if ground is None else ground[0],
-        pictures=None if ground is None else ground[1],
+        ground=None if ground is None else ground[1],
         zones=_read_zones(zones, crs=crs),
     )
     files[PAGE_NAME] = page.encode()
@@ -103,27 +107,50 @@ def _read_zones(files: dict[str, bytes], *, crs: str) -> gpd.GeoDataFrame | None
     return frame if frame.crs == crs else frame.to_crs(crs)
 
 
-def _find_ground(
-    told: Sequence[PairState], *, folder: RunFolder, crs: str
-) -> tuple[tuple[float, float, float, float], PicturePair] | None:
-    """Give bounds and pictures of the last pair that has its pixels; None where none has."""
-    for state in reversed(told):
+@dataclass(frozen=True, kw_only=True)
+class _PairGround:
+    """A pair whose pixels are there."""
+
+    state: PairState
+    run: RunFolder
+    store: TileStore
+
+    def read(self) -> PicturePair:
+        """Read the overlap of its scenes at both dates."""
+        grid = self.store.grid
+        tiles = pd.read_parquet(io.BytesIO(self.run.read(TILES_NAME)), columns=["row", "col", "valid_fraction"])
+        is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
+        is_visible[tiles["row"].to_numpy(np.int64), tiles["col"].to_numpy(np.int64)] = tiles["valid_fraction"] > 0
+        window = MapFrame(grid=grid).window
+        return read_pictures(self.store, is_visible=is_visible, window=window, max_size_px=MAX_MAP_SIZE_PX)
+
+
+def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> tuple[Bounds, GroundPictures] | None:
+    """Give the ground of the last pair that has its pixels, and what it looked like in the first pair with as much."""
+    there = list(_list_grounds(told, folder=folder, crs=crs))
+    if not there:
+        return None
+    last = there[-1]
+    first = next(each for each in there if each.store.grid == last.store.grid)
+    pictures = last.read()
+    if first is not last:
+        pictures = replace(pictures, before_uri=first.read().before_uri)
+    before, after = first.state.record.pair.before.start, last.state.record.pair.after.start
+    return _measure_bounds(last.store.grid), GroundPictures(pictures=pictures, before=before, after=after)
+
+
+def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> Iterator[_PairGround]:
+    wanted = pyproj.CRS.from_user_input(crs)
+    for state in told:
         run = open_pair_folder(folder, state.record)
         if not state.has_folder or not run.has(f"{STORE_NAME}/zarr.json"):
             continue
         store = restore_store(read_record(run), folder=run)
-        if pyproj.CRS.from_user_input(store.grid.crs) != pyproj.CRS.from_user_input(crs):
-            continue
-        tiles = pd.read_parquet(io.BytesIO(run.read(TILES_NAME)), columns=["row", "col", "valid_fraction"])
-        is_visible = np.zeros((store.grid.n_rows, store.grid.n_cols), dtype=np.bool_)
-        is_visible[tiles["row"].to_numpy(np.int64), tiles["col"].to_numpy(np.int64)] = tiles["valid_fraction"] > 0
-        window = MapFrame(grid=store.grid).window
-        pictures = read_pictures(store, is_visible=is_visible, window=window, max_size_px=MAX_MAP_SIZE_PX)
-        return _measure_bounds(store.grid), pictures
-    return None
+        if pyproj.CRS.from_user_input(store.grid.crs) == wanted:
+            yield _PairGround(state=state, run=run, store=store)
 
 
-def _measure_bounds(grid: Grid) -> tuple[float, float, float, float]:
+def _measure_bounds(grid: Grid) -> Bounds:
     """Give left, bottom, right and top of the overlap of both scenes."""
     window = grid.move(grid.top_px, grid.left_px)
     right, bottom = window.transform @ (grid.width_px, grid.height_px)

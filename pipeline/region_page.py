@@ -6,7 +6,9 @@ lie beside it in the region's folder.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +19,10 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid import Grid
-from pipeline.report_columns import describe_changes, describe_frame, write_json
+from pipeline.plots import describe_region_plots
+from pipeline.report_columns import describe_changes, describe_frame, note_shapes, write_json
 from pipeline.report_map import MapFrame, choose_scale_bar, draw_changes, format_position
-from pipeline.report_page import FILTERS, KIND_LABELS, format_area, list_kinds, note_shapes, write_day
+from pipeline.report_page import FILTERS, KIND_LABELS, format_area, list_kinds, write_day
 from pipeline.report_pictures import PicturePair
 from pipeline.report_template import render_template
 from pipeline.report_zones import describe_zones, draw_zones
@@ -33,13 +36,25 @@ _MARGIN = 0.05
 _BAR_HEIGHT = 130
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroundPictures:
+    """What the map of a region shows below its changes."""
+
+    pictures: PicturePair
+    """The ground at both dates."""
+    before: dt.datetime
+    """The earlier of them."""
+    after: dt.datetime
+    """The later."""
+
+
 def render_region_page(
     changes: gpd.GeoDataFrame,
     *,
     timeline: pd.DataFrame,
     name: str,
     bounds: tuple[float, float, float, float] | None = None,
-    pictures: PicturePair | None = None,
+    ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
@@ -49,7 +64,7 @@ def render_region_page(
         timeline: One row per pair.
         name: What to call the region.
         bounds: Left, bottom, right and top of the region in the CRS of the changes; without it, of the changes.
-        pictures: The region at its first and its last date, on just these bounds; without them the map has none.
+        ground: The region at an early and a late date, on just these bounds; without it the map has no pictures.
         zones: What the changes sum up to per zone, when zones are given.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
@@ -65,14 +80,18 @@ def render_region_page(
         "figures": summarise_region(changes, pairs=pairs),
         "pairs": describe_pairs(pairs),
         "map": _describe_map(ranked, frame=frame),
-        "map_note": note_shapes(None, n_changes=len(changes)),
-        "pictures": None if pictures is None else {"before": pictures.before_uri, "after": pictures.after_uri},
+        "map_note": note_shapes(changes["geometry_source"], cell=None),
+        "pictures": None
+        if ground is None
+        else {"before": ground.pictures.before_uri, "after": ground.pictures.after_uri},
+        "picture_dates": _describe_pictures(ground, pairs=pairs),
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
+        "plots": describe_region_plots(timeline),
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,
-        "data": write_json(_describe_data(ranked, pairs=pairs, frame=frame, zones=zones)),
+        "data": write_json(_describe_data(ranked, pairs=pairs, frame=frame, zones=zones, ground=ground)),
     }
     return render_template("region_page.html", context, filters=FILTERS)
 
@@ -133,6 +152,14 @@ def _describe_dates(pairs: pd.DataFrame) -> dict[str, str]:
         return {"before": "date not known", "after": "date not known"}
     first, last = pairs["before_datetime"].min(), pairs["after_datetime"].max()
     return {"before": write_day(first) or "date not known", "after": write_day(last) or "date not known"}
+
+
+def _describe_pictures(ground: GroundPictures | None, *, pairs: pd.DataFrame) -> dict[str, str]:
+    """Give the dates that the pictures show, which need not be the region's first and last."""
+    if ground is None:
+        return _describe_dates(pairs)
+    moments = {"before": ground.before, "after": ground.after}
+    return {date: write_day(pd.Timestamp(moment)) or "date not known" for date, moment in moments.items()}
 
 
 def list_days(changes: gpd.GeoDataFrame) -> list[dict[str, Any]]:
@@ -256,14 +283,19 @@ def describe_latest(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> list[dict[s
 
 
 def _describe_data(
-    ranked: gpd.GeoDataFrame, *, pairs: pd.DataFrame, frame: MapFrame, zones: gpd.GeoDataFrame | None
+    ranked: gpd.GeoDataFrame,
+    *,
+    pairs: pd.DataFrame,
+    frame: MapFrame,
+    zones: gpd.GeoDataFrame | None,
+    ground: GroundPictures | None,
 ) -> dict[str, Any]:
     described = describe_pairs(pairs)
     index = {pair["pair_id"]: at for at, pair in enumerate(described)}
     runs: npt.NDArray[np.int32] = ranked["pair_id"].map(index).to_numpy(np.int32)
     return {
         "isRegion": True,
-        "dates": _describe_dates(pairs),
+        "dates": _describe_pictures(ground, pairs=pairs),
         "kinds": list_kinds(),
         "frame": describe_frame(frame),
         "tiles": None,

@@ -10,7 +10,6 @@ from pathlib import Path
 from pipeline.region_config import KeepConfig, RetentionConfig
 from pipeline.region_records import PairState, open_pair_folder, retire, write_record
 from pipeline.run_folder import RunFolder
-from pipeline.run_record import RECORD_NAME
 
 PIXEL_FOLDERS = ("tiles.zarr", "marks")
 """What holds the pixels of a run, and what says that they are there."""
@@ -49,22 +48,23 @@ def apply_retention(
         FolderError: something cannot be removed.
     """
     held = [state for state in states if state.has_result and state.has_folder]
-    for state in find_too_old(held, keep=config.folders, now=now):
+    retired = find_too_old(held, keep=config.folders, now=now)
+    for state in retired:
         # The record first: a pair whose folder is half gone is told by it alone.
         write_record(retire(state.record, state=state), folder=folder)
         _remove(state, region=folder, parts=("",))
     for state in find_too_old(held, keep=config.pixels, now=now):
+        if state in retired:
+            continue
         _remove(state, region=folder, parts=PIXEL_FOLDERS)
 
 
 def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> None:
     run = open_pair_folder(region, state.record)
-    if "" in parts:
-        # First, as it says that the rest is there.
-        run.delete([RECORD_NAME])
-    for part in parts:
-        if run.is_remote:
-            run.delete(run.list_names(part))
-        elif (place := Path(run.uri, part)).is_dir():
-            with run.clear_errors():
-                shutil.rmtree(place)
+    names = [name for part in parts for name in run.list_names(part)]
+    # run.json goes first, as it says that the rest is there.
+    run.delete(sorted(names, key=lambda name: (name != "run.json", name)))
+    if not run.is_remote:
+        # Objects are gone; on a disk their folders are left.
+        for part in parts:
+            shutil.rmtree(Path(run.uri, part), ignore_errors=True)

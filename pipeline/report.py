@@ -90,16 +90,14 @@ class _ReportWriter:
         self.folder.put(name, data)
         self.files[name] = describe_bytes(data)
 
-    def put_table(self, name: str, frame: gpd.GeoDataFrame, *, schema: pa.Schema, key: str) -> bytes:
-        data = encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key=key))
-        self.put(name, data)
-        return data
+    def put_table(self, name: str, frame: gpd.GeoDataFrame, *, schema: pa.Schema, key: str) -> None:
+        self.put(name, encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key=key)))
 
-    def put_for_gis(self, changes: bytes) -> None:
-        """Write the encoded changes as FlatGeobuf, and the style for it."""
+    def put_for_gis(self) -> None:
+        """Write the changes once more as FlatGeobuf, and the style for it."""
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "changes.fgb")
-            write_flatgeobuf(changes, path)
+            write_flatgeobuf(self.folder.read(CHANGES_NAME), path)
             self.folder.put_file(FLATGEOBUF_NAME, path)
             self.files[FLATGEOBUF_NAME] = describe_file(path)
         self.put(STYLE_NAME, resources.files("pipeline").joinpath("report_style.qml").read_bytes())
@@ -147,7 +145,7 @@ def write_report(
     writer.put(PAGE_NAME, page.encode())
     if zones is not None and sums is not None:
         writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
-    table = writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
+    writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
     sizes = pd.DataFrame(changes[["kind", "area_m2"]])
     # A large region's changes and its tiles are not both in hand while either is encoded.
@@ -155,8 +153,7 @@ def write_report(
     for name, png in draw_run_plots(findings, sizes, grid=store.grid).items():
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
     writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
-    writer.put_for_gis(table)
-    del table
+    writer.put_for_gis()
     for name, data in make_tile_files(findings, store=store, prompts=prompts):
         writer.put(name, data)
     writer.remove_former()

@@ -163,3 +163,25 @@ def _outline(geometries: npt.NDArray[np.object_], *, frame: MapFrame) -> Mapping
         "anchorXs": np.rint(anchors[0]).astype(np.int32),
         "anchorYs": np.rint(anchors[1]).astype(np.int32),
     }
+
+
+def note_shapes(sources: pd.Series[Any], *, cell: str | None) -> str:
+    """Say what the shapes on the map are, and whether some of them are left out.
+
+    Args:
+        sources: Where the geometry of each change comes from, `outline` or `cells`.
+        cell: Width of a cell in words; None where cells of several grids are shown.
+    """
+    found = set(sources)
+    notes = []
+    if "outline" in found:
+        notes.append("Outlines are drawn by the model: rough at their edges, and neighbours may grow together.")
+    if "cells" in found:
+        shapes = "The other shapes" if notes else "The shapes"
+        notes.append(
+            f"{shapes} are made of cells{f' {cell} wide' if cell else ''}: they show where to look, not outlines of "
+            "buildings and roads, and their area is larger than what changed in them."
+        )
+    if len(sources) > MAX_LISTED_CHANGES:
+        notes.append(f"The map and the list have the {MAX_LISTED_CHANGES:,} largest of {len(sources):,} changes.")
+    return " ".join(notes)

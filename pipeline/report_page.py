@@ -22,10 +22,10 @@ from pipeline.coverage import count_reasons
 from pipeline.grid import Grid
 from pipeline.plot_figures import PlotText
 from pipeline.report_columns import (
-    MAX_LISTED_CHANGES,
     describe_changes,
     describe_frame,
     describe_tiles,
+    note_shapes,
     write_json,
 )
 from pipeline.report_map import (
@@ -104,7 +104,7 @@ def render_page(
         "coverage": summarise_coverage(findings, grid=store.grid),
         "figures": summarise_changes(findings, changes=changes, grid=store.grid),
         "map": describe_map(findings, ranked=ranked, frame=frame, n_markers=MAX_CARDS),
-        "map_note": note_shapes(place["cell"], n_changes=len(ranked)),
+        "map_note": note_shapes(changes["geometry_source"], cell=place["cell"]),
         "pictures": {"before": pictures.before_uri, "after": pictures.after_uri},
         "cards": cards,
         "rows": entries[MAX_CARDS:],
@@ -148,22 +148,6 @@ def _describe_explorer(
 def list_kinds() -> list[dict[str, Any]]:
     """Give the kinds of change in the order of their colours, with the words for one and for several."""
     return [{"name": name, "labels": labels} for name, labels in KIND_LABELS.items()]
-
-
-def note_shapes(cell: str | None, *, n_changes: int) -> str:
-    """Say what the shapes on the map are, and whether some of them are left out.
-
-    Args:
-        cell: Width of a cell in words; None where cells of several grids are shown.
-        n_changes: Changes that there are.
-    """
-    note = (
-        f"The shapes are made of cells{f' {cell} wide' if cell else ''}: they show where to look, not the outlines of "
-        "buildings and roads, and their area is larger than what changed in them."
-    )
-    if n_changes <= MAX_LISTED_CHANGES:
-        return note
-    return f"{note} The map and the list have the {MAX_LISTED_CHANGES:,} largest of {n_changes:,} changes."
 
 
 def format_number(value: float) -> str:

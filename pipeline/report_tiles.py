@@ -28,8 +28,8 @@ from pipeline.tile_table import Tile, TileStatus
 FOLDER_NAME = "report/page"
 MAX_TOLD_TILES = 20_000
 """Tiles whose answers lie beside the page; of more, those that changed or need a look come first."""
-MAX_PICTURED_TILES = 8_000
-"""Tiles whose pictures lie beside the page: each takes some milliseconds and about 30 kB."""
+MAX_PICTURED_TILES = 4_096
+"""Tiles whose pictures lie beside the page: reading and writing those of one takes about 5 ms, and 30 kB."""
 BLOCK_SIDE_TILES = 4
 """Tiles in a row and column of one file."""
 MAX_PICTURE_PX = 256

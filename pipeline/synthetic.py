@@ -85,8 +85,8 @@ def write_synthetic_pair(
         InputError: The seed, a size, the resolution, a level, the CRS or the folder cannot be used.
     """
     height_px, width_px = (size_px, size_px) if isinstance(size_px, int) else size_px
-    _check_request(seed, (height_px, width_px), resolution_m, {"change": change_level, "removal": removal_level})
-    scene_crs = _resolve_crs(crs)
+    check_request(seed, (height_px, width_px), resolution_m, {"change": change_level, "removal": removal_level})
+    scene_crs = resolve_crs(crs)
     pair = synthesize_pair(
         seed,
         height_px=height_px,
@@ -108,10 +108,10 @@ def write_synthetic_pair(
         drafts = Path(name)
         before_draft, after_draft = drafts / files.before.name, drafts / files.after.name
         mask_draft, truth_draft = drafts / files.change_mask.name, drafts / files.truth.name
-        _write_cog(before_draft, pair.before, crs=scene_crs, transform=transform, datetime=BEFORE_DATETIME)
-        _write_cog(after_draft, pair.after, crs=scene_crs, transform=transform, datetime=AFTER_DATETIME)
+        write_cog(before_draft, pair.before, crs=scene_crs, transform=transform, datetime=BEFORE_DATETIME)
+        write_cog(after_draft, pair.after, crs=scene_crs, transform=transform, datetime=AFTER_DATETIME)
         mask = pair.change_mask[:, :, None]
-        _write_cog(mask_draft, mask, crs=scene_crs, transform=transform, datetime=None)
+        write_cog(mask_draft, mask, crs=scene_crs, transform=transform, datetime=None)
         truth.to_parquet(truth_draft, index=False, schema_version="1.1.0", write_covering_bbox=True, compression="zstd")
         before_draft.replace(files.before)
         after_draft.replace(files.after)
@@ -136,7 +136,7 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def _check_request(seed: int, size_px: tuple[int, int], resolution_m: float, levels: dict[str, float]) -> None:
+def check_request(seed: int, size_px: tuple[int, int], resolution_m: float, levels: dict[str, float]) -> None:
     """Raises InputError for a number outside its range."""
     low_m, high_m = RESOLUTION_RANGE_M
     if seed < 0:
@@ -162,7 +162,7 @@ def _check_request(seed: int, size_px: tuple[int, int], resolution_m: float, lev
             )
 
 
-def _resolve_crs(crs: str) -> CRS:
+def resolve_crs(crs: str) -> CRS:
     """Returns the CRS of a name, which must be projected and in metres."""
     expected = "a projected CRS in metres"
     remedy = f"pass a UTM zone such as {DEFAULT_CRS}"
@@ -206,7 +206,7 @@ def _to_crs(xy: NDArray[np.float64], transform: Affine) -> NDArray[np.float64]:
     return np.stack([x, y], axis=1)
 
 
-def _write_cog(path: Path, pixels: NDArray[np.uint8], *, crs: CRS, transform: Affine, datetime: str | None) -> None:
+def write_cog(path: Path, pixels: NDArray[np.uint8], *, crs: CRS, transform: Affine, datetime: str | None) -> None:
     """Writes (height, width, bands) uint8 pixels as a COG.
 
     Args:

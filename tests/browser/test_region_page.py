@@ -12,6 +12,7 @@ from made_regions import make_changes, make_timeline
 from page_visits import Visit
 from playwright.sync_api import Page, expect
 
+from pipeline.plots import draw_region_plots
 from pipeline.region_page import render_region_page
 
 
@@ -30,8 +31,11 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"after_datetime": "2024-09-01", "pair_id": "pair-2", "run": "pairs/pair-2", "is_new": False},
         ]
     )
-    page = render_region_page(changes, timeline=make_timeline([{}, {}]), name="Delta")
-    (folder / "report").mkdir()
+    timeline = make_timeline([{}, {}])
+    page = render_region_page(changes, timeline=timeline, name="Delta")
+    (folder / "report" / "plots").mkdir(parents=True)
+    for plot, png in draw_region_plots(timeline).items():
+        (folder / "report" / "plots" / plot).write_bytes(png)
     (folder / "report" / "index.html").write_text(page, encoding="utf-8")
     made = write_made_page(folder / "made")
     shutil.copytree(made, folder / "pairs" / "pair-1" / "report")

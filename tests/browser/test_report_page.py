@@ -53,7 +53,7 @@ def test_a_change_opens_with_its_tile_and_nothing_but_the_reports_own_files_is_a
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     asked = [uri for uri in visit.requests if not uri.startswith("data:")]
     assert {uri.removeprefix(base) for uri in asked} <= {"/index.html", "/favicon.ico"} | {
-        f"/page/{file.name}" for file in (report / "page").iterdir()
+        f"/{folder}/{file.name}" for folder in ("page", "plots") for file in (report / folder).iterdir()
     }
     assert f"{base}/page/tiles_r0000_c0000.js" in asked
     assert [words for words in visit.complaints if "favicon" not in words and "404" not in words] == []

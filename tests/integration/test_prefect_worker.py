@@ -98,9 +98,11 @@ RUN_FLOW = """
 import json, sys
 
 from flows.detect_changes import detect_changes_flow
+from flows.patience import PatienceConfig
 from pipeline.config import RunConfig
 
-detect_changes_flow(RunConfig.model_validate(json.loads(sys.argv[1])))
+config = RunConfig.model_validate(json.loads(sys.argv[1]))
+detect_changes_flow(config, patience=PatienceConfig(retries=6, retry_delay_s=1))
 """
 
 

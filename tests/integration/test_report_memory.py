@@ -1,4 +1,4 @@
-"""A report's memory grows with its tiles no faster than a report of a million of them may take up."""
+"""A report of many tiles takes no more memory than one of a million of them may take up per tile."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 
 BYTES_PER_TILE = 1_700
 """2 GB for a million tiles, less what the programs themselves take up."""
+FIXED_BYTES = 500e6
+"""The programs (300 MB), what their allocators take ahead, and the page: bounded, whatever the tiles."""
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +40,12 @@ def measure(benchmark: Any, folder: Path, *, n_tiles: int) -> int:
 
 @pytest.mark.timeout(600)
 def test_memory_per_tile_is_bounded(benchmark: ModuleType, tmp_path: Path) -> None:
-    # Both have more tiles than the page reads pixels of, so that they differ in nothing but the tiles.
-    few, many = 80**2, 160**2
+    # More tiles than the page has pictures or answers of.
+    n_tiles = 160**2
 
-    few_mb = measure(benchmark, tmp_path / "few", n_tiles=few)
-    many_mb = measure(benchmark, tmp_path / "many", n_tiles=many)
+    peak_mb = measure(benchmark, tmp_path / "made", n_tiles=n_tiles)
 
-    assert (many_mb - few_mb) * 1e6 < BYTES_PER_TILE * (many - few)
-    report = tmp_path / "many" / "run" / "report"
-    assert pq.read_metadata(report / "tiles.parquet").num_rows == many
+    assert peak_mb * 1e6 < FIXED_BYTES + BYTES_PER_TILE * n_tiles
+    report = tmp_path / "made" / "run" / "report"
+    assert pq.read_metadata(report / "tiles.parquet").num_rows == n_tiles
     assert (report / "index.html").stat().st_size < 5e6

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
 from pipeline.config import RunConfig, load_config
@@ -21,6 +22,8 @@ TILE_PX = 48
 """Divisible by 3, so that cells are whole pixels."""
 CELL_PX = TILE_PX // 3
 N_ROWS, N_COLS = 4, 6
+LEFT_M, TOP_M = 621_000.0, 3_362_000.0
+"""Upper left corner of the scenes in EPSG:32614."""
 
 CELL_OFFSETS = {
     f"{y}-{x}": (row, col)
@@ -37,6 +40,45 @@ class MadeScenes:
     after: Path
     building_cells: dict[str, str] = field(default_factory=dict)
     """Changed cells by tile id, as the report writes them; all other tiles are unchanged."""
+
+
+def make_series(folder: Path, built: dict[str, dict[tuple[int, int], list[str]]]) -> list[Path]:
+    """Write a scene per day, ``scene_YYYYMMDD.tif``, that shows what was built by then.
+
+    Args:
+        folder: Where the files go; made if missing.
+        built: What is there on each day: cells by row and column of the tile.
+    """
+    ground = np.random.default_rng(5).integers(20, 60, (3, N_ROWS * TILE_PX, N_COLS * TILE_PX), dtype=np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index, (day, tiles) in enumerate(built.items()):
+        # Never the same pixels twice: those would not be asked about.
+        pixels = ground + np.uint8(index)
+        for (row, col), cells in tiles.items():
+            for dy, dx in (CELL_OFFSETS[cell] for cell in cells):
+                top, left = row * TILE_PX + dy * CELL_PX, col * TILE_PX + dx * CELL_PX
+                pixels[:, top : top + CELL_PX, left : left + CELL_PX] += 150
+        path = folder / f"scene_{day.replace('-', '')}.tif"
+        _write_scene(path, pixels, moment=f"{day}T10:00:00Z")
+        paths.append(path)
+    return paths
+
+
+def _write_scene(path: Path, pixels: NDArray[np.uint8], *, moment: str) -> None:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype="uint8",
+        count=3,
+        height=pixels.shape[1],
+        width=pixels.shape[2],
+        crs="EPSG:32614",
+        transform=from_origin(LEFT_M, TOP_M, 1.0, 1.0),
+    ) as file:
+        file.write(pixels)
+        file.update_tags(ACQUISITION_DATETIME=moment)
 
 
 def make_scenes(
@@ -62,20 +104,8 @@ def make_scenes(
             top, left = row * TILE_PX + dy * CELL_PX, col * TILE_PX + dx * CELL_PX
             after[:, top : top + CELL_PX, left : left + CELL_PX] += 150
     folder.mkdir(parents=True, exist_ok=True)
-    for name, pixels, date in (("before", before, "2020"), ("after", after, "2024")):
-        with rasterio.open(
-            folder / f"{name}.tif",
-            "w",
-            driver="GTiff",
-            dtype="uint8",
-            count=3,
-            height=pixels.shape[1],
-            width=pixels.shape[2],
-            crs="EPSG:32614",
-            transform=from_origin(621_000.0, 3_362_000.0, 1.0, 1.0),
-        ) as file:
-            file.write(pixels)
-            file.update_tags(ACQUISITION_DATETIME=f"{date}-06-01T10:00:00Z")
+    for name, pixels, year in (("before", before, "2020"), ("after", after, "2024")):
+        _write_scene(folder / f"{name}.tif", pixels, moment=f"{year}-06-01T10:00:00Z")
     return MadeScenes(
         before=folder / "before.tif",
         after=folder / "after.tif",

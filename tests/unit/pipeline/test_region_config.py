@@ -71,7 +71,7 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
         ("schedule={cron: 61 2 * * *}", "is no schedule"),
         ("schedule={cron: 30 2 * * *, timezone: Europe/Bonn}", "'Europe/Bonn' is no time zone"),
         ("source.files=scene.tif", "does not tell the day"),
-        ("source.files=%q%Y%m%d", "%q is no code of a date"),
+        ("source.files=scene-%q%Y%m%d", "%q is no code of a date"),
         ("source.folder=ftp://host/x", "ftp:// is neither a local path"),
         ("pairing={kind: weekly}", "pairing"),
         ("pairing={kind: dates, before_dates: 2024, after_dates: soon}", "pairing.dates.after_dates"),

@@ -19,7 +19,7 @@ from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.assets import Asset, BandSource, Scene, ScenePart
 from pipeline.grid import Grid
 from pipeline.object_facts import describe_bytes
-from pipeline.report import CHANGES_NAME, PAGE_NAME, TILES_NAME, Report
+from pipeline.report import CHANGES_NAME, PAGE_NAME, TILES_NAME, ZONES_NAME, Report
 from pipeline.report_item import (
     COLLECTION_NAME,
     ITEM_NAME,
@@ -180,7 +180,7 @@ def test_a_crs_without_a_code_is_written_out() -> None:
 
 def make_report(folder: Path) -> Report:
     run = RunFolder(str(folder))
-    names = (TILES_NAME, CHANGES_NAME, PAGE_NAME, "report/page/tiles_r0000_c0000.js")
+    names = (TILES_NAME, CHANGES_NAME, ZONES_NAME, PAGE_NAME, "report/page/tiles_r0000_c0000.js")
     for name in names:
         run.put(name, name.encode())
     return Report(
@@ -204,8 +204,8 @@ def test_an_item_is_written_beside_what_it_tells_of(tmp_path: Path) -> None:
     )
 
     data = (tmp_path / ITEM_NAME).read_bytes()
-    assert (report.item_name, len(data)) == (ITEM_NAME, n_bytes)
-    assert ITEM_NAME in report.names
+    assert report.files[ITEM_NAME] == describe_bytes(data)
+    assert (report.names[-1], len(data)) == (ITEM_NAME, n_bytes)
     values = json.loads(data)
     zones = TableExtension.ext(read_valid_stac(values).assets["zones"])
     assert [column.name for column in zones.columns] == ZONES_SCHEMA.names

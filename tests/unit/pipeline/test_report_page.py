@@ -13,6 +13,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import shapely
 from PIL import Image
@@ -23,6 +24,7 @@ from pipeline.findings import FINDINGS_SCHEMA
 from pipeline.geoparquet import make_frame
 from pipeline.grid import Grid
 from pipeline.plot_figures import PlotText
+from pipeline.report_columns import note_shapes
 from pipeline.report_map import MapFrame, choose_scale_bar, format_position, frame_close_up
 from pipeline.report_page import MAX_CARDS, MAX_TEXT_LENGTH, format_area, format_percent, render_page, tidy_text
 from pipeline.report_pictures import PixelWindow, read_pictures
@@ -381,3 +383,20 @@ def test_plots_are_shown_with_their_figures_in_words() -> None:
     (image,) = Page(html).find("img", src="plots/coverage.png")
     assert image["alt"] == f"12 tiles {HOSTILE}"
     assert "<h2>Plots</h2>" not in render(grid, {})
+
+
+@pytest.mark.parametrize(
+    ("sources", "said", "unsaid"),
+    [
+        ([], "", "shapes"),
+        (["cells"], "The shapes are made of cells 43 m wide", "Outlines"),
+        (["outline"], "Outlines are drawn by the model", "cells"),
+        (["outline", "cells"], "The other shapes are made of cells 43 m wide", "The shapes are"),
+        (["outline"] * 20_001, "the 20,000 largest of 20,001 changes", "cells"),
+    ],
+)
+def test_the_note_says_what_the_shapes_are(sources: list[str], said: str, unsaid: str) -> None:
+    note = note_shapes(pd.Series(sources, dtype=str), cell="43 m")
+
+    assert said in note
+    assert unsaid not in note
