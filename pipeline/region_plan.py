@@ -32,7 +32,7 @@ def decide_pass(
     states: Sequence[PairState],
     cell: str,
     settings: str,
-    now: dt.datetime,
+    planned_at: dt.datetime,
     max_attempts: int,
     max_pairs: int,
     n_scenes: int,
@@ -45,7 +45,7 @@ def decide_pass(
         states: Those that the region's folder knows.
         cell: Key of the place; pairs of another are not gone on with.
         settings: Key of the settings; likewise.
-        now: The present.
+        planned_at: The time of the clock, whatever moment the pass takes for the present.
         max_attempts: So many passes try one pair.
         max_pairs: So many pairs are done by one pass.
         n_scenes: Dates that were found.
@@ -61,7 +61,7 @@ def decide_pass(
         and state.needs_work(max_attempts=max_attempts)
     ]
     fresh = [
-        PairRecord(pair=pair, cell=cell, settings=settings, planned_at=format_moment(now))
+        PairRecord(pair=pair, cell=cell, settings=settings, planned_at=format_moment(planned_at))
         for pair in {pair.pair_id: pair for pair in pairs}.values()
         if pair.pair_id not in known
     ]

@@ -6,16 +6,20 @@ which scenes are meant; it is written again when the pair has failed, or when it
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import InputError
 from pipeline.region_pairs import RegionPair
+from pipeline.region_scenes import DatedScene
 from pipeline.run_folder import RunFolder, find_folder
 from pipeline.run_record import RECORD_NAME, RunRecord
+from pipeline.scene_config import list_uris
 
 PAIRS_FOLDER = "pairs"
 PLANS_FOLDER = "plans"
@@ -135,8 +139,42 @@ def read_states(folder: RunFolder) -> list[PairState]:
         for name, data in zip(names, folder.read_many(names), strict=True)
         if data is not None
     ]
+    records += _restore_records(folder, known={record.pair.pair_id for record in records})
+    records.sort(key=lambda record: record.pair.pair_id)
     runs = folder.read_many(f"{record.run_name}/{RECORD_NAME}" for record in records)
     return [_read_state(record, run=run) for record, run in zip(records, runs, strict=True)]
+
+
+def _restore_records(folder: RunFolder, *, known: Set[str]) -> Iterator[PairRecord]:
+    """Make records of finished runs that have lost theirs, out of what the run's own record tells."""
+    pairs = find_folder(folder.join(PAIRS_FOLDER), retry_timeout_s=folder.retry_timeout_s)
+    if not pairs.is_remote and not Path(pairs.uri).is_dir():
+        return
+    for pair_id in sorted(pairs.list_top() - known):
+        try:
+            run = RunRecord.from_json(pairs.read(f"{pair_id}/{RECORD_NAME}"), source=pairs.join(pair_id))
+            scenes = {date: _restore_scene(run, date=date) for date in ("before", "after")}
+        except (FileNotFoundError, InputError, KeyError, TypeError, ValueError):
+            # One that did not end: if its scenes are still wanted, the pass plans it again.
+            continue
+        # Cell and settings are in the hash of the name alone: none that are asked for are equal to these.
+        yield PairRecord(pair=RegionPair(pair_id=pair_id, **scenes), cell="", settings="", planned_at="", attempts=1)
+
+
+def _restore_scene(run: RunRecord, *, date: str) -> DatedScene:
+    told, stac = run.inputs[date], run.config[date]["stac"] or {}
+    pieces = stac.get("ids") or [Path(uri).name for uri in list_uris(run.config[date]["uri"])]
+    return DatedScene(
+        scene_id=_name_pieces(pieces),
+        start=dt.datetime.fromisoformat(told["datetime"]),
+        piece_ids=tuple(sorted(pieces)),
+        version="",
+        collection=next(iter(stac.get("collections") or ()), None),
+    )
+
+
+def _name_pieces(pieces: Sequence[str]) -> str:
+    return min(pieces) + (f" and {len(pieces) - 1} more" if pieces[1:] else "")
 
 
 def open_pair_folder(region: RunFolder, record: PairRecord) -> RunFolder:

@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.aoi import read_aoi_degrees
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.redaction import redact_text
 from pipeline.region_config import RegionConfig
 from pipeline.region_files import REPORT_FOLDER, make_region_files
 from pipeline.region_keys import find_crs, hash_cell, hash_settings
@@ -118,7 +119,7 @@ class Region:
             states=states,
             cell=self.cell,
             settings=self.settings,
-            now=now,
+            planned_at=dt.datetime.now(dt.UTC),
             max_attempts=self.config.max_attempts,
             max_pairs=self.config.max_pairs_per_pass,
             n_scenes=len(scenes),
@@ -149,7 +150,7 @@ class Region:
         try:
             yield
         except Exception as problem:
-            words = str(problem).partition("\n")[0] or type(problem).__name__
+            words = redact_text(str(problem).partition("\n")[0]) or type(problem).__name__
             write_record(replace(begun, reason=words), folder=self.folder)
         except BaseException:
             write_record(record, folder=self.folder)

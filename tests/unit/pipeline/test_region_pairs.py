@@ -259,7 +259,14 @@ def test_dates_that_are_not_good_enough_are_left_out_with_the_reason() -> None:
 
 
 def decide(pairs: list[RegionPair], states: list[PairState], **values: Any) -> Any:
-    settings = {"cell": "cell", "settings": "settings", "now": NOW, "max_attempts": 3, "max_pairs": 10, "n_scenes": 3}
+    settings = {
+        "cell": "cell",
+        "settings": "settings",
+        "planned_at": NOW,
+        "max_attempts": 3,
+        "max_pairs": 10,
+        "n_scenes": 3,
+    }
     return decide_pass(pairs, states=states, **{**settings, **values})
 
 

@@ -1,0 +1,217 @@
+"""What a region makes of passes that were cut short, of folders that lost something, and of scenes made anew."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+import shapely
+from distributed import Client
+from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, make_series
+from s3_server import BUCKET, make_environment, start_s3_server
+from stac_material import send, serve_answers
+
+from flows.cluster import open_run_cluster
+from flows.region_pass import run_pairs
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from pipeline.region_config import RegionConfig, load_region_config
+from pipeline.regions import Region, RegionReport
+from pipeline.run import detect_changes
+
+pytestmark = pytest.mark.timeout(600)
+
+NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+HOUSE, BARN = {(0, 0): ["top-left"]}, {(3, 5): ["bottom-right"]}
+SERIES: dict[str, Any] = {"2024-06-01": {}, "2025-06-01": HOUSE, "2026-06-01": {**HOUSE, **BARN}}
+
+
+def make_region(folder: Path, *assignments: str, **values: Any) -> RegionConfig:
+    """Give the config of a region that watches ``folder/scenes`` and lies in ``folder/region``."""
+    frame = shapely.box(LEFT_M, TOP_M - N_ROWS * TILE_PX, LEFT_M + N_COLS * TILE_PX, TOP_M)
+    gpd.GeoSeries([frame], crs="EPSG:32614").to_crs("EPSG:4326").to_file(folder / "area.geojson")
+    settings = {
+        "name": "made",
+        "aoi": str(folder / "area.geojson"),
+        "source": {"kind": "folder", "folder": str(folder / "scenes"), "files": "scene_%Y%m%d.tif"},
+        "pairing": {"kind": "series", "since": "2024-01-01"},
+        "output": str(folder / "region"),
+        "grid": {"resolution_m": 1, "tile_size_px": TILE_PX, "anchor": "overlap"},
+        "tiles": {"shard_size_tiles": 2, "resampling": "nearest"},
+        "registration": {"estimate": False},
+        "model": {"name": "stand-in"},
+    }
+    return load_region_config(values={**settings, **values}, assignments=assignments)
+
+
+def run_one(config: RunConfig) -> None:
+    detect_changes(config, open_cluster=partial(open_run_cluster, config))
+
+
+def make_pass(config: RegionConfig, *, now: dt.datetime = NOW, run_pair: Any = run_one) -> RegionReport:
+    with Region.prepare(config) as region:
+        plan = region.plan(now)
+        run_pairs(region, plan.to_do, run_pair=run_pair)
+        return region.merge(plan, now=now)
+
+
+def read_tables(region: Path | str) -> dict[str, bytes]:
+    return {str(path.relative_to(region)): path.read_bytes() for path in Path(region).glob("report/**/*.parquet")}
+
+
+def read_time_line(config: RegionConfig) -> pd.DataFrame:
+    return pd.read_parquet(Path(config.output) / "report" / "timeline.parquet")
+
+
+@pytest.fixture(scope="module")
+def address(client: Client) -> tuple[str, str]:
+    return "cluster.kind=address", f"cluster.address={client.scheduler.address}"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, address: tuple[str, str]) -> Path:
+    """A folder with scenes of three dates, and the region after its first pass."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_series(folder / "scenes", SERIES)
+    assert len(make_pass(make_region(folder, *address)).summary.done) == 2
+    return folder
+
+
+@pytest.fixture
+def watched(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to do harm to."""
+    return Path(shutil.copytree(finished, tmp_path / "watched"))
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """The scenes alone."""
+    make_series(tmp_path / "scenes", SERIES)
+    return tmp_path
+
+
+def test_house_torn_down_a_year_after_it_was_built_is_new(tmp_path: Path, address: tuple[str, str]) -> None:
+    # Each autumn date against the one a year earlier; the house comes before September 2026 and goes before 2027.
+    days: dict[str, Any] = {"2025-09-01": {}, "2025-10-01": {}, "2026-09-01": HOUSE, "2026-10-01": HOUSE}
+    make_series(tmp_path / "scenes", {**days, "2027-09-25": {}})
+    config = make_region(tmp_path, *address, pairing={"kind": "year-earlier", "window_days": 20})
+
+    counts = [
+        make_pass(config, now=dt.datetime(year, month, 5, tzinfo=dt.UTC)).summary.n_new_changes
+        for year, month in ((2026, 9), (2026, 10), (2027, 10))
+    ]
+
+    assert counts == [1, 0, 1]
+    assert read_time_line(config)["n_changes"].tolist() == [1, 1, 1]
+
+
+def test_pair_that_goes_on_failing_is_given_up(scenes: Path, address: tuple[str, str]) -> None:
+    (scenes / "scenes" / "scene_20240601.tif").write_bytes(b"no picture")
+    config = make_region(scenes, *address, "max_attempts=2")
+
+    reports = [make_pass(config) for _ in range(3)]
+
+    assert [len(report.summary.failed) for report in reports] == [1, 1, 0]
+    assert reports[2].summary.left_out[-1]["reason"] == "failed in 2 passes (max_attempts)"
+    assert read_time_line(config)["status"].tolist() == ["failed", "done"]
+
+
+def test_crash_between_pair_and_merge_is_healed_by_the_next_pass(watched: Path, address: tuple[str, str]) -> None:
+    config = make_region(watched, *address, output=str(watched / "anew"))
+
+    with Region.prepare(config) as region:
+        run_pairs(region, region.plan(NOW).to_do, run_pair=run_one)
+    assert not (watched / "anew" / "region.json").exists()
+    report = make_pass(config)
+
+    assert report.summary.n_skipped == 2
+    assert read_tables(watched / "anew") == read_tables(watched / "region")
+
+
+def test_interrupted_pair_is_gone_on_with_and_not_counted(scenes: Path, address: tuple[str, str]) -> None:
+    config = make_region(scenes, *address, "max_attempts=1")
+
+    def stop(run: RunConfig) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            make_pass(config, run_pair=stop)
+
+    assert len(make_pass(config).summary.done) == 2
+
+
+@pytest.mark.parametrize("lost", ["region.json", "plans", "report"])
+def test_what_is_lost_is_made_again_from_the_pairs(watched: Path, address: tuple[str, str], lost: str) -> None:
+    told = read_tables(watched / "region")
+    place = watched / "region" / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    # The scenes are gone as well: the pairs are known from the folder alone.
+    shutil.rmtree(watched / "scenes")
+    (watched / "scenes").mkdir()
+
+    make_pass(make_region(watched, *address))
+
+    assert read_tables(watched / "region") == told
+
+
+def test_pairs_at_the_same_time_give_the_same_tables(watched: Path, address: tuple[str, str]) -> None:
+    make_pass(make_region(watched, *address, "max_concurrent_pairs=2", output=str(watched / "together")))
+
+    assert read_tables(watched / "together") == read_tables(watched / "region")
+
+
+def test_scene_that_was_made_anew_replaces_its_pair(watched: Path, address: tuple[str, str]) -> None:
+    make_series(watched / "anew", {**SERIES, "2026-06-01": HOUSE})
+    path = watched / "scenes" / "scene_20260601.tif"
+    path.write_bytes((watched / "anew" / path.name).read_bytes() + b"and more")
+    config = make_region(watched, *address)
+
+    report = make_pass(config)
+
+    assert len(report.summary.done) == 1
+    assert read_time_line(config)["n_changes"].tolist() == [1, 0]
+    assert len(list((watched / "region" / "pairs").iterdir())) == 3
+
+
+def test_region_in_a_bucket_tells_the_same(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start_s3_server() as server:
+        for name, value in make_environment(server.port).items():
+            monkeypatch.setenv(name, value)
+        config = make_region(watched, "cluster.n_workers=1", output=f"s3://{BUCKET}/regions/made")
+
+        report = make_pass(config)
+
+        assert len(report.summary.done) == 2
+        assert make_pass(config).summary.n_skipped == 2
+        for name, data in read_tables(watched / "region").items():
+            assert report.folder.read(name) == data
+
+
+def test_api_whose_pages_do_not_end_is_given_up(tmp_path: Path, address: tuple[str, str]) -> None:
+    def answer(handler: Any, body: bytes) -> None:
+        place = f"http://127.0.0.1:{handler.server.server_port}"
+        links = [{"rel": "search", "href": f"{place}/search", "method": "GET"}, {"rel": "self", "href": place}]
+        root = {
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": "api",
+            "description": "made for a test",
+            "links": links,
+            "conformsTo": [f"https://api.stacspec.org/v1.0.0/{name}" for name in ("core", "item-search")],
+        }
+        item = {"type": "Feature", "id": "same", "collection": "c", "properties": {}, "links": [], "assets": {}}
+        following = [{"rel": "next", "href": f"{place}/search?page=next", "method": "GET"}]
+        page = {"type": "FeatureCollection", "features": [item] * 50, "links": following}
+        send(handler, page if handler.path.startswith("/search") else root)
+
+    with serve_answers(answer) as url:
+        config = make_region(tmp_path, *address, source={"kind": "stac", "search": {"href": url, "max_items": 120}})
+        with pytest.raises(InputError, match=r"its pages do not end"), Region.prepare(config) as region:
+            region.plan(NOW)
