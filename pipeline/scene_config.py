@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.scene_files import MosaicRule
 from pipeline.stac_config import StacConfig, names_document
@@ -90,8 +90,17 @@ SCENE_SOURCES = ("uri", "band_files", "stac")
 """The settings that say where a scene is; one of them is given."""
 
 
+def _put_source_first(schema: dict[str, Any]) -> None:
+    """Have forms ask first where a scene is, then what its user knows better than its files."""
+    properties = schema["properties"]
+    first = {name: properties[name] for name in (*SCENE_SOURCES, "datetime")}
+    schema["properties"] = first | properties
+
+
 class SceneConfig(SceneSettings):
     """One acquisition of one date."""
+
+    model_config = ConfigDict(json_schema_extra=_put_source_first)
 
     uri: Uris | None = Field(
         default=None,
