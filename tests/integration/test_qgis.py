@@ -55,7 +55,7 @@ def drawing(qgis: list[str], tmp_path_factory: pytest.TempPathFactory) -> Drawin
     columns: dict[str, Any] = {name: [None] * 3 for name in CHANGES_SCHEMA.names if name != "geometry"}
     columns |= {"change_id": ["a", "b", "c"], "kind": ["building", "building", "road"], "confidence": [1.0, 0.5, 1.0]}
     columns |= dict.fromkeys(("area_m2", "cell_count", "tile_count"), [1] * 3)
-    columns |= dict.fromkeys(("tile_ids", "model_id", "run_id"), ["x"] * 3)
+    columns |= dict.fromkeys(("geometry_source", "tile_ids", "model_id", "run_id"), ["x"] * 3)
     # Of a column of nulls the type is the schema's.
     columns |= {"description": pa.array(["<b>x</b>"] * 3)}
     lefts = 600_000 + 2 * SIDE_M * np.arange(3)
