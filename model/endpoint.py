@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ class Endpoint:
             timeout=Timeout(self.settings.timeout_s, connect=min(10.0, self.settings.timeout_s)),
             max_retries=self.settings.max_retries,
         )
+        # The client closes its connections itself when it goes, but in a cycle its sockets may go before it.
+        weakref.finalize(self, self._client.close)
         self._refused: frozenset[str] = frozenset()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import socket
@@ -387,3 +388,19 @@ def test_the_prompts_of_a_run_can_all_be_asked() -> None:
         answers = make_model(server.name).answer_prompts(make_pairs(1), prompts=prompts)
     assert len(answers) == len(prompts)
     assert all(json.dumps(body) for body in server.bodies)
+
+
+def test_connections_are_closed_with_the_endpoint_even_in_a_cycle() -> None:
+    """A socket that Python collects open is a ResourceWarning, which fails whatever test runs then."""
+    gc.collect()
+    with serve(lambda _: Reply(text="Hello!")) as server:
+        endpoint = Endpoint(EndpointAddress.parse(server.name))
+        assert endpoint.ask(HELLO).text == "Hello!"
+        cycle: list[object] = [endpoint]
+        cycle.append(cycle)
+        client = endpoint._client
+        del endpoint, cycle
+
+        gc.collect()
+
+        assert client.is_closed()
