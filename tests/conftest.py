@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parents[1]
 UNIT_TIER = ROOT / "tests" / "unit"
-PROCESS_TIERS = tuple(ROOT / "tests" / name for name in ("integration", "browser"))
+PROCESS_TIERS = tuple(ROOT / "tests" / name for name in ("integration", "browser", "model"))
 """Where real processes are started, killed and waited for: what the machine does meanwhile is not ours to say."""
 SLOW_FIXTURES = frozenset({"client", "prefect_server", "run_command"})
 """Fixtures that start processes; a unit test that asks for one is refused."""
@@ -39,6 +41,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup() -> None:
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collect_garbage(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have what a module left open complain there, and not in whatever test runs when Python finds it."""
+    yield
+    if any(request.path.is_relative_to(tier) for tier in PROCESS_TIERS):
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

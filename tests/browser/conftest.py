@@ -17,7 +17,8 @@ from playwright.sync_api import Browser, sync_playwright
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+# While playwright runs, an event loop runs in this thread, where other modules want to start theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; each test opens its own pages."""
     if CHROMIUM is None:
