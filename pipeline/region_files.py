@@ -35,12 +35,10 @@ ZONES_FOLDER = "report/zones"
 PLOTS_FOLDER = "report/plots"
 PAGE_NAME = "report/index.html"
 
-Bounds = tuple[float, float, float, float]
-
 
 def make_region_files(
     states: Sequence[PairState], *, tables: RegionTables, folder: RunFolder, name: str, crs: str
-) -> Iterator[tuple[str, bytes]]:
+) -> dict[str, bytes]:
     """Make every file of a region's report; equal pairs give equal files.
 
     Args:
@@ -50,8 +48,8 @@ def make_region_files(
         name: Name of the region.
         crs: CRS of the tables.
 
-    Yields:
-        Name in the region's folder, and content.
+    Returns:
+        Content by name in the region's folder.
     """
     told = [state for state in states if state.has_result]
     files = dict(encode_tables(tables))
@@ -59,13 +57,11 @@ def make_region_files(
     files |= zones
     files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_region_plots(tables.time_line).items()}
     changes = tables.join_changes()
-    ground = _find_ground(told, folder=folder, crs=crs)
     page = render_region_page(
         _make_empty(crs) if changes is None else changes,
         timeline=tables.time_line,
         name=name,
-        bounds=None if ground is None else ground[0],
-        ground=None if ground is None else ground[1],
+        ground=_find_ground(told, folder=folder, crs=crs),
         zones=_read_zones(zones, crs=crs),
     )
     files[PAGE_NAME] = page.encode()
@@ -80,7 +76,7 @@ def make_region_files(
             files=described,
         )
         files[COLLECTION_NAME] = encode_stac(collection)
-    yield from files.items()
+    return files
 
 
 def _make_empty(crs: str) -> gpd.GeoDataFrame:
@@ -125,7 +121,7 @@ class _PairGround:
         return read_pictures(self.store, is_visible=is_visible, window=window, max_size_px=MAX_MAP_SIZE_PX)
 
 
-def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> tuple[Bounds, GroundPictures] | None:
+def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> GroundPictures | None:
     """Give the ground of the last pair that has its pixels, and what it looked like in the first pair with as much."""
     there = list(_list_grounds(told, folder=folder, crs=crs))
     if not there:
@@ -136,7 +132,8 @@ def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> t
     if first is not last:
         pictures = replace(pictures, before_uri=first.read().before_uri)
     before, after = first.state.record.pair.before.start, last.state.record.pair.after.start
-    return _measure_bounds(last.store.grid), GroundPictures(pictures=pictures, before=before, after=after)
+    bounds = _measure_bounds(last.store.grid)
+    return GroundPictures(bounds=bounds, pictures=pictures, before=before, after=after)
 
 
 def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> Iterator[_PairGround]:
@@ -150,7 +147,7 @@ def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> 
             yield _PairGround(state=state, run=run, store=store)
 
 
-def _measure_bounds(grid: Grid) -> Bounds:
+def _measure_bounds(grid: Grid) -> tuple[float, float, float, float]:
     """Give left, bottom, right and top of the overlap of both scenes."""
     window = grid.move(grid.top_px, grid.left_px)
     right, bottom = window.transform @ (grid.width_px, grid.height_px)

@@ -40,8 +40,10 @@ _BAR_HEIGHT = 130
 class GroundPictures:
     """What the map of a region shows below its changes."""
 
+    bounds: tuple[float, float, float, float]
+    """Left, bottom, right and top of the ground in the CRS of the changes."""
     pictures: PicturePair
-    """The ground at both dates."""
+    """The ground at both dates, on just these bounds."""
     before: dt.datetime
     """The earlier of them."""
     after: dt.datetime
@@ -53,7 +55,6 @@ def render_region_page(
     *,
     timeline: pd.DataFrame,
     name: str,
-    bounds: tuple[float, float, float, float] | None = None,
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
 ) -> str:
@@ -63,12 +64,11 @@ def render_region_page(
         changes: The region's changes, of all pairs, in a CRS in metres.
         timeline: One row per pair.
         name: What to call the region.
-        bounds: Left, bottom, right and top of the region in the CRS of the changes; without it, of the changes.
-        ground: The region at an early and a late date, on just these bounds; without it the map has no pictures.
+        ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
-    frame = MapFrame(grid=frame_ground(_choose_bounds(changes, bounds=bounds), crs=str(changes.crs.to_string())))
+    frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
     ranked = changes.sort_values(
         ["is_new", "after_datetime", "area_m2", "change_id"], ascending=[False, False, False, True], ignore_index=True
     )
@@ -119,11 +119,9 @@ def frame_ground(bounds: tuple[float, float, float, float], *, crs: str) -> Grid
     )
 
 
-def _choose_bounds(
-    changes: gpd.GeoDataFrame, *, bounds: tuple[float, float, float, float] | None
-) -> tuple[float, float, float, float]:
-    if bounds is not None:
-        return bounds
+def _choose_bounds(changes: gpd.GeoDataFrame, *, ground: GroundPictures | None) -> tuple[float, float, float, float]:
+    if ground is not None:
+        return ground.bounds
     if changes.empty:
         # A region in which nothing changed, and whose area nobody told: any ground that the CRS is made for.
         area = pyproj.CRS.from_user_input(changes.crs).area_of_use

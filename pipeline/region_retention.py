@@ -35,7 +35,7 @@ def find_too_old(states: Sequence[PairState], *, keep: KeepConfig, now: dt.datet
 
 def apply_retention(
     states: Sequence[PairState], *, folder: RunFolder, config: RetentionConfig, now: dt.datetime
-) -> None:
+) -> bool:
     """Let go of what is too old; called once the region's report has it.
 
     Args:
@@ -44,11 +44,15 @@ def apply_retention(
         config: What is kept for how long.
         now: The present.
 
+    Returns:
+        Whether something went that the report points to: folders or pixels of pairs.
+
     Raises:
         FolderError: something cannot be removed.
     """
     held = [state for state in states if state.has_result and state.has_folder]
     retired = find_too_old(held, keep=config.folders, now=now)
+    has_gone = bool(retired)
     for state in retired:
         # The record first: a pair whose folder is half gone is told by it alone.
         write_record(retire(state.record, state=state), folder=folder)
@@ -56,10 +60,12 @@ def apply_retention(
     for state in find_too_old(held, keep=config.pixels, now=now):
         if state in retired:
             continue
-        _remove(state, region=folder, parts=PIXEL_FOLDERS)
+        has_gone |= _remove(state, region=folder, parts=PIXEL_FOLDERS)
+    return has_gone
 
 
-def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> None:
+def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> bool:
+    """Remove parts of a run; tells whether there were any."""
     run = open_pair_folder(region, state.record)
     names = [name for part in parts for name in run.list_names(part)]
     # run.json goes first, as it says that the rest is there.
@@ -68,3 +74,4 @@ def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> Non
         # Objects are gone; on a disk their folders are left.
         for part in parts:
             shutil.rmtree(Path(run.uri, part), ignore_errors=True)
+    return bool(names)

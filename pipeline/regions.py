@@ -163,14 +163,10 @@ class Region:
             FolderError: the region's folder has gone to another pass, or cannot be written to.
         """
         self.lock.check()
-        states = tuple(take_current(read_states(self.folder)))
-        tables = make_tables(states, folder=self.folder, crs=self.crs)
-        files = dict(make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs))
-        stale = [name for name in self.folder.list_names(REPORT_FOLDER) if name not in files]
-        for name, data in files.items():
-            _put_if_new(self.folder, name, data)
-        self.folder.delete(stale)
-        apply_retention(states, folder=self.folder, config=self.config.retention, now=now)
+        states, tables, files = self._write_report()
+        if apply_retention(states, folder=self.folder, config=self.config.retention, now=now):
+            # The report that made it safe to let go of runs still pointed to them.
+            states, tables, files = self._write_report()
         summary = PassSummary.of(plan, states=states, tables=tables, now=now)
         record = make_region_record(
             self.config, cell=self.cell, settings=self.settings, crs=self.crs, states=states, files=files, last=summary
@@ -179,6 +175,17 @@ class Region:
         return RegionReport(
             folder=self.folder, states=states, tables=tables, summary=summary, names=tuple(sorted(files))
         )
+
+    def _write_report(self) -> tuple[tuple[PairState, ...], RegionTables, dict[str, bytes]]:
+        """Make the report of what the region's folder holds now; gives the pairs, what they tell, and the files."""
+        states = tuple(take_current(read_states(self.folder)))
+        tables = make_tables(states, folder=self.folder, crs=self.crs)
+        files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
+        stale = [name for name in self.folder.list_names(REPORT_FOLDER) if name not in files]
+        for name, data in files.items():
+            _put_if_new(self.folder, name, data)
+        self.folder.delete(stale)
+        return states, tables, files
 
 
 def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:

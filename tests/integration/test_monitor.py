@@ -249,9 +249,13 @@ def test_old_pairs_lose_their_pixels_then_their_folders_and_stay_told(
     assert [path.name[:8] for path in pairs] == ["20250601", "20260303"]
     assert [path.name[:8] for path in pairs if (path / "tiles.zarr").exists()] == ["20260303"]
     assert len(report.tables.time_line) == 3
+    # The report does not point to what has just gone.
+    assert report.tables.time_line["run"].isna().tolist() == [True, False, False]
+    told_after = read_report(tmp_path / "region")
     # The next pass has nothing but the region's own report of the oldest pair.
     after = watch(describe())
     assert after.summary.done == ()
+    assert read_report(tmp_path / "region") == told_after
     assert after.tables.time_line["n_changes"].tolist() == [1, 1, 2]
     assert after.tables.time_line["run"].isna().tolist() == [True, False, False]
     assert told.keys() <= read_report(tmp_path / "region").keys()
