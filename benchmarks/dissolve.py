@@ -24,13 +24,13 @@ from scipy import ndimage
 from shapely.affinity import translate
 
 from model.interface import CELL_NAMES
-from pipeline.changes import dissolve_changes
-from pipeline.geoparquet import make_frame
-from pipeline.grid import Grid
-from pipeline.outline_parts import decode_outlines, encode_outlines
-from pipeline.outlines import trace_mask
-from pipeline.schemas import CHANGE_KINDS, FINDINGS_SCHEMA
-from pipeline.tile_table import Tile
+from pipeline.answers.outlines import trace_mask
+from pipeline.answers.parts import decode_outlines, encode_outlines
+from pipeline.findings.changes import dissolve_changes
+from pipeline.grid.grid import Grid
+from pipeline.tables.geoparquet import make_frame
+from pipeline.tables.schemas import CHANGE_KINDS, FINDINGS_SCHEMA
+from pipeline.tiles.table import Tile
 
 BAR_S = 30.0
 BAR_BYTES = 1.5e9

@@ -28,8 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.cluster import ALLOCATOR_ENVIRONMENT
-from model.interface import Prompt, load_model
-from pipeline.config import load_default_prompts
+from model.interface import Prompt
+from model.registry import load_model
+from pipeline.config.run import load_default_prompts
 
 BAR_RATIO = 10.0
 BATCH_SIZE_TILES = 64
@@ -46,7 +47,8 @@ Pairs = npt.NDArray[np.uint8]
 
 def make_pairs(n_pairs: int) -> Pairs:
     """Make synthetic tiles of 128 m, uint8 of shape (n, date=2, band=3, y=256, x=256)."""
-    from model.training.pairs import cut_tiles, synthesize_pairs
+    from model.pairs.folders import cut_tiles
+    from model.training.synthetic_pairs import synthesize_pairs
 
     scenes = synthesize_pairs(range(900, 900 + -(-n_pairs // 4)), size_px=512, resolution_m=0.5)
     tiles = [tile for scene in scenes for tile in cut_tiles(scene, size_px=256)][:n_pairs]
@@ -216,10 +218,11 @@ def build_random_answerer(config: Any) -> Any:
     from dataclasses import replace
 
     from model.answering import DeltaVlmAnswerer
-    from model.decoding import SearchSettings
-    from model.interface import ModelIdentity, find_model_folder
+    from model.decoding.steps import SearchSettings
+    from model.interface import ModelIdentity
     from model.modeling import DeltaVlmForConditionalGeneration
     from model.processing import CLIP_IMAGE_SETTINGS, DeltaVlmProcessor
+    from model.registry import find_model_folder
 
     # The small model's words stand for any: what they are does not matter, only how many.
     processor = DeltaVlmProcessor.from_pretrained(find_model_folder("deltavlm-tiny"))

@@ -18,12 +18,13 @@ from typing import Any, cast
 import numpy as np
 from engine import BATCH_SIZE_TILES, N_ROUNDS, Pairs, make_pairs
 
-from model.interface import MaskModel, load_model
-from pipeline.claims import list_witnesses
-from pipeline.config import load_default_prompts
-from pipeline.grid import Grid
-from pipeline.outlines import answer_with_outlines, choose_outline_kinds, trace_masks
-from pipeline.tile_table import Tile
+from model.interface import MaskModel
+from model.registry import load_model
+from pipeline.answers.meaning import list_witnesses
+from pipeline.answers.outlines import answer_with_outlines, choose_outline_kinds, trace_masks
+from pipeline.config.run import load_default_prompts
+from pipeline.grid.grid import Grid
+from pipeline.tiles.table import Tile
 
 BAR_RATIO_PER_OUTLINED = 1.5
 

@@ -59,9 +59,10 @@ def write_made_report(folder: Path, *, n_tiles: int) -> dict[str, float]:
     from made_pages import GRID, make_findings
 
     from model.interface import CELL_NAMES, Prompt, PromptKind
-    from pipeline.report import PAGE_NAME, write_report
-    from pipeline.run_folder import RunFolder
-    from pipeline.tile_store import TileStore
+    from pipeline.report.write import write_report
+    from pipeline.storage.folder import RunFolder
+    from pipeline.storage.names import PAGE_NAME
+    from pipeline.tiles.store import TileStore
 
     @dataclass(frozen=True, kw_only=True)
     class NoisyStore(TileStore):

@@ -24,16 +24,18 @@ from distributed import Client
 from rasterio.transform import from_origin
 
 from flows.cluster import open_cluster
-from model.interface import Prompt, PromptKind, identify_model
-from pipeline.answers import collect_answers
-from pipeline.cluster_config import ClusterConfig
-from pipeline.config import ModelConfig, load_config
-from pipeline.run_folder import RunFolder
-from pipeline.scenes import find_pair
-from pipeline.sources import UInt8Array
-from pipeline.tile_store import TileStore
-from pipeline.tile_table import Tile
-from pipeline.tiles import select_tiles, write_tiles
+from model.interface import Prompt, PromptKind
+from model.registry import identify_model
+from pipeline.answers.collect import collect_answers
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.run import ModelConfig, load_config
+from pipeline.grid.window import UInt8Array
+from pipeline.scenes.pair import find_pair
+from pipeline.storage.folder import RunFolder
+from pipeline.tiles.select import select_tiles
+from pipeline.tiles.store import TileStore
+from pipeline.tiles.table import Tile
+from pipeline.tiles.write import write_tiles
 
 BAR_RATIO = 1.5
 N_ROUNDS = 3

@@ -39,7 +39,7 @@ def make_environment() -> dict[str, str]:
 
 def command_line(*arguments: str) -> list[str]:
     """Give the command ``deltavlm`` of this interpreter."""
-    return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from flows.cli.main import main; main()", *arguments]
 
 
 def make_scenes(folder: Path, *, size_px: int, kind: str) -> None:
@@ -142,7 +142,7 @@ def run_region(scenes: Path, *, ending: str, model: str, n_workers: int) -> tupl
 def measure_model(name: str) -> int:
     """Give the resident memory in bytes that a fresh process takes up when it loads a model."""
     code = (
-        "import sys, psutil, pipeline.workers; from model.interface import load_model; memory = psutil.Process();"
+        "import sys, psutil, pipeline.workers.tasks; from model.registry import load_model; memory = psutil.Process();"
         "before = memory.memory_info().rss; model = load_model(sys.argv[1], device='auto', dtype='auto',"
         " batch_size_tiles=64); print(memory.memory_info().rss - before)"
     )

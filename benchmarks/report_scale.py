@@ -55,10 +55,11 @@ class AloneHere:
 
 def prepare_run(folder: Path, *, n_tiles: int) -> Any:
     """Give the run whose folder is made here: a pair of the painted scenes on a grid of about so many tiles."""
-    from pipeline.config import load_config
-    from pipeline.run import Run, identify_named_model
-    from pipeline.run_folder import RunFolder
-    from pipeline.scenes import find_pair
+    from model.registry import identify_named_model
+    from pipeline.config.run import load_config
+    from pipeline.runs.run import Run
+    from pipeline.scenes.pair import find_pair
+    from pipeline.storage.folder import RunFolder
 
     scenes = {date: str(folder / f"{date}.tif") for date in ("before", "after")}
     config = load_config(values={**scenes, "output": str(folder / RUN_NAME)})
@@ -78,11 +79,12 @@ def prepare_run(folder: Path, *, n_tiles: int) -> Any:
 
 def make_folder(run: Any) -> None:
     """Make the store, the marks and the answer parts."""
-    from pipeline.answer_parts import encode_part
-    from pipeline.answers import Interview, group_batches
-    from pipeline.marks import list_shards, name_mark
-    from pipeline.shards import create_store, write_shard
-    from pipeline.tile_store import TileStore
+    from pipeline.answers.batch import Interview
+    from pipeline.answers.collect import group_batches
+    from pipeline.answers.parts import encode_part
+    from pipeline.tiles.marks import list_shards, name_mark
+    from pipeline.tiles.shards import create_store, write_shard
+    from pipeline.tiles.store import TileStore
 
     key, grid, folder = run.pair.content_key, run.pair.grid, run.folder
     create_store(folder, run.pair, shard_size_tiles=SHARD_SIZE_TILES)
@@ -121,7 +123,7 @@ def _place_object(uri: str, name: str, shard: tuple[int, int]) -> str:
 
 def cut_mark(mark: dict[str, Any], *, shard: tuple[int, int], grid: Any, rng: np.random.Generator) -> dict[str, Any]:
     """Vary what a mark tells: some shards show nothing, some tiles are cut off, some are the same on both dates."""
-    from pipeline.marks import list_tiles_of_shard
+    from pipeline.tiles.marks import list_tiles_of_shard
 
     places = list_tiles_of_shard(grid, shard, shard_size_tiles=SHARD_SIZE_TILES)
     kept = [(row % SHARD_SIZE_TILES) * SHARD_SIZE_TILES + col % SHARD_SIZE_TILES for row, col in places]
@@ -200,8 +202,8 @@ class Clock:
 
 def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
     """Do what the client does once all answers are there."""
-    from pipeline.answer_parts import AnswerParts
-    from pipeline.tile_store import TileStore
+    from pipeline.answers.parts import AnswerParts
+    from pipeline.tiles.store import TileStore
 
     clock = Clock()
     run = clock.measure("prepare", lambda: prepare_run(folder, n_tiles=n_tiles))

@@ -49,8 +49,8 @@ def measure_training(config: Any) -> dict[str, float]:
 
 def measure_loading(config: Any) -> float:
     """Give the pairs per second that one process prepares into batches when nothing else is done."""
-    from model.interface import find_model_folder
     from model.processing import DeltaVlmProcessor
+    from model.registry import find_model_folder
     from model.training.collation import InstructionCollator
     from model.training.sources import load_sources
     from model.training.trainer import build_stream

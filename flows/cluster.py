@@ -19,10 +19,10 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
-from pipeline.cluster_config import ClusterConfig
-from pipeline.config import RunConfig
-from pipeline.errors import InputError
-from pipeline.worker_memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
+from model.errors import InputError
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.run import RunConfig
+from pipeline.workers.memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
 
 # One thread each: several OpenMP pools on shared cores are ten times slower than one. GDAL's threads and
 # Zarr's concurrency are per process too.

@@ -15,11 +15,11 @@ from prefect.types.entrypoint import EntrypointType
 from flows.automations import make_dead_run_automation, make_failure_automation, tag_region
 from flows.detect_changes import detect_changes_flow
 from flows.notifications import find_notifier_id
-from pipeline.errors import InputError
-from pipeline.redaction import MASK
+from model.errors import InputError
+from model.redaction import MASK
 
 if TYPE_CHECKING:
-    from pipeline.region_config import RegionConfig
+    from pipeline.config.region import RegionConfig
 
 DISTRIBUTION = "deltavlm-monitor"
 TAG = "deltavlm"

@@ -12,16 +12,16 @@ from typing import Any
 from distributed import Client
 from prefect import flow, get_run_logger, runtime
 
-from flows.artifacts import publish_artifacts
+from flows.artifacts.publish import publish_artifacts
 from flows.cluster import open_run_cluster
-from flows.patience import DEFAULT_PATIENCE, PatienceConfig, StagePolicy, UnreadTilesError, choose_policy
+from flows.retries import DEFAULT_PATIENCE, PatienceConfig, StagePolicy, UnreadTilesError, choose_policy
 from flows.run_names import name_run
-from flows.stages import describe_outcome, is_last_try, run_stage
-from pipeline.config import RunConfig
-from pipeline.run import Run
-from pipeline.scenes import find_pair
+from flows.tasks import describe_outcome, is_last_try, run_stage
+from pipeline.config.run import RunConfig
+from pipeline.runs.run import Run
+from pipeline.scenes.pair import find_pair
 from pipeline.summary import ProgressCallback, StageSummary
-from pipeline.tile_store import TileStore
+from pipeline.tiles.store import TileStore
 
 
 def _name_flow_run() -> str:

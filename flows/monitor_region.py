@@ -10,14 +10,14 @@ from prefect import Task, flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from flows.artifacts import publish_page
+from flows.artifacts.pass_page import choose_notifiers, word_message, word_subject, write_pass_page
+from flows.artifacts.publish import publish_page
 from flows.detect_changes import detect_changes_flow
 from flows.notifications import send_messages
-from flows.pass_words import choose_notifiers, word_message, word_subject, write_pass_page
-from flows.patience import is_worth_retrying
 from flows.region_pass import describe_pass, run_pairs, settle_now
-from pipeline.region_config import RegionConfig
-from pipeline.regions import Region
+from flows.retries import is_worth_retrying
+from pipeline.config.region import RegionConfig
+from pipeline.regions.region import Region
 
 PASS_KEY = "pass"
 PLAN_RETRY_DELAYS_S = (30, 120, 600)

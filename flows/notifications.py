@@ -12,8 +12,8 @@ from prefect import get_run_logger
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 
-from pipeline.errors import InputError
-from pipeline.redaction import redact_text
+from model.errors import InputError
+from model.redaction import redact_text
 
 MAX_BODY_LENGTH = 3000
 

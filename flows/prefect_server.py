@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings
 
-from pipeline.errors import InputError
-from pipeline.redaction import redact_text
+from model.errors import InputError
+from model.redaction import redact_text
 
 SERVER_ERRORS = (httpx.HTTPError, PrefectException, OSError)
 """What a server that is away, starting or full answers with, or does not."""

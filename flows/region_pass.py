@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from flows.cluster import share_run_cluster
-from pipeline.config import RunConfig
-from pipeline.region_records import PairRecord
-from pipeline.regions import Region, RegionReport
+from pipeline.config.run import RunConfig
+from pipeline.regions.pair_records import PairRecord
+from pipeline.regions.region import Region, RegionReport
 
 RunPair = Callable[[RunConfig], object]
 """Does the run of one pair; raises where it cannot."""

@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from flows.patience import list_scene_uris
-from pipeline.config import RunConfig
-from pipeline.redaction import redact_text
-from pipeline.scene_config import SceneConfig
+from model.redaction import redact_text
+from pipeline.config.run import RunConfig
+from pipeline.config.scene import SceneConfig, list_scene_uris
 
 UNNAMED = "detect-changes"
 MAX_NAME_LENGTH = 120

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from model.choosing import YesOrNo
-from model.decoding import SearchSettings
-from model.generation import search
+from model.decoding.search import search
+from model.decoding.steps import SearchSettings
+from model.decoding.yes_or_no import YesOrNo
 from model.interface import Answer, ChangeMasks, ChooseMasked, MaskedAnswers, ModelIdentity, Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, load_weights, read_config
 from model.mask_prediction import decode_masks, predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
-from model.querying import PairReading
+from model.qformer import PairReading
 
 logger = logging.getLogger(__name__)
 

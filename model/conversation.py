@@ -6,7 +6,18 @@ and with them loses the question that is being asked. Here the oldest turns go, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from model.interface import ChangeModel, Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
@@ -14,9 +25,34 @@ import numpy as np
 import numpy.typing as npt
 
 from model.images import ImageSource, make_pair
-from model.interface import ChangeMasks, ChangeModel, MaskModel, Prompt, PromptKind, load_model
+from model.interface import ChangeMasks, MaskModel, PromptKind
 from model.parsing import ParsedAnswer, parse_answer
 from model.prompts import find_known_prompt, infer_kind, needs_no_history
+from model.registry import load_model
+
+
+def describe_meaning(reply: Reply) -> str:
+    """Tell in words what an answer means beyond its text; empty where the text is the meaning."""
+    if reply.meaning is None:
+        return "its meaning is in doubt"
+    values = asdict(reply.meaning)
+    values.pop("text", None)
+    shown = {name: " ".join(value) or "none" if isinstance(value, tuple) else value for name, value in values.items()}
+    return ", ".join(
+        f"{name.replace('_', ' ')}: {'not told' if value is None else value}" for name, value in shown.items()
+    )
+
+
+def describe_reply(reply: Reply) -> dict[str, Any]:
+    """Give plain values for JSON."""
+    return {
+        "question": reply.question,
+        "kind": reply.kind.value,
+        "text": reply.text,
+        "confidence": round(reply.confidence, 6) if math.isfinite(reply.confidence) else None,
+        "meaning": asdict(reply.meaning) if reply.meaning is not None else None,
+        "n_history_turns": reply.prompt.n_history_turns,
+    }
 
 
 class QuestionError(ValueError):

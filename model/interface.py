@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import resources
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -174,119 +169,5 @@ class ModelSource(Protocol):
         ...
 
 
-ENTRY_POINT_GROUP = "deltavlm.models"
-"""Group of entry points, each with the name of a model and a `ModelSource`."""
-
-SHIPPED_MODELS = ("deltavlm-tiny",)
-"""Names that are resolved to weights inside this package."""
-
 ENDPOINT_PREFIX = "openai:"
 """Begins the name of a model behind an OpenAI-compatible server: ``openai:URL#NAME``."""
-
-
-def find_model_source(name: str) -> ModelSource | None:
-    """Give the model of this name that a server offers or an installed package brings, if one does.
-
-    Raises:
-        FileNotFoundError: the name begins as one of a served model and has another form.
-    """
-    if name.startswith(ENDPOINT_PREFIX):
-        from model.remote import RemoteModelSource
-
-        return RemoteModelSource.from_name(name)
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        source: ModelSource = entry_point.load()
-        return source
-    return None
-
-
-def find_model_folder(name: str) -> Path:
-    """Resolve the name of a shipped model, or a folder in transformers' layout, to a folder.
-
-    Raises:
-        FileNotFoundError: neither a shipped name nor a folder with a ``config.json`` and weights in safetensors, the
-            only form that holds data alone.
-    """
-    folder = Path(str(resources.files("model.weights"))) / name if name in SHIPPED_MODELS else Path(name)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"no model at {name!r}; expected one of {', '.join(SHIPPED_MODELS)} "
-            "or a folder with config.json and model.safetensors"
-        )
-    return folder
-
-
-def identify_model(name: str) -> ModelIdentity:
-    """Hash a model's files without loading them.
-
-    Raises:
-        FileNotFoundError: as `find_model_folder`.
-    """
-    if (source := find_model_source(name)) is not None:
-        return source.identify()
-    folder = find_model_folder(name)
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in {".json", ".safetensors", ".txt", ".model"}:
-            digest.update(json.dumps(file.relative_to(folder).as_posix()).encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    weight_hash = digest.hexdigest()
-    return ModelIdentity(
-        model_id=f"{folder.resolve().name}@{weight_hash[:12]}",
-        weight_hash=weight_hash,
-        path=str(folder),
-        mask_labels=_read_mask_labels(folder),
-    )
-
-
-def _read_mask_labels(folder: Path) -> tuple[str, ...]:
-    try:
-        labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["mask_config"]["labels"]
-    except (ValueError, KeyError, TypeError):
-        # No mask branch; and what is damaged is told by whoever loads it.
-        return ()
-    return tuple(map(str, labels)) if isinstance(labels, list) else ()
-
-
-def resolve_dtype(name: str, *, device: str, dtype: str) -> str:
-    """Tell what precision a model would answer in on this machine; a model whose own affair that is keeps the word.
-
-    Args:
-        name: As `load_model`.
-        device: As `load_model`.
-        dtype: As `load_model`.
-
-    Raises:
-        ValueError: there is no such device or precision here.
-    """
-    if dtype != "auto" or find_model_source(name) is not None:
-        return dtype
-    from model.loading import choose_device, choose_dtype
-
-    return str(choose_dtype(dtype, device=choose_device(device))).removeprefix("torch.")
-
-
-def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_size_tiles: int = 64) -> ChangeModel:
-    """Load a model and make it ready to answer.
-
-    Args:
-        name: A shipped model, one that an installed package brings, a folder in transformers' layout, or
-            ``openai:URL#NAME`` for one behind an OpenAI-compatible server.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it, else float32), ``float32`` or
-            ``bfloat16``.
-        batch_size_tiles: Most pairs that go through the model at once.
-
-    Raises:
-        FileNotFoundError: as `find_model_folder`.
-        ValueError: a model cannot be used; a server among them that cannot be reached or refuses to answer.
-    """
-    if (source := find_model_source(name)) is not None:
-        return source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
-    # torch and transformers take seconds to import, and only workers need them.
-    from model.answering import DeltaVlmAnswerer
-
-    return DeltaVlmAnswerer.from_folder(
-        identify_model(name), device=device, dtype=dtype, batch_size_tiles=batch_size_tiles
-    )

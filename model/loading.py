@@ -9,9 +9,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from model.attention import FLOAT32_ATTENTION
 from model.configuration import ConvVisionConfig, DeltaVlmConfig
-from model.llama_steps import fuse_projections
+from model.decoding.attention import FLOAT32_ATTENTION
+from model.decoding.llama_steps import fuse_projections
 from model.modeling import DeltaVlmForConditionalGeneration
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

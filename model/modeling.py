@@ -23,7 +23,7 @@ from transformers.utils.generic import ModelOutput
 
 from model.configuration import ConvVisionConfig, DeltaVlmConfig, DifferenceConfig
 from model.mask_decoder import ChangeMaskDecoder, lay_out_tokens
-from model.querying import PairReading, project_features, query_prompt
+from model.qformer import PairReading, project_features, query_prompt
 from model.vision import ConvVisionModel
 
 
@@ -235,7 +235,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
         return query_output
 
     def project_features(self, difference_features: Tensor) -> PairReading:
-        """Compute what the Q-Former's layers read of each pair, as `model.querying.project_features` says."""
+        """Compute what the Q-Former's layers read of each pair, as `model.qformer.project_features` says."""
         return project_features(self.qformer, difference_features)
 
     def query_prompt(self, keys_values: PairReading, *, qformer_input_ids: Tensor) -> Tensor:

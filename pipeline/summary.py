@@ -7,6 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+STAGE_TITLES = {
+    "find_pair": "Find pair",
+    "write_tiles": "Write tiles",
+    "select_tiles": "Select tiles",
+    "collect_answers": "Collect answers",
+    "extract_findings": "Extract findings",
+    "write_report": "Write report",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageSummary:

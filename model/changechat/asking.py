@@ -11,9 +11,9 @@ from model.changechat.building import MeasuredPair
 from model.changechat.open_questions import CheckedReply, OpenQuestion, check_reply
 from model.changechat.pair_notes import PairNotes
 from model.changechat.schema import Record, Turn
-from model.endpoint import ChatRequest
-from model.endpoint_replies import ChatReply
 from model.interface import PromptKind
+from model.remote.endpoint import ChatRequest
+from model.remote.replies import ChatReply
 
 ProgressCallback = Callable[[int, int], None]
 """Is told how many replies are there, of how many."""

@@ -16,8 +16,8 @@ import yaml
 from model.changechat.open_questions import Rejection
 from model.changechat.pair_notes import PairNotes
 from model.changechat.reply_cache import ReplyCache
-from model.endpoint import ChatRequest, Endpoint
-from model.endpoint_replies import ChatReply, EndpointError
+from model.remote.endpoint import ChatRequest, Endpoint
+from model.remote.replies import ChatReply, EndpointError
 
 TEMPERATURE = 0.3
 """ChangeChat-105k's."""

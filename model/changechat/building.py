@@ -29,7 +29,7 @@ from model.changechat.phrasing import (
 from model.changechat.schema import Record, Turn, arrange_records
 from model.images import read_image
 from model.interface import PromptKind
-from model.training.instructions import ChangeFacts
+from model.pairs.facts import ChangeFacts
 
 ProgressCallback = Callable[[int, int], None]
 """Is told how many pairs are done, of how many."""

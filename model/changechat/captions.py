@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from model.training.instructions import UNCHANGED_DESCRIPTIONS
+from model.pairs.facts import UNCHANGED_DESCRIPTIONS
 
 _FORMS = (
     'LEVIR-CC\'s {"images": [{"filename", "split", "changeflag", "sentences"}]} '

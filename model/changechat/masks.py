@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_kind
+from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_kind
 
 _CLASSES = ("building", "road")
 _MAX_COUNTED_VALUE = 65535

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from model.changechat.building import MeasuredPair
 from model.changechat.masks import ClassValues, read_mask
 from model.interface import CELL_NAMES
-from model.training.instructions import KindFacts
+from model.pairs.facts import KindFacts
 
 MAX_BOXES = 40
 """Boxes of one class that are told, the largest; a pair with more would fill the context for little gain."""

@@ -14,14 +14,8 @@ import numpy as np
 from model.changechat.captions import write_as_answer
 from model.changechat.schema import Turn
 from model.interface import PromptKind
+from model.pairs.facts import NO_CHANGE_COUNT, ChangeFacts, phrase_count, phrase_description, phrase_locate
 from model.prompts import load_prompt_book
-from model.training.instructions import (
-    NO_CHANGE_COUNT,
-    ChangeFacts,
-    phrase_count,
-    phrase_description,
-    phrase_locate,
-)
 
 
 def find_question(kind: PromptKind) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from model.endpoint_replies import ChatReply
+from model.remote.replies import ChatReply
 
 
 class ReplyCache:

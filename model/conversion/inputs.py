@@ -24,13 +24,7 @@ from model.conversion.checkpoints import (
 from model.conversion.csrm_training import CSRM_WEIGHTS, TrainingVerdict, judge_csrm_training
 from model.conversion.hub import CONFIG_PATTERNS, find_local_path
 from model.conversion.names import UNUSED_KEYS, infer_config, infer_mask_config, rename_key
-from model.conversion.plan import (
-    ORIGINAL_VISION_LAYERS,
-    Place,
-    WeightSource,
-    describe_missing,
-    make_vision_source,
-)
+from model.conversion.plan import ORIGINAL_VISION_LAYERS, Place, WeightSource, describe_missing, make_vision_source
 from model.conversion.vocabularies import LanguageVocabulary, load_text_config
 from model.modeling import DeltaVlmForConditionalGeneration
 

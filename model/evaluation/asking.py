@@ -13,8 +13,8 @@ from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, S
 from model.evaluation.mask_scores import PixelCounts, count_pixels
 from model.evaluation.scores import KINDS, read_cells
 from model.interface import Answer, ChangeModel, MaskModel, Prompt, PromptKind
+from model.pairs.folders import MASK_VALUES
 from model.parsing import ParsedLocate
-from model.training.pairs import MASK_VALUES
 
 TILES_AT_ONCE = 64
 """Most tiles that are held in memory; also most that are given to the model in one call."""

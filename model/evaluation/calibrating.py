@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.decoding import GENERATION_FILE
+from model.decoding.steps import GENERATION_FILE
 from model.evaluation.calibration import expected_calibration_error, fit_scaling
 from model.evaluation.cases import AnsweredCase
 from model.evaluation.evaluation import list_yes_probabilities, read_confidences
-from model.interface import SHIPPED_MODELS
+from model.registry import SHIPPED_MODELS
 
 TEMPERATURE_KEY, BIAS_KEY = "confidence_temperature", "yes_bias"
 
@@ -27,7 +27,7 @@ class Calibration:
     """Yes or no answers that it was fitted to."""
     confidence_temperature: float
     yes_bias: float
-    """Both as `model.decoding.SearchSettings` explains them."""
+    """Both as `model.decoding.steps.SearchSettings` explains them."""
     former_temperature: float
     former_bias: float
     former_accuracy: float

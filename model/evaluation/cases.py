@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from model.evaluation.mask_scores import PixelCounts
 from model.interface import Answer, Prompt, PromptKind
+from model.pairs.facts import ChangeFacts
+from model.pairs.folders import LabelledPair
 from model.parsing import ParsedAnswer, ParsedClassify, ParsedCount, ParsedLocate, parse_answer
-from model.training.instructions import ChangeFacts
-from model.training.pairs import LabelledPair
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
+from model.pairs.folders import LabelledPair
 from model.parsing import ParsedClassify
-from model.training.pairs import LabelledPair
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from model.evaluation.measures import Baseline, Measure, f1, share
 from model.interface import CELL_NAMES, ChangeMasks
-from model.training.pairs import LabelledPair, separate_labels
+from model.pairs.folders import LabelledPair, separate_labels
 
 CHANGED_PROBABILITY = 0.5
 """From where on a pixel counts as changed."""

@@ -17,8 +17,8 @@ from model.evaluation.cases import EvaluationTile, Skipped, make_labelled_tile
 from model.evaluation.references import PartCaptions, PartKey, holds_parts, read_part_captions
 from model.images import read_image
 from model.interface import Prompt
-from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED
-from model.training.pairs import LabelledPair
+from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
+from model.pairs.folders import LabelledPair
 
 _LEVIR_CC_STEM = re.compile(r"(train|val|test)_(\d{6})")
 _CROPS_PER_SCENE = 16

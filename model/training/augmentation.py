@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from model.training.caption_pool import judge_ground
-from model.training.instructions import BUILDING_CHANGED
-from model.training.pairs import LabelledPair, crop_pair
+from model.pairs.captions import judge_ground
+from model.pairs.facts import BUILDING_CHANGED
+from model.pairs.folders import LabelledPair, crop_pair
 
 Image = npt.NDArray[np.uint8]
 

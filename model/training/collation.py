@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from model.interface import PromptKind
+from model.pairs.facts import TargetText
 from model.processing import IGNORED_LABEL, DeltaVlmProcessor, clean_text, format_prompt, pad_targets
 from model.training.dataset import InstructionSample
 from model.training.heads import encode_facts
-from model.training.instructions import TargetText
 
 KINDS = tuple(PromptKind)
 """Kinds of prompts by their number in a batch."""

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from model.interface import Prompt, PromptKind
+from model.pairs.captions import CaptionPool
+from model.pairs.facts import ChangeFacts, TargetText, phrase_answer
+from model.pairs.folders import LabelledPair, cut_tiles
 from model.processing import resize_image
 from model.training.augmentation import Augmentation, draw_sample
-from model.training.caption_pool import CaptionPool
-from model.training.instructions import ChangeFacts, TargetText, phrase_answer
-from model.training.pairs import LabelledPair, SyntheticPairs, cut_tiles
 from model.training.questions import DRAWN_KINDS, draw_dialogue_turn, draw_question
+from model.training.synthetic_pairs import SyntheticPairs
 
 DrawnT = TypeVar("DrawnT")
 DrawnT_co = TypeVar("DrawnT_co", covariant=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from model.interface import CELL_NAMES
-from model.training.instructions import ChangeFacts
+from model.pairs.facts import ChangeFacts
 
 N_CELLS = len(CELL_NAMES)
 N_KINDS = 2

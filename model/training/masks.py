@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
-from model.interface import find_model_folder
 from model.mask_decoder import ChangeMaskDecoder, mask_loss
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.folders import LabelledPair, separate_labels
 from model.processing import DeltaVlmProcessor
+from model.registry import find_model_folder
 from model.training.augmentation import Augmentation
 from model.training.dataset import SampleStream, Source, count_items, stack_dates
-from model.training.pairs import LabelledPair, separate_labels
 from model.training.progress import TrainingProgress
 from model.training.recipe import MaskTrainingConfig
 from model.training.running import (

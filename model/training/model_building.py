@@ -11,19 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from model.configuration import DeltaVlmConfig, build_tiny_config
-from model.interface import CELL_NAMES, find_model_folder
+from model.interface import CELL_NAMES
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import EFFICIENTNET_LITE_IMAGE_SETTINGS, DeltaVlmProcessor, PromptForm
+from model.registry import find_model_folder
 from model.training.dataset import InstructionStream, PairSource
 from model.training.initialisation import place_queries
 from model.training.language_models import LanguageModel
 from model.training.recipe import TrainingConfig
-from model.training.vocabulary import (
-    carry_embeddings,
-    train_tokenizer,
-    wrap_language_tokenizer,
-    wrap_qformer_tokenizer,
-)
+from model.training.vocabulary import carry_embeddings, train_tokenizer, wrap_language_tokenizer, wrap_qformer_tokenizer
 from model.vision import import_trunk_weights
 
 LANGUAGE_PARTS = ("language_model.", "language_projection.")

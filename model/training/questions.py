@@ -13,9 +13,9 @@ import numpy as np
 
 from model.conversation import write_prompt
 from model.interface import CELL_NAMES, PromptKind
+from model.pairs.captions import GroundCover
+from model.pairs.facts import ChangeFacts, TargetText, phrase_classify, phrase_count
 from model.prompts import load_prompt_book
-from model.training.caption_pool import GroundCover
-from model.training.instructions import ChangeFacts, TargetText, phrase_classify, phrase_count
 
 Phrase = Callable[[ChangeFacts, GroundCover | None], str | None]
 

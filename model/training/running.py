@@ -18,10 +18,10 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction
 
-from model.interface import find_model_folder
 from model.loading import has_cpu_bfloat16
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
+from model.registry import find_model_folder
 from model.training.checkpoints import clear_partial_checkpoints, explain_full_disk, find_stop, save_model
 from model.training.dataset import FixedSamples, SampleStream, count_items
 from model.training.optimization import build_optimizer
@@ -29,13 +29,7 @@ from model.training.parts_trainer import AverageCallback, LastStepCallback, Part
 from model.training.progress import ProgressCallback, clean_figures
 from model.training.recipe import PairTrainingConfig, TrainingConfig
 from model.training.training_model import PartlyTrained, summarise_answers
-from model.training.training_run import (
-    TrainingResult,
-    TrainingRun,
-    is_main_process,
-    list_own_checkpoints,
-    write_result,
-)
+from model.training.training_run import TrainingResult, TrainingRun, is_main_process, list_own_checkpoints, write_result
 
 
 @dataclass(frozen=True, kw_only=True)

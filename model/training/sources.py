@@ -11,15 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from model.pairs.folders import LabelledPair, read_captions, scan_pair_folder
 from model.training.conversations import InstructionSource, scan_instructions
 from model.training.dataset import PairSource, Source
-from model.training.pairs import (
-    LabelledPair,
-    SyntheticPairs,
-    read_captions,
-    scan_pair_folder,
-    synthesize_tile_pairs,
-)
+from model.training.synthetic_pairs import SyntheticPairs, synthesize_tile_pairs
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import torch
 from transformers import TrainingArguments
 
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.captions import CaptionPool
 from model.processing import DeltaVlmProcessor
-from model.training.caption_pool import CaptionPool
 from model.training.collation import InstructionCollator
 from model.training.dataset import InstructionStream, Source, count_items
 from model.training.language_models import LanguageModel, load_language_model

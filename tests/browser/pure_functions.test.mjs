@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import test from "node:test";
 
-const folder = new URL("../../pipeline/page_scripts/", import.meta.url);
+const folder = new URL("../../pipeline/report/page/scripts/", import.meta.url);
 const load = (name) => import(new URL(name, folder));
 const { addUp, prepareChanges, unpackAll } = await load("columns.mjs");
 const choosing = await load("choosing.mjs");

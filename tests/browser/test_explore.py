@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from stand_in_model import RAISES_COLOUR
 
 from flows.cluster import open_cluster
-from flows.explore_requests import EXAMPLE_LABELS
-from pipeline.config import ClusterConfig
-from pipeline.run import detect_changes
+from flows.explore.requests import EXAMPLE_LABELS
+from pipeline.config.cluster import ClusterConfig
+from pipeline.runs.run import detect_changes
 
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"]}
 ATTACK = "<script>window.attacked = 1</script><img src=x onerror='window.attacked = 1'>"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report_template import join_modules
+from pipeline.report.page.template import join_modules
 
-SCRIPTS = Path(__file__).parents[2] / "pipeline" / "page_scripts"
+SCRIPTS = Path(__file__).parents[2] / "pipeline" / "report" / "page" / "scripts"
 NODE = shutil.which("node")
 
 needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine; apt-get install nodejs")

@@ -12,8 +12,8 @@ from made_regions import make_changes, make_timeline
 from page_visits import Visit
 from playwright.sync_api import Page, expect
 
-from pipeline.plots import draw_region_plots
-from pipeline.region_page import render_region_page
+from pipeline.regions.page import render_region_page
+from pipeline.report.plots import draw_region_plots
 
 
 @pytest.fixture(scope="module")

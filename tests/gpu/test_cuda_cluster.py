@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flows.cluster import open_cluster
-from pipeline.cluster_config import ClusterConfig
+from pipeline.config.cluster import ClusterConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 

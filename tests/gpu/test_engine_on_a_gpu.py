@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.interface import load_model
-from model.training.pairs import cut_tiles, synthesize_pairs
-from pipeline.config import load_default_prompts
+from model.pairs.folders import cut_tiles
+from model.registry import load_model
+from model.training.synthetic_pairs import synthesize_pairs
+from pipeline.config.run import load_default_prompts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 

@@ -11,8 +11,8 @@ from distributed import Client
 from made_scenes import command_environment, command_line
 
 from flows.cluster import open_cluster
-from pipeline.config import ClusterConfig
-from pipeline.run import OpenCluster
+from pipeline.config.cluster import ClusterConfig
+from pipeline.runs.run import OpenCluster
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -19,14 +19,14 @@ from stand_in_model import MUMBLES_COLOUR, RAISES_COLOUR
 
 from flows.cluster import open_cluster
 from model.conversation import open_conversation
+from model.errors import InputError
 from model.interface import PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate
 from model.prompts import load_prompt_book
-from model.training.synthesis import synthesize_pair
-from pipeline.config import ClusterConfig
-from pipeline.datasets import list_changed_tiles, open_tiles, read_tile_pair
-from pipeline.errors import InputError
-from pipeline.run import detect_changes
+from model.training.synthesis.pair import synthesize_pair
+from pipeline.config.cluster import ClusterConfig
+from pipeline.runs.read import list_changed_tiles, open_tiles, read_tile_pair
+from pipeline.runs.run import detect_changes
 
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"]}
 UNREADABLE, FAILED, NO_DATA, OUTSIDE = (1, 1), (2, 1), (2, 2), (3, 5)

@@ -12,9 +12,9 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from pipeline.config import load_config
-from pipeline.errors import InputError
-from pipeline.scenes import ScenePair, find_pair
+from model.errors import InputError
+from pipeline.config.run import load_config
+from pipeline.scenes.pair import ScenePair, find_pair
 
 GREY = ("before.bands=[1, 1, 1]", "after.bands=[1, 1, 1]")
 ASSUMED = ("before.assume_crs=EPSG:32614", "after.assume_crs=EPSG:32614")

@@ -17,14 +17,14 @@ from made_scenes import MadeScenes, make_config, make_scenes, read_result, run_a
 from s3_server import BUCKET, S3Server, make_environment, start_s3_server
 
 from flows.cluster import open_cluster
-from pipeline.config import ClusterConfig
-from pipeline.datasets import list_changed_tiles, open_tiles, read_tile_pair
-from pipeline.errors import FolderError, InputError
-from pipeline.lock_holder import Holder
-from pipeline.object_lock import ObjectLock
-from pipeline.run import OpenCluster, detect_changes, rebuild_report
-from pipeline.run_folder import RunFolder
-from pipeline.run_lock import hold_lock
+from model.errors import FolderError, InputError
+from pipeline.config.cluster import ClusterConfig
+from pipeline.runs.read import list_changed_tiles, open_tiles, read_tile_pair
+from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.lock import hold_lock
+from pipeline.storage.lock_holder import Holder
+from pipeline.storage.object_lock import ObjectLock
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 RunInBucket = Callable[..., None]

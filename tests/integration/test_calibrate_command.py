@@ -10,10 +10,11 @@ import torch
 from training_material import write_pairs, write_small_model
 from typer.testing import CliRunner
 
-from flows.model_commands import app
-from model.decoding import SearchSettings
-from model.interface import Prompt, PromptKind, find_model_folder, load_model
-from pipeline.errors import InputError
+from flows.cli.model import app
+from model.decoding.steps import SearchSettings
+from model.errors import InputError
+from model.interface import Prompt, PromptKind
+from model.registry import find_model_folder, load_model
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Have these two images changed?")
 BLANK = np.zeros((1, 2, 3, 96, 96), np.uint8)

@@ -14,9 +14,9 @@ import rasterio
 from made_pairs import make_mask, write_captions, write_pair
 from PIL import Image
 
-from flows.cli import main
+from flows.cli.main import main
 from model.changechat.reading import read_changechat
-from pipeline.synthetic import write_synthetic_pair
+from pipeline.training_data.scenes import write_synthetic_pair
 
 RunMain = Callable[..., tuple[int, dict, str]]
 

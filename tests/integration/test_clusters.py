@@ -17,16 +17,16 @@ from distributed import Client, Worker
 from made_scenes import MadeScenes, make_config, make_scenes
 
 from flows.cluster import open_cluster
-from model.interface import find_model_folder, identify_model, resolve_dtype
-from pipeline.cluster_config import ClusterConfig
-from pipeline.config import ModelConfig
-from pipeline.errors import InputError
-from pipeline.held_models import register_model
-from pipeline.run import OpenCluster, detect_changes
-from pipeline.run_folder import RunFolder
-from pipeline.run_record import RunRecord, read_record
+from model.errors import InputError
+from model.registry import find_model_folder, identify_model, resolve_dtype
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.run import ModelConfig
+from pipeline.runs.record import RunRecord, read_record
+from pipeline.runs.run import OpenCluster, detect_changes
+from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
-from pipeline.worker_checks import check_workers, list_versions
+from pipeline.workers.checks import check_workers, list_versions
+from pipeline.workers.models import register_model
 
 CHANGED = {(0, 0): ["top-left"], (3, 5): ["bottom-right"]}
 SPEC = {
@@ -167,7 +167,7 @@ def test_fit_workers_leave_nothing_in_the_folder(client: Client, tmp_path: Path,
 def other_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have this process, and not the workers, take itself for one with an older torch."""
     monkeypatch.setattr(
-        "pipeline.worker_checks._find_version", lambda name: "2.6.0" if name == "torch" else version(name)
+        "pipeline.workers.checks._find_version", lambda name: "2.6.0" if name == "torch" else version(name)
     )
     list_versions.cache_clear()
     yield
@@ -291,7 +291,7 @@ def test_precision_that_the_workers_took_is_recorded_and_names_the_answers(
 
 def test_worker_that_joins_late_without_the_model_leaves_again(tmp_path: Path) -> None:
     def list_models(dask_worker: Worker) -> int:
-        from pipeline.held_models import _held
+        from pipeline.workers.models import _held
 
         return len(_held)
 

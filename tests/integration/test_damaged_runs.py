@@ -17,8 +17,8 @@ import rasterio
 from made_scenes import TILE_PX, MadeScenes, make_config, make_scenes, read_result, run_arguments
 from stand_in_model import MUMBLES_COLOUR, RAISES_COLOUR
 
-from pipeline.errors import FolderError
-from pipeline.run import OpenCluster, detect_changes
+from model.errors import FolderError
+from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.summary import StageSummary
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}

@@ -18,7 +18,7 @@ from made_scenes import command_environment, command_line, read_result
 from openai_server import Body, Fault, OpenAiServer, Reply, Script, read_texts, refuse, serve
 from rich.console import Console
 
-from flows.open_questions_command import AssistantOptions, ask_for_questions
+from flows.cli.open_questions import AssistantOptions, ask_for_questions
 from model.changechat.asking import NotedPair, OpenQuestions, write_open_questions
 from model.changechat.assistant import MAX_FAILURES_IN_A_ROW, Assistant, Prices
 from model.changechat.building import add_records, build_set
@@ -26,10 +26,10 @@ from model.changechat.layouts import find_pairs
 from model.changechat.pair_notes import note_pair
 from model.changechat.reading import read_changechat, read_records
 from model.changechat.reply_cache import ReplyCache
-from model.endpoint import Endpoint, EndpointAddress, EndpointSettings
-from model.endpoint_replies import EndpointError
+from model.errors import InputError
 from model.interface import PromptKind
-from pipeline.errors import InputError
+from model.remote.endpoint import Endpoint, EndpointAddress, EndpointSettings
+from model.remote.replies import EndpointError
 
 N_PAIRS = 6
 

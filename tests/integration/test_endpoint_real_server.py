@@ -26,10 +26,11 @@ from model.changechat.building import build_set
 from model.changechat.layouts import find_pairs
 from model.changechat.pair_notes import note_pair
 from model.changechat.reply_cache import ReplyCache
-from model.endpoint import Endpoint, EndpointAddress
-from model.endpoint_replies import tidy_text
-from model.interface import Prompt, PromptKind, load_model
-from model.remote import load_message_book
+from model.interface import Prompt, PromptKind
+from model.registry import load_model
+from model.remote.endpoint import Endpoint, EndpointAddress
+from model.remote.model import load_message_book
+from model.remote.replies import tidy_text
 
 PROMPT = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Have these two images changed?")
 

@@ -17,8 +17,8 @@ from openai_server import Body, Fault, OpenAiServer, Reply, read_pair, read_text
 from stand_in_model import RAISES_COLOUR, answer_one
 
 from model.interface import PromptKind
-from model.remote import load_message_book
-from pipeline.run import OpenCluster, detect_changes
+from model.remote.model import load_message_book
+from pipeline.runs.run import OpenCluster, detect_changes
 
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (3, 5): ["bottom-right"]}
 KEY = "sk-very-secret-0123456789"

@@ -10,9 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import model.evaluation.evaluation as evaluation_module
-from flows.model_commands import app
+from flows.cli.model import app
+from model.errors import InputError
 from model.interface import CELL_NAMES
-from pipeline.errors import InputError
 
 SIDE = 48
 CHANGES = {"val_000001": ("top-left",), "val_000002": ("center-center", "bottom-right"), "val_000003": ()}

@@ -21,10 +21,10 @@ from s3_server import BUCKET, start_s3_server
 from stand_in_model import RAISES_COLOUR
 
 from flows.cluster import open_cluster
-from flows.explore_requests import MAX_BODY_BYTES, MAX_WAITING
+from flows.explore.requests import MAX_BODY_BYTES, MAX_WAITING
 from model.prompts import load_prompt_book
-from pipeline.config import ClusterConfig
-from pipeline.run import detect_changes
+from pipeline.config.cluster import ClusterConfig
+from pipeline.runs.run import detect_changes
 
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"]}
 FAILED, NO_DATA = (2, 1), (2, 2)

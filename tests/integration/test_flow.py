@@ -13,9 +13,9 @@ from distributed import Client
 from made_scenes import make_config, make_scenes
 from stand_in_model import RAISES_COLOUR
 
-from flows.patience import PatienceConfig
-from pipeline.errors import InputError
-from pipeline.run import OpenCluster, detect_changes
+from flows.retries import PatienceConfig
+from model.errors import InputError
+from pipeline.runs.run import OpenCluster, detect_changes
 
 pytestmark = [
     # Prefect's own: its server and client leave sockets and loops to the garbage collector.

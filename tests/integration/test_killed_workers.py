@@ -28,9 +28,9 @@ from made_scenes import (
 from stand_in_model import HUNGRY_COLOUR, KILLS_COLOUR, RAISES_COLOUR
 
 from flows.cluster import open_cluster
-from pipeline.cluster_config import ClusterConfig
-from pipeline.run import OpenCluster, detect_changes
-from pipeline.run_record import read_record
+from pipeline.config.cluster import ClusterConfig
+from pipeline.runs.record import read_record
+from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.summary import StageSummary
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}

@@ -24,11 +24,11 @@ from distributed import Client
 from made_scenes import CELL_PX, LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, make_series
 
 from flows.region_pass import run_pairs
-from pipeline.errors import InputError
-from pipeline.region_config import RegionConfig, load_region_config
-from pipeline.region_report import TIME_LINE_NAME
-from pipeline.regions import Region, RegionReport
-from pipeline.run import OpenCluster, detect_changes
+from model.errors import InputError
+from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.regions.region import Region, RegionReport
+from pipeline.regions.tables import TIME_LINE_NAME
+from pipeline.runs.run import OpenCluster, detect_changes
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 HOUSE, SHED, BARN = {(0, 0): ["top-left"]}, {(1, 3): ["center-center"]}, {(3, 5): ["bottom-right"]}

@@ -17,9 +17,9 @@ from made_scenes import CELL_OFFSETS, CELL_PX, TILE_PX, MadeScenes, make_config,
 from stand_in_model import HUNGRY_COLOUR
 
 from flows.cluster import open_cluster
-from pipeline.config import RunConfig
-from pipeline.run import OpenCluster, detect_changes, rebuild_report
-from pipeline.run_record import read_record
+from pipeline.config.run import RunConfig
+from pipeline.runs.record import read_record
+from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.summary import StageSummary
 
 CHANGED = {

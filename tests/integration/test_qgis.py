@@ -19,9 +19,9 @@ import pytest
 import shapely
 from PIL import Image
 
-from pipeline.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
-from pipeline.schemas import CHANGE_KINDS, CHANGES_SCHEMA
-from pipeline.vector_formats import write_flatgeobuf
+from pipeline.tables.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
+from pipeline.tables.schemas import CHANGE_KINDS, CHANGES_SCHEMA
+from pipeline.tables.vector_formats import write_flatgeobuf
 
 SCRIPT = Path(__file__).parents[1] / "stand_in" / "draw_with_qgis.py"
 BUILDING = np.array([255, 107, 44])
@@ -63,7 +63,7 @@ def drawing(qgis: list[str], tmp_path_factory: pytest.TempPathFactory) -> Drawin
     frame = make_frame(columns, schema=CHANGES_SCHEMA, geometry=squares, crs="EPSG:32614")
     data = encode_geoparquet(frame, schema=CHANGES_SCHEMA, order=order_along_hilbert(frame, key="change_id"))
     write_flatgeobuf(data, folder / "changes.fgb")
-    (folder / "changes.qml").write_bytes(resources.files("pipeline").joinpath("report_style.qml").read_bytes())
+    (folder / "changes.qml").write_bytes(resources.files("pipeline.report").joinpath("style.qml").read_bytes())
     done = subprocess.run(
         [*qgis, str(SCRIPT), str(folder / "changes.fgb"), str(folder / "changes.png")],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "QT_QPA_PLATFORM": "offscreen"},

@@ -19,11 +19,11 @@ from stac_material import send, serve_answers
 
 from flows.cluster import open_run_cluster
 from flows.region_pass import run_pairs
-from pipeline.config import RunConfig
-from pipeline.errors import InputError
-from pipeline.region_config import RegionConfig, load_region_config
-from pipeline.regions import Region, RegionReport
-from pipeline.run import detect_changes
+from model.errors import InputError
+from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.config.run import RunConfig
+from pipeline.regions.region import Region, RegionReport
+from pipeline.runs.run import detect_changes
 
 pytestmark = pytest.mark.timeout(600)
 

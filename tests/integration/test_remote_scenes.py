@@ -14,11 +14,11 @@ import pytest
 import rasterio
 from affine import Affine
 
-from pipeline.blocks import read_block
-from pipeline.errors import InputError
-from pipeline.grid import build_grid
-from pipeline.opening import read_scene
-from pipeline.scene_config import SceneConfig
+from model.errors import InputError
+from pipeline.config.scene import SceneConfig
+from pipeline.grid.grid import build_grid
+from pipeline.scenes.mosaic import read_block
+from pipeline.scenes.reader import read_scene
 
 PIXELS = np.random.default_rng(1).integers(1, 256, (3, 64, 64), dtype=np.uint8)
 

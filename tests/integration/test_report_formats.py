@@ -22,11 +22,11 @@ import shapely
 from made_scenes import make_config, make_scenes, read_result
 from s3_server import BUCKET, start_s3_server
 
-from pipeline.errors import InputError
-from pipeline.report_formats import FORMATS, export_report, list_files
-from pipeline.run import OpenCluster, detect_changes, rebuild_report
-from pipeline.schemas import DESCRIPTIONS_KEY
-from pipeline.vector_formats import VECTOR_FORMATS, write_flatgeobuf, write_layer
+from model.errors import InputError
+from pipeline.runs.export import FORMATS, export_report, list_files
+from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.tables.schemas import DESCRIPTIONS_KEY
+from pipeline.tables.vector_formats import VECTOR_FORMATS, write_flatgeobuf, write_layer
 
 LEFT, TOP, TILE_M = 621_000.0, 3_362_000.0, 48.0
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (1, 3): ["center-left", "bottom-left"]}
@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, client: Any) -> Path:
     from functools import partial
 
     from flows.cluster import open_cluster
-    from pipeline.config import ClusterConfig
+    from pipeline.config.cluster import ClusterConfig
 
     folder = tmp_path_factory.mktemp("formats")
     shapes = [
@@ -191,8 +191,8 @@ def test_the_summary_has_the_sums_a_map_and_the_largest_changes(run: Path, files
 def test_hostile_words_in_every_column_survive_no_format_as_commands(tmp_path: Path, run: Path) -> None:
     import pyarrow.parquet as pq
 
-    from pipeline.geoparquet import encode_geoparquet, order_along_hilbert
-    from pipeline.schemas import CHANGES_SCHEMA
+    from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
+    from pipeline.tables.schemas import CHANGES_SCHEMA
 
     changes = read(run, "changes").assign(description=HOSTILE)[CHANGES_SCHEMA.names]
     data = encode_geoparquet(changes, schema=CHANGES_SCHEMA, order=order_along_hilbert(changes, key="change_id"))

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.interface import Prompt, PromptKind
-from pipeline.findings import make_findings_schema
-from pipeline.geoparquet import make_frame
-from pipeline.grid import Grid
-from pipeline.report import CHANGES_NAME, TILES_NAME, Report, write_report
-from pipeline.run_folder import RunFolder
-from pipeline.tile_store import TileStore
+from pipeline.findings.extract import make_findings_schema
+from pipeline.grid.grid import Grid
+from pipeline.report.write import Report, write_report
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import CHANGES_NAME, TILES_NAME
+from pipeline.tables.geoparquet import make_frame
+from pipeline.tiles.store import TileStore
 
 GRID = Grid(
     crs="EPSG:32614",

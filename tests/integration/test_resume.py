@@ -23,7 +23,7 @@ from made_scenes import (
 from stand_in_model import RAISES_COLOUR
 
 from flows.cluster import open_cluster
-from pipeline.run import OpenCluster, detect_changes
+from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.summary import StageSummary
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}

@@ -24,9 +24,9 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 from stand_in_model import KILLS_COLOUR, MUMBLES_COLOUR, RAISES_COLOUR
 
-from pipeline.config import load_config
-from pipeline.errors import InputError
-from pipeline.run import OpenCluster, detect_changes, rebuild_report
+from model.errors import InputError
+from pipeline.config.run import load_config
+from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 
 CHANGED = {
     (0, 0): ["top-left", "center-center"],

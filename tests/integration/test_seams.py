@@ -15,8 +15,8 @@ from made_scenes import N_COLS, N_ROWS, SETTINGS, TILE_PX, make_scenes
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from pipeline.config import load_config, load_default_prompts
-from pipeline.run import OpenCluster, detect_changes
+from pipeline.config.run import load_config, load_default_prompts
+from pipeline.runs.run import OpenCluster, detect_changes
 
 ORIGIN = 48 * 12_938.0, 48 * 70_042.0
 """On the lattice of tiles of 48 m."""

@@ -6,13 +6,12 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from flows.ask_command import choose_model
-from flows.ask_session import describe_reply
-from flows.cli import app
-from model.conversation import PromptText, Reply
+from flows.cli.ask import choose_model
+from flows.cli.main import app
+from model.conversation import PromptText, Reply, describe_reply
+from model.errors import InputError
 from model.interface import PromptKind
-from pipeline.errors import InputError
-from pipeline.run import identify_named_model
+from model.registry import identify_named_model
 
 SERVED = "openai:http://127.0.0.1:9/v1#somebody"
 

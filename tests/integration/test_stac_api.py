@@ -12,10 +12,10 @@ from pgstac_server import MissingPartError, run_api
 from shapely.geometry import shape
 from stac_material import make_collection, make_item
 
-from pipeline.errors import InputError
-from pipeline.stac import StacScene, find_stac_scene
-from pipeline.stac_config import StacConfig
-from pipeline.stac_documents import ReadLimits
+from model.errors import InputError
+from pipeline.config.stac import StacConfig
+from pipeline.scenes.stac.documents import ReadLimits
+from pipeline.scenes.stac.scene import StacScene, find_stac_scene
 
 FILES = "https://files.example/"
 ITEMS = [

@@ -14,10 +14,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 from stac_material import make_catalog, make_collection, make_item, send, serve_answers, serve_folder, write_json
 
-from pipeline.errors import InputError
-from pipeline.stac import StacScene, find_stac_scene
-from pipeline.stac_config import StacConfig
-from pipeline.stac_documents import ReadLimits
+from model.errors import InputError
+from pipeline.config.stac import StacConfig
+from pipeline.scenes.stac.documents import ReadLimits
+from pipeline.scenes.stac.scene import StacScene, find_stac_scene
 
 QUICK = ReadLimits(timeout_s=0.5, tries=3, backoff_s=0.01, longest_wait_s=0.05, max_documents=30, max_depth=4)
 BOX = (-180.0, -80.0, 180.0, 80.0)

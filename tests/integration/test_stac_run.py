@@ -13,9 +13,9 @@ import yaml
 from made_scenes import SETTINGS, read_result
 from stac_material import COLOURS, make_collection, make_item, make_reflectance, serve_folder, write_json, write_rasters
 
-from pipeline.check import check_config
-from pipeline.config import RunConfig, load_config
-from pipeline.scenes import find_pair
+from pipeline.config.run import RunConfig, load_config
+from pipeline.runs.check import check_config
+from pipeline.scenes.pair import find_pair
 
 SIZE = 64
 V1 = {"nodata": 0, "scale": 0.0001, "offset": -0.1}

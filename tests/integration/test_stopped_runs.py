@@ -17,10 +17,10 @@ from distributed import Client
 from killed_client import make_context, run_client
 from made_scenes import MadeScenes, command_environment, command_line, make_config, make_scenes, run_arguments
 
-from pipeline.errors import FolderError
-from pipeline.run import OpenCluster, detect_changes, rebuild_report
-from pipeline.run_folder import RunFolder
-from pipeline.run_lock import hold_lock
+from model.errors import FolderError
+from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.lock import hold_lock
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 N_PARTS = 6 * 4

@@ -24,15 +24,16 @@ from rasterio.warp import reproject, transform
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
-from pipeline.config import RunConfig, load_config
-from pipeline.errors import InputError
-from pipeline.marks import list_shards
-from pipeline.run_folder import RunFolder, open_run_folder
-from pipeline.scenes import find_pair
-from pipeline.shards import create_store, write_shard
+from model.errors import InputError
+from pipeline.config.run import RunConfig, load_config
+from pipeline.scenes.pair import find_pair
+from pipeline.storage.folder import RunFolder, open_run_folder
 from pipeline.summary import StageSummary
-from pipeline.tile_store import TileStore
-from pipeline.tiles import select_tiles, write_tiles
+from pipeline.tiles.marks import list_shards
+from pipeline.tiles.select import select_tiles
+from pipeline.tiles.shards import create_store, write_shard
+from pipeline.tiles.store import TileStore
+from pipeline.tiles.write import write_tiles
 
 # rasterio 1.4 and rioxarray 0.19 multiply transforms in a way that affine 3 means to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

@@ -13,12 +13,13 @@ from distributed import Client
 from stand_in_model import StandInModel
 
 from flows.cluster import open_cluster
-from model.interface import ModelIdentity, find_model_folder, identify_model
-from pipeline.cluster_config import ClusterConfig
-from pipeline.config import ModelConfig
-from pipeline.errors import InputError
-from pipeline.held_models import ModelPlugin, hold_model, register_model, unregister_model
-from pipeline.workers import choose_max_in_flight, run_bounded
+from model.errors import InputError
+from model.interface import ModelIdentity
+from model.registry import find_model_folder, identify_model
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.run import ModelConfig
+from pipeline.workers.models import ModelPlugin, hold_model, register_model, unregister_model
+from pipeline.workers.tasks import choose_max_in_flight, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
 
@@ -87,7 +88,7 @@ def name_held_model(model: ModelConfig, identity: ModelIdentity) -> tuple[str, i
 
 
 def list_held_models() -> list[str]:
-    from pipeline.held_models import _held
+    from pipeline.workers.models import _held
 
     return sorted(_held)
 
@@ -135,7 +136,7 @@ def test_model_of_a_client_that_is_gone_is_let_go(client: Client) -> None:
 
 
 def get_models_of_worker(identity: ModelIdentity) -> tuple[str, int]:
-    from pipeline.held_models import _held
+    from pipeline.workers.models import _held
 
     [held] = [held for key, held in _held.items() if key.startswith(identity.weight_hash)]
     return held.model.identity.model_id, id(held.model)
@@ -195,7 +196,7 @@ def test_window_is_what_is_asked_for_or_a_few_per_worker(n_workers: int, asked: 
 
 
 def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.SECONDS_BETWEEN_COUNTS", 0.01)
+    monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.01)
     taken: list[int] = []
 
     def arguments() -> Iterator[tuple[str, tuple[int]]]:
@@ -220,7 +221,7 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
 
 
 def test_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.SECONDS_BETWEEN_COUNTS", 0.05)
+    monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.05)
     with open_cluster(ClusterConfig(n_workers=1, no_workers_timeout_s=0.3)) as client:
         outcomes = run_bounded(client, time.sleep, ((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
         client.cluster.scale(0)

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from model.answering import DeltaVlmAnswerer
-from model.decoding import FoundTokens, SearchSettings
-from model.interface import Prompt, PromptKind, load_model
+from model.decoding.steps import FoundTokens, SearchSettings
+from model.interface import Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, has_cpu_bfloat16, load_weights
-from model.training.pairs import cut_tiles, synthesize_pairs
+from model.pairs.folders import cut_tiles
+from model.registry import load_model
+from model.training.synthetic_pairs import synthesize_pairs
 
 PROMPTS = (
     Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Please judge whether these two images have changed."),

@@ -4,9 +4,9 @@ import copy
 
 import torch
 
-from model.attention import FLOAT32_ATTENTION
-from model.decoding import SearchSettings
-from model.generation import search
+from model.decoding.attention import FLOAT32_ATTENTION
+from model.decoding.search import search
+from model.decoding.steps import SearchSettings
 
 
 def test_it_is_closer_to_float32_than_attention_in_bfloat16(model):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.configuration import DeltaVlmConfig
-from model.interface import find_model_folder
+from model.registry import find_model_folder
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,11 @@ from model.conversion.inputs import ConversionSettings
 from model.conversion.names import infer_config, infer_mask_config, rename_state
 from model.conversion.vocabularies import load_language_vocabulary
 from model.inspection import inspect_model
-from model.interface import Prompt, PromptKind, find_model_folder, load_model
+from model.interface import Prompt, PromptKind
 from model.mask_decoder import ChangeMaskDecoder
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
+from model.registry import find_model_folder, load_model
 
 PAD_ROWS = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
 

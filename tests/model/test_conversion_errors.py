@@ -13,7 +13,7 @@ import torch
 from original_files import settle
 from safetensors.torch import save_file
 
-from flows import cli
+from flows.cli import main as cli
 from model.conversion.checkpoints import find_weight_files, read_weight_file
 from model.conversion.converting import convert_model
 from model.conversion.plan import describe_missing

@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.configuration import DeltaVlmConfig
 from model.costs import ANSWER_TOKENS, count_config_cost, count_tile_cost
-from model.interface import identify_model
 from model.loading import load_weights
 from model.processing import DeltaVlmProcessor
-from pipeline.check import check_config
-from pipeline.config import load_default_prompts
+from model.registry import identify_model
+from pipeline.config.run import load_default_prompts
+from pipeline.runs.check import check_config
 
 
 def test_cost_of_the_papers_size_is_what_its_sizes_say() -> None:

@@ -7,9 +7,9 @@ from model.evaluation.evaluation import EvaluationSettings, evaluate
 from model.evaluation.mask_scores import PixelCounts, count_pixels, measure_masks, paint_cells
 from model.evaluation.measures import BootstrapSettings, estimate_figures
 from model.interface import Answer, ChangeMasks, ModelIdentity
+from model.pairs.facts import BUILDING_CHANGED
+from model.pairs.folders import LabelledPair
 from model.prompts import load_prompt_book
-from model.training.instructions import BUILDING_CHANGED
-from model.training.pairs import LabelledPair
 
 LABELS = ("building", "road")
 PROMPTS = load_prompt_book().prompts

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from model.decoding import BeamScoring, SearchSettings, adjust_scores
-from model.generation import search
+from model.decoding.search import search
+from model.decoding.steps import BeamScoring, SearchSettings, adjust_scores
 
 
 @pytest.fixture

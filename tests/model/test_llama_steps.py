@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from model.decoding import Steps
-from model.generation import start_steps
-from model.llama_steps import LlamaSteps, can_take_lean_steps, fuse_projections
+from model.decoding.llama_steps import LlamaSteps, can_take_lean_steps, fuse_projections
+from model.decoding.search import start_steps
+from model.decoding.steps import Steps
 
 SIZES = {
     "vocab_size": 60,

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.interface import find_model_folder
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
+from model.pairs.folders import LabelledPair, separate_labels
+from model.registry import find_model_folder
 from model.training.augmentation import Augmentation
 from model.training.checkpoints import save_weights
 from model.training.dataset import PairSource
-from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED
 from model.training.masks import (
     MaskCollator,
     MaskStream,
@@ -23,7 +24,6 @@ from model.training.masks import (
     train_masks,
 )
 from model.training.optimization import build_optimizer
-from model.training.pairs import LabelledPair, separate_labels
 from model.training.recipe import MaskTrainingConfig, TrainingConfig, load_training_config
 
 DECODER = {

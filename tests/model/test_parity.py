@@ -11,8 +11,8 @@ from torch import Tensor
 
 from model.answering import DeltaVlmAnswerer
 from model.conversion.names import rename_key
-from model.decoding import BeamScoring, FoundTokens, SearchSettings, Steps
-from model.generation import search
+from model.decoding.search import search
+from model.decoding.steps import BeamScoring, FoundTokens, SearchSettings, Steps
 from model.interface import ModelIdentity, Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import clean_text

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import InstructBlipQFormerConfig, InstructBlipQFormerModel
 
-from model.querying import project_features, query_prompt
+from model.qformer import project_features, query_prompt
 
 
 def build_qformer(*, n_layers: int, cross_attention_frequency: int) -> InstructBlipQFormerModel:

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pytest
 from openai_server import SOON, Body, Fault, Reply, read_pair, read_texts, refuse, serve
 
-from model.endpoint import ChatRequest, Endpoint, EndpointAddress, EndpointSettings, find_refused_parameter
-from model.endpoint_replies import EndpointError, ReplyToken
-from model.interface import CELL_NAMES, Prompt, PromptKind, identify_model, load_model
+from model.interface import CELL_NAMES, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from model.prompts import load_prompt_book
-from model.remote import RemoteModel, RemoteModelSource, load_message_book, measure_confidence
+from model.registry import identify_model, load_model
+from model.remote.endpoint import ChatRequest, Endpoint, EndpointAddress, EndpointSettings, find_refused_parameter
+from model.remote.model import RemoteModel, RemoteModelSource, load_message_book, measure_confidence
+from model.remote.replies import EndpointError, ReplyToken
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Have these changed?")
 COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from model.evaluation.evaluation import evaluate
-from model.interface import identify_model, load_model
-from model.training.pairs import cut_tiles, read_pair_folder, synthesize_pairs
-from pipeline.config import load_default_prompts
+from model.pairs.folders import cut_tiles, read_pair_folder
+from model.registry import identify_model, load_model
+from model.training.synthetic_pairs import synthesize_pairs
+from pipeline.config.run import load_default_prompts
 
 NAME = "deltavlm-tiny"
 PROMPTS = [prompt.to_prompt() for prompt in load_default_prompts()]

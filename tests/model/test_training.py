@@ -10,21 +10,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from model.interface import CELL_NAMES, Prompt, PromptKind, load_model
+from model.interface import CELL_NAMES, Prompt, PromptKind
+from model.pairs.facts import BUILDING_CHANGED, ChangeFacts, KindFacts, TargetText, measure_mask
+from model.pairs.folders import LabelledPair
 from model.processing import IGNORED_LABEL, PromptForm
+from model.registry import load_model
 from model.training.augmentation import Augmentation
 from model.training.checkpoints import save_weights
 from model.training.collation import KINDS, InstructionCollator
 from model.training.dataset import AskedPair, FixedSamples, InstructionSample, InstructionStream, PairSource
 from model.training.heads import N_CELLS, DifferenceHead, encode_facts, fact_loss
-from model.training.instructions import (
-    BUILDING_CHANGED,
-    ChangeFacts,
-    KindFacts,
-    TargetText,
-    measure_mask,
-)
-from model.training.pairs import LabelledPair
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train
 from model.training.training_model import TrainingModel, measure_answers, summarise_answers

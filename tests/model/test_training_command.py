@@ -10,11 +10,11 @@ from made_scenes import command_environment, command_line
 from training_material import CLASSIFY, make_values, write_pairs, write_small_model
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.train_command import write_figures, write_validation
-from model.interface import load_model
+from flows.cli.main import app
+from flows.cli.train import write_figures, write_validation
+from model.errors import InputError
+from model.registry import load_model
 from model.training.progress import TrainingProgress
-from pipeline.errors import InputError
 
 
 def run_command(*words: object) -> tuple[dict, str]:

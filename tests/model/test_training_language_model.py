@@ -11,8 +11,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from training_material import CLASSIFY, make_values, write_pairs, write_small_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from model.interface import Prompt, PromptKind, load_model
+from model.interface import Prompt, PromptKind
 from model.processing import DeltaVlmProcessor
+from model.registry import load_model
 from model.training.language_models import find_language_model, load_language_model
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train

@@ -21,9 +21,10 @@ from training_material import make_images, make_values, write_pairs, write_small
 from model.configuration import DeltaVlmConfig
 from model.conversion.converting import convert_model
 from model.inspection import inspect_model
-from model.interface import Prompt, PromptKind, load_model
+from model.interface import Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor, PromptForm
+from model.registry import load_model
 from model.training.masks import add_mask_decoder
 from model.training.optimization import build_optimizer
 from model.training.progress import StepClock

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from training_material import make_images, write_pairs
 
 from model.interface import PromptKind
+from model.pairs.folders import read_captions, read_pair_folder, scan_pair_folder
 from model.training.augmentation import Augmentation, move_images
 from model.training.conversations import scan_instructions
-from model.training.pairs import SyntheticPairs, read_captions, read_pair_folder, scan_pair_folder, synthesize_pairs
 from model.training.recipe import MaskTrainingConfig, TrainingConfig, load_training_config
 from model.training.sources import (
     ChangeChatSourceConfig,
@@ -22,6 +22,7 @@ from model.training.sources import (
     choose_held_out,
     load_sources,
 )
+from model.training.synthetic_pairs import SyntheticPairs, synthesize_pairs
 
 
 @pytest.fixture

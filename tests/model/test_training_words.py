@@ -9,14 +9,15 @@ import torch
 from pydantic import ValidationError
 from training_material import make_images, make_processor, make_values, write_pairs, write_small_model
 
-from model.interface import Prompt, PromptKind, load_model
+from model.interface import Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.captions import CaptionPool
+from model.pairs.folders import LabelledPair
 from model.processing import DeltaVlmProcessor
+from model.registry import load_model
 from model.training.augmentation import Augmentation
-from model.training.caption_pool import CaptionPool
 from model.training.dataset import InstructionStream, PairSource
 from model.training.model_building import renew_vocabulary
-from model.training.pairs import LabelledPair
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train
 from model.training.vocabulary import carry_embeddings, train_tokenizer, wrap_language_tokenizer, wrap_qformer_tokenizer

@@ -7,8 +7,9 @@ from functools import partial
 from multiprocessing.context import ForkServerContext
 
 from flows.cluster import open_cluster
-from pipeline.config import ClusterConfig, RunConfig
-from pipeline.run import detect_changes
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.run import RunConfig
+from pipeline.runs.run import detect_changes
 
 
 def run_client(config: RunConfig, scheduler: str) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.interface import Prompt, PromptKind
-from pipeline.findings import make_findings_schema
-from pipeline.geoparquet import make_frame
-from pipeline.grid import Grid
-from pipeline.report import write_report
-from pipeline.run_folder import RunFolder
-from pipeline.tile_store import TileStore
+from pipeline.findings.extract import make_findings_schema
+from pipeline.grid.grid import Grid
+from pipeline.report.write import write_report
+from pipeline.storage.folder import RunFolder
+from pipeline.tables.geoparquet import make_frame
+from pipeline.tiles.store import TileStore
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script>\"><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"

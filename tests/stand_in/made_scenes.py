@@ -15,7 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
-from pipeline.config import RunConfig, load_config
+from pipeline.config.run import RunConfig, load_config
 
 STAND_IN_FOLDER = Path(__file__).parent
 TILE_PX = 48
@@ -132,7 +132,7 @@ def make_config(scenes: MadeScenes, *, output: Path | str, assignments: tuple[st
 
 
 def command_line(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from flows.cli.main import main; main()", *arguments]
 
 
 def command_environment(**environment: str) -> dict[str, str]:

@@ -37,12 +37,12 @@ def list_loaded_packages(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
-        ("import pipeline, flows.cli", HEAVY),
+        ("import pipeline, flows.cli.main", HEAVY),
         ("import model.interface", HEAVY),
-        ("import flows.model_commands, model.inspection", HEAVY),
+        ("import flows.cli.model, model.inspection", HEAVY),
         ("import model.conversation", HEAVY),
-        ("import pipeline.config", HEAVY),
-        ("import pipeline.run", {"torch", "transformers", "prefect"}),
+        ("import pipeline.config.run", HEAVY),
+        ("import pipeline.runs.run", {"torch", "transformers", "prefect"}),
         ("import flows.cluster", {"torch", "transformers", "prefect"}),
     ],
 )
@@ -52,7 +52,7 @@ def test_import_loads_nothing_heavy(statement: str, forbidden: set[str]) -> None
 
 def test_help_loads_nothing_heavy() -> None:
     loaded = list_loaded_packages(
-        "import sys\nfrom flows.cli import main\nsys.argv = ['deltavlm', '--help']\n"
+        "import sys\nfrom flows.cli.main import main\nsys.argv = ['deltavlm', '--help']\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code in (None, 0), end.code"
     )
 

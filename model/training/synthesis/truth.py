@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.instructions import BUILDING_CHANGED, ROAD_CHANGED
+from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
 from model.training.synthesis.footprint import Presence
 from model.training.synthesis.landscape import Landscape
 from model.training.synthesis.texture import Block, MaskArray, PointArray, rasterize_polygon

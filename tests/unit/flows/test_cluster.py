@@ -10,9 +10,9 @@ import pytest
 from dask.utils import parse_bytes
 
 from flows.cluster import choose_dask_settings, choose_local_arguments, find_cluster_class, open_cluster
-from pipeline.cluster_config import ClusterConfig
-from pipeline.errors import InputError
-from pipeline.worker_memory import WorkerNeed, count_gpus
+from model.errors import InputError
+from pipeline.config.cluster import ClusterConfig
+from pipeline.workers.memory import WorkerNeed, count_gpus
 
 
 def local_arguments(need: WorkerNeed | None = None, **settings: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.region_config import RegionConfig, load_region_config
+from pipeline.config.region import RegionConfig, load_region_config
 
 ROOT = Path(__file__).parents[3]
 REGION_FILES = sorted((ROOT / "configs" / "regions").glob("*.yaml"))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.interface import CELL_NAMES, PromptKind
+from model.pairs.facts import ChangeFacts, KindFacts, phrase_answer
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, ParsedText, parse_answer
-from model.training.instructions import ChangeFacts, KindFacts, phrase_answer
 
 IDENTICAL_CAPTIONS = (
     "there is no difference",

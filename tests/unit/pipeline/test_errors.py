@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.errors import InputError
+from model.errors import InputError
 
 
 @pytest.mark.parametrize(

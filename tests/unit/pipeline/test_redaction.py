@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 
-from pipeline.config import load_config
-from pipeline.errors import FolderError, InputError
-from pipeline.redaction import redact_text, redact_uri, redact_values
+from model.errors import FolderError, InputError
+from model.redaction import redact_text, redact_uri, redact_values
+from pipeline.config.run import load_config
 
 SIGNED = "https://host.example/a/b.tif?X-Amz-Credential=AKIA%2F20240101&X-Amz-Signature=5ec2e7&X-Amz-Expires=600#frag"
 

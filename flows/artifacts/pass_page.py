@@ -1,0 +1,71 @@
+"""What a pass over a region tells people: a message, and a page of Markdown for Prefect's pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.artifacts.markdown import escape_markdown, make_link
+from model.redaction import redact_text
+from pipeline.config.region import NotifyConfig
+
+MAX_FAILURES = 10
+MAX_REASON_LENGTH = 300
+
+
+def choose_notifiers(notify: tuple[NotifyConfig, ...], *, outcome: Mapping[str, Any]) -> list[str]:
+    """Name the blocks that are to tell of a pass, each once; of one without news, none.
+
+    Args:
+        notify: Who is told of what.
+        outcome: What `describe_pass` gave.
+    """
+    happened = {"new-changes": outcome["n_new_changes"] > 0, "failure": bool(outcome["failed"])}
+    return list(dict.fromkeys(each.block for each in notify if any(happened[event] for event in each.events)))
+
+
+def word_subject(outcome: Mapping[str, Any]) -> str:
+    """Give the pass in one line."""
+    n_failed = len(outcome["failed"])
+    failures = f", {n_failed:,} {'pair' if n_failed == 1 else 'pairs'} failed" if n_failed else ""
+    n_new = outcome["n_new_changes"]
+    return f"Region {outcome['region']}: {n_new:,} new {'change' if n_new == 1 else 'changes'}{failures}"
+
+
+def word_message(outcome: Mapping[str, Any]) -> str:
+    """Give the pass as plain text for people."""
+    lines = [
+        f"{word_subject(outcome)}.",
+        f"{outcome['n_pairs_done']:,} pairs compared, {outcome['n_pairs_skipped']:,} known already.",
+        *(f"Failed: {pair}: {reason}" for pair, reason in _list_failures(outcome)),
+        *(f"Report: {path}" for path in outcome["report"] if path.endswith(".html")),
+        f"Folder: {outcome['output']}",
+    ]
+    return redact_text("\n".join(lines))
+
+
+def write_pass_page(outcome: Mapping[str, Any]) -> str:
+    """Give the pass as Markdown; whatever comes from outside is escaped."""
+    lines = [
+        f"# {escape_markdown(word_subject(outcome))}",
+        "",
+        f"{outcome['n_scenes']:,} dates found; {outcome['n_pairs_done']:,} pairs compared, "
+        f"{outcome['n_pairs_skipped']:,} known already.",
+        "",
+        *(
+            f"- failed: **{escape_markdown(pair)}**: {escape_markdown(reason)}"
+            for pair, reason in _list_failures(outcome)
+        ),
+        "",
+        "## Files",
+        "",
+        *(f"- [{escape_markdown(redact_text(path))}](<{make_link(path)}>)" for path in outcome["report"]),
+    ]
+    return "\n".join(lines)
+
+
+def _list_failures(outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
+    failed = list(outcome["failed"].items())
+    told = [(pair, redact_text(str(reason))[:MAX_REASON_LENGTH]) for pair, reason in failed[:MAX_FAILURES]]
+    n_more = len(failed) - len(told)
+    return [*told, *([(f"{n_more:,} more", "see the time line")] if n_more else [])]

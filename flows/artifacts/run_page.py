@@ -1,0 +1,172 @@
+"""A run as a page of Markdown: what changed, a map, the largest changes, what was not seen, and where the files are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+
+from flows.artifacts.markdown import escape_markdown, make_link
+from flows.artifacts.pictures import PICTURE_SIZES, SummaryPictures, draw_pictures
+from model.redaction import redact_text
+from pipeline.grid.grid import Grid
+from pipeline.report.words import describe_dates, describe_place, format_area, format_percent, tidy_text
+from pipeline.report.write import Report
+from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.store import TileStore
+
+MAX_ARTIFACT_BYTES = 190_000
+"""Of one artifact's body, as it is stored."""
+N_LARGEST_CHANGES = 5
+MAX_WORDS_LENGTH = 300
+MAX_REASONS_LENGTH = 300
+
+LOOKED_AT = (TileStatus.ANALYSED, TileStatus.UNREADABLE, TileStatus.IDENTICAL)
+"""Statuses of tiles that somebody or something looked at on both dates."""
+# ^ The word joiner, which nobody sees: without it, Markdown makes links of bare addresses.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What the page of one run tells, but for its pictures."""
+
+    run_id: str
+    """Name of the run."""
+    report: Report
+    """Its report."""
+    findings: gpd.GeoDataFrame
+    """One row per tile of the grid."""
+    largest: gpd.GeoDataFrame
+    """Its changes, the largest first."""
+    grid: Grid
+    """The grid."""
+    before_name: str
+    """What to call the before scene where its date is not known."""
+    after_name: str
+    """Likewise the after scene."""
+
+
+def tabulate_coverage(report: Report) -> list[dict[str, Any]]:
+    """Give one row per status: what became of how many tiles, and why."""
+    n_tiles = sum(report.status_counts.values())
+    return [
+        {
+            "status": status.replace("_", " "),
+            "tiles": count,
+            "share": format_percent(count / n_tiles),
+            "reasons": _join_reasons(report.reason_counts.get(status, {})),
+        }
+        for status, count in report.status_counts.items()
+    ]
+
+
+def _join_reasons(counts: Mapping[str, int]) -> str:
+    text = "; ".join(f"{redact_text(reason)} ({count:,})" for reason, count in counts.items())
+    return text if len(text) <= MAX_REASONS_LENGTH else f"{text[: MAX_REASONS_LENGTH - 1].rstrip()}…"
+
+
+def write_summary(facts: RunFacts, *, store: TileStore) -> str:
+    """Write the summary with the largest pictures that keep it below `MAX_ARTIFACT_BYTES`."""
+    text = ""
+    for sizes in PICTURE_SIZES:
+        pictures = draw_pictures(
+            facts.largest, findings=facts.findings, store=store, n_close_ups=N_LARGEST_CHANGES, sizes=sizes
+        )
+        text = describe_run(facts, pictures=pictures)
+        if len(json.dumps(text).encode()) <= MAX_ARTIFACT_BYTES:
+            break
+    return text
+
+
+def describe_run(facts: RunFacts, *, pictures: SummaryPictures) -> str:
+    """Give the page as Markdown; all that comes from a model or a user is escaped."""
+    report, dates, place = facts.report, _name_dates(facts), describe_place(facts.grid)
+    n_tiles = sum(report.status_counts.values())
+    lines = [
+        f"# {report.changed_tile_count:,} of {n_tiles:,} tiles changed",
+        "",
+        f"Between **{dates['before']}** and **{dates['after']}**, around {place['centre']}, {place['extent']}.",
+        "",
+        _describe_kinds(facts),
+        "",
+        _describe_coverage(report),
+        "",
+    ]
+    if pictures.map_uri is not None:
+        lines += [f"![Map of the later date with the changes outlined]({pictures.map_uri})", ""]
+    lines += [*_describe_largest(facts, pictures=pictures), *_describe_files(facts)]
+    return "\n".join(lines)
+
+
+def _name_dates(facts: RunFacts) -> dict[str, str]:
+    found = describe_dates(facts.findings, before_name=facts.before_name, after_name=facts.after_name)
+    return {date: escape_markdown(redact_text(str(found[date]))) for date in ("before", "after")}
+
+
+def _describe_kinds(facts: RunFacts) -> str:
+    parts = []
+    for kind, count in facts.report.change_counts.items():
+        area_m2 = float(facts.largest["area_m2"][facts.largest["kind"].eq(kind)].sum())
+        parts.append(f"**{count:,}** of kind {kind}{f' ({format_area(area_m2)})' if count else ''}")
+    return f"Changes: {', '.join(parts)}."
+
+
+def _describe_coverage(report: Report) -> str:
+    counts, n_tiles = report.status_counts, sum(report.status_counts.values())
+    n_looked_at = sum(counts[status] for status in LOOKED_AT)
+    unseen = [f"{count:,} {status.replace('_', ' ')}" for status, count in counts.items() if count]
+    sentence = f"Looked at: {format_percent(n_looked_at / n_tiles)} of the tiles ({', '.join(unseen)})."
+    if not report.is_complete:
+        sentence += " **Partly failed:** the table *coverage* and the report say which tiles and why."
+    return sentence
+
+
+def _describe_largest(facts: RunFacts, *, pictures: SummaryPictures) -> list[str]:
+    rows = facts.largest.head(N_LARGEST_CHANGES)
+    if rows.empty:
+        return ["No change was found where the model looked.", ""]
+    lines = ["## The largest changes", ""]
+    for place, row in enumerate(rows.to_dict("records")):
+        lines += [f"**{place + 1}.** {_describe_change(row)}", ""]
+        if place < len(pictures.close_ups):
+            lines += [f"![Change {place + 1}, before and after]({pictures.close_ups[place]})", ""]
+        if not pd.isna(row["description"]):
+            lines += [f"> {_quote(row['description'])}", ""]
+    n_more = len(facts.largest) - len(rows)
+    return [*lines, *([f"The report has {n_more:,} more.", ""] if n_more else [])]
+
+
+def _describe_change(change: Mapping[Any, Any]) -> str:
+    confidence = change["confidence"]
+    what = [str(change["kind"]), format_area(change["area_m2"])]
+    if not pd.isna(confidence):
+        what.append(f"confidence {confidence:.2f}")
+    first_tile_id, _, others = str(change["tile_ids"]).partition(";")
+    what.append(f"{'from ' if others else ''}tile {first_tile_id}")
+    return escape_markdown(", ".join(what))
+
+
+def _quote(description: str) -> str:
+    words = tidy_text(redact_text(description))
+    return escape_markdown(words if len(words) <= MAX_WORDS_LENGTH else f"{words[: MAX_WORDS_LENGTH - 1].rstrip()}…")
+
+
+def _describe_files(facts: RunFacts) -> list[str]:
+    links = [_link(facts.report.folder.join(name)) for name in facts.report.names]
+    model_id = escape_markdown(redact_text(str(facts.findings["model_id"].iloc[0])))
+    return ["## Files", "", *(f"- {link}" for link in links), "", f"Run {facts.run_id}, model {model_id}."]
+
+
+def _link(path: str) -> str:
+    uri = make_link(path)
+    # A browser may refuse to follow it from another site's page, so what can be copied is there as well.
+    return f"[{escape_markdown(redact_text(path))}](<{uri}>)"
+
+
+def rank_changes(changes: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Put the largest changes first, equal ones by name."""
+    return changes.sort_values(["area_m2", "change_id"], ascending=[False, True], ignore_index=True)

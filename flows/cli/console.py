@@ -1,0 +1,149 @@
+"""What a person at a terminal sees of a run, on stderr: a bar per stage, then a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.signals import StopRequest
+from model.errors import InputError
+from pipeline.report.write import Report
+from pipeline.runs.check import Facts
+from pipeline.storage.names import PAGE_NAME
+from pipeline.summary import STAGE_TITLES, ProgressCallback, StageSummary
+
+
+def show_warnings(console: Console, warnings: list[str]) -> None:
+    """Print what people should know before they trust a model's answers."""
+    for warning in warnings:
+        console.print(f"Warning: {warning}", style="yellow", markup=False)
+
+
+def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
+    """Call a function of `model`, which knows no `InputError`, and give its errors about the input that form."""
+    from pydantic import ValidationError
+    from yaml import YAMLError
+
+    from model.errors import InputError
+
+    try:
+        return function(*arguments, **named)
+    except ValidationError as problem:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors()]
+        raise InputError(
+            "; ".join(lines), expected="the keys of the configs that ship", remedy="correct the named keys"
+        ) from None
+    except (OSError, ValueError, YAMLError) as problem:
+        raise InputError.from_message(
+            problem, expected="the files and values that --help speaks of", remedy="correct the options"
+        ) from None
+
+
+_STAGES = tuple(STAGE_TITLES)
+
+
+def make_console() -> Console:
+    """Give the console for people: stderr, as stdout belongs to programs."""
+    return Console(stderr=True)
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[ProgressCallback]:
+    """Show a bar per stage while the context lasts; gives the callback that moves them."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bars = {
+            stage: progress.add_task(title, total=None, visible=False, start=False)
+            for stage, title in STAGE_TITLES.items()
+        }
+
+        def begin(stage: str) -> None:
+            progress.start_task(bars[stage])
+            progress.update(bars[stage], visible=True)
+
+        def advance(part: StageSummary) -> None:
+            begin(part.stage)
+            if part.total:
+                progress.update(bars[part.stage], total=part.total)
+            progress.advance(bars[part.stage], part.done + part.skipped + part.failed)
+            for note in part.notes:
+                progress.console.print(f"Note: {escape(note)}", highlight=False, soft_wrap=True)
+            following = _STAGES[_STAGES.index(part.stage) + 1 :][:1]
+            if following and progress.tasks[bars[part.stage]].finished:
+                begin(following[0])
+            # ^ The next one is at work by now, though it says nothing before it has done something.
+
+        begin(_STAGES[0])
+        try:
+            yield advance
+        except (InputError, StopRequest):
+            # The message says it all; a bar that stopped half-way would say nothing more.
+            for stage in progress.tasks:
+                stage.visible = False
+            raise
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Show how many tiles ended how, how many changes were found, and where the page is."""
+    n_tiles = sum(report.status_counts.values())
+    table = Table("tiles", "count", "share", title="Coverage")
+    for status, count in report.status_counts.items():
+        if count:
+            table.add_row(status, str(count), f"{count / n_tiles:.1%}")
+    table.add_row("all", str(n_tiles), "100.0%", style="bold")
+    console.print(table)
+    changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
+    console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
+    if report.zone_counts:
+        zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
+        console.print(f"{sum(report.zone_counts.values())} zones: {zones}")
+    console.print(f"Report: {escape(report.folder.join(PAGE_NAME))}", soft_wrap=True)
+
+
+def show_files(console: Console, files: Sequence[str]) -> None:
+    """Show which files were written."""
+    for file in files:
+        console.print(f"Written: {escape(file)}", soft_wrap=True, highlight=False)
+
+
+def show_stop(console: Console, signal_name: str) -> None:
+    """Show that a run was stopped, and how to go on."""
+    console.print(
+        f"Stopped by {signal_name}. What is done is kept: the same command goes on from there.",
+        style="yellow",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def show_facts(console: Console, facts: Facts) -> None:
+    """Show what a check found out."""
+    table = Table(show_header=False)
+    for name, value in facts.figures.items():
+        table.add_row(name, escape(str(value)))
+    console.print(table)
+    for problem in facts.problems:
+        console.print(f"[red]Problem: {escape(problem)}[/red]", soft_wrap=True, highlight=False)
+    if not facts.problems:
+        console.print("No problem found.")
+
+
+def show_problem(console: Console, problem: InputError) -> None:
+    """Show the one message that a person needs who gave wrong input."""
+    console.print(
+        f"Error: {problem.found}\nExpected: {problem.expected}\nTo do: {problem.remedy}",
+        markup=False,
+        style="red",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,252 @@
+"""``deltavlm model evaluate`` and ``calibrate``: a model beside the truth, and honest confidences from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from model.evaluation.changechat import ChangeChatFile
+    from model.evaluation.evaluation import Evaluation, EvaluationSettings
+    from model.evaluation.failures import FailureAlbum
+    from model.evaluation.pair_folders import PairFolder
+    from model.interface import ChangeModel, PromptKind
+
+
+def calibrate_command(
+    model: Annotated[Path, typer.Argument(help="Folder of the model; its generation_config.json is written.")],
+    data: Annotated[Path, typer.Option(help="Folder with A/, B/ and label/, of pairs that it did not learn from.")],
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Which pairs, by their stem, may be given again; left out, all.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Which split; left out, all.")] = None,
+    tile_size_px: Annotated[
+        list[int] | None,
+        typer.Option(min=16, help="Cut pairs into tiles of this side, one per --pattern; left out, they are tiles."),
+    ] = None,
+) -> None:
+    """Fit a model's yes or no, so that it says yes when that is likelier, and 0.9 is right nine times in ten."""
+    pass
+    from flows.cli.console import call_with_clear_errors, make_console
+    from model.errors import InputError
+    from model.evaluation.calibrating import check_calibratable, store_scaling
+    from model.evaluation.evaluation import select_cases
+    from model.interface import PromptKind
+    from model.registry import load_model
+
+    patterns = pattern or ["*"]
+    sizes: list[int | None] = [*tile_size_px] if tile_size_px else [None] * len(patterns)
+    if len(sizes) != len(patterns):
+        raise InputError(
+            f"{len(sizes)} times --tile-size-px and {len(patterns)} times --pattern",
+            expected="one size for each pattern",
+            remedy="give as many of the one as of the other",
+        )
+    console = make_console()
+    folder = call_with_clear_errors(check_calibratable, str(model))
+    loaded = call_with_clear_errors(load_model, str(folder))
+    answered = []
+    for one, size_px in zip(patterns, sizes, strict=True):
+        evaluation = call_with_clear_errors(
+            ask_yes_or_no, loaded, data, pattern=one, split=split, tile_size_px=size_px, console=console
+        )
+        answered += select_cases(evaluation.tiles, PromptKind.CLASSIFY)
+    calibration = call_with_clear_errors(store_scaling, folder, answered)
+    console.print(
+        f"Temperature {calibration.confidence_temperature} (was {calibration.former_temperature}), bias towards yes "
+        f"{calibration.yes_bias} (was {calibration.former_bias}), fitted to {calibration.n_answers} answers of which "
+        f"{calibration.former_accuracy:.4f} were right, with a calibration error of {calibration.former_ece:.4f}."
+    )
+    typer.echo(json.dumps(calibration.to_dict()))
+
+
+PARTLY_FAILED = 1
+"""Exit code where some of the pairs could not be evaluated."""
+SKIPPED_SHOWN = 20
+"""Most of them that are listed on the terminal."""
+
+
+def evaluate_command(
+    data: Annotated[Path, typer.Option(help="Folder with A/, B/ and label/, or a ChangeChat JSON file.")],
+    model: Annotated[str, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = "deltavlm-tiny",
+    images: Annotated[Path | None, typer.Option(help="Folder that the images of a JSON file are in.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for figures, answers, a table and pictures.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Which split; left out, all.")] = None,
+    pattern: Annotated[str, typer.Option(help="Which pairs of a folder, by their stem.")] = "*",
+    tile_size_px: Annotated[
+        int | None, typer.Option(min=16, help="Cut the pairs into tiles of this side; left out, they are tiles.")
+    ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="Captions by file name, or by box of a panel; left out, the folder's captions.json."),
+    ] = None,
+    class_values: Annotated[
+        str | None, typer.Option(help="What values of masks mean, such as building=255,road=128; left out, they tell.")
+    ] = None,
+    swap_test: Annotated[
+        bool, typer.Option("--swap-test", help="Ask for descriptions with the dates swapped too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap behind the intervals.")] = 0,
+) -> None:
+    """Measure a model's answers, and its masks if it has some, against captions, masks or a ChangeChat file."""
+    from flows.cli.console import call_with_clear_errors, make_console
+    from model.evaluation.failures import FailureAlbum
+    from model.evaluation.writing import check_output, write_evaluation
+    from model.registry import load_model
+
+    if data.suffix.lower() == ".json":
+        source = call_with_clear_errors(_open_file, data, images=images, split=split)
+    else:
+        source = call_with_clear_errors(
+            _open_folder,
+            data,
+            class_values=class_values,
+            pattern=pattern,
+            split=split,
+            tile_size_px=tile_size_px,
+            captions=captions,
+        )
+    if output is not None:
+        call_with_clear_errors(check_output, output)
+    loaded = call_with_clear_errors(load_model, model)
+    console = make_console()
+    album = FailureAlbum()
+    settings = _make_settings(has_swap_test=swap_test, seed=seed, album=album)
+    evaluation = call_with_clear_errors(_evaluate, loaded, source, settings=settings, console=console)
+    _show(evaluation, source=source, console=console)
+    result = _summarize(evaluation, source=source)
+    if output is not None:
+        inputs: dict[str, Any] = {"data": data, "images": images, "model": model, "captions": captions, "split": split}
+        inputs |= {"pattern": pattern, "tile_size_px": tile_size_px, "class_values": class_values}
+        files = call_with_clear_errors(
+            write_evaluation,
+            evaluation,
+            output,
+            failures=album.failures,
+            skipped=[*source.skipped, *evaluation.skipped],
+            notes=source.notes,
+            inputs=inputs | {"swap_test": swap_test, "seed": seed},
+        )
+        result["files"] = [str(file) for file in files]
+    typer.echo(json.dumps(result, allow_nan=False))
+    if result["n_skipped"]:
+        raise typer.Exit(PARTLY_FAILED)
+
+
+def ask_yes_or_no(
+    model: ChangeModel, data: Path, *, pattern: str, split: str | None, tile_size_px: int | None, console: Console
+) -> Evaluation:
+    """Ask whether something changed, and nothing else, about a folder of pairs, with a bar on the console.
+
+    Raises:
+        FileNotFoundError: the pairs are not there.
+        ValueError: they or the model cannot be used.
+    """
+    from model.evaluation.evaluation import EvaluationSettings
+    from model.interface import PromptKind
+
+    source = _open_folder(
+        data, class_values=None, pattern=pattern, split=split, tile_size_px=tile_size_px, captions=None
+    )
+    return _evaluate(
+        model, source, kinds=(PromptKind.CLASSIFY,), settings=EvaluationSettings(has_meteor=False), console=console
+    )
+
+
+def _open_folder(data: Path, *, class_values: str | None, **selection: Any) -> PairFolder:
+    from model.changechat.masks import parse_class_values
+    from model.evaluation.pair_folders import FolderSelection, open_pair_folder
+
+    values = None if class_values is None else parse_class_values(class_values)
+    return open_pair_folder(data, selection=FolderSelection(class_values=values, **selection))
+
+
+def _open_file(data: Path, *, images: Path | None, split: str | None) -> ChangeChatFile:
+    from model.evaluation.changechat import open_changechat
+
+    if images is None:
+        raise ValueError(
+            f"{data} without its images; expected the folder that its paths are relative to; give it as --images"
+        )
+    return open_changechat(data, images=images, split=split)
+
+
+def _make_settings(*, has_swap_test: bool, seed: int, album: FailureAlbum) -> EvaluationSettings:
+    from model.evaluation.evaluation import EvaluationSettings
+    from model.evaluation.measures import BootstrapSettings
+    from model.interface import PromptKind
+    from model.prompts import load_prompt_book
+
+    describe = next(prompt for prompt in load_prompt_book().prompts if prompt.kind is PromptKind.DESCRIBE)
+    return EvaluationSettings(
+        swap_prompt=describe if has_swap_test else None, bootstrap=BootstrapSettings(seed=seed), album=album
+    )
+
+
+def _evaluate(
+    model: ChangeModel,
+    source: PairFolder | ChangeChatFile,
+    *,
+    settings: EvaluationSettings,
+    console: Console,
+    kinds: Collection[PromptKind] | None = None,
+) -> Evaluation:
+    """Ask what a run asks, or the kinds of that alone, and show how far it is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from model.evaluation.evaluation import evaluate_tiles
+    from model.prompts import load_prompt_book
+
+    prompts = [prompt for prompt in load_prompt_book().prompts if kinds is None or prompt.kind in kinds]
+    columns = (TextColumn("Ask about pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("pairs", total=source.n_pairs)
+        tiles = source.read_tiles(prompts=prompts, on_pair=lambda: progress.advance(bar))
+        return evaluate_tiles(model, tiles, settings=settings)
+
+
+def _show(evaluation: Evaluation, *, source: PairFolder | ChangeChatFile, console: Console) -> None:
+    """Show the table, what to know before reading it, and what was left out."""
+    from rich import box
+    from rich.table import Table
+
+    from model.evaluation.table import HEADINGS, explain_table, list_rows
+
+    table = Table(title="Answers and masks against the truth", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in HEADINGS:
+        is_name = heading == HEADINGS[0]
+        table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name)
+    for row in list_rows(evaluation.figures):
+        table.add_row(*row.list_cells())
+    console.print(table)
+    for line in [*explain_table(evaluation), *source.notes]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    skipped = [*source.skipped, *evaluation.skipped]
+    for one in skipped[:SKIPPED_SHOWN]:
+        console.print(
+            f"Left out: {one.name}: {one.reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
+    if len(skipped) > SKIPPED_SHOWN:
+        console.print(f"... and {len(skipped) - SKIPPED_SHOWN} more left out", style="yellow")
+
+
+def _summarize(evaluation: Evaluation, *, source: PairFolder | ChangeChatFile) -> dict[str, Any]:
+    from model.evaluation.table import flatten_figures
+
+    return {
+        "model_id": evaluation.model_id,
+        "n_tiles": len(evaluation.tiles),
+        "n_scenes": evaluation.n_scenes,
+        "n_skipped": len(source.skipped) + len(evaluation.skipped),
+        "seconds": evaluation.seconds,
+        "classify.temperature": evaluation.temperature,
+        **flatten_figures(evaluation.figures),
+    }

@@ -1,0 +1,92 @@
+"""The command ``deltavlm monitor``: one pass over a region, without a Prefect server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.region_pass import RunPair
+    from pipeline.regions.region import RegionReport
+
+COMPLETE, PARTLY_FAILED = 0, 1
+
+
+def monitor_command(
+    config: Annotated[Path, typer.Argument(help="YAML file of the region, such as configs/regions/folder.yaml.")],
+    as_of: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+            help="Do as if it were this moment (UTC), to catch up on earlier ones; left out, now.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder of the region or s3://bucket/prefix.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the region, such as pairing.window_days=14."),
+    ] = None,
+) -> None:
+    """Find new scenes of a region, compare them and tell what is new; what is done already is not done again."""
+    from flows.cli.console import make_console
+    from flows.region_pass import describe_pass, run_pairs, settle_now
+    from flows.signals import stop_on_signals
+    from pipeline.config.region import load_region_config
+    from pipeline.regions.region import Region
+
+    settings = load_region_config(config, values={"output": output}, assignments=assignments or ())
+    now = settle_now(as_of)
+    console = make_console()
+    with stop_on_signals(), Region.prepare(settings) as region:
+        plan = region.plan(now)
+        console.print(f"{plan.n_scenes} dates found: {len(plan.to_do)} pairs to do, {plan.n_done} done already")
+        run_pairs(region, plan.to_do, run_pair=_make_run_pair(console, has_bars=settings.max_concurrent_pairs == 1))
+        report = region.merge(plan, now=now)
+    _show_pass(console, report)
+    code = COMPLETE if report.is_complete else PARTLY_FAILED
+    typer.echo(json.dumps(describe_pass(report, name=settings.name) | {"exit_code": code}))
+    raise typer.Exit(code)
+
+
+def _make_run_pair(console: Console, *, has_bars: bool) -> RunPair:
+    """Give what runs a pair and shows its progress; of several at once no bars are shown."""
+    from functools import partial
+
+    from flows.cli.console import show_progress
+    from flows.cluster import open_run_cluster
+    from pipeline.config.run import RunConfig
+    from pipeline.runs.run import detect_changes
+
+    def run_pair(config: RunConfig) -> None:
+        console.print(f"Pair {Path(config.output).name}", highlight=False, markup=False)
+        if not has_bars:
+            detect_changes(config, open_cluster=partial(open_run_cluster, config))
+            return
+        with show_progress(console) as on_progress:
+            detect_changes(config, open_cluster=partial(open_run_cluster, config), on_progress=on_progress)
+
+    return run_pair
+
+
+def _show_pass(console: Console, report: RegionReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("pair", "status", "changes", "new", title="Time line")
+    for row in report.tables.time_line.tail(20).to_dict("records"):
+        counts = ["" if row["status"] == "failed" else f"{row[name]:.0f}" for name in ("n_changes", "n_new_changes")]
+        table.add_row(row["pair_id"], row["status"], *counts)
+    console.print(table)
+    for pair_id, reason in report.summary.failed.items():
+        console.print(f"[yellow]Failed: {escape(pair_id)}: {escape(reason)}[/yellow]", soft_wrap=True, highlight=False)
+    for each in report.summary.left_out[:10]:
+        console.print(f"Left out: {escape(each['name'])}: {escape(each['reason'])}", soft_wrap=True, highlight=False)
+    console.print(f"{report.summary.n_new_changes} new changes; region: {escape(report.folder.uri)}", soft_wrap=True)

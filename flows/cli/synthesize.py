@@ -1,0 +1,145 @@
+"""The command ``deltavlm data synthesize``: scenes or tiles whose every change is known."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+SCENE_SIZE_PX, TILE_SIZE_PX = 2048, 256
+CHANGE_LEVEL, SCENE_REMOVAL_LEVEL, TILE_REMOVAL_LEVEL = 0.3, 0.0, 0.15
+"""Defaults; they stand here so that ``--help`` need not load OpenCV and geopandas."""
+
+
+def synthesize_command(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pixels.")] = 6,
+    n_tiles: Annotated[
+        int | None,
+        typer.Option(min=1, help="Make so many small pairs for training instead of one pair of scenes."),
+    ] = None,
+    dates: Annotated[
+        str | None,
+        typer.Option(
+            help="Make a scene of each of these days, such as 2024-06-15,2025-06-18,2026-06-20, instead of a pair: a "
+            "folder to watch a region by."
+        ),
+    ] = None,
+    size_px: Annotated[
+        int | None,
+        typer.Option(help=f"Width and height in pixels; {SCENE_SIZE_PX} for scenes, {TILE_SIZE_PX} for tiles."),
+    ] = None,
+    resolution_m: Annotated[float, typer.Option(help="Side of a pixel in metres.")] = 0.5,
+    change_level: Annotated[
+        float, typer.Option(help="Probability that buildings or roads of a district come or go, 0 to 1.")
+    ] = CHANGE_LEVEL,
+    removal_level: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability that a changing district is torn down rather than built up; "
+            f"{SCENE_REMOVAL_LEVEL:g} for scenes, {TILE_REMOVAL_LEVEL} for tiles."
+        ),
+    ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="With --n-tiles: folder of real pairs (A/, B/) to show on the contact sheet too."),
+    ] = None,
+) -> None:
+    """Make a georeferenced pair of scenes, a series of them, or many small pairs, whose every change is known."""
+    if dates is not None and n_tiles is not None:
+        raise typer.BadParameter("--dates makes scenes and --n-tiles small pairs; give one of the two")
+    if dates is not None:
+        result: dict[str, Any] = _make_series(folder, dates, seed, size_px, resolution_m, change_level, removal_level)
+    elif n_tiles is None:
+        result = _make_scenes(folder, seed, size_px, resolution_m, change_level, removal_level)
+    else:
+        result = _make_tiles(folder, seed, n_tiles, size_px, resolution_m, change_level, removal_level, beside)
+    typer.echo(json.dumps(result))
+
+
+def _make_scenes(
+    folder: Path,
+    seed: int,
+    size_px: int | None,
+    resolution_m: float,
+    change_level: float,
+    removal_level: float | None,
+) -> dict[str, str | int]:
+    """Makes one pair of scenes; returns the paths of its files."""
+    from pipeline.training_data.scenes import write_synthetic_pair
+
+    files = write_synthetic_pair(
+        folder,
+        seed=seed,
+        size_px=SCENE_SIZE_PX if size_px is None else size_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
+    )
+    return {name: str(path) for name, path in asdict(files).items()}
+
+
+def _make_series(
+    folder: Path,
+    dates: str,
+    seed: int,
+    size_px: int | None,
+    resolution_m: float,
+    change_level: float,
+    removal_level: float | None,
+) -> dict[str, str | list[str]]:
+    """Makes a scene per day; returns the paths of its files."""
+    from pipeline.training_data.scenes import write_synthetic_series
+
+    try:
+        days = [dt.date.fromisoformat(day.strip()) for day in dates.split(",")]
+    except ValueError as problem:
+        raise typer.BadParameter(
+            f"--dates {dates} ({problem}); write days as 2024-06-15, with commas between"
+        ) from None
+    files = write_synthetic_series(
+        folder,
+        dates=days,
+        seed=seed,
+        size_px=SCENE_SIZE_PX if size_px is None else size_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
+    )
+    return {"scenes": [str(path) for path in files.scenes], "area": str(files.area)}
+
+
+def _make_tiles(
+    folder: Path,
+    seed: int,
+    n_tiles: int,
+    size_px: int | None,
+    resolution_m: float,
+    change_level: float,
+    removal_level: float | None,
+    beside: Path | None,
+) -> dict[str, str | int]:
+    """Makes many small pairs, with a bar on stderr; returns what was written."""
+    from rich.progress import Progress
+
+    from flows.cli.console import make_console
+    from pipeline.training_data.tiles import write_synthetic_tiles
+
+    with Progress(console=make_console(), transient=True) as progress:
+        bar = progress.add_task("Make tiles", total=n_tiles)
+        written = write_synthetic_tiles(
+            folder,
+            n_tiles=n_tiles,
+            seed=seed,
+            size_px=TILE_SIZE_PX if size_px is None else size_px,
+            resolution_m=resolution_m,
+            change_level=change_level,
+            removal_level=TILE_REMOVAL_LEVEL if removal_level is None else removal_level,
+            beside=beside,
+            on_tile=lambda: progress.advance(bar),
+        )
+    return {name: value if isinstance(value, int) else str(value) for name, value in asdict(written).items()}

@@ -1,0 +1,159 @@
+"""The command ``deltavlm model train``: pairs with masks or instructions in, a model's folder out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from model.training.progress import TrainingProgress
+    from model.training.training_run import TrainingResult
+
+MAX_LINES_SHOWN = 10
+"""Pairs that were left out are listed up to so many; all of them are in the JSON line."""
+
+
+def train_command(
+    config: Annotated[Path, typer.Argument(help="YAML file such as configs/fine-tune.yaml.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the model to be; an unfinished training is continued.")
+    ],
+    data: Annotated[Path, typer.Option(help="Folder that the config's sources are in.")] = Path(),
+    trunk_weights: Annotated[Path | None, typer.Option(help="Pretrained trunk, over the one of the config.")] = None,
+    initial_weights: Annotated[
+        str | None, typer.Option(help="Model to go on from, name or folder, over the config's.")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="Language model instead of the small one, over the config's.")
+    ] = None,
+    start_over: Annotated[
+        bool, typer.Option("--start-over", help="Drop what an earlier training has left beside the output.")
+    ] = False,
+) -> None:
+    """Train a model on pairs with masks or instructions, or its mask branch where the config says kind: mask.
+
+    Killed at any moment and given again, it goes on from the last checkpoint, to the same weights. On several GPUs,
+    start it by torchrun: torchrun --no-python --nproc-per-node GPUS deltavlm model train ...
+    """
+    from flows.cli.console import call_with_clear_errors, make_console
+    from model.training.recipe import load_training_config
+    from model.training.training_run import is_main_process
+
+    given = {"trunk_weights": trunk_weights, "initial_weights": initial_weights, "language_model": language_model}
+    named = {name: str(value) for name, value in given.items() if value is not None}
+    settings = call_with_clear_errors(load_training_config, config, **named)
+    console = make_console()
+    with show_training(console, is_shown=is_main_process()) as on_progress:
+        result = call_with_clear_errors(
+            choose_training(settings),
+            settings,
+            output=output,
+            data_root=data,
+            on_progress=on_progress,
+            starts_over=start_over,
+        )
+    if is_main_process():
+        show_result(console, result)
+        typer.echo(json.dumps(result.to_dict()))
+
+
+def choose_training(settings: Any) -> Callable[..., TrainingResult]:
+    """Find the function that runs a training of this kind."""
+    from model.training.masks import train_masks
+    from model.training.recipe import MaskTrainingConfig
+    from model.training.trainer import train
+
+    return train_masks if isinstance(settings, MaskTrainingConfig) else train
+
+
+@contextmanager
+def show_training(console: Console, *, is_shown: bool) -> Iterator[Callable[[TrainingProgress], None]]:
+    """Show a bar with loss and throughput while the context lasts; gives the callback that moves it."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=console, disable=not is_shown) as bars:
+        task = bars.add_task("Prepare", total=None, figures="")
+        told: dict[str, float] = {}
+
+        def advance(progress: TrainingProgress) -> None:
+            if progress.validation and progress.validation != told:
+                told.clear()
+                told.update(progress.validation)
+                bars.console.print(write_validation(progress), highlight=False, soft_wrap=True)
+            bars.update(
+                task,
+                description="Train",
+                total=progress.n_steps,
+                completed=progress.step,
+                figures=write_figures(progress),
+            )
+
+        yield advance
+
+
+def write_figures(progress: TrainingProgress) -> str:
+    """Write what there is to say after a step in a few words."""
+    figures = [
+        ("loss {:.3f}", progress.loss),
+        ("{:.1f} pairs/s", progress.pairs_per_s),
+        ("{:.0%} computing", progress.compute_fraction),
+    ]
+    return ", ".join(form.format(value) for form, value in figures if value is not None)
+
+
+def write_validation(progress: TrainingProgress) -> str:
+    """Write what a validation measured in one line."""
+    figures = [
+        ("loss {:.4f}", progress.validation.get("loss")),
+        ("text loss {:.4f}", progress.validation.get("text_loss")),
+        ("{:.1%} of the answers right", progress.validation.get("exact_fraction")),
+    ]
+    words = ", ".join(form.format(value) for form, value in figures if value is not None)
+    return f"Validation at step {progress.step}: {words}"
+
+
+def show_result(console: Console, result: TrainingResult) -> None:
+    """Show what was learned from, what validation measured before and after, and what people should know."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    if result.validation:
+        table = Table("figure", "before", "after", title=f"{result.n_validation_items} validation tiles")
+        for name, value in result.validation.items():
+            before = result.validation_before.get(name)
+            table.add_row(name.replace("_", " "), "" if before is None else f"{before:.4f}", f"{value:.4f}")
+        console.print(table)
+    for line in result.skipped[:MAX_LINES_SHOWN]:
+        console.print(f"Left out: {escape(line)}", style="yellow", highlight=False, soft_wrap=True)
+    if len(result.skipped) > MAX_LINES_SHOWN:
+        console.print(f"... and {len(result.skipped) - MAX_LINES_SHOWN} more left out", style="yellow")
+    for note in result.notes:
+        console.print(f"Note: {escape(note)}", style="yellow", highlight=False, soft_wrap=True)
+    kept = "" if result.best_step is None else f"; the weights of step {result.best_step} were the best"
+    console.print(
+        f"{result.n_steps} steps on {result.n_items} pairs{kept}. Model: {escape(str(result.folder))}", soft_wrap=True
+    )

@@ -1,0 +1,104 @@
+"""How long a stage may take under Prefect, and what is tried again after how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from model.errors import FolderError, InputError
+from pipeline.config.loading import StrictConfig
+from pipeline.config.run import RunConfig
+from pipeline.config.scene import is_remote_scene
+
+HOUR_S = 3600.0
+
+
+class PatienceConfig(StrictConfig):
+    """Patience with what fails for a while: scenes on the network, shared disks. Wrong input is never tried again."""
+
+    retries: int = Field(
+        default=3, ge=0, le=10, description="How often a stage is tried again; what it has done is not done again."
+    )
+    retry_delay_s: float = Field(
+        default=10, ge=0, le=3600, description="Seconds before the first further try; twice as many before each next."
+    )
+    find_pair_timeout_s: float | None = Field(
+        default=HOUR_S, gt=0, description="Seconds to search for scenes and read their headers; null: no limit."
+    )
+    write_tiles_timeout_s: float | None = Field(
+        default=24 * HOUR_S, gt=0, description="Seconds to read the scenes into the tile store; null: no limit."
+    )
+    select_tiles_timeout_s: float | None = Field(
+        default=HOUR_S, gt=0, description="Seconds to choose the tiles worth a look; null: no limit."
+    )
+    collect_answers_timeout_s: float | None = Field(
+        default=72 * HOUR_S, gt=0, description="Seconds to ask the model about all tiles; null: no limit."
+    )
+    extract_findings_timeout_s: float | None = Field(
+        default=4 * HOUR_S, gt=0, description="Seconds to read what the answers mean; null: no limit."
+    )
+    write_report_timeout_s: float | None = Field(
+        default=4 * HOUR_S, gt=0, description="Seconds to write the report; null: no limit."
+    )
+
+
+DEFAULT_PATIENCE = PatienceConfig()
+
+
+class UnreadTilesError(Exception):
+    """Some tiles of remote scenes could not be read, and it is worth trying again.
+
+    Args:
+        n_tiles: How many.
+    """
+
+    def __init__(self, n_tiles: int) -> None:
+        super().__init__(f"{n_tiles} tiles could not be read from scenes on the network")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePolicy:
+    """What Prefect is told of one stage."""
+
+    retry_delays_s: tuple[float, ...]
+    """Seconds before each further try; as many tries as there are delays."""
+    timeout_s: float | None
+    """Seconds that one try may take; None: no limit."""
+    reads_remote_scenes: bool
+    """Whether an unreadable scene may be readable later."""
+
+    def allows_retry(self, problem: object) -> bool:
+        """Tell whether trying again may help."""
+        return is_worth_retrying(problem, reads_remote_scenes=self.reads_remote_scenes)
+
+
+def choose_policy(stage: str, *, config: RunConfig, patience: PatienceConfig) -> StagePolicy:
+    """Decide how often and how long a stage is tried.
+
+    Args:
+        stage: One of the six verbs, such as ``find_pair``.
+        config: The run.
+        patience: What the user allows.
+    """
+    reads_scenes = stage in {"find_pair", "write_tiles"}
+    return StagePolicy(
+        retry_delays_s=tuple(patience.retry_delay_s * 2**n for n in range(patience.retries)),
+        timeout_s=getattr(patience, f"{stage}_timeout_s"),
+        reads_remote_scenes=reads_scenes and any(is_remote_scene(scene) for scene in (config.before, config.after)),
+    )
+
+
+def is_worth_retrying(problem: object, *, reads_remote_scenes: bool) -> bool:
+    """Tell an error that may pass from one that will not.
+
+    Args:
+        problem: What the stage raised.
+        reads_remote_scenes: Whether the stage reads over the network.
+    """
+    if isinstance(problem, FolderError):
+        # Its own patience, `storage.retry_timeout_s`, has run out, or somebody else holds the folder.
+        return False
+    if isinstance(problem, InputError | TimeoutError | UnreadTilesError):
+        return reads_remote_scenes
+    return isinstance(problem, OSError)

@@ -1,0 +1,1 @@
+"""From logits to tokens: greedy and beam search, and a Llama's steps."""

@@ -1,0 +1,212 @@
+"""Masks of tiles become outlines: polygons per tile in whole pixels of the grid, made by the worker that answered.
+
+Two rules let the outlines of neighbouring tiles meet without a seam. All corners are whole pixels, so that nothing is
+rounded. And an outline is simplified only where it lies inside the tile: what lies on the border of the ground that a
+tile owns stays to the pixel, so that two tiles still meet there however each was simplified.
+
+The answers tell whether something changed, the mask tells where: a kind of which the answers say that there is none
+brings no outline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import rasterio.features
+import shapely
+from scipy import ndimage
+
+from model.interface import Answer, ChangeMasks, MaskModel, Prompt
+from pipeline.answers.meaning import find_claims
+from pipeline.grid.grid import Grid
+from pipeline.tables.schemas import CHANGE_KINDS
+from pipeline.tiles.table import Tile
+
+OUTLINE_VERSION = 1
+"""Raised when equal masks and answers come to give other outlines."""
+
+THRESHOLD = 0.5
+"""Least probability that counts as changed, as `ChangeMasks` says."""
+
+TOLERANCE_PX = 2.0
+"""How much outlines are simplified: a corner goes while the triangle that it makes with its neighbours is smaller than
+the square of this (Visvalingam and Whyatt 1993). The stairs of pixels along a slanting edge go, a house keeps its
+corners."""
+
+_Range = tuple[int, int]
+"""First pixel of the grid along one axis, and the one after the last."""
+
+
+def choose_outline_kinds(setting: Literal["auto", "off"], *, mask_labels: Sequence[str]) -> tuple[str, ...]:
+    """Decide which kinds of change are outlined.
+
+    Args:
+        setting: ``model.outlines``.
+        mask_labels: What the model gives masks of; one of plain ``change`` is of no kind.
+    """
+    return tuple(kind for kind in CHANGE_KINDS if kind in mask_labels) if setting == "auto" else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """One connected piece of one kind of change, as far as one tile owns its ground.
+
+    It is empty where all that the mask shows lies on ground of the tile's neighbours.
+    """
+
+    tile_id: str
+    """The tile."""
+    kind: str
+    """What changed, such as building."""
+    first_row_px: int
+    """Row of pixels of the grid in which the piece begins."""
+    first_col_px: int
+    """Column of its first pixel in that row."""
+    n_pixels: int
+    """Pixels of the mask in the piece."""
+    n_seen_pixels: int
+    """Pixels of this kind in all that the model saw of the tile, what neighbours own of it included."""
+    probability: float
+    """Mean probability of change of the piece's pixels, 0.5 to 1."""
+    geometry: shapely.Polygon
+    """The piece in pixels of the grid, x to the right and y downwards from its upper left corner; whole numbers."""
+
+
+def answer_with_outlines(
+    model: MaskModel,
+    pairs: npt.NDArray[np.uint8],
+    *,
+    prompts: Sequence[Prompt],
+    witnesses: Sequence[Prompt],
+    known: Mapping[str, Sequence[str]],
+    kinds: Sequence[str],
+) -> tuple[list[list[Answer]], ChangeMasks, npt.NDArray[np.bool_]]:
+    """Ask about some tiles, and have the model give masks of those of which the answers leave a change open.
+
+    Args:
+        model: The model.
+        pairs: The tiles' pixels, as `TileStore.read_pairs` gives them.
+        prompts: What is to be asked now.
+        witnesses: Prompts whose answers tell whether something changed.
+        known: Texts of the answers to those of them that were asked before, by the prompt's name.
+        kinds: Kinds of change that are outlined.
+
+    Returns:
+        The answers, the masks of the tiles of which any kind is left open, and per tile which kinds are: flags of
+        shape (tile, kind).
+    """
+    is_open = np.zeros((len(pairs), len(kinds)), dtype=np.bool_)
+
+    def choose_masked(numbers: range, answers: list[list[Answer]]) -> npt.NDArray[np.bool_]:
+        some = slice(numbers.start, numbers.stop)
+        texts = {name: list(told[some]) for name, told in known.items()}
+        texts |= {prompt.name: [answer.text for answer in row] for prompt, row in zip(prompts, answers, strict=True)}
+        is_open[some] = find_claims(witnesses, texts=texts, kinds=kinds, n_tiles=len(numbers))
+        return np.asarray(is_open[some].any(axis=1))
+
+    answered = model.answer_with_masks(pairs, prompts=prompts, choose_masked=choose_masked)
+    return answered.answers, answered.masks, is_open
+
+
+def trace_masks(
+    masks: ChangeMasks, *, tiles: Sequence[Tile], is_open: npt.NDArray[np.bool_], kinds: Sequence[str], grid: Grid
+) -> list[Outline]:
+    """Turn the masks of a batch into outlines.
+
+    Args:
+        masks: Masks of all that the model saw, of the tiles of which any kind is open.
+        tiles: The tiles of the batch.
+        is_open: Which kinds may have an outline, (tile, kind).
+        kinds: The kinds.
+        grid: The grid.
+
+    Returns:
+        The outlines in the order of tiles, kinds and their first pixels.
+    """
+    masked = np.flatnonzero(is_open.any(axis=1)).tolist()
+    return [
+        outline
+        for index, probabilities in zip(masked, masks.probabilities, strict=True)
+        for kind, is_kind_open in zip(kinds, is_open[index], strict=True)
+        if is_kind_open
+        for outline in trace_mask(probabilities[masks.labels.index(kind)], kind=kind, tile=tiles[index], grid=grid)
+    ]
+
+
+def trace_mask(probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile, grid: Grid) -> list[Outline]:
+    """Give the outlines of one kind in one tile.
+
+    Args:
+        probabilities: Probability of change of all that the model saw of the tile, (y, x).
+        kind: What changed.
+        tile: The tile.
+        grid: The grid.
+    """
+    top, left, height, width = grid.tile_window(tile.row, tile.col)
+    seen_rows = _meet((top, top + height), (grid.top_px, grid.top_px + grid.height_px))
+    seen_cols = _meet((left, left + width), (grid.left_px, grid.left_px + grid.width_px))
+    rows = _meet((tile.row * grid.stride_px, (tile.row + 1) * grid.stride_px), seen_rows)
+    cols = _meet((tile.col * grid.stride_px, (tile.col + 1) * grid.stride_px), seen_cols)
+    seen, owned = (
+        probabilities[first[0] - top : first[1] - top, second[0] - left : second[1] - left]
+        for first, second in ((seen_rows, seen_cols), (rows, cols))
+    )
+    n_seen_pixels = int((seen >= THRESHOLD).sum())
+    labels, n_pieces = ndimage.label(owned >= THRESHOLD)
+    if not n_seen_pixels:
+        return []
+    if not n_pieces:
+        return [_leave_to_neighbours(tile, kind=kind, corner=(rows[0], cols[0]), n_seen_pixels=n_seen_pixels)]
+    pieces = shapely.transform(_draw_pieces(labels), lambda corners: corners + np.array([cols[0], rows[0]]))
+    # Pieces are numbered from 1 in the order of their first pixels.
+    numbers, firsts = np.unique(labels, return_index=True)
+    numbers, firsts = numbers[-n_pieces:], firsts[-n_pieces:]
+    sizes, means = np.bincount(labels.ravel())[1:], ndimage.mean(owned.astype(np.float64), labels, numbers)
+    return [
+        Outline(
+            tile_id=tile.tile_id,
+            kind=kind,
+            first_row_px=rows[0] + int(first // owned.shape[1]),
+            first_col_px=cols[0] + int(first % owned.shape[1]),
+            n_pixels=int(size),
+            n_seen_pixels=n_seen_pixels,
+            # What a model computes in another batch may differ in the last digits.
+            probability=round(float(mean), 4),
+            geometry=piece,
+        )
+        for first, size, mean, piece in zip(firsts, sizes, means, pieces, strict=True)
+    ]
+
+
+def _leave_to_neighbours(tile: Tile, *, kind: str, corner: tuple[int, int], n_seen_pixels: int) -> Outline:
+    return Outline(
+        tile_id=tile.tile_id,
+        kind=kind,
+        first_row_px=corner[0],
+        first_col_px=corner[1],
+        n_pixels=0,
+        n_seen_pixels=n_seen_pixels,
+        probability=THRESHOLD,
+        geometry=shapely.Polygon(),
+    )
+
+
+def _meet(first: _Range, second: _Range) -> _Range:
+    start = max(first[0], second[0])
+    return start, max(start, min(first[1], second[1]))
+
+
+def _draw_pieces(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.object_]:
+    """Draw each label but 0 as a polygon in pixels, simplified inside the array and as it is along its edges."""
+    drawn = list(rasterio.features.shapes(labels, connectivity=4))
+    numbers = np.array([int(value) for _, value in drawn])
+    polygons = np.array([shapely.geometry.shape(shape) for shape, _ in drawn], dtype=object)
+    # Together with what did not change they cover the whole array, so that its edges are the coverage's boundary.
+    simplified = shapely.coverage_simplify(polygons, TOLERANCE_PX, simplify_boundary=False)
+    is_piece = numbers > 0
+    pieces: npt.NDArray[np.object_] = simplified[is_piece][np.argsort(numbers[is_piece])]
+    return pieces

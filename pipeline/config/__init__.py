@@ -1,0 +1,1 @@
+"""Settings of runs and regions: read, checked, and nothing else."""

@@ -1,0 +1,150 @@
+"""From a YAML file and what stands on the command line to settings, with one message for every mistake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model.errors import InputError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def load_settings(
+    model: type[Settings],
+    path: str | Path | None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    described_in: str,
+    begin_with: str,
+) -> Settings:
+    """Build settings from a YAML file, then values, then ``key=value`` assignments, each over the former.
+
+    Args:
+        model: Class of the settings.
+        path: YAML file with its keys; None: there is none.
+        values: Keys to put on top; None values are left out, mappings merge.
+        assignments: ``dotted.key=value`` with the value in YAML, such as ``grid.resolution_m=1``.
+        described_in: File that lists and describes the keys, for the message.
+        begin_with: File to start a config of one's own from, for the message.
+
+    Raises:
+        InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
+    """
+    tree = _read_yaml(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
+    tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise InputError(
+                f"--set {assignment!r}", expected="key=value", remedy="write for example --set grid.resolution_m=1"
+            )
+        nested = _read_value(text, assignment=assignment)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        tree = _merge(tree, nested)
+    try:
+        return model.model_validate(tree)
+    except ValidationError as problem:
+        source = str(path) if path is not None else "the command line"
+        raise _explain(problem, source=source, described_in=described_in) from None
+
+
+def _read_value(text: str, *, assignment: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise InputError(
+            f"--set {assignment!r} ({getattr(problem, 'problem', None) or problem})",
+            expected="a value in YAML",
+            remedy="put quotes around text with : ? { [ or # in it",
+        ) from None
+
+
+def _read_yaml(path: Path, *, described_in: str, begin_with: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise InputError(
+            f"config {path} cannot be read ({problem})",
+            expected=f"a YAML file with the keys of {described_in}",
+            remedy="correct the path or the file",
+        ) from None
+    if not isinstance(tree, dict):
+        raise InputError(
+            f"config {path} holds {type(tree).__name__}",
+            expected=f"a mapping with the keys of {described_in}",
+            remedy=f"start from {begin_with}",
+        )
+    return tree
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        former = merged.get(key)
+        # A scene may be written as bare URIs, and a setting such as before.datetime may come on top of them.
+        if key in {"before", "after"} and isinstance(former, str | list):
+            former = {"uri": former}
+        if key in {"before", "after"} and isinstance(value, str | list):
+            value = {"uri": value}
+        is_nested = isinstance(former, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(former, value) if is_nested else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(problem: ValidationError, *, source: str, described_in: str) -> InputError:
+    lines = []
+    for error in problem.errors():
+        key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
+        message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif error["type"] == "missing":
+            message = "missing"
+        lines.append(f"{key}: {message}")
+    return InputError(
+        f"{source}: " + "; ".join(lines),
+        expected=f"the keys and values described in {described_in}",
+        remedy="correct the named keys",
+    )
+
+
+_UNITS = {"m": "m", "s": "s", "px": "pixels", "tiles": "tiles", "percent": "%"}
+_CAPITALS = {"crs": "CRS", "uri": "URI", "aoi": "AOI", "stac": "STAC", "tls": "TLS", "ttl": "TTL", "ids": "IDs"}
+
+
+def title_field(name: str, _: Any = None) -> str:
+    """Give the title of a setting in a form: its words, with the unit in brackets.
+
+    Examples:
+        ``tile_size_px`` becomes ``Tile size (pixels)``.
+    """
+    words = name.split("_")
+    unit = _UNITS.get(words[-1]) if len(words) > 1 else None
+    words = [_CAPITALS.get(word, word) for word in (words[:-1] if unit else words)]
+    title = " ".join(words)
+    return f"{title[:1].upper()}{title[1:]}{f' ({unit})' if unit else ''}"
+
+
+def title_model(model: type[Any]) -> str:
+    """Give the title of a group of settings in a form.
+
+    Examples:
+        ``BandFilesConfig`` becomes ``Band files``.
+    """
+    return title_field("_".join(re.findall(r"[A-Z][a-z0-9]*", model.__name__.removesuffix("Config"))).lower())
+
+
+class StrictConfig(BaseModel):
+    """A group of settings; a key that is none of them is refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", field_title_generator=title_field, model_title_generator=title_model
+    )

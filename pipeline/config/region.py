@@ -1,0 +1,258 @@
+"""Everything that is to be said about a region once, typed and described, so that it is watched from then on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from cronsim import CronSim, CronSimError
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from model.redaction import redact_values
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.loading import StrictConfig, load_settings
+from pipeline.config.region_sources import PairingConfig, SourceConfig
+from pipeline.config.run import (
+    ZONE_KEYS,
+    GridConfig,
+    ModelConfig,
+    PromptConfig,
+    RegistrationConfig,
+    RunConfig,
+    StorageConfig,
+    TilesConfig,
+    load_default_prompts,
+)
+from pipeline.config.scene import SceneConfig
+from pipeline.uris import check_run_uri
+
+_ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+_CRON_FIELDS = ("minute", "hour", "day", "month", "weekday")
+
+
+class LatticeGridConfig(GridConfig):
+    """The grid of a region: its tiles are the same in all pairs."""
+
+    anchor: Literal["overlap", "lattice"] = Field(
+        default="lattice",
+        description="Where the first tile begins. lattice: at a whole multiple of the tiles' spacing, so that all "
+        "pairs of the region have their tiles in common; overlap: at the edge of what the two scenes of a pair show.",
+    )
+
+
+class DateChoiceConfig(StrictConfig):
+    """Which dates are good enough to be compared at all."""
+
+    min_covered_fraction: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="Dates whose scenes show a smaller part of the area, by their own account, are left out. Of scenes "
+        "in a folder nobody tells: they count as whole.",
+    )
+    max_cloud_percent: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Dates with more clouds, on the mean of their scenes, are left out; those that do not tell "
+        "are kept.",
+    )
+
+
+class ScheduleConfig(StrictConfig):
+    """When a pass over the region begins by itself."""
+
+    cron: str = Field(description="Five fields of cron, such as 30 2 * * 1: Mondays at half past two.")
+    timezone: str = Field(
+        default="UTC",
+        description="Name of the time zone that cron's hours are of, such as Europe/Berlin; its clock changes count.",
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _check_cron(cls, value: str) -> str:
+        if len(value.split()) != len(_CRON_FIELDS):
+            raise ValueError(f"{value!r} has {len(value.split())} fields; cron has {', '.join(_CRON_FIELDS)}")
+        try:
+            CronSim(value, _ANY_MOMENT)
+        except CronSimError as problem:
+            raise ValueError(f"{value!r} is no schedule ({problem}); write for example 30 2 * * 1") from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, value: str) -> str:
+        if value not in zoneinfo.available_timezones():
+            raise ValueError(f"{value!r} is no time zone of the IANA database; write for example Europe/Berlin")
+        return value
+
+
+class KeepConfig(StrictConfig):
+    """How many pairs, and of what age, keep something; where neither is given, all keep it for ever."""
+
+    newest: int | None = Field(default=None, ge=1, description="So many of the newest pairs keep it.")
+    days: int | None = Field(
+        default=None, ge=1, description="Pairs keep it while their later scene is no older than so many days."
+    )
+
+
+class RetentionConfig(StrictConfig):
+    """What becomes of old pairs; the region's own report keeps what they have told, and the newest pair stays."""
+
+    pixels: KeepConfig = Field(
+        default_factory=KeepConfig, description="Pairs that keep their tile store; the others still have their report."
+    )
+    folders: KeepConfig = Field(
+        default_factory=KeepConfig,
+        description="Pairs that keep their folder; of the others just what the region's report tells is left.",
+    )
+
+
+class NotifyConfig(StrictConfig):
+    """Who is told of what."""
+
+    block: str = Field(
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Prefect block that takes messages, as TYPE/NAME, such as slack-webhook/monitoring.",
+    )
+    events: tuple[Literal["new-changes", "failure"], ...] = Field(
+        default=("new-changes", "failure"),
+        min_length=1,
+        description="new-changes: a pass has found changes that no earlier pair has seen; failure: a pass or one of "
+        "its pairs has failed.",
+    )
+
+
+class RegionConfig(StrictConfig):
+    """One region: an area, where its scenes come from, how they are paired, and what is asked of each pair."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the region: small letters, digits and hyphens."
+    )
+    aoi: str = Field(min_length=1, description="Polygons of the area (any file geopandas reads).")
+    source: SourceConfig = Field(description="Where scenes come from.")
+    pairing: PairingConfig = Field(description="How before and after are chosen.")
+    output: str = Field(
+        min_length=1,
+        description="Local folder of the region, or s3://bucket/prefix; its pairs, time line and report go there.",
+    )
+    dates: DateChoiceConfig = Field(default_factory=DateChoiceConfig, description="Which dates are good enough.")
+    zones: str | None = Field(
+        default=None,
+        description="Polygons to sum the changes of each pair over (any file geopandas reads); pairs that are done "
+        "keep what they have.",
+    )
+    zones_id_column: str | None = Field(
+        default=None,
+        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+    )
+    zones_name_column: str | None = Field(
+        default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
+    )
+    grid: LatticeGridConfig = Field(
+        default_factory=LatticeGridConfig,
+        description="The common grid of all pairs; crs auto is the UTM zone of the area's middle.",
+    )
+    tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
+    registration: RegistrationConfig = Field(
+        default_factory=RegistrationConfig, description="The shift between the dates of a pair."
+    )
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The model that answers.")
+    prompts: tuple[PromptConfig, ...] = Field(
+        default_factory=load_default_prompts,
+        min_length=1,
+        description="The questions; left out, those of configs/prompts.yaml.",
+    )
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers, shared by all pairs.")
+    storage: StorageConfig = Field(default_factory=StorageConfig, description="Patience with an object store.")
+    schedule: ScheduleConfig | None = Field(
+        default=None, description="When passes begin by themselves; left out, when somebody starts one."
+    )
+    max_concurrent_pairs: int = Field(
+        default=1, ge=1, le=32, description="Pairs that are worked on at the same time; they share the workers."
+    )
+    max_pairs_per_pass: int = Field(
+        default=100, ge=1, le=10_000, description="Pairs of one pass at most, the oldest first; the next pass goes on."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=100, description="So many passes try a pair that failed; then it stays failed."
+    )
+    retention: RetentionConfig = Field(default_factory=RetentionConfig, description="What becomes of old pairs.")
+    notify: tuple[NotifyConfig, ...] = Field(default=(), description="Who is told of what, through Prefect.")
+
+    @field_validator("output")
+    @classmethod
+    def _check_output(cls, value: str) -> str:
+        return check_run_uri(value)
+
+    @model_validator(mode="after")
+    def _check_as_run(self) -> Self:
+        # What a run refuses is refused here, before any scene is looked for.
+        try:
+            self.make_run_config(before=SceneConfig(uri="before"), after=SceneConfig(uri="after"), output="run")
+        except ValidationError as problem:
+            words = [error["msg"].removeprefix("Value error, ") for error in problem.errors()]
+            raise ValueError("; ".join(words)) from None
+        return self
+
+    @model_serializer(mode="wrap")
+    def _redact(self, give: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        # As in a run's config: JSON goes into region.json, to Prefect's server and into logs.
+        values: dict[str, Any] = give(self)
+        return redact_values(values, kept=["prompts"]) if info.mode == "json" else values
+
+    def make_run_config(
+        self, *, before: SceneConfig, after: SceneConfig, output: str, crs: str | None = None
+    ) -> RunConfig:
+        """Give the config of the run of one pair.
+
+        Args:
+            before: The earlier scene.
+            after: The later scene.
+            output: Folder of the run.
+            crs: CRS of the grid in place of ``auto``.
+
+        Raises:
+            pydantic.ValidationError: a run cannot be told these settings.
+        """
+        shared = ("aoi", *ZONE_KEYS, "tiles", "registration", "model", "prompts", "cluster", "storage")
+        grid = GridConfig(**self.grid.model_dump() | ({"crs": crs} if crs is not None else {}))
+        values = {name: getattr(self, name) for name in shared}
+        return RunConfig(before=before, after=after, output=output, grid=grid, **values)
+
+
+def load_region_config(
+    path: str | Path | None = None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> RegionConfig:
+    """Build a `RegionConfig` from a YAML file, then values, then ``key=value`` assignments, each over the former.
+
+    Args:
+        path: YAML file with the keys of `RegionConfig`.
+        values: Keys of `RegionConfig` to put on top; None values are left out, mappings merge.
+        assignments: ``dotted.key=value`` with the value in YAML, such as ``pairing.window_days=14``.
+
+    Raises:
+        InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
+    """
+    return load_settings(
+        RegionConfig,
+        path,
+        values=values,
+        assignments=assignments,
+        described_in="configs/regions/sentinel2.yaml",
+        begin_with="configs/regions/folder.yaml",
+    )

@@ -1,0 +1,304 @@
+"""Everything a run can be told, typed and described; a typo fails before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from model.interface import Prompt, PromptKind
+from model.redaction import redact_values
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.loading import StrictConfig, load_settings
+from pipeline.config.scene import SceneConfig, StretchConfig
+from pipeline.uris import check_run_uri
+
+
+class GridConfig(StrictConfig):
+    """The common grid that both dates are warped onto."""
+
+    crs: str = Field(
+        default="auto",
+        description="CRS of the grid in metres, such as EPSG:32614; auto: the UTM zone of the overlap's centre.",
+    )
+    resolution_m: float = Field(
+        default=0.5, gt=0, le=1000, description="Pixel size in metres. deltavlm-tiny was trained on tiles of 128 m."
+    )
+    tile_size_px: int = Field(default=256, ge=16, le=4096, description="Side of a tile in pixels, a multiple of 16.")
+
+    anchor: Literal["overlap", "lattice"] = Field(
+        default="overlap",
+        description="Where the first tile begins. overlap: at the edge of what both scenes show; lattice: at a whole "
+        "multiple of the tiles' spacing, so that runs of neighbouring or repeated areas have their tiles in common.",
+    )
+
+    @field_validator("tile_size_px")
+    @classmethod
+    def _check_tile_size(cls, value: int) -> int:
+        if value % 16:
+            raise ValueError(f"{value} is no multiple of 16; use {max(16, round(value / 16) * 16)}")
+        return value
+
+
+class TilesConfig(StrictConfig):
+    """How the tile store is written and which of its tiles are worth a look."""
+
+    resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = Field(
+        default="auto",
+        description="How pixels are interpolated onto the grid. auto: average, weighted by area, where the raster is "
+        "finer than the grid by more than 1.25 times, else bilinear.",
+    )
+    stretch: StretchConfig = Field(
+        default_factory=StretchConfig, description="How values other than bytes become bytes."
+    )
+    shard_size_tiles: int = Field(
+        default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
+    )
+    overlap_px: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=2,
+        description="Pixels that neighbouring tiles share, so that one of them sees whole what lies on a border; less "
+        "than half of grid.tile_size_px. The report counts nothing twice.",
+    )
+    min_valid_fraction: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Tiles of which a smaller part is valid on both dates get the status no_data.",
+    )
+    max_cloud_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Tiles of which a larger part is cloudy on either date get the status cloudy.",
+    )
+
+
+class RegistrationConfig(StrictConfig):
+    """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
+
+    estimate: bool = Field(
+        default=True, description="Measure the shift between the dates in blocks spread over what both scenes show."
+    )
+    correct: bool = Field(
+        default=False, description="Read the later date from where the shift says it lies, if one shift fits all."
+    )
+    max_shift_px: float = Field(
+        default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
+    )
+    n_blocks: int = Field(default=16, ge=4, le=256, description="Blocks that are looked at, at most.")
+    block_size_px: int = Field(
+        default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
+    )
+
+    @model_validator(mode="after")
+    def _check_correction(self) -> Self:
+        if self.correct and not self.estimate:
+            raise ValueError("registration.correct needs registration.estimate: a shift is corrected once it is known")
+        return self
+
+
+class ModelConfig(StrictConfig):
+    """Which model answers, and how."""
+
+    name: str = Field(
+        default="deltavlm-tiny",
+        description="A model that ships or that an installed package brings, a folder in transformers' layout, or "
+        "openai:URL#NAME for one behind an OpenAI-compatible server.",
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
+    )
+    batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
+    outlines: Literal["auto", "off"] = Field(
+        default="auto",
+        description="What the report draws of changes. auto: their outlines, for the kinds that the model has masks "
+        "of, else the cells that it names; off: the cells.",
+    )
+
+    @field_validator("outlines", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        # YAML takes a plain off for false.
+        return "off" if value is False else value
+
+
+class PromptConfig(StrictConfig):
+    """One question put to every tile."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="Unique name; an `ask` prompt's answers become the column of that name.",
+    )
+    kind: PromptKind = Field(description="describe, classify, count, locate or ask.")
+    text: str = Field(min_length=1, max_length=2000, description="The words the model reads.")
+
+    @field_validator("kind")
+    @classmethod
+    def _refuse_dialogue(cls, value: PromptKind) -> PromptKind:
+        if value is PromptKind.DIALOGUE:
+            raise ValueError("a run asks single questions; dialogue belongs to a conversation about one tile")
+        return value
+
+    def to_prompt(self) -> Prompt:
+        """Give the plain value that the model takes."""
+        return Prompt(name=self.name, kind=self.kind, text=self.text)
+
+
+class StorageConfig(StrictConfig):
+    """How much patience a run has with the object store that it is written to."""
+
+    retry_timeout_s: float = Field(
+        default=120,
+        ge=1,
+        le=1800,
+        description="How long a request to s3:// is repeated while it fails, in seconds; then the run stops.",
+    )
+    lock_timeout_s: float = Field(
+        default=300,
+        ge=2,
+        le=7200,
+        description="After so many seconds without a sign of life, the lock of a run in s3:// may be taken over.",
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.lock_timeout_s < 2 * self.retry_timeout_s:
+            raise ValueError("storage.lock_timeout_s must be at least twice storage.retry_timeout_s")
+        return self
+
+
+class RunConfig(StrictConfig):
+    """One run: two scenes of one place, a grid, a model and what to ask it."""
+
+    before: SceneConfig = Field(description="The earlier scene.")
+    after: SceneConfig = Field(description="The later scene.")
+    output: str = Field(
+        min_length=1,
+        description="Local folder of the run, or s3://bucket/prefix; made if it is not there, continued if it is.",
+    )
+    aoi: str | None = Field(
+        default=None,
+        description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
+    )
+    zones: str | None = Field(
+        default=None,
+        description="Polygons to sum the findings over, such as districts (any file geopandas reads); the sums are in "
+        "zones.parquet.",
+    )
+    zones_id_column: str | None = Field(
+        default=None,
+        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+    )
+    zones_name_column: str | None = Field(
+        default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
+    )
+    grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
+    tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
+    registration: RegistrationConfig = Field(
+        default_factory=RegistrationConfig, description="The shift between the dates."
+    )
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The model that answers.")
+    prompts: tuple[PromptConfig, ...] = Field(
+        default_factory=lambda: load_default_prompts(),
+        min_length=1,
+        description="The questions; left out, those of configs/prompts.yaml.",
+    )
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
+    storage: StorageConfig = Field(default_factory=StorageConfig, description="Patience with an object store.")
+
+    @field_validator("output")
+    @classmethod
+    def _check_output(cls, value: str) -> str:
+        return check_run_uri(value)
+
+    @model_serializer(mode="wrap")
+    def _redact(self, give: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        # JSON goes into run.json, to Prefect's server and into logs; Python values stay with the run. The questions
+        # have to be kept to the letter, as the run is named after them.
+        values: dict[str, Any] = give(self)
+        return redact_values(values, kept=["prompts"]) if info.mode == "json" else values
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> Self:
+        if 2 * self.tiles.overlap_px >= self.grid.tile_size_px:
+            raise ValueError(
+                f"tiles.overlap_px is {self.tiles.overlap_px}; it has to be less than half of grid.tile_size_px, "
+                f"{self.grid.tile_size_px}"
+            )
+        return self
+
+    @field_validator("before", "after", mode="before")
+    @classmethod
+    def _accept_plain_uri(cls, value: Any) -> Any:
+        return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        if self.cluster.kind == "cuda" and self.model.device not in {"auto", "cuda"}:
+            raise ValueError(
+                f"model.device {self.model.device}: with cluster.kind cuda it is cuda, each worker's own GPU"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> Self:
+        names = [prompt.name for prompt in self.prompts]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"prompts: the names {', '.join(repeated)} appear more than once; give each its own")
+        kinds = [p.kind for p in self.prompts if p.kind is not PromptKind.ASK]
+        doubled = sorted({kind.value for kind in kinds if kinds.count(kind) > 1})
+        if doubled:
+            raise ValueError(f"prompts: more than one of kind {', '.join(doubled)}; further questions are of kind ask")
+        return self
+
+
+def load_default_prompts() -> tuple[PromptConfig, ...]:
+    """Read ``configs/prompts.yaml``: one prompt each to describe, classify, count and locate."""
+    text = resources.files("configs").joinpath("prompts.yaml").read_text(encoding="utf-8")
+    return tuple(PromptConfig.model_validate(entry) for entry in yaml.safe_load(text)["prompts"])
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> RunConfig:
+    """Build a `RunConfig` from a YAML file, then values, then ``key=value`` assignments, each over the former.
+
+    Args:
+        path: YAML file with the keys of `RunConfig`.
+        values: Keys of `RunConfig` to put on top; None values are left out, mappings merge.
+        assignments: ``dotted.key=value`` with the value in YAML, such as ``grid.resolution_m=1``.
+
+    Raises:
+        InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
+    """
+    return load_settings(
+        RunConfig,
+        path,
+        values=values,
+        assignments=assignments,
+        described_in="configs/default.yaml",
+        begin_with="configs/demo.yaml",
+    )
+
+
+ZONE_KEYS = ("zones", "zones_id_column", "zones_name_column")
+"""Settings that tell of zones."""

@@ -1,0 +1,203 @@
+"""What a run is told of a scene: where its pixels are, what its user knows better than its files, how it is shown."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from pipeline.config.loading import StrictConfig
+from pipeline.config.stac import StacConfig, names_document
+
+
+def is_remote_scene(scene: SceneConfig) -> bool:
+    """Tell whether a scene is read over the network; of a STAC item nobody knows before it is read."""
+    if scene.stac is not None:
+        return True
+    return any("://" in uri and not uri.startswith("file://") for uri in list_scene_uris(scene))
+
+
+def list_scene_uris(scene: SceneConfig) -> tuple[str, ...]:
+    """Give the files that a scene names, of one raster or of one per band; none of STAC's."""
+    if scene.uri is not None:
+        return list_uris(scene.uri)
+    if scene.band_files is None:
+        return ()
+    return tuple(uri for band in BandFilesConfig.model_fields for uri in list_uris(getattr(scene.band_files, band)))
+
+
+Uris = str | Annotated[tuple[str, ...], Field(min_length=1)]
+"""One path or URI, or several."""
+
+
+class BandFilesConfig(StrictConfig):
+    """The rasters of a scene that has one per band."""
+
+    red: Uris = Field(description="Raster of the red band, or one for each part of the scene.")
+    green: Uris = Field(description="The same of the green band, in the same order.")
+    blue: Uris = Field(description="The same of the blue band, in the same order.")
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        counts = {name: len(list_uris(getattr(self, name))) for name in ("red", "green", "blue")}
+        if len(set(counts.values())) > 1:
+            words = ", ".join(f"{count} of {name}" for name, count in counts.items())
+            raise ValueError(f"{words}; name as many rasters of each band")
+        return self
+
+
+class ClassesConfig(StrictConfig):
+    """Where the classes of a scene's pixels are, such as Sentinel-2's SCL."""
+
+    uri: Uris | None = Field(
+        default=None, description="Raster of classes, or one for each part; left out, the scene's own raster."
+    )
+    band: int | str = Field(default=1, description="1-based number or name of the band of classes.")
+
+
+class SceneSettings(StrictConfig):
+    """What a user knows better than the files of a scene, whichever scene it is."""
+
+    mosaic: MosaicRule = Field(
+        default="first",
+        description="What counts where rasters of one date overlap: first, the first valid one in their order; "
+        "median, of the valid ones.",
+    )
+    bands: tuple[int | str, int | str, int | str] | None = Field(
+        default=None,
+        description="1-based numbers or names of the red, green and blue band. Left out, what the raster says of "
+        "its bands, else 1, 2, 3 of 3 or 4.",
+    )
+    classes: ClassesConfig | None = Field(
+        default=None,
+        description="Band of classes from which clouds are told: a mapping of uri and band; left out, no cloud is "
+        "known of.",
+    )
+    cloud_classes: tuple[int, ...] = Field(
+        default=(3, 8, 9, 10),
+        description="Classes that hide the ground; left out, those of Sentinel-2's SCL: cloud shadow, cloud "
+        "of medium and high probability, thin cirrus.",
+    )
+    assume_crs: str | None = Field(
+        default=None, description="CRS of rasters that name none, such as EPSG:32614; those that do keep theirs."
+    )
+    nodata: float | None = Field(
+        default=None, description="Stored value that stands for nothing seen; left out, what the raster says."
+    )
+    scale: float | None = Field(
+        default=None,
+        description="Physical value = stored value * scale + offset. Left out, what the raster says, else 1.",
+    )
+    offset: float | None = Field(
+        default=None, description="Added after scaling. Left out, what the raster says, else 0."
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, value: float | None) -> float | None:
+        if value == 0:
+            raise ValueError("0 would make every pixel the same; leave it out")
+        return value
+
+
+SCENE_SOURCES = ("uri", "band_files", "stac")
+"""The settings that say where a scene is; one of them is given."""
+
+
+def _put_source_first(schema: dict[str, Any]) -> None:
+    """Have forms ask first where a scene is, then what its user knows better than its files."""
+    properties = schema["properties"]
+    first = {name: properties[name] for name in (*SCENE_SOURCES, "datetime")}
+    schema["properties"] = first | properties
+
+
+class SceneConfig(SceneSettings):
+    """One acquisition of one date."""
+
+    model_config = ConfigDict(json_schema_extra=_put_source_first)
+
+    uri: Uris | None = Field(
+        default=None,
+        description="Raster of the scene: a local path, or an http(s) or s3 URI; a list of them makes a mosaic.",
+    )
+    band_files: BandFilesConfig | None = Field(
+        default=None,
+        description="In place of uri, one raster per band: a mapping of red, green and blue, each a path or a list.",
+    )
+    stac: StacConfig | None = Field(
+        default=None,
+        description="In place of uri, items that STAC describes: a mapping of href and what chooses among them. A uri "
+        "that ends in .json or .geojson is such an href.",
+    )
+    datetime: dt.datetime | None = Field(
+        default=None,
+        description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_description(cls, values: Any) -> Any:
+        uri = values.get("uri") if isinstance(values, dict) else None
+        stac = values.get("stac") or {} if isinstance(values, dict) else None
+        if not isinstance(stac, dict) or "href" in stac or not names_document(uri):
+            return values
+        return {**values, "uri": None, "stac": {"href": str(uri), **stac}}
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        given = [name for name in SCENE_SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"{' and '.join(given) or 'nothing'} given; name one of {', '.join(SCENE_SOURCES)}")
+        if self.stac is not None and self.bands is not None:
+            raise ValueError("bands goes with uri and band_files; set stac.bands")
+        return self
+
+
+Limits = tuple[float, float]
+"""Lowest and highest value."""
+
+
+class StretchConfig(StrictConfig):
+    """How values other than bytes become bytes; plain bytes are never stretched."""
+
+    limits: Limits | tuple[Limits, Limits, Limits] | None = Field(
+        default=None,
+        description="Physical values that become 0 and 255: [low, high], or three such pairs for red, green and "
+        "blue. Left out, they come from percentiles.",
+    )
+    percentiles: Limits = Field(
+        default=(2.0, 98.0),
+        description="Percentiles of the valid pixels of each band that become 0 and 255, from a thinned reading of "
+        "what both dates share.",
+    )
+    per_date: bool = Field(
+        default=False,
+        description="true: percentiles of each date by itself; false: of both together, so that equal values stay "
+        "equal.",
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _check_limits(cls, value: Any) -> Any:
+        pairs = [] if value is None else value if isinstance(value[0], tuple) else [value]
+        if wrong := [pair for pair in pairs if not -math.inf < pair[0] < pair[1] < math.inf]:
+            raise ValueError(f"{list(wrong[0])} is not low before high")
+        return value
+
+    @field_validator("percentiles")
+    @classmethod
+    def _check_percentiles(cls, value: Limits) -> Limits:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError(f"{list(value)} is not two rising numbers from 0 to 100")
+        return value
+
+
+def list_uris(uris: Uris) -> tuple[str, ...]:
+    """Give one or several URIs as several."""
+    return (uris,) if isinstance(uris, str) else tuple(uris)
+
+
+MosaicRule = Literal["first", "median"]
+"""Which of several parts counts where they overlap: the first valid one in their order, or the median of the valid."""

@@ -1,0 +1,137 @@
+"""What tiles' answers add up to: pure decisions about many tiles at a time.
+
+Answers repeat: of a million tiles most say the same few words. So each text is read once, and all that follows from
+its meaning is worked out in columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from model.interface import Prompt
+from pipeline.answers.meaning import COLUMNS_OF_KIND, UNKNOWN, GivenAnswers, Meanings, decide_change, read_texts
+from pipeline.grid.grid import name_tile, parse_tile_id
+from pipeline.grid.window import BoolArray
+from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.table import TileTable, encode_status, name_statuses
+
+
+def judge_tiles(
+    tiles: TileTable,
+    *,
+    prompts: Sequence[Prompt],
+    answers: Mapping[str, GivenAnswers],
+    failures: Mapping[str, str],
+) -> dict[str, pa.Array]:
+    """Decide what is known about tiles.
+
+    Args:
+        tiles: The tiles as they were selected.
+        prompts: The questions of the run.
+        answers: The tiles' answers by the name of the prompt.
+        failures: Why the model failed, by the id of each tile that it failed on.
+
+    Returns:
+        Columns of ``tiles.parquet``: status, reason, and what the answers tell, null where nobody looked or the answer
+        could not be read. A prompt of kind `ask` has a column of its name.
+    """
+    is_asked = tiles.status_codes == encode_status(None)
+    reasons = tiles.reasons.copy()
+    is_failed = _find_failed(tiles, prompts=prompts, answers=answers, failures=failures, reasons=reasons) & is_asked
+    is_judged = is_asked & ~is_failed
+    told = {
+        prompt.name: read_texts(prompt, texts=answers[prompt.name].texts).take(
+            np.where(is_judged, answers[prompt.name].codes, np.int32(UNKNOWN))
+        )
+        for prompt in prompts
+    }
+    columns: dict[str, pa.Array] = {}
+    for kind in COLUMNS_OF_KIND.values():
+        columns |= {name: pa.nulls(len(tiles), data_type) for name, data_type in kind.items()}
+    for meanings in told.values():
+        columns |= meanings.columns
+    is_unreadable = _find_unreadable(is_judged, prompts=prompts, answers=answers, told=told, reasons=reasons)
+    verdicts, confidences = decide_change(prompts, answers=answers, told=told, n_tiles=len(tiles))
+    _note_contradictions(reasons, columns=columns, is_denied=is_judged & ~is_unreadable & (verdicts == 0))
+    codes = tiles.status_codes.copy()
+    verdicts[codes == encode_status(TileStatus.IDENTICAL)] = 0
+    for mask, status in (
+        (is_judged, TileStatus.ANALYSED),
+        (is_unreadable, TileStatus.UNREADABLE),
+        (is_failed, TileStatus.FAILED),
+    ):
+        codes[mask] = encode_status(status)
+    return columns | {
+        "status": name_statuses(codes),
+        "reason": pa.array(reasons, pa.string(), mask=reasons == ""),
+        "is_changed": pa.array(verdicts == 1, mask=verdicts == UNKNOWN),
+        "change_confidence": pa.array(confidences, mask=np.isnan(confidences)),
+    }
+
+
+def _find_failed(
+    tiles: TileTable,
+    *,
+    prompts: Sequence[Prompt],
+    answers: Mapping[str, GivenAnswers],
+    failures: Mapping[str, str],
+    reasons: npt.NDArray[np.object_],
+) -> BoolArray:
+    """Tell which tiles the model failed on or left without an answer, and put down why for those that were asked."""
+    lacks = np.array([answers[prompt.name].codes < 0 for prompt in prompts]).reshape(len(prompts), len(tiles))
+    is_failed = np.asarray(lacks.any(axis=0))
+    rows, cols = np.array([parse_tile_id(tile_id) for tile_id in failures], dtype=np.int64).reshape(-1, 2).T
+    indexes = tiles.locate(rows, cols)
+    is_failed[indexes[indexes >= 0]] = True
+    for index in np.flatnonzero(is_failed & (tiles.status_codes == encode_status(None))).tolist():
+        missing = [prompt.name for prompt, is_lacking in zip(prompts, lacks[:, index], strict=True) if is_lacking]
+        failure = failures.get(name_tile(int(tiles.rows[index]), int(tiles.cols[index])))
+        reasons[index] = failure or f"no answer to {', '.join(missing)}; run again"
+    return is_failed
+
+
+def _find_unreadable(
+    is_judged: BoolArray,
+    *,
+    prompts: Sequence[Prompt],
+    answers: Mapping[str, GivenAnswers],
+    told: Mapping[str, Meanings],
+    reasons: npt.NDArray[np.object_],
+) -> BoolArray:
+    """Tell which tiles have an answer without a meaning, and put down its words."""
+    is_unreadable = np.zeros_like(is_judged)
+    for prompt in prompts:
+        is_doubtful = is_judged & ~told[prompt.name].is_readable
+        given = answers[prompt.name]
+        for index in np.flatnonzero(is_doubtful).tolist():
+            words = f"{prompt.name}: {given.texts[given.codes[index]].as_py()}"
+            reasons[index] = f"{reasons[index]}; {words}" if reasons[index] else words
+        is_unreadable |= is_doubtful
+    return is_unreadable
+
+
+def _note_contradictions(
+    reasons: npt.NDArray[np.object_], *, columns: Mapping[str, pa.Array], is_denied: BoolArray
+) -> None:
+    """Note where the model denies a change and yet counts or places one."""
+    told = {
+        "counts": _is_told(columns, names=("building_count", "road_count"), nothing=0),
+        "cells": _is_told(columns, names=("building_cells", "road_cells"), nothing=""),
+    }
+    for has_counts, has_cells, named in (
+        (True, False, "counts"),
+        (False, True, "cells"),
+        (True, True, "counts and cells"),
+    ):
+        is_such = is_denied & (told["counts"] == has_counts) & (told["cells"] == has_cells)
+        reasons[is_such] = f"answers disagree: not changed, but {named} given"
+
+
+def _is_told(columns: Mapping[str, pa.Array], *, names: Sequence[str], nothing: int | str) -> BoolArray:
+    """Tell where one of two columns has a value that is more than nothing."""
+    first, second = (columns[name].fill_null(nothing).to_numpy(zero_copy_only=False) != nothing for name in names)
+    return np.asarray(first | second, dtype=np.bool_)

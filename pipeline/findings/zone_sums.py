@@ -1,0 +1,194 @@
+"""Zones: what was found in each polygon of the person's, district by district or parcel by parcel.
+
+Nothing counts twice over zones that do not overlap: a change belongs to each zone by the part of its area that lies in
+it, and so do its count and its area in square metres. Sums over zones that divide an area up equal what the changes
+in it sum up to. A zone that nobody looked at says so, and has no counts: not seen is never not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones, place_zones
+from pipeline.grid.cells import BoolArray, FloatArray, IntArray
+from pipeline.grid.grid import Grid
+from pipeline.polygons.zones import Zones
+from pipeline.tables.geoparquet import make_frame
+from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
+
+ZONE_STATUSES = ("seen", "partly_seen", "not_seen")
+"""How much of a zone was looked at: all, a part, nothing."""
+
+_ZONES_AT_ONCE = 256
+_STATUSES = tuple(TileStatus)
+_SEEN = (TileStatus.ANALYSED, TileStatus.IDENTICAL)
+_TOLD = tuple(f"{kind}_{what}" for what in ("count", "cells") for kind in CHANGE_KINDS)
+_EDGE = 1e-9
+# ^ Part of an area that rounding may make of nothing.
+_EDGE_OF_GRID = 1e-4
+# ^ By so much the area of a zone in tiles may differ from that on the ellipsoid, as straight edges bend.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ground:
+    """What is known about the tiles of a grid, each array (row, col)."""
+
+    area_m2: FloatArray
+    """Area of the tile."""
+    seen_m2: FloatArray
+    """Area of it that was looked at."""
+    status_codes: npt.NDArray[np.uint8]
+    """Position of its status in `_STATUSES`."""
+    changed: npt.NDArray[np.uint8]
+    """1 where it changed."""
+    told: Mapping[str, FloatArray]
+    """1 where the tile tells something of a column of the findings, or is known not to have changed."""
+
+
+def sum_over_zones(
+    zones: Zones, *, findings: gpd.GeoDataFrame, changes: gpd.GeoDataFrame, grid: Grid
+) -> gpd.GeoDataFrame:
+    """Sum up what was found in each zone.
+
+    Args:
+        zones: The zones.
+        findings: One row per tile of the grid, as `extract_findings` gives them.
+        changes: The changes of the same run, with the columns of `CHANGES_SCHEMA`.
+        grid: The grid.
+
+    Returns:
+        The columns of `Zones.schema`, in the order of the zones.
+    """
+    ground = _lay_out(findings, grid=grid)
+    shapes = place_zones(zones.geometry, grid=grid)
+    areas_m2 = measure_zones(zones.geometry, grid=grid)
+    rows = [
+        _describe_cover(cover_zone(shape, grid=grid), ground=ground, area_m2=float(area_m2))
+        for shape, area_m2 in zip(shapes, areas_m2, strict=True)
+    ]
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["reason"] = [_join(note, reason) for note, reason in zip(zones.notes, columns["reason"], strict=True)]
+    columns |= _sum_changes(shapes, changes=changes, told={kind: columns.pop(f"told_{kind}") for kind in _TOLD})
+    columns |= {"zone_id": zones.zone_ids, "name": zones.names, "area_m2": areas_m2}
+    for name in ("before_datetime", "after_datetime", "model_id", "run_id"):
+        columns[name] = [findings[name].iloc[0]] * len(zones)
+    columns |= {name: zones.attributes[name] for name in zones.attributes.column_names}
+    return make_frame(columns, schema=zones.schema, geometry=shapes, crs=grid.crs)
+
+
+def _lay_out(findings: gpd.GeoDataFrame, *, grid: Grid) -> _Ground:
+    """Put what the findings say about tiles where the tiles are."""
+    places = tuple(findings[name].to_numpy(dtype=np.int64) for name in ("row", "col"))
+
+    def put(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        laid_out = np.zeros((grid.n_rows, grid.n_cols), dtype=values.dtype)
+        laid_out[places] = values
+        return laid_out
+
+    codes = pd.Categorical(findings["status"], categories=list(_STATUSES)).codes.astype(np.uint8)
+    is_seen = np.isin(codes, [_STATUSES.index(status) for status in _SEEN])
+    is_changed, is_same = (findings["is_changed"].eq(other).fillna(value=False) for other in (True, False))
+    area_m2 = measure_tiles(grid)
+    return _Ground(
+        area_m2=area_m2,
+        seen_m2=area_m2 * put(is_seen * findings["valid_fraction"].to_numpy(dtype=np.float64)),
+        status_codes=put(codes),
+        changed=put(is_changed.to_numpy(dtype=np.uint8)),
+        told={name: put((is_seen & (findings[name].notna() | is_same)).to_numpy(dtype=np.float64)) for name in _TOLD},
+    )
+
+
+def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float) -> dict[str, Any]:
+    """Tell how much of a zone was seen, and of the rest why not."""
+    on_grid_m2, seen_m2 = cover.add_up(ground.area_m2), cover.add_up(ground.seen_m2)
+    # The zone's area is that on the ellipsoid, the tiles' add up to it but for rounding.
+    is_on_grid = on_grid_m2 >= area_m2 * (1 - _EDGE_OF_GRID)
+    whole_m2 = on_grid_m2 if is_on_grid else area_m2
+    seen_fraction = min(seen_m2 / whole_m2, 1.0) if seen_m2 > _EDGE * whole_m2 else 0.0
+    if seen_fraction > 1 - _EDGE:
+        seen_fraction = 1.0
+    counts = cover.count(ground.status_codes, n_codes=len(_STATUSES))
+    n_changed = int(cover.count(ground.changed, n_codes=2)[1])
+    missing = {status.value: int(counts[code]) for code, status in enumerate(_STATUSES) if status not in _SEEN}
+    return {
+        "status": "seen" if seen_fraction == 1 else "partly_seen" if seen_fraction else "not_seen",
+        "reason": None
+        if seen_fraction == 1 or not area_m2
+        else _explain(missing, off_grid=0.0 if is_on_grid else 1 - on_grid_m2 / area_m2),
+        "seen_fraction": seen_fraction,
+        "seen_area_m2": seen_fraction * area_m2,
+        "tile_count": int(counts.sum()),
+        "changed_tile_count": n_changed,
+        **{f"{status}_tile_count": int(counts[code]) for code, status in enumerate(_STATUSES)},
+        **{f"told_{name}": cover.add_up(told) > 0 for name, told in ground.told.items()},
+    }
+
+
+def _explain(missing: Mapping[str, int], *, off_grid: float) -> str | None:
+    words = [f"{count} tiles {status}" for status, count in missing.items() if count]
+    if off_grid >= 1:
+        words.append("it lies off what both scenes show")
+    elif off_grid > 0:
+        words.append(f"{off_grid:.2%} of it lies off what both scenes show")
+    return "; ".join(words) or "some of its tiles are valid in part only"
+
+
+def _join(*texts: str | None) -> str | None:
+    return "; ".join(text for text in texts if text) or None
+
+
+def _sum_changes(
+    shapes: npt.NDArray[np.object_], *, changes: gpd.GeoDataFrame, told: Mapping[str, list[bool]]
+) -> dict[str, Any]:
+    """Sum up counts and areas of changes, each by its part in a zone; None where nothing was told."""
+    counts = changes["count"].fillna(0.0).to_numpy(dtype=np.float64)
+    areas = changes["area_m2"].to_numpy(dtype=np.float64)
+    kinds = changes["kind"].to_numpy(dtype=object)
+    sums = {f"{kind}_{what}": np.zeros(len(shapes)) for what in ("count", "area_m2") for kind in CHANGE_KINDS}
+    for zone_of, change_of, shares in share_changes(shapes, changes=changes.geometry.to_numpy()):
+        for kind in CHANGE_KINDS:
+            is_kind = kinds[change_of] == kind
+            for what, values in (("count", counts), ("area_m2", areas)):
+                np.add.at(sums[f"{kind}_{what}"], zone_of[is_kind], values[change_of[is_kind]] * shares[is_kind])
+    for kind in CHANGE_KINDS:
+        sums[f"{kind}_count"][~np.array(told[f"{kind}_count"], dtype=np.bool_)] = np.nan
+        sums[f"{kind}_area_m2"][~np.array(told[f"{kind}_cells"], dtype=np.bool_)] = np.nan
+    return sums
+
+
+def share_changes(
+    zones: npt.NDArray[np.object_], *, changes: npt.NDArray[np.object_]
+) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    """Tell which part of each change lies in which zone, some zones at a time.
+
+    Args:
+        zones: Valid polygons, or empty ones.
+        changes: Valid polygons in the same CRS.
+
+    Yields:
+        Positions of zones, positions of changes, and the part of the change's area that lies in the zone.
+    """
+    tree = shapely.STRtree(changes)
+    for start in range(0, len(zones), _ZONES_AT_ONCE):
+        some = zones[start : start + _ZONES_AT_ONCE]
+        shapely.prepare(some)
+        zone_of, change_of = tree.query(some, predicate="intersects")
+        shares = _measure_shares(some[zone_of], changes[change_of])
+        shapely.destroy_prepared(some)
+        yield start + zone_of, change_of, shares
+
+
+def _measure_shares(zones: npt.NDArray[np.object_], changes: npt.NDArray[np.object_]) -> FloatArray:
+    shares: FloatArray = shapely.covers(zones, changes).astype(np.float64)
+    is_cut: BoolArray = shares == 0
+    parts = shapely.intersection(zones[is_cut], changes[is_cut])
+    shares[is_cut] = shapely.area(parts) / shapely.area(changes[is_cut])
+    return shares

@@ -1,0 +1,1 @@
+"""The grid of a pair: CRS, resolution, origin, tiles and cells, as plain arithmetic."""

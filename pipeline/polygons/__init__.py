@@ -1,0 +1,1 @@
+"""Polygons that people hand in: areas of interest and zones."""

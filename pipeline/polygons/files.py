@@ -1,0 +1,124 @@
+"""Polygons out of any vector file, as the person drew them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from model.errors import InputError
+
+_POLYGON_KINDS = frozenset({"Polygon", "MultiPolygon"})
+_HALF_TURN, _WHOLE_TURN = 180.0, 360.0
+
+
+def read_polygons(path: str, *, key: str) -> gpd.GeoDataFrame:
+    """Read the rows of a vector file of polygons; rows may lack a geometry, or have an empty one.
+
+    Args:
+        path: The file.
+        key: The setting that names it, for messages.
+
+    Raises:
+        InputError: the file cannot be read, has no CRS, no geometry at all, or shapes other than polygons.
+    """
+    frame = _read_frame(path, key=key)
+    if frame.crs is None:
+        raise InputError(
+            f"{key} {path} has no CRS",
+            expected="polygons with a CRS",
+            remedy="set it, for example with ogr2ogr -a_srs",
+        )
+    shapes = frame.geometry[has_shape(frame.geometry)]
+    kinds = sorted(set(shapes.geom_type) - _POLYGON_KINDS)
+    if shapes.empty or kinds:
+        raise InputError(
+            f"{key} {path} holds {', '.join(kinds) or 'no geometry'}",
+            expected="polygons",
+            remedy="draw the area as one or more polygons",
+        )
+    return frame
+
+
+def has_shape(geometry: gpd.GeoSeries) -> npt.NDArray[np.bool_]:
+    """Tell which geometries are there and not empty."""
+    shapes = geometry.to_numpy()
+    return np.asarray(~(shapely.is_missing(shapes) | shapely.is_empty(shapes)), dtype=np.bool_)
+
+
+def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
+    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+    import pyogrio
+
+    try:
+        if Path(path).suffix.lower() in {".parquet", ".geoparquet"}:
+            return gpd.read_parquet(path)
+        # Tables without geometry are, for example, the styles that QGIS keeps in a GeoPackage.
+        listed = pyogrio.list_layers(path)
+        layers = [str(name) for name, kind in listed if kind is not None] or [str(name) for name, _ in listed]
+        frame = gpd.read_file(path, layer=layers[0]) if len(layers) == 1 else None
+    # pyogrio, pyarrow and the operating system each bring their own kinds.
+    except Exception as problem:
+        words = str(problem).partition("\n")[0] or type(problem).__name__
+        raise InputError(
+            f"{key} {path} cannot be read ({words})",
+            expected="a vector file such as GeoJSON, GeoPackage or GeoParquet",
+            remedy="correct the path or the file",
+        ) from None
+    if frame is None:
+        raise InputError(
+            f"{key} {path} holds {len(layers)} layers ({', '.join(layers[:5])})",
+            expected="a file with one layer",
+            remedy="write the layer that is meant to a file of its own, for example with ogr2ogr",
+        )
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise InputError(f"{key} {path} is a table without geometry", expected="polygons", remedy="choose another file")
+    return frame
+
+
+def unwrap_date_line(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
+    """Let polygons in degrees run on beyond 180 where an edge seems to go the long way round the Earth.
+
+    An edge from 179 to -179 is two degrees long and crosses the date line; one from -180 to 180 is a whole turn, such
+    as the lower edge of a map of Antarctica, and stays. Polygons in other CRSs stay as they are.
+    """
+    if not geometry.crs.is_geographic:
+        return geometry
+    shapes = geometry.to_numpy()
+    bounds = shapely.bounds(shapes)
+    is_wide = bounds[:, 2] - bounds[:, 0] > _HALF_TURN
+    shapes[is_wide] = [_unwrap(shape) for shape in shapes[is_wide]]
+    return gpd.GeoSeries(shapes, index=geometry.index, crs=geometry.crs)
+
+
+def _unwrap(shape: shapely.Geometry) -> shapely.Geometry:
+    polygons = []
+    for part in shapely.get_parts(shape):
+        rings = [_unwrap_ring(shapely.get_coordinates(ring)) for ring in (part.exterior, *part.interiors)]
+        polygons.append(shapely.Polygon(rings[0], [_move_beside(hole, rings[0]) for hole in rings[1:]]))
+    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+
+
+def _unwrap_ring(corners: np.ndarray) -> np.ndarray:
+    steps = np.diff(corners[:, 0])
+    is_long = (np.abs(steps) > _HALF_TURN) & (np.abs(steps) < _WHOLE_TURN)
+    turns = np.concatenate([[0.0], np.cumsum(np.where(is_long, -np.sign(steps) * _WHOLE_TURN, 0.0))])
+    return np.column_stack([corners[:, 0] + turns, corners[:, 1]])
+
+
+def _move_beside(hole: np.ndarray, shell: np.ndarray) -> np.ndarray:
+    """Move a hole by whole turns to where its shell is."""
+    turn = _WHOLE_TURN * round((shell[:, 0].mean() - hole[:, 0].mean()) / _WHOLE_TURN)
+    return np.asarray(np.add(hole, [turn, 0.0]))
+
+
+def wrap_date_line(shape: shapely.Geometry) -> shapely.Geometry:
+    """Cut a polygon in degrees at the date line, so that all of it lies from -180 to 180, as GeoJSON wants it."""
+    parts = []
+    for turn in (-_WHOLE_TURN, 0.0, _WHOLE_TURN):
+        band = shapely.box(turn - _HALF_TURN, -90.0, turn + _HALF_TURN, 90.0)
+        parts.append(shapely.transform(shapely.intersection(shape, band), lambda xy, turn=turn: xy - [turn, 0.0]))
+    return shapely.union_all(parts)

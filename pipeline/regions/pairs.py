@@ -1,0 +1,282 @@
+"""Which scenes of a region are compared: pure decisions from what was found, what is done and what time it is.
+
+All windows are counted in UTC, in days of 24 hours, so that no clock change shortens or lengthens one. A key names the
+region's place, and those of its settings that shape the answers.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from model.interface import ENGINE_VERSION, ModelIdentity
+from pipeline.config.region import LatticeGridConfig, RegionConfig
+from pipeline.config.region_sources import (
+    DatesPairing,
+    LastAnalysedPairing,
+    PairingConfig,
+    SeriesPairing,
+    StacSourceConfig,
+    YearEarlierPairing,
+)
+from pipeline.dates import Interval, parse_interval
+from pipeline.grid.projections import check_grid_crs, find_utm_code
+from pipeline.regions.dates import DatedScene, LeftOut
+
+_KEY_LENGTH = 12
+_DEGREES = 1e-7
+# ^ About a centimetre: the same area out of another file is the same.
+
+
+def find_crs(crs: str, *, area: BaseGeometry) -> str:
+    """Give the CRS of a region's grid: the one that is named, or for ``auto`` the UTM zone of the area's middle.
+
+    Raises:
+        InputError: it is not understood or not in metres, or the area is too near to a pole.
+    """
+    if crs != "auto":
+        return check_grid_crs(crs)
+    middle = find_middle(area)
+    return find_utm_code(middle.x, middle.y)
+
+
+def find_middle(area: BaseGeometry) -> shapely.Point:
+    """Give the middle of an area's bounds in degrees, longitude from -180 to 180, also of one over the date line."""
+    west, south, east, north = area.bounds
+    if east - west > 180:
+        # Both sides of the date line: the western hemisphere's part is moved behind the eastern's.
+        west, south, east, north = shapely.transform(area, _move_east).bounds
+    return shapely.Point((((west + east) / 2 + 180) % 360) - 180, (south + north) / 2)
+
+
+def hash_cell(area: BaseGeometry, *, grid: LatticeGridConfig, crs: str) -> str:
+    """Name a place: an area of interest and the grid that it is cut by."""
+    shape = shapely.to_wkb(shapely.set_precision(area, _DEGREES).normalize(), byte_order=1)
+    content = [hashlib.sha256(shape).hexdigest(), {**grid.model_dump(mode="json"), "crs": crs}]
+    return _hash(content)
+
+
+def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
+    """Name the settings that the result of a pair depends on, beside its place and its scenes."""
+    source: dict[str, Any] = {"scene": config.source.scene.model_dump(mode="json")}
+    if isinstance(config.source, StacSourceConfig):
+        search = config.source.search
+        source |= {"bands": search.bands, "classes": search.classes, "order": search.order}
+    return _hash(
+        [
+            source,
+            config.tiles.model_dump(mode="json", exclude={"shard_size_tiles"}),
+            config.registration.model_dump(mode="json"),
+            [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
+            identity.weight_hash,
+            config.model.dtype,
+            ENGINE_VERSION,
+        ]
+    )
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def _move_east(lon_lat: Any) -> Any:
+    moved = lon_lat.copy()
+    moved[moved[:, 0] < 0, 0] += 360
+    return moved
+
+
+_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionPair:
+    """Two scenes of a region that are to be compared, or were."""
+
+    pair_id: str
+    """Days of both scenes and a hash of all that the answer depends on: place, scenes and settings."""
+    before: DatedScene
+    """The earlier scene."""
+    after: DatedScene
+    """The later scene."""
+
+    @property
+    def key(self) -> tuple[object, object]:
+        """Which scenes these are, however they were processed and whatever was asked."""
+        return self.before.key, self.after.key
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return {"pair_id": self.pair_id, "before": self.before.to_dict(), "after": self.after.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        scenes = {date: DatedScene.from_dict(values[date]) for date in ("before", "after")}
+        return cls(pair_id=values["pair_id"], **scenes)
+
+
+def find_windows(
+    pairing: PairingConfig, *, now: dt.datetime, analysed: Sequence[RegionPair] = ()
+) -> tuple[Interval, ...]:
+    """Tell which spans of time scenes have to be looked for in.
+
+    Args:
+        pairing: How scenes are paired.
+        now: The present, with its zone; nothing later is looked for.
+        analysed: Pairs that have a result.
+    """
+    if isinstance(pairing, DatesPairing):
+        return tuple(_end_at(parse_interval(text), now) for text in (pairing.before_dates, pairing.after_dates))
+    if isinstance(pairing, YearEarlierPairing):
+        return tuple(
+            Interval(start=end - pairing.window_days * _DAY, end=end) for end in (subtract_year(now), _to_utc(now))
+        )
+    if isinstance(pairing, SeriesPairing):
+        until = None if pairing.until is None else _begin(pairing.until) + _DAY - dt.timedelta(seconds=1)
+        return (_end_at(Interval(start=_begin(pairing.since), end=until), now),)
+    latest = max(analysed, key=lambda pair: pair.after.start, default=None)
+    # From the scene that the last one was compared with: that may be needed again once the last is processed anew.
+    start = _begin(pairing.since) if latest is None else latest.before.start - _DAY
+    return (_end_at(Interval(start=start, end=None), now),)
+
+
+def choose_pairs(
+    scenes: Sequence[DatedScene],
+    *,
+    pairing: PairingConfig,
+    now: dt.datetime,
+    analysed: Sequence[RegionPair] = (),
+) -> tuple[list[tuple[DatedScene, DatedScene]], list[LeftOut]]:
+    """Choose which scenes are compared with which.
+
+    Args:
+        scenes: All that are good enough, in any order.
+        pairing: How they are paired.
+        now: The present, with its zone.
+        analysed: Pairs that have a result.
+
+    Returns:
+        Earlier and later scene of each pair in the order of time, and what takes part in none, with the reason.
+    """
+    ordered = sorted((scene for scene in scenes if scene.start <= now), key=lambda scene: (scene.start, scene.scene_id))
+    if isinstance(pairing, SeriesPairing):
+        return _pair_series(ordered, pairing=pairing, now=now)
+    if isinstance(pairing, LastAnalysedPairing):
+        return _pair_with_last(ordered, analysed=analysed)
+    windows = find_windows(pairing, now=now)
+    return _pair_windows(ordered, windows=(windows[0], windows[1]), order=pairing.order)
+
+
+def subtract_year(moment: dt.datetime) -> dt.datetime:
+    """Give the same moment of the year before, UTC; of a leap day, the 28th of February."""
+    moment = _to_utc(moment)
+    last_day = calendar.monthrange(moment.year - 1, moment.month)[1]
+    return moment.replace(year=moment.year - 1, day=min(moment.day, last_day))
+
+
+def name_pair(before: DatedScene, after: DatedScene, *, cell: str, settings: str) -> RegionPair:
+    """Name a pair after all that its result depends on.
+
+    Args:
+        before: The earlier scene.
+        after: The later scene.
+        cell: Key of the place: area of interest and grid.
+        settings: Key of the settings that shape the answers.
+    """
+    content = [cell, settings, *([scene.collection, scene.piece_ids, scene.version] for scene in (before, after))]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+    return RegionPair(pair_id=f"{before.start:%Y%m%d}_{after.start:%Y%m%d}_{digest}", before=before, after=after)
+
+
+def _pair_windows(
+    scenes: Sequence[DatedScene], *, windows: tuple[Interval, Interval], order: str
+) -> tuple[list[tuple[DatedScene, DatedScene]], list[LeftOut]]:
+    inside = [[scene for scene in scenes if window.touches(scene.start, scene.start)] for window in windows]
+    if empty := [
+        LeftOut(name=f"{date} window {window.format()}", reason="no scene that is good enough")
+        for date, window, found in zip(("before", "after"), windows, inside, strict=True)
+        if not found
+    ]:
+        return [], empty
+    rank = _RANKS[order]
+    after = min(inside[1], key=rank)
+    earlier = [scene for scene in inside[0] if scene.start < after.start]
+    if not earlier:
+        return [], [LeftOut(name=after.scene_id, reason="no scene of the before window is earlier")]
+    before = min(earlier, key=rank)
+    others = {id(scene): scene for found in inside for scene in found if scene not in (before, after)}
+    words = "a newer scene of the window is taken" if order == "newest" else "a scene with fewer clouds is taken"
+    return [(before, after)], [LeftOut(name=scene.scene_id, reason=words) for scene in others.values()]
+
+
+def _pair_series(
+    scenes: Sequence[DatedScene], *, pairing: SeriesPairing, now: dt.datetime
+) -> tuple[list[tuple[DatedScene, DatedScene]], list[LeftOut]]:
+    (window,) = find_windows(pairing, now=now)
+    kept: list[DatedScene] = []
+    left_out: list[LeftOut] = []
+    for scene in scenes:
+        if not window.touches(scene.start, scene.start):
+            left_out.append(LeftOut(name=scene.scene_id, reason="not within the series"))
+        elif kept and (scene.start.date() - kept[-1].start.date()).days < pairing.min_days_apart:
+            reason = f"less than {pairing.min_days_apart} days after {kept[-1].scene_id} (pairing.min_days_apart)"
+            left_out.append(LeftOut(name=scene.scene_id, reason=reason))
+        else:
+            kept.append(scene)
+    if len(kept) == 1:
+        left_out.append(LeftOut(name=kept[0].scene_id, reason="the only scene: there is nothing to compare it with"))
+    return list(itertools.pairwise(kept)), left_out
+
+
+def _pair_with_last(
+    scenes: Sequence[DatedScene], *, analysed: Sequence[RegionPair]
+) -> tuple[list[tuple[DatedScene, DatedScene]], list[LeftOut]]:
+    if not scenes:
+        return [], []
+    newest = scenes[-1]
+    earlier = [scene for scene in scenes if scene.start < newest.start]
+    known = {scene.key for pair in analysed for scene in (pair.before, pair.after)}
+    seen = [scene for scene in earlier if scene.key in known]
+    if not earlier:
+        return [], [LeftOut(name=newest.scene_id, reason="the only scene: there is nothing to compare it with")]
+    before = seen[-1] if seen else earlier[0]
+    others = [scene for scene in scenes if scene not in (before, newest) and scene.key not in known]
+    return [(before, newest)], [LeftOut(name=scene.scene_id, reason="a newer scene is taken") for scene in others]
+
+
+def _rank_newest(scene: DatedScene) -> tuple[float, ...]:
+    return -scene.start.timestamp(), -scene.covered_fraction
+
+
+def _rank_clouds(scene: DatedScene) -> tuple[float, ...]:
+    # What does not tell comes behind what is overcast.
+    clouds = 101.0 if scene.cloud_percent is None else scene.cloud_percent
+    return clouds, -scene.start.timestamp(), -scene.covered_fraction
+
+
+_RANKS: Mapping[str, Callable[[DatedScene], tuple[float, ...]]] = {
+    "newest": _rank_newest,
+    "least_cloudy": _rank_clouds,
+}
+
+
+def _end_at(window: Interval, now: dt.datetime) -> Interval:
+    end = _to_utc(now) if window.end is None else min(window.end, _to_utc(now))
+    return Interval(start=window.start, end=end)
+
+
+def _begin(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
+
+
+def _to_utc(moment: dt.datetime) -> dt.datetime:
+    return moment.astimezone(dt.UTC)

@@ -1,0 +1,112 @@
+"""``region.json``: what a region is, what its pairs came to and what its last pass did. Written last."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pipeline.config.region import RegionConfig
+from pipeline.dates import format_moment
+from pipeline.regions.pair_records import PairState
+from pipeline.regions.plan import PassPlan
+from pipeline.regions.tables import RegionTables
+from pipeline.storage.folder import RunFolder, describe_bytes
+
+REGION_NAME = "region.json"
+FORMAT_VERSION = 1
+"""Raised when a field of the record changes its meaning or goes away."""
+
+_LISTED = 200
+# ^ Of what is left out so much is listed; the number tells the rest.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassSummary:
+    """What one pass over a region did."""
+
+    at: str
+    """The present of the pass, ISO 8601, UTC."""
+    n_scenes: int
+    """Dates that were found."""
+    n_skipped: int
+    """Pairs that were done already."""
+    done: tuple[str, ...]
+    """Pairs that it has done."""
+    failed: Mapping[str, str]
+    """Pairs that failed, or failed in part, with the reason."""
+    n_new_changes: int
+    """Changes in its pairs that no earlier pair has seen."""
+    n_left_out: int
+    """Items, scenes and pairs that take no part."""
+    left_out: Sequence[Mapping[str, str]]
+    """The first of them by name, with the reason."""
+
+    @classmethod
+    def of(cls, plan: PassPlan, *, states: Sequence[PairState], tables: RegionTables, now: dt.datetime) -> Self:
+        """Sum up a pass that is over.
+
+        Args:
+            plan: What it had to do.
+            states: What the pairs came to.
+            tables: What they told.
+            now: The present of the pass.
+        """
+        asked = {record.pair.pair_id for record in plan.to_do}
+        own = [state for state in states if state.pair_id in asked]
+        line = tables.time_line
+        counts = line.loc[line["pair_id"].isin(asked), "n_new_changes"]
+        return cls(
+            at=format_moment(now),
+            n_scenes=plan.n_scenes,
+            n_skipped=plan.n_done,
+            done=tuple(state.pair_id for state in own if state.has_result and state.reason is None),
+            failed={state.pair_id: state.reason or "it has not ended" for state in own if state.reason is not None},
+            n_new_changes=int(counts.fillna(0).sum()),
+            n_left_out=len(plan.left_out),
+            left_out=tuple(asdict(each) for each in plan.left_out[:_LISTED]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return asdict(self)
+
+
+def make_region_record(
+    config: RegionConfig,
+    *,
+    cell: str,
+    settings: str,
+    crs: str,
+    states: Sequence[PairState],
+    files: Mapping[str, bytes],
+    last: PassSummary,
+) -> dict[str, Any]:
+    """Gather what ``region.json`` tells, without any credentials."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": config.name,
+        "config": config.model_dump(mode="json"),
+        "cell": cell,
+        "settings": settings,
+        "crs": crs,
+        "pairs": [
+            {
+                "pair_id": state.pair_id,
+                "status": state.status.value,
+                "reason": state.reason,
+                "attempts": state.record.attempts,
+                "planned_at": state.record.planned_at,
+            }
+            for state in states
+        ],
+        "files": {name: describe_bytes(data) for name, data in sorted(files.items())},
+        "last_pass": last.to_dict(),
+    }
+
+
+def write_region_record(record: Mapping[str, Any], *, folder: RunFolder) -> None:
+    """Put ``region.json``."""
+    folder.put(REGION_NAME, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,217 @@
+"""One pass over a region: which pairs there are to do, where their runs go, and what the region tells afterwards."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from shapely.geometry.base import BaseGeometry
+
+from model.errors import InputError
+from model.redaction import redact_text
+from model.registry import identify_named_model
+from pipeline.config.region import RegionConfig
+from pipeline.config.run import RunConfig
+from pipeline.polygons.aoi import read_aoi_degrees
+from pipeline.regions.dates import choose_scenes, group_scenes
+from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
+from pipeline.regions.pairs import choose_pairs, find_crs, find_windows, hash_cell, hash_settings, name_pair
+from pipeline.regions.plan import PassPlan, decide_pass
+from pipeline.regions.record import REGION_NAME, PassSummary, make_region_record, write_region_record
+from pipeline.regions.report import REPORT_FOLDER, make_region_files
+from pipeline.regions.retention import apply_retention
+from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
+from pipeline.regions.tables import RegionTables, make_tables
+from pipeline.storage.folder import RunFolder, find_folder
+from pipeline.storage.lock import RunLock, hold_lock
+from pipeline.storage.names import LOCK_NAME
+
+_OWN_NAMES = frozenset({REGION_NAME, "pairs", "plans", "report"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionReport:
+    """What a region tells after a pass."""
+
+    folder: RunFolder
+    """Folder of the region."""
+    states: tuple[PairState, ...]
+    """The pairs that count, in the order of time."""
+    tables: RegionTables
+    """Changes and time line."""
+    summary: PassSummary
+    """What the pass did."""
+    names: tuple[str, ...]
+    """Names in the folder of the report's files."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of what the pass had to do failed."""
+        return not self.summary.failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One pass over one region: what is settled before its first pair, and what is done on top of it."""
+
+    config: RegionConfig
+    """What was asked for."""
+    area: BaseGeometry
+    """The area of interest in WGS84 degrees."""
+    crs: str
+    """CRS of the grid and of the tables."""
+    cell: str
+    """Key of the place: area of interest and grid."""
+    settings: str
+    """Key of the settings that shape the answers."""
+    folder: RunFolder
+    """Where the region leaves its files."""
+    lock: RunLock
+    """The right to write there."""
+
+    @classmethod
+    @contextmanager
+    def prepare(cls, config: RegionConfig) -> Iterator[Self]:
+        """Check the area and the model, then make the region's folder and hold it while the context lasts.
+
+        Raises:
+            InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
+                the hands of another pass.
+        """
+        area = read_aoi_degrees(config.aoi)
+        crs = find_crs(config.grid.crs, area=area)
+        identity = identify_named_model(config.model.name)
+        folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
+        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
+            yield cls(
+                config=config,
+                area=area,
+                crs=crs,
+                cell=hash_cell(area, grid=config.grid, crs=crs),
+                settings=hash_settings(config, identity=identity),
+                folder=folder,
+                lock=lock,
+            )
+
+    def plan(self, now: dt.datetime) -> PassPlan:
+        """Look for scenes and decide which pairs this pass has to do.
+
+        Args:
+            now: The present, with its zone.
+
+        Raises:
+            InputError: the source cannot be read or searched, or a pair's record is damaged.
+        """
+        source, pairing = self.config.source, self.config.pairing
+        states = read_states(self.folder)
+        analysed = [state.record.pair for state in take_current(states) if state.has_result]
+        windows = find_windows(pairing, now=now, analysed=analysed)
+        pieces, unusable = list_pieces(source, area=self.area, windows=windows)
+        scenes, former = group_scenes(pieces, area=choose_search_area(source, area=self.area))
+        usable, poor = choose_scenes(scenes, choice=self.config.dates)
+        chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
+        return decide_pass(
+            [name_pair(before, after, cell=self.cell, settings=self.settings) for before, after in chosen],
+            states=states,
+            cell=self.cell,
+            settings=self.settings,
+            planned_at=dt.datetime.now(dt.UTC),
+            max_attempts=self.config.max_attempts,
+            max_pairs=self.config.max_pairs_per_pass,
+            n_scenes=len(scenes),
+            left_out=[*unusable, *former, *poor, *others],
+        )
+
+    def make_run_config(self, record: PairRecord) -> RunConfig:
+        """Give the config of a pair's run."""
+        before, after = (
+            make_scene_config(scene, source=self.config.source) for scene in (record.pair.before, record.pair.after)
+        )
+        return self.config.make_run_config(
+            before=before, after=after, output=self.folder.join(record.run_name), crs=self.crs
+        )
+
+    @contextmanager
+    def attempt(self, record: PairRecord) -> Iterator[None]:
+        """Write down that a pair is begun; and, if the context ends in an error, why.
+
+        An error ends the pair alone and goes no further; what stops the whole pass is no attempt.
+
+        Raises:
+            FolderError: the region's folder has gone to another pass, or cannot be written to.
+        """
+        self.lock.check()
+        begun = replace(record, attempts=record.attempts + 1, reason=None)
+        write_record(begun, folder=self.folder)
+        try:
+            yield
+        except Exception as problem:
+            words = redact_text(str(problem).partition("\n")[0]) or type(problem).__name__
+            write_record(replace(begun, reason=words), folder=self.folder)
+        except BaseException:
+            write_record(record, folder=self.folder)
+            raise
+
+    def merge(self, plan: PassPlan, *, now: dt.datetime) -> RegionReport:
+        """Make the region's report anew from all its pairs, let go of what is too old, and write ``region.json`` last.
+
+        Raises:
+            FolderError: the region's folder has gone to another pass, or cannot be written to.
+        """
+        self.lock.check()
+        states, tables, files = self._write_report()
+        if apply_retention(states, folder=self.folder, config=self.config.retention, now=now):
+            # The report that made it safe to let go of runs still pointed to them.
+            states, tables, files = self._write_report()
+        summary = PassSummary.of(plan, states=states, tables=tables, now=now)
+        record = make_region_record(
+            self.config, cell=self.cell, settings=self.settings, crs=self.crs, states=states, files=files, last=summary
+        )
+        write_region_record(record, folder=self.folder)
+        return RegionReport(
+            folder=self.folder, states=states, tables=tables, summary=summary, names=tuple(sorted(files))
+        )
+
+    def _write_report(self) -> tuple[tuple[PairState, ...], RegionTables, dict[str, bytes]]:
+        """Make the report of what the region's folder holds now; gives the pairs, what they tell, and the files."""
+        states = tuple(take_current(read_states(self.folder)))
+        tables = make_tables(states, folder=self.folder, crs=self.crs)
+        files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
+        stale = [name for name in self.folder.list_names(REPORT_FOLDER) if name not in files]
+        for name, data in files.items():
+            _put_if_new(self.folder, name, data)
+        self.folder.delete(stale)
+        return states, tables, files
+
+
+def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:
+    """Make the folder of a region, or take up the one that is there; nothing is written into it.
+
+    Raises:
+        InputError: the place cannot be made or read, or holds files that belong to no region.
+    """
+    folder = find_folder(uri, retry_timeout_s=retry_timeout_s)
+    if not folder.is_remote:
+        with folder.clear_errors():
+            Path(folder.uri).mkdir(parents=True, exist_ok=True)
+    names = {name for name in folder.list_top() if not name.startswith(LOCK_NAME)}
+    if (names and not names & _OWN_NAMES) or "run.json" in names or "tiles.zarr" in names:
+        raise InputError(
+            f"output {folder.uri} holds {len(names)} other files, such as {min(names)}",
+            expected="an empty folder or the folder of this region",
+            remedy="choose another output",
+        )
+    return folder
+
+
+def _put_if_new(folder: RunFolder, name: str, data: bytes) -> None:
+    try:
+        is_there = folder.read(name) == data
+    except FileNotFoundError:
+        is_there = False
+    if not is_there:
+        folder.put(name, data)

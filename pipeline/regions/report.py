@@ -1,0 +1,165 @@
+"""What a region's report is made of beside its tables: zones, plots, the page and the STAC collection."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyproj
+
+from pipeline.grid.grid import Grid
+from pipeline.regions.page import GroundPictures, render_region_page
+from pipeline.regions.pair_records import PairState, open_pair_folder
+from pipeline.regions.tables import RegionTables, encode_tables
+from pipeline.report.page.map import MAX_MAP_SIZE_PX, MapFrame
+from pipeline.report.page.pictures import PicturePair, read_pictures
+from pipeline.report.plots import draw_region_plots
+from pipeline.report.stac_item import COLLECTION_NAME, ITEM_NAME, encode_stac, make_region_collection
+from pipeline.runs.record import read_record, restore_store
+from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.names import STORE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.tables.geoparquet import make_frame
+from pipeline.tables.schemas import REGION_CHANGES_SCHEMA
+from pipeline.tiles.store import TileStore
+
+REPORT_FOLDER = "report"
+ZONES_FOLDER = "report/zones"
+PLOTS_FOLDER = "report/plots"
+PAGE_NAME = "report/index.html"
+
+
+def make_region_files(
+    states: Sequence[PairState], *, tables: RegionTables, folder: RunFolder, name: str, crs: str
+) -> dict[str, bytes]:
+    """Make every file of a region's report; equal pairs give equal files.
+
+    Args:
+        states: The pairs that count, in the order of time.
+        tables: What they have told.
+        folder: Folder of the region.
+        name: Name of the region.
+        crs: CRS of the tables.
+
+    Returns:
+        Content by name in the region's folder.
+    """
+    told = [state for state in states if state.has_result]
+    files = dict(encode_tables(tables))
+    zones = dict(_copy_zones(told, folder=folder))
+    files |= zones
+    files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_region_plots(tables.time_line).items()}
+    changes = tables.join_changes()
+    page = render_region_page(
+        _make_empty(crs) if changes is None else changes,
+        timeline=tables.time_line,
+        name=name,
+        ground=_find_ground(told, folder=folder, crs=crs),
+        zones=_read_zones(zones, crs=crs),
+    )
+    files[PAGE_NAME] = page.encode()
+    items = dict(_read_items(told, folder=folder))
+    if items:
+        described = {each: describe_bytes(data) for each, data in files.items()}
+        collection = make_region_collection(
+            region_id=name,
+            title=name,
+            description=f"Changes in the region {name}, pair by pair of scenes.",
+            items=items,
+            files=described,
+        )
+        files[COLLECTION_NAME] = encode_stac(collection)
+    return files
+
+
+def _make_empty(crs: str) -> gpd.GeoDataFrame:
+    columns: dict[str, list[Any]] = {column.name: [] for column in REGION_CHANGES_SCHEMA if column.name != "geometry"}
+    return make_frame(columns, schema=REGION_CHANGES_SCHEMA, geometry=np.empty(0, dtype=object), crs=crs)
+
+
+def _copy_zones(told: Sequence[PairState], *, folder: RunFolder) -> Iterator[tuple[str, bytes]]:
+    """Give the zones of each pair: its run's file, or the region's own copy once the run is let go of."""
+    for state in told:
+        name = f"{ZONES_FOLDER}/after_year={state.record.pair.after.start.year}/{state.pair_id}.parquet"
+        try:
+            yield name, folder.read(f"{state.record.run_name}/{ZONES_NAME}" if state.has_folder else name)
+        except FileNotFoundError:
+            # Its run was told of no zones.
+            continue
+
+
+def _read_zones(files: dict[str, bytes], *, crs: str) -> gpd.GeoDataFrame | None:
+    """Read the zones of the last pair that has some, for the page."""
+    if not files:
+        return None
+    frame = gpd.read_parquet(io.BytesIO(list(files.values())[-1]))
+    return frame if frame.crs == crs else frame.to_crs(crs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PairGround:
+    """A pair whose pixels are there."""
+
+    state: PairState
+    run: RunFolder
+    store: TileStore
+
+    def read(self) -> PicturePair:
+        """Read the overlap of its scenes at both dates."""
+        grid = self.store.grid
+        tiles = pd.read_parquet(io.BytesIO(self.run.read(TILES_NAME)), columns=["row", "col", "valid_fraction"])
+        is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
+        is_visible[tiles["row"].to_numpy(np.int64), tiles["col"].to_numpy(np.int64)] = tiles["valid_fraction"] > 0
+        window = MapFrame(grid=grid).window
+        return read_pictures(self.store, is_visible=is_visible, window=window, max_size_px=MAX_MAP_SIZE_PX)
+
+
+def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> GroundPictures | None:
+    """Give the ground of the last pair that has its pixels, and what it looked like in the first pair with as much."""
+    there = list(_list_grounds(told, folder=folder, crs=crs))
+    if not there:
+        return None
+    last = there[-1]
+    first = next(each for each in there if each.store.grid == last.store.grid)
+    pictures = last.read()
+    if first is not last:
+        pictures = replace(pictures, before_uri=first.read().before_uri)
+    before, after = first.state.record.pair.before.start, last.state.record.pair.after.start
+    bounds = _measure_bounds(last.store.grid)
+    return GroundPictures(bounds=bounds, pictures=pictures, before=before, after=after)
+
+
+def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> Iterator[_PairGround]:
+    wanted = pyproj.CRS.from_user_input(crs)
+    for state in told:
+        run = open_pair_folder(folder, state.record)
+        if not state.has_folder or not run.has(f"{STORE_NAME}/zarr.json"):
+            continue
+        store = restore_store(read_record(run), folder=run)
+        if pyproj.CRS.from_user_input(store.grid.crs) == wanted:
+            yield _PairGround(state=state, run=run, store=store)
+
+
+def _measure_bounds(grid: Grid) -> tuple[float, float, float, float]:
+    """Give left, bottom, right and top of the overlap of both scenes."""
+    window = grid.move(grid.top_px, grid.left_px)
+    right, bottom = window.transform @ (grid.width_px, grid.height_px)
+    return window.origin_x, float(bottom), float(right), window.origin_y
+
+
+def _read_items(told: Sequence[PairState], *, folder: RunFolder) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the STAC items of the pairs whose runs are there, by their place relative to the collection."""
+    for state in told:
+        if not state.has_folder:
+            continue
+        try:
+            item = json.loads(folder.read(f"{state.record.run_name}/{ITEM_NAME}"))
+        except FileNotFoundError:
+            # Scenes without dates have no item.
+            continue
+        yield f"../{state.record.run_name}/{ITEM_NAME}", item

@@ -1,0 +1,77 @@
+"""What becomes of old pairs: first their pixels go, then their folders; what the region's report tells stays."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config.region import KeepConfig, RetentionConfig
+from pipeline.regions.pair_records import PairState, open_pair_folder, retire, write_record
+from pipeline.storage.folder import RunFolder
+
+PIXEL_FOLDERS = ("tiles.zarr", "marks")
+"""What holds the pixels of a run, and what says that they are there."""
+
+
+def find_too_old(states: Sequence[PairState], *, keep: KeepConfig, now: dt.datetime) -> list[PairState]:
+    """Tell which pairs no longer keep something.
+
+    A pair keeps it if any of the two rules says so; without rules all do. The newest pair always does, as the next one
+    may be compared with its later scene.
+
+    Args:
+        states: Pairs with a result, in the order of time.
+        keep: The rules.
+        now: The present.
+    """
+    if keep.newest is None and keep.days is None:
+        return []
+    n_kept = max(1, keep.newest or 1)
+    oldest = None if keep.days is None else now - dt.timedelta(days=keep.days)
+    return [state for state in states[:-n_kept] if oldest is None or state.record.pair.after.start < oldest]
+
+
+def apply_retention(
+    states: Sequence[PairState], *, folder: RunFolder, config: RetentionConfig, now: dt.datetime
+) -> bool:
+    """Let go of what is too old; called once the region's report has it.
+
+    Args:
+        states: The pairs that count, in the order of time.
+        folder: Folder of the region.
+        config: What is kept for how long.
+        now: The present.
+
+    Returns:
+        Whether something went that the report points to: folders or pixels of pairs.
+
+    Raises:
+        FolderError: something cannot be removed.
+    """
+    held = [state for state in states if state.has_result and state.has_folder]
+    retired = find_too_old(held, keep=config.folders, now=now)
+    has_gone = bool(retired)
+    for state in retired:
+        # The record first: a pair whose folder is half gone is told by it alone.
+        write_record(retire(state.record, state=state), folder=folder)
+        _remove(state, region=folder, parts=("",))
+    for state in find_too_old(held, keep=config.pixels, now=now):
+        if state in retired:
+            continue
+        has_gone |= _remove(state, region=folder, parts=PIXEL_FOLDERS)
+    return has_gone
+
+
+def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> bool:
+    """Remove parts of a run; tells whether there were any."""
+    run = open_pair_folder(region, state.record)
+    names = [name for part in parts for name in run.list_names(part)]
+    # run.json goes first, as it says that the rest is there.
+    run.delete(sorted(names, key=lambda name: (name != "run.json", name)))
+    if not run.is_remote:
+        # Objects are gone; on a disk their folders are left.
+        for part in parts:
+            shutil.rmtree(Path(run.uri, part), ignore_errors=True)
+    return bool(names)

@@ -1,0 +1,210 @@
+"""The one place that looks for a region's scenes: in STAC, or in a folder; no raster is opened."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import obstore
+from obstore.exceptions import BaseError as ObstoreError
+from obstore.store import HTTPStore, ObjectStore
+from shapely.geometry.base import BaseGeometry
+
+from model.errors import InputError
+from model.redaction import redact_uri
+from pipeline.config.region_sources import FolderSourceConfig, SourceConfig, StacSourceConfig
+from pipeline.config.scene import SceneConfig
+from pipeline.dates import Interval, compile_name_pattern
+from pipeline.regions.dates import DatedScene, LeftOut, ScenePiece
+from pipeline.storage.object_store import open_store
+
+_RETRY_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFile:
+    """A file below a folder of scenes."""
+
+    name: str
+    """Path below the folder, with / between."""
+    version: str
+    """Etag, or size and time of the last change."""
+
+
+def list_pieces(
+    source: SourceConfig, *, area: BaseGeometry, windows: Sequence[Interval]
+) -> tuple[list[ScenePiece], list[LeftOut]]:
+    """Find everything in some windows of time that may be a scene or a part of one.
+
+    Args:
+        source: Where to look.
+        area: The area of interest in WGS84 degrees.
+        windows: When it was acquired; one that ends before it starts holds nothing.
+
+    Returns:
+        What was found, and what was found and cannot be used, with the reason.
+
+    Raises:
+        InputError: the source cannot be read or searched.
+    """
+    sound = [window for window in windows if _is_sound(window)]
+    if isinstance(source, StacSourceConfig):
+        return _search(source, area=area, windows=sound)
+    return read_names(list_files(source.folder), source=source, windows=sound)
+
+
+def choose_search_area(source: SourceConfig, *, area: BaseGeometry) -> BaseGeometry:
+    """Give what scenes are to cover: the area of interest, or the box that the search has of its own."""
+    from pipeline.scenes.stac.scene import choose_area
+
+    found = choose_area(source.search, area=area) if isinstance(source, StacSourceConfig) else area
+    return area if found is None else found
+
+
+def read_names(
+    files: Sequence[FoundFile], *, source: FolderSourceConfig, windows: Sequence[Interval]
+) -> tuple[list[ScenePiece], list[LeftOut]]:
+    """Make pieces of the files whose names have the form of scenes' and a date within some windows."""
+    pattern = compile_name_pattern(source.files)
+    pieces: list[ScenePiece] = []
+    left_out: list[LeftOut] = []
+    for file in files:
+        if not pattern.matches(file.name):
+            continue
+        try:
+            moment = pattern.read_datetime(file.name)
+        except ValueError as problem:
+            left_out.append(LeftOut(name=file.name, reason=str(problem)))
+            continue
+        if any(window.touches(moment, moment) for window in windows):
+            pieces.append(ScenePiece(piece_id=file.name, start=moment, version=file.version))
+    return pieces, left_out
+
+
+def list_files(folder: str) -> list[FoundFile]:
+    """List all files below a folder, by name.
+
+    Raises:
+        InputError: there is no such folder, or its server does not list it.
+    """
+    if "://" not in folder:
+        return sorted(_walk(folder), key=lambda file: file.name)
+    try:
+        store = _open_folder(folder)
+        entries = [entry for batch in obstore.list(store) for entry in batch]
+    except (ObstoreError, OSError) as failure:
+        raise InputError(
+            f"source.folder {redact_uri(folder)} cannot be listed ({str(failure).partition(chr(10))[0][:300]})",
+            expected="a bucket that may be listed, or a server with WebDAV",
+            remedy="check the address and the credentials in the environment (AWS_*), or describe the scenes in STAC",
+        ) from None
+    files = [FoundFile(name=entry["path"], version=_describe_version(entry)) for entry in entries]
+    return sorted(files, key=lambda file: file.name)
+
+
+def make_scene_config(scene: DatedScene, *, source: SourceConfig) -> SceneConfig:
+    """Say to a run which scene is meant."""
+    settings = source.scene.model_dump()
+    if isinstance(source, StacSourceConfig):
+        known: dict[str, Any] = {"ids": scene.piece_ids}
+        if scene.collection is not None:
+            known["collections"] = (scene.collection,)
+        # By their ids they are few, however many else would fit; and whether they fit was decided already.
+        search = source.search.model_copy(update={**known, "max_cloud_percent": None, "query": None})
+        return SceneConfig(stac=search, **settings)
+    uris = tuple(_locate(source.folder, name) for name in scene.piece_ids)
+    return SceneConfig(uri=uris[0] if len(uris) == 1 else uris, datetime=scene.start, **settings)
+
+
+def _search(
+    source: StacSourceConfig, *, area: BaseGeometry, windows: Sequence[Interval]
+) -> tuple[list[ScenePiece], list[LeftOut]]:
+    # What reads STAC takes a while to import, and folders do without.
+    from pipeline.scenes.stac.scene import choose_area, list_items
+
+    pieces: list[ScenePiece] = []
+    left_out: list[LeftOut] = []
+    for window in windows:
+        config = source.search.model_copy(update={"datetime": window.format()})
+        items, others = list_items(config, area=choose_area(config, area=area))
+        left_out += [LeftOut(name=item.item_id, reason=item.reason) for item in others]
+        pieces += [
+            ScenePiece(
+                piece_id=item.item_id,
+                start=item.start,
+                collection=item.collection,
+                cloud_percent=item.cloud_percent,
+                footprint=item.footprint,
+                version=describe_item_version(item.properties),
+                processed=describe_processing(item.properties),
+                is_colour=item.is_colour,
+            )
+            for item in items
+        ]
+    return pieces, left_out
+
+
+def describe_item_version(properties: Mapping[str, Any]) -> str:
+    """Tell of a STAC item what changes when its pixels do: the version of its processing, else when it was updated."""
+    known = _find_processing(properties) or properties.get("updated") or properties.get("created")
+    return str(known or "")
+
+
+def describe_processing(properties: Mapping[str, Any]) -> str:
+    """Tell of a STAC item what puts versions of one acquisition in order."""
+    parts = (_find_processing(properties), properties.get("created"), properties.get("updated"))
+    return " ".join(str(part or "") for part in parts)
+
+
+def _find_processing(properties: Mapping[str, Any]) -> object:
+    names = ("s2:processing_baseline", "processing:version", "version")
+    return next((properties[name] for name in names if properties.get(name)), None)
+
+
+def _walk(folder: str) -> Iterator[FoundFile]:
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise InputError(
+            f"source.folder {folder} is no folder", expected="a folder with scenes", remedy="correct the path"
+        )
+    for parent, _, names in os.walk(root):
+        for name in names:
+            path = Path(parent, name)
+            try:
+                facts = path.stat()
+            except OSError:
+                # Gone since it was listed, or a link that leads nowhere.
+                continue
+            yield FoundFile(
+                name=path.relative_to(root).as_posix(), version=f"{facts.st_size} {facts.st_mtime_ns // 1_000_000_000}"
+            )
+
+
+def _open_folder(folder: str) -> ObjectStore:
+    if folder.startswith("s3://"):
+        return open_store(folder, retry_timeout_s=_RETRY_TIMEOUT_S)
+    return HTTPStore.from_url(
+        folder,
+        client_options={"allow_http": folder.startswith("http://")},
+        retry_config={"retry_timeout": dt.timedelta(seconds=_RETRY_TIMEOUT_S)},
+    )
+
+
+def _describe_version(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("e_tag") or f"{entry['size']} {entry['last_modified']}")
+
+
+def _locate(folder: str, name: str) -> str:
+    if "://" not in folder:
+        return str(Path(folder).expanduser().absolute() / name)
+    is_web = not folder.startswith("s3://")
+    return f"{folder.rstrip('/')}/{quote(name) if is_web else name}"
+
+
+def _is_sound(window: Interval) -> bool:
+    return window.start is None or window.end is None or window.start <= window.end

@@ -1,0 +1,173 @@
+"""A region's tables: the changes of all its pairs, linked over time, and one row per pair."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import shapely
+
+from pipeline.regions.pair_records import PairState, PairStatus
+from pipeline.regions.timeline import PairChanges, Sighting, link_changes
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import CHANGES_NAME
+from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
+from pipeline.tables.schemas import CHANGE_KINDS, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
+
+CHANGES_FOLDER = "report/changes"
+TIME_LINE_NAME = "report/timeline.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionTables:
+    """What a region's report is made of."""
+
+    changes: Mapping[str, gpd.GeoDataFrame]
+    """Changes per pair with a result, by the name of their file in the region's folder."""
+    time_line: pd.DataFrame
+    """One row per pair."""
+
+    def join_changes(self) -> gpd.GeoDataFrame | None:
+        """Give the changes of all pairs as one table; None where no pair has a result."""
+        return pd.concat(list(self.changes.values()), ignore_index=True) if self.changes else None
+
+
+def name_changes(state: PairState) -> str:
+    """Name the file of a pair's changes; its folder tells the year, as partitioned data sets have it."""
+    return f"{CHANGES_FOLDER}/after_year={state.record.pair.after.start.year}/{state.pair_id}.parquet"
+
+
+def make_tables(states: Sequence[PairState], *, folder: RunFolder, crs: str) -> RegionTables:
+    """Read what the pairs have told and link it.
+
+    Args:
+        states: The pairs that count, in the order of time.
+        folder: Folder of the region.
+        crs: CRS of the tables.
+
+    Raises:
+        FileNotFoundError: the changes of a pair are gone.
+    """
+    told = [state for state in states if state.has_result]
+    frames = [read_changes(state, folder=folder, crs=crs) for state in told]
+    pairs = [_describe_changes(state, frame) for state, frame in zip(told, frames, strict=True)]
+    linked = [
+        add_sightings(frame, state=state, sightings=sightings)
+        for state, frame, sightings in zip(told, frames, link_changes(pairs), strict=True)
+    ]
+    by_pair = {state.pair_id: frame for state, frame in zip(told, linked, strict=True)}
+    rows = [make_row(state, changes=by_pair.get(state.pair_id)) for state in states if _has_row(state)]
+    columns = {name: [row[name] for row in rows] for name in TIMELINE_SCHEMA.names}
+    table = pa.table(
+        {name: pa.array(columns[name], type=TIMELINE_SCHEMA.field(name).type) for name in columns},
+        schema=TIMELINE_SCHEMA,
+    )
+    return RegionTables(
+        changes={name_changes(state): by_pair[state.pair_id] for state in told}, time_line=table.to_pandas()
+    )
+
+
+def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataFrame:
+    """Read the changes of a pair: from its run, or from the region's report once the run is let go of."""
+    name = f"{state.record.run_name}/{CHANGES_NAME}" if state.has_folder else name_changes(state)
+    frame = gpd.read_parquet(io.BytesIO(folder.read(name)))
+    return frame if frame.crs == crs else frame.to_crs(crs)
+
+
+def add_sightings(frame: gpd.GeoDataFrame, *, state: PairState, sightings: Sequence[Sighting]) -> gpd.GeoDataFrame:
+    """Put what links them beside the changes of a pair; columns that their run did not know are null."""
+    schema = REGION_CHANGES_SCHEMA
+    columns: dict[str, Any] = {
+        column.name: frame[column.name].tolist() if column.name in frame else [None] * len(frame)
+        for column in schema
+        if column.name != "geometry"
+    }
+    run = state.record.run_name if state.has_folder else None
+    columns |= {
+        "pair_id": [state.pair_id] * len(frame),
+        "run": [run] * len(frame),
+        "is_new": [sighting.is_new for sighting in sightings],
+        "new_area_m2": [
+            area * sighting.new_fraction for area, sighting in zip(columns["area_m2"], sightings, strict=True)
+        ],
+        "first_seen": [sighting.first_seen for sighting in sightings],
+        "last_seen": [sighting.last_seen for sighting in sightings],
+        "times_seen": [sighting.times_seen for sighting in sightings],
+        "first_sighting": [sighting.first_sighting for sighting in sightings],
+    }
+    cleaned = {name: [None if pd.isna(value) else value for value in values] for name, values in columns.items()}
+    return make_frame(cleaned, schema=schema, geometry=frame.geometry.to_numpy(), crs=str(frame.crs))
+
+
+def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str, Any]:
+    """Give a pair's row of the time line."""
+    pair = state.record.pair
+    row: dict[str, Any] = dict.fromkeys(TIMELINE_SCHEMA.names)
+    row |= {
+        "pair_id": pair.pair_id,
+        "before_datetime": pair.before.start,
+        "after_datetime": pair.after.start,
+        "before_id": pair.before.scene_id,
+        "after_id": pair.after.scene_id,
+        "status": (state.status if state.has_result else PairStatus.FAILED).value,
+        "reason": state.reason or (None if state.has_result else _tell_unfinished(state)),
+        "run": state.record.run_name if state.has_folder else None,
+    }
+    if changes is None or state.figures is None:
+        return row
+    return row | {
+        "analysed_fraction": measure_coverage(state.figures["status_counts"]),
+        "changed_tile_count": state.figures["changed_tile_count"],
+        "n_changes": len(changes),
+        "n_new_changes": int(changes["is_new"].sum()),
+        **{f"{kind}_count": _add_up(changes, kind=kind, column="count") for kind in CHANGE_KINDS},
+        **{f"{kind}_area_m2": _add_up(changes, kind=kind, column="area_m2") for kind in CHANGE_KINDS},
+    }
+
+
+def measure_coverage(status_counts: Mapping[str, int]) -> float | None:
+    """Give the part of the tiles inside the area of which something is known; None where none is inside."""
+    n_inside = sum(status_counts.values()) - status_counts.get("outside", 0)
+    n_known = status_counts.get("analysed", 0) + status_counts.get("identical", 0)
+    return n_known / n_inside if n_inside else None
+
+
+def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:
+    """Give every file of the tables, by its name in the region's folder; equal tables give equal bytes."""
+    schema = REGION_CHANGES_SCHEMA
+    for name, frame in tables.changes.items():
+        yield name, encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key="change_id"))
+    yield TIME_LINE_NAME, encode_table(tables.time_line, schema=TIMELINE_SCHEMA)
+
+
+def _has_row(state: PairState) -> bool:
+    # One that was interrupted has no outcome yet, unless nobody will try it again.
+    return state.status is not PairStatus.PLANNED or state.record.attempts > 0
+
+
+def _tell_unfinished(state: PairState) -> str:
+    return f"was begun {state.record.attempts} times and has not ended"
+
+
+def _describe_changes(state: PairState, frame: gpd.GeoDataFrame) -> PairChanges:
+    pair = state.record.pair
+    geometry = np.array(shapely.make_valid(frame.geometry.to_numpy()), dtype=object)
+    return PairChanges(
+        pair_id=pair.pair_id,
+        before=pair.before.start,
+        after=pair.after.start,
+        change_ids=frame["change_id"].tolist(),
+        kinds=frame["kind"].tolist(),
+        geometry=geometry,
+    )
+
+
+def _add_up(changes: gpd.GeoDataFrame, *, kind: str, column: str) -> float:
+    values = changes.loc[changes["kind"] == kind, column]
+    return float(pd.to_numeric(values).sum())

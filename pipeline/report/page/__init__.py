@@ -1,0 +1,1 @@
+"""The report's page: map, tables and pictures that work offline."""

@@ -1,0 +1,222 @@
+"""The report's page: one HTML file that needs nothing else, bounded in size whatever the region's.
+
+First everything the page shows is worked out as plain values, then the template puts it down. The template
+escapes all of it, and the page itself forbids any script but its own and anything from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from model.interface import Prompt
+from pipeline.findings.changes import count_owned
+from pipeline.grid.grid import Grid
+from pipeline.report.page.columns import describe_changes, describe_frame, describe_tiles, note_shapes, write_json
+from pipeline.report.page.map import (
+    MAX_DRAWN_CHANGES,
+    MAX_MAP_SIZE_PX,
+    MapFrame,
+    describe_map,
+    find_unplaced,
+    frame_close_up,
+)
+from pipeline.report.page.pictures import read_pictures
+from pipeline.report.page.template import render_template
+from pipeline.report.page.tile_files import choose_told
+from pipeline.report.page.zones import describe_zones, draw_zones
+from pipeline.report.plot_figures import PlotText
+from pipeline.report.words import (
+    FILTERS,
+    KIND_LABELS,
+    STATUS_MEANINGS,
+    count_reasons,
+    describe_dates,
+    describe_place,
+    format_position,
+    list_kinds,
+)
+from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.store import TileStore
+
+MAX_CARDS = 12
+MAX_TABLE_ROWS = 40
+_CLOSE_UP_SIZE_PX = 300
+
+
+def render_page(
+    findings: gpd.GeoDataFrame,
+    *,
+    changes: gpd.GeoDataFrame,
+    store: TileStore,
+    prompts: Sequence[Prompt],
+    before_name: str,
+    after_name: str,
+    zones: gpd.GeoDataFrame | None = None,
+    plots: Mapping[str, PlotText] | None = None,
+) -> str:
+    """Give the page as HTML text.
+
+    Args:
+        findings: One row per tile of the grid.
+        changes: What `dissolve_changes` made of them.
+        store: The tile store, for the pictures.
+        prompts: The questions of the run.
+        before_name: What to call the before scene.
+        after_name: Likewise the after scene.
+        zones: What the findings sum up to per zone, when zones are given.
+        plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
+    """
+    frame = MapFrame(grid=store.grid)
+    is_visible = _find_visible(findings, grid=store.grid)
+    ranked = changes.sort_values(["area_m2", "change_id"], ascending=[False, True], ignore_index=True)
+    entries = _describe_changes(ranked.head(MAX_CARDS + MAX_TABLE_ROWS), grid=store.grid)
+    pictures = read_pictures(store, is_visible=is_visible, window=frame.window, max_size_px=MAX_MAP_SIZE_PX)
+    cards = [
+        entry | _show_close_up(geometry, store=store, is_visible=is_visible)
+        for entry, geometry in zip(entries, ranked.geometry.head(MAX_CARDS), strict=False)
+    ]
+    place = describe_place(store.grid)
+    dates = describe_dates(findings, before_name=before_name, after_name=after_name)
+    context = {
+        "dates": dates,
+        "place": place,
+        "coverage": summarise_coverage(findings, grid=store.grid),
+        "figures": summarise_changes(findings, changes=changes, grid=store.grid),
+        "map": describe_map(findings, ranked=ranked, frame=frame, n_markers=MAX_CARDS),
+        "map_note": note_shapes(changes["geometry_source"], cell=place["cell"]),
+        "pictures": {"before": pictures.before_uri, "after": pictures.after_uri},
+        "cards": cards,
+        "rows": entries[MAX_CARDS:],
+        "n_changes": len(ranked),
+        "n_drawn": min(len(ranked), MAX_DRAWN_CHANGES),
+        "troubles": list_troubles(findings),
+        "max_troubles": MAX_TABLE_ROWS,
+        "zones": describe_zones(zones),
+        "plots": plots or {},
+        "prompts": prompts,
+        "run_id": findings["run_id"].iloc[0],
+        "model_id": findings["model_id"].iloc[0],
+        **_describe_explorer(findings, ranked=ranked, frame=frame, zones=zones, dates=dates),
+    }
+    return render_template("report/page/page.html", context, filters=FILTERS)
+
+
+def _describe_explorer(
+    findings: gpd.GeoDataFrame,
+    *,
+    ranked: gpd.GeoDataFrame,
+    frame: MapFrame,
+    zones: gpd.GeoDataFrame | None,
+    dates: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Give what the page's script works with, and the parts of the page that it works on."""
+    kinds = list_kinds()
+    tiles = describe_tiles(findings, grid=frame.grid, told=choose_told(findings))
+    data = {
+        "isRegion": False,
+        "dates": {date: dates[date] for date in ("before", "after")},
+        "kinds": kinds,
+        "frame": describe_frame(frame),
+        "tiles": tiles,
+        "changes": describe_changes(ranked, frame=frame, kinds=list(KIND_LABELS)),
+        "zones": draw_zones(zones, frame=frame),
+    }
+    return {"data": write_json(data), "kinds": kinds, "days": [], "has_tiles": tiles is not None}
+
+
+def summarise_coverage(findings: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
+    """Count tiles per status, in the order of `STATUS_MEANINGS`, leaving out what does not occur."""
+    counts = findings["status"].value_counts()
+    reasons = count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True))
+    return [
+        {
+            "status": status.value,
+            "label": status.value.replace("_", " "),
+            "meaning": meaning,
+            "reasons": reasons.get(status.value, {}),
+            "count": int(counts[status.value]),
+            "fraction": int(counts[status.value]) / len(findings),
+            "area_m2": int(counts[status.value]) * grid.tile_area_m2,
+        }
+        for status, meaning in STATUS_MEANINGS.items()
+        if status.value in counts.index
+    ]
+
+
+def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any]:
+    """Sum up the findings in the few figures that stand at the top of the page."""
+    verdicts, statuses = findings["is_changed"], findings["status"]
+    is_answered = statuses.isin([TileStatus.ANALYSED.value, TileStatus.UNREADABLE.value])
+    confidences = findings["change_confidence"][verdicts.fillna(value=False).astype(bool)].dropna()
+    return {
+        "tiles": len(findings),
+        "looked_at": int(is_answered.sum()),
+        "changed": int(verdicts.fillna(value=False).sum()),
+        "unchanged": int((~verdicts.dropna().astype(bool)).sum()),
+        "unknown": int(verdicts.isna().sum()),
+        "has_blanks": bool(findings["valid_fraction"].lt(1).any()),
+        "unplaced": int(find_unplaced(findings).sum()),
+        "contradictions": int((findings["reason"].notna() & statuses.eq(TileStatus.ANALYSED.value)).sum()),
+        "confidence": float(confidences.astype(float).mean()) if len(confidences) else None,
+        "kinds": [
+            {
+                "kind": kind,
+                "count": _sum_or_none(count_owned(findings, kind=kind, grid=grid)),
+                "changes": int(changes["kind"].eq(kind).sum()),
+                "area_m2": float(changes["area_m2"][changes["kind"].eq(kind)].sum()),
+            }
+            for kind in KIND_LABELS
+        ],
+    }
+
+
+def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
+    told = counts[~np.isnan(counts)]
+    return round(float(told.sum())) if len(told) else None
+
+
+def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
+    names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "count", "confidence", "description"]
+    plain = pd.DataFrame(changes[[*names, "tile_ids"]]).astype(object)
+    records = plain.where(plain.notna(), None).to_dict("records")
+    return [
+        {str(name): value for name, value in record.items()}
+        | {
+            "number": number,
+            "first_tile_id": record["tile_ids"].partition(";")[0],
+            "position": format_position(*shapely.get_coordinates(place)[0], crs=grid.crs),
+        }
+        for number, (record, place) in enumerate(
+            zip(records, shapely.point_on_surface(changes.geometry.to_numpy()), strict=True), start=1
+        )
+    ]
+
+
+def _show_close_up(geometry: shapely.Polygon, *, store: TileStore, is_visible: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    window = frame_close_up(geometry, grid=store.grid)
+    return {
+        "pictures": read_pictures(store, is_visible=is_visible, window=window, max_size_px=_CLOSE_UP_SIZE_PX),
+        "window": window,
+        "path": MapFrame(grid=store.grid).draw([geometry], tolerance_m=0),
+    }
+
+
+def _find_visible(findings: gpd.GeoDataFrame, *, grid: Grid) -> npt.NDArray[np.bool_]:
+    """Tell which tiles have pixels to show, bool (row, col)."""
+    is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
+    is_visible[findings["row"].to_numpy(np.int64), findings["col"].to_numpy(np.int64)] = findings["valid_fraction"] > 0
+    return is_visible
+
+
+def list_troubles(findings: gpd.GeoDataFrame) -> dict[str, Any]:
+    """List the tiles whose answers are missing or could not be read, as many as the page has room for."""
+    rows = findings[findings["status"].isin([TileStatus.UNREADABLE.value, TileStatus.FAILED.value])]
+    shown = rows[["tile_id", "status", "reason"]].head(MAX_TABLE_ROWS).fillna({"reason": ""})
+    return {"count": len(rows), "rows": shown.to_dict("records")}

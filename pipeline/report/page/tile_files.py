@@ -1,0 +1,198 @@
+"""The files beside the report's page: answers and pictures of tiles, a few in each, read when somebody looks at one.
+
+A page opened from a file may not read other files, but it may run scripts that lie beside it. So each file is a script
+of one call, whose argument is plain JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from model.interface import Prompt, PromptKind
+from pipeline.grid.grid import name_tile
+from pipeline.report.page.columns import write_json
+from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.store import TileStore
+from pipeline.tiles.table import Tile
+from pipeline.tiles.thumbnails import UNSEEN_COLOUR, shrink_pair
+
+FOLDER_NAME = "report/page"
+MAX_TOLD_TILES = 20_000
+"""Tiles whose answers lie beside the page; of more, those that changed or need a look come first."""
+MAX_PICTURED_TILES = 4_096
+"""Tiles whose pictures lie beside the page: reading and writing those of one takes about 5 ms, and 30 kB."""
+BLOCK_SIDE_TILES = 4
+"""Tiles in a row and column of one file."""
+MAX_PICTURE_PX = 256
+
+_JPEG_QUALITY = 75
+_BLOCKS_AT_ONCE = 64
+_TROUBLES = (TileStatus.UNREADABLE.value, TileStatus.FAILED.value)
+
+
+def choose_told(findings: gpd.GeoDataFrame) -> npt.NDArray[np.uint8]:
+    """Choose the tiles that the files beside the page tell of.
+
+    Args:
+        findings: One row per tile.
+
+    Returns:
+        Per row 0; 1 for tiles whose answers are told; 2 for those that are shown as well.
+    """
+    is_changed = findings["is_changed"].fillna(value=False).to_numpy(np.bool_)
+    is_trouble = findings["status"].isin(_TROUBLES).to_numpy() & ~is_changed
+    is_visible = findings["valid_fraction"].to_numpy() > 0
+    has_answers = findings["status"].isin([TileStatus.ANALYSED.value, *_TROUBLES]).to_numpy()
+    is_told = has_answers | is_visible
+    places = findings["row"].to_numpy(np.int64) * (int(findings["col"].max()) + 1) + findings["col"].to_numpy(np.int64)
+    order = np.concatenate(
+        [
+            _order_by_confidence(findings, np.flatnonzero(is_told & is_changed), places=places),
+            *(
+                chosen[np.argsort(places[chosen])]
+                for chosen in (
+                    np.flatnonzero(is_told & is_trouble),
+                    np.flatnonzero(is_told & ~is_changed & ~is_trouble),
+                )
+            ),
+        ]
+    )
+    told = np.zeros(len(findings), dtype=np.uint8)
+    told[order[:MAX_TOLD_TILES]] = 1
+    told[order[is_visible[order]][: min(MAX_PICTURED_TILES, MAX_TOLD_TILES)]] = 2
+    return told
+
+
+def _order_by_confidence(
+    findings: gpd.GeoDataFrame, chosen: npt.NDArray[np.int64], *, places: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    confidences = findings["change_confidence"].to_numpy(np.float32, na_value=0.0)[chosen]
+    return np.asarray(chosen[np.lexsort((places[chosen], -confidences))])
+
+
+def make_tile_files(
+    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt]
+) -> Iterator[tuple[str, bytes]]:
+    """Make the files one by one, so that no more than one is in memory; equal findings give equal files.
+
+    Args:
+        findings: One row per tile of the grid.
+        store: The tile store, for the pictures.
+        prompts: The questions of the run.
+
+    Yields:
+        Name in the folder of the run, and content.
+    """
+    told = choose_told(findings)
+    chosen = np.flatnonzero(told)
+    rows, cols = (findings[name].to_numpy(np.int64)[chosen] for name in ("row", "col"))
+    block_rows, block_cols = rows // BLOCK_SIDE_TILES, cols // BLOCK_SIDE_TILES
+    order = np.lexsort((cols, rows, block_cols, block_rows))
+    ends = np.flatnonzero(np.diff(block_rows[order]) | np.diff(block_cols[order])) + 1
+    blocks = iter(np.split(order, ends) if len(order) else [])
+    while batch := list(islice(blocks, _BLOCKS_AT_ONCE)):
+        # A frame of few rows takes as long to walk through as one of many.
+        answers = describe_answers(findings.iloc[chosen[np.concatenate(batch)]], prompts=prompts)
+        for members in batch:
+            name = name_tile(int(block_rows[members[0]]), int(block_cols[members[0]]))
+            tiles = {tile_id: answers[tile_id] for tile_id in map(name_tile, rows[members], cols[members])}
+            shown = members[told[chosen[members]] == 2]
+            for tile_id, pictures in _read_pictures(rows[shown].tolist(), cols[shown].tolist(), store=store):
+                tiles[tile_id] |= pictures
+            yield f"{FOLDER_NAME}/tiles_{name}.js", f"deltavlmTiles({write_json(tiles)});\n".encode("ascii")
+
+
+def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
+    """Give what is known about tiles in plain values, by their ids.
+
+    Args:
+        findings: Rows of some tiles.
+        prompts: The questions of the run.
+    """
+    plain = pd.DataFrame(findings.drop(columns=["geometry"])).astype(object)
+    records = plain.where(plain.notna(), None).to_dict("records")
+    return {
+        row["tile_id"]: {
+            "reason": row["reason"],
+            "valid": float(row["valid_fraction"]),
+            "cloud": row["cloud_fraction"],
+            "answers": [[prompt.name, prompt.text.strip(), word_answer(row, prompt=prompt)] for prompt in prompts],
+            "cells": {kind: row[f"{kind}_cells"] or "" for kind in ("building", "road")},
+        }
+        for row in ({str(name): value for name, value in row.items()} for row in records)
+    }
+
+
+def word_answer(row: Mapping[str, Any], *, prompt: Prompt) -> str | None:
+    """Put an answer into words; None where there is none that could be read.
+
+    Args:
+        row: Columns of a tile's findings; None where nothing is told.
+        prompt: The question.
+    """
+    words: str | None
+    match prompt.kind:
+        case PromptKind.DESCRIBE:
+            words = row["description"]
+        case PromptKind.CLASSIFY:
+            words = None if row["is_changed"] is None else ("yes" if row["is_changed"] else "no")
+        case PromptKind.COUNT:
+            words = _word_both(row["building_count"], row["road_count"], nothing=0)
+        case PromptKind.LOCATE:
+            buildings, roads = (
+                None if cells is None else cells.replace(";", ", ").replace("-", " ")
+                for cells in (row["building_cells"], row["road_cells"])
+            )
+            words = _word_both(buildings, roads, nothing="")
+        case _:
+            words = row.get(prompt.name)
+    return words
+
+
+def _word_both(buildings: int | str | None, roads: int | str | None, *, nothing: int | str) -> str | None:
+    if buildings is None and roads is None:
+        return None
+    words = [
+        "not told" if value is None else "none" if value == nothing else str(value) for value in (buildings, roads)
+    ]
+    return f"buildings: {words[0]}; roads: {words[1]}"
+
+
+def _read_pictures(
+    rows: Sequence[int], cols: Sequence[int], *, store: TileStore
+) -> Iterator[tuple[str, dict[str, str]]]:
+    tiles = [
+        Tile(row=row, col=col, tile_id=name_tile(row, col), valid_fraction=1.0, status=None, reason="")
+        for row, col in zip(rows, cols, strict=True)
+    ]
+    if not tiles:
+        return
+    for tile, pair in zip(tiles, store.read_pairs(tiles), strict=True):
+        before, after = _paint(pair)
+        yield tile.tile_id, {"before": _encode_picture(before), "after": _encode_picture(after)}
+
+
+def _paint(pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Give a pair (date=2, band=3, y, x) as pictures (date=2, y, x, band=3) of at most `MAX_PICTURE_PX` a side."""
+    side_px = pair.shape[-1]
+    if side_px > MAX_PICTURE_PX:
+        return shrink_pair(pair, shape_px=(MAX_PICTURE_PX, MAX_PICTURE_PX))
+    pictures = np.ascontiguousarray(pair.transpose(0, 2, 3, 1))
+    pictures[:, ~pair.any(axis=(0, 1))] = UNSEEN_COLOUR
+    return pictures
+
+
+def _encode_picture(image: npt.NDArray[np.uint8]) -> str:
+    sink = io.BytesIO()
+    Image.fromarray(image).save(sink, "JPEG", quality=_JPEG_QUALITY)
+    return base64.b64encode(sink.getvalue()).decode("ascii")

@@ -1,0 +1,391 @@
+"""``item.json`` of a run and ``collection.json`` of a region: what a STAC catalogue needs to know of a report.
+
+A run is an item that was made from scenes: the processing extension tells by what and how, the file extension which
+bytes belong to it, the table extension what the columns mean, the projection extension which grid it lies on. The
+machine learning model extension (mlm) is for items that are models, and an item of results has no place in it; which
+weights answered is in the processing extension's terms, and once more under ``deltavlm:``.
+
+Paths to the run's own files are relative, nothing in an item tells when or where the run was made, and no URI in it
+keeps credentials: equal runs have equal items.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import antimeridian
+import pyarrow as pa
+import pyproj
+import pystac
+import shapely
+
+from model.interface import ENGINE_VERSION, ModelIdentity, Prompt
+from model.redaction import redact_uri
+from pipeline.findings.extract import make_findings_schema, parse_datetime
+from pipeline.grid.grid import Grid, compute_footprint
+from pipeline.report.write import Report
+from pipeline.scenes.pair import ScenePair
+from pipeline.scenes.scene import Scene
+from pipeline.storage.folder import ObjectFacts, describe_bytes
+from pipeline.storage.names import STORE_NAME
+from pipeline.tables.schemas import CHANGES_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA, read_description
+
+ITEM_NAME = "report/item.json"
+COLLECTION_NAME = "report/collection.json"
+
+EXTENSIONS = {
+    "file": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "processing": "https://stac-extensions.github.io/processing/v1.1.0/schema.json",
+    "projection": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "table": "https://stac-extensions.github.io/table/v1.2.0/schema.json",
+}
+
+_PACKAGE = "deltavlm-monitor"
+_MEDIA_TYPES = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".fgb": "application/vnd.flatgeobuf",
+    ".qml": "application/xml",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".tif": "image/tiff; application=geotiff",
+    ".tiff": "image/tiff; application=geotiff",
+    ".jp2": "image/jp2",
+}
+_TITLES = {
+    "tiles.parquet": "Every tile of the grid, with its status and what the model answered",
+    "changes.parquet": "Changes as polygons, by kind",
+    "zones.parquet": "Sums per zone",
+    "changes.fgb": "Changes as polygons, by kind",
+    "changes.qml": "Style of the changes for QGIS",
+    "index.html": "Map and tables for a browser",
+    "timeline.parquet": "Every pair of dates, and what it tells",
+}
+_ROLES = {".parquet": ["data"], ".fgb": ["data"], ".qml": ["metadata"], ".html": ["overview"], ".png": ["overview"]}
+_SHA256 = "1220"
+# ^ The multihash prefix of a sha2-256 digest: its code, and its length in bytes.
+
+
+def write_item(
+    report: Report,
+    *,
+    pair: ScenePair,
+    prompts: Sequence[Prompt],
+    identity: ModelIdentity,
+    run_id: str,
+    zones_schema: pa.Schema | None = None,
+) -> tuple[Report, int]:
+    """Write ``item.json`` beside the other files of a report.
+
+    Args:
+        report: The report.
+        pair: The scenes and their grid.
+        prompts: The questions of the run.
+        identity: Which weights answered.
+        run_id: Identifier of the run.
+        zones_schema: Columns of ``zones.parquet``, where there is one.
+
+    Returns:
+        The report with the item, and its bytes; without one where neither scene has a date, as no item may.
+    """
+    if pair.before.datetime is None and pair.after.datetime is None:
+        # Of an earlier report of the run, whose dates were given.
+        report.folder.delete([ITEM_NAME])
+        return report, 0
+    item = make_item(
+        pair=pair,
+        prompts=prompts,
+        identity=identity,
+        run_id=run_id,
+        zones_schema=zones_schema,
+        files={name: report.files[name] for name in report.names},
+        status_counts=report.status_counts,
+        change_counts=report.change_counts,
+    )
+    data = encode_stac(item)
+    n_bytes = report.folder.put(ITEM_NAME, data)
+    return replace(report, files={**report.files, ITEM_NAME: describe_bytes(data)}), n_bytes
+
+
+def encode_stac(values: Mapping[str, Any]) -> bytes:
+    """Give the JSON of an item or a collection."""
+    return json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def make_item(
+    *,
+    pair: ScenePair,
+    prompts: Sequence[Prompt],
+    identity: ModelIdentity,
+    run_id: str,
+    files: Mapping[str, ObjectFacts],
+    status_counts: Mapping[str, int],
+    change_counts: Mapping[str, int],
+    zones_schema: pa.Schema | None = None,
+) -> dict[str, Any]:
+    """Describe a run as a STAC 1.1 item.
+
+    Args:
+        pair: The scenes and their grid; one of them has a date.
+        prompts: The questions of the run.
+        identity: Which weights answered.
+        run_id: Identifier of the run.
+        files: Size and sha256 of the report's files, by their names in the run's folder.
+        status_counts: Tiles per status.
+        change_counts: Changes per kind.
+        zones_schema: Columns of ``zones.parquet``, where there is one.
+    """
+    geometry, bbox = outline_grid(pair.grid)
+    item = pystac.Item(
+        id=f"deltavlm-{run_id}",
+        geometry=geometry,
+        bbox=list(bbox),
+        properties={
+            "title": f"Changes from {pair.before.scene_id} to {pair.after.scene_id}",
+            "gsd": pair.grid.resolution_m,
+            **_describe_projection(pair.grid),
+            **_describe_processing(prompts, identity=identity),
+            "deltavlm:run_id": run_id,
+            "deltavlm:weight_hash": identity.weight_hash,
+            "deltavlm:tile_counts": dict(status_counts),
+            "deltavlm:change_counts": dict(change_counts),
+        },
+        **_describe_dates(pair),
+        stac_extensions=sorted(EXTENSIONS.values()),
+    )
+    schemas = {
+        "tiles.parquet": make_findings_schema(prompts),
+        "changes.parquet": CHANGES_SCHEMA,
+        "zones.parquet": zones_schema,
+    }
+    for name, facts in sorted(files.items()):
+        place = PurePosixPath(name).relative_to("report")
+        # What lies deeper are parts of the page.
+        if len(place.parts) == 1 or place.parts[0] == "plots":
+            item.add_asset(_name_asset(place), _describe_file(place, facts=facts, schema=schemas.get(place.name)))
+    item.add_asset(
+        "tile_store",
+        pystac.Asset(
+            f"../{STORE_NAME}",
+            title="Pixels of both dates on the grid, with what is valid of each",
+            media_type="application/vnd.zarr; version=3",
+            roles=["data", "visual"],
+        ),
+    )
+    item.add_asset(
+        "record",
+        pystac.Asset("../run.json", title="Record of the run", media_type="application/json", roles=["metadata"]),
+    )
+    for date, scene in (("before", pair.before), ("after", pair.after)):
+        item.add_links(_link_sources(scene, date=date))
+    return item.to_dict(include_self_link=False, transform_hrefs=False)
+
+
+def make_region_collection(
+    *,
+    region_id: str,
+    title: str,
+    description: str,
+    items: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, ObjectFacts] | None = None,
+    license: str = "other",  # noqa: A002 - STAC's word
+) -> dict[str, Any]:
+    """Describe a region as a STAC 1.1 collection of its pairs' items.
+
+    Args:
+        region_id: Identifier of the region.
+        title: What to call it.
+        description: What is watched there, in Markdown.
+        items: At least one item as `make_item` gives it, by its place relative to the collection, such as
+            ``../pairs/PAIR/report/item.json``.
+        files: Size and sha256 of files of the region's report, by their names in the region's folder.
+        license: SPDX identifier of the licence of the data, or other.
+
+    Raises:
+        ValueError: there is no item, and so no extent.
+    """
+    if not items:
+        raise ValueError(f"region {region_id} has no item; expected at least one pair that was analysed")
+    described = list(items.values())
+    collection = pystac.Collection(
+        id=region_id,
+        title=title,
+        description=description,
+        license=license,
+        extent=pystac.Extent(
+            pystac.SpatialExtent([list(unite_bounds(tuple(item["bbox"]) for item in described))]),
+            pystac.TemporalExtent([_find_interval(described)]),
+        ),
+        summaries=pystac.Summaries(_summarise(described), maxcount=1000),
+        stac_extensions=[EXTENSIONS["file"], EXTENSIONS["table"]],
+    )
+    changes = pystac.Asset(
+        "changes/",
+        title="Changes as polygons, a partitioned dataset",
+        media_type=_MEDIA_TYPES[".parquet"],
+        roles=["data"],
+        extra_fields={"table:columns": _list_columns(REGION_CHANGES_SCHEMA)},
+    )
+    collection.add_asset("changes", changes)
+    schemas = {"timeline.parquet": TIMELINE_SCHEMA}
+    for name, facts in sorted((files or {}).items()):
+        place = PurePosixPath(name).relative_to("report")
+        if place.parts[0] != "changes" and (len(place.parts) == 1 or place.parts[0] == "plots"):
+            collection.add_asset(_name_asset(place), _describe_file(place, facts=facts, schema=schemas.get(place.name)))
+    for href, item in sorted(items.items()):
+        collection.add_link(
+            pystac.Link("item", href, media_type="application/geo+json", title=item["properties"].get("title"))
+        )
+    return collection.to_dict(include_self_link=False, transform_hrefs=False)
+
+
+def _describe_dates(pair: ScenePair) -> dict[str, Any]:
+    before, after = (parse_datetime(scene.datetime) for scene in (pair.before, pair.after))
+    if before is None or after is None:
+        return {"datetime": before or after}
+    return {"datetime": None, "start_datetime": before, "end_datetime": after}
+
+
+def _describe_projection(grid: Grid) -> dict[str, Any]:
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    code = crs.to_authority()
+    window = grid.move(grid.top_px, grid.left_px)
+    right, bottom = window.transform @ (grid.width_px, grid.height_px)
+    named = {"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt("WKT2_2019")}
+    return named | {
+        "proj:bbox": [window.origin_x, float(bottom), float(right), window.origin_y],
+        "proj:shape": [grid.height_px, grid.width_px],
+        "proj:transform": [float(value) for value in window.transform[:6]],
+    }
+
+
+def _describe_processing(prompts: Sequence[Prompt], *, identity: ModelIdentity) -> dict[str, Any]:
+    asked = [{"name": prompt.name, "kind": prompt.kind.value, "text": prompt.text} for prompt in prompts]
+    return {
+        "processing:lineage": (
+            "Two scenes of one place were read on one grid and cut into tiles. A vision-language model answered the "
+            "prompts about every pair of tiles; its answers, and its masks where it has some, are the tables."
+        ),
+        "processing:software": {
+            _PACKAGE: version(_PACKAGE),
+            "answering engine": str(ENGINE_VERSION),
+            "model": identity.model_id,
+        },
+        "processing:expression": {"format": "deltavlm-prompts", "expression": asked},
+    }
+
+
+def _name_asset(place: PurePosixPath) -> str:
+    """Name an asset after its file: tiles, changes, changes_fgb, index_html, plots_NAME_png."""
+    stem = "_".join((*place.parts[:-1], place.stem))
+    return stem if place.suffix == ".parquet" else f"{stem}_{place.suffix.removeprefix('.')}"
+
+
+def _describe_file(place: PurePosixPath, *, facts: ObjectFacts, schema: pa.Schema | None) -> pystac.Asset:
+    fields: dict[str, Any] = {
+        "file:size": facts["size_bytes"],
+        "file:checksum": f"{_SHA256}{facts['sha256']}",
+    }
+    if schema is not None:
+        fields |= {"table:columns": _list_columns(schema), "table:primary_geometry": "geometry"}
+        if "geometry" not in schema.names:
+            del fields["table:primary_geometry"]
+    return pystac.Asset(
+        str(place),
+        title=_TITLES.get(place.name, place.stem.replace("_", " ")),
+        media_type=_MEDIA_TYPES.get(place.suffix, "application/octet-stream"),
+        roles=_ROLES.get(place.suffix, ["metadata"]),
+        extra_fields=fields,
+    )
+
+
+def _list_columns(schema: pa.Schema) -> list[dict[str, str]]:
+    return [
+        {"name": column.name, "description": read_description(column), "type": str(column.type)} for column in schema
+    ]
+
+
+def _link_sources(scene: Scene, *, date: str) -> list[pystac.Link]:
+    return [
+        pystac.Link(
+            "derived_from",
+            Path(uri).as_uri() if "://" not in uri and Path(uri).is_absolute() else redact_uri(uri),
+            media_type=_MEDIA_TYPES.get(PurePosixPath(uri.partition("?")[0]).suffix.lower()),
+            title=f"{date} scene {scene.scene_id}",
+        )
+        for uri in scene.uris
+    ]
+
+
+def _find_interval(items: Iterable[Mapping[str, Any]]) -> list[Any]:
+    moments = [
+        parse_datetime(item["properties"].get(name))
+        for item in items
+        for name in ("datetime", "start_datetime", "end_datetime")
+    ]
+    known = [moment for moment in moments if moment is not None]
+    return [min(known), max(known)]
+
+
+def _summarise(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    properties = [item["properties"] for item in items]
+    software = sorted({values["processing:software"]["model"] for values in properties})
+    return {
+        "gsd": sorted({values["gsd"] for values in properties}),
+        "proj:code": sorted({values["proj:code"] for values in properties if values["proj:code"]}),
+        "deltavlm:model_id": software,
+        "deltavlm:kinds": sorted({kind for values in properties for kind in values["deltavlm:change_counts"]}),
+    }
+
+
+_DIGITS = 7
+# ^ About a centimetre.
+_TOLERANCE_DEG = 1e-7
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east and north in degrees; west is above east where they reach over the date line (RFC 7946)."""
+
+
+def outline_grid(grid: Grid) -> tuple[dict[str, Any], Bounds]:
+    """Give what both scenes of a grid show as GeoJSON, and its bounds.
+
+    Args:
+        grid: The grid.
+
+    Returns:
+        A Polygon, or a MultiPolygon with a part on each side of the date line, rings counterclockwise.
+    """
+    window = grid.move(grid.top_px, grid.left_px)
+    footprint = compute_footprint(crs=grid.crs, transform=window.transform, width=grid.width_px, height=grid.height_px)
+    # The edges were cut into many pieces; those that do not bend are put together again.
+    outline = shapely.orient_polygons(footprint.simplify(_TOLERANCE_DEG))
+    fixed = shapely.orient_polygons(shapely.geometry.shape(antimeridian.fix_polygon(outline)))
+    rounded = shapely.transform(fixed, lambda places: places.round(_DIGITS))
+    west, south, east, north = (round(float(bound), _DIGITS) for bound in antimeridian.bbox(rounded))
+    return shapely.geometry.mapping(rounded), (west, south, east, north)
+
+
+def unite_bounds(bounds: Iterable[Bounds]) -> Bounds:
+    """Give the bounds of all, over the date line where they are narrower so.
+
+    Args:
+        bounds: Bounds of at least one place.
+    """
+    found = list(bounds)
+    south, north = min(bound[1] for bound in found), max(bound[3] for bound in found)
+    # Once with longitudes from -180 degrees on, and once from 0 on.
+    spans = []
+    for first in (-180.0, 0.0):
+        wests = [(west - first) % 360 + first for west, _, _, _ in found]
+        widths = [east - west if east >= west else east - west + 360 for west, _, east, _ in found]
+        easts = [west + width for west, width in zip(wests, widths, strict=True)]
+        spans.append((max(easts) - min(wests), min(wests), max(easts)))
+    width, west, east = min(spans, key=lambda span: span[0])
+    if width >= 360:
+        return -180.0, south, 180.0, north
+    return west, south, east - 360 if east > 180 else east, north

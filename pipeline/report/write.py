@@ -1,0 +1,191 @@
+"""The sixth verb: findings become the files that people and programs take away from a run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyarrow as pa
+
+from model.interface import Prompt
+from pipeline.findings.changes import dissolve_changes
+from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.zone_sums import ZONE_STATUSES, sum_over_zones
+from pipeline.grid.grid import Grid
+from pipeline.polygons.zones import Zones
+from pipeline.report.page.page import render_page
+from pipeline.report.page.tile_files import FOLDER_NAME as TILE_FILES_NAME
+from pipeline.report.page.tile_files import make_tile_files
+from pipeline.report.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
+from pipeline.report.words import count_reasons
+from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
+from pipeline.storage.names import CHANGES_NAME, FLATGEOBUF_NAME, PAGE_NAME, STYLE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.summary import StageSummary
+from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
+from pipeline.tables.schemas import CHANGE_KINDS, CHANGES_SCHEMA, TileStatus
+from pipeline.tables.vector_formats import write_flatgeobuf
+from pipeline.tiles.store import TileStore
+
+STAGE = "write_report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run leaves for people and programs."""
+
+    folder: RunFolder
+    """Folder of the run."""
+    files: Mapping[str, ObjectFacts]
+    """Size and sha256 of every file of the report, by name in the folder."""
+    status_counts: Mapping[str, int]
+    """Tiles of the grid per status, all statuses named."""
+    reason_counts: Mapping[str, Mapping[str, int]]
+    """Tiles per status and kind of reason."""
+    changed_tile_count: int
+    """Tiles with ``is_changed`` true."""
+    change_counts: Mapping[str, int]
+    """Changes per kind, all kinds named."""
+    zone_counts: Mapping[str, int] = field(default_factory=dict)
+    """Zones per status: seen, partly_seen or not_seen; empty without zones."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the folder of what people take away: all but the files beside the page that it reads on demand."""
+        return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
+
+    @property
+    def zones_name(self) -> str | None:
+        """Name in the folder of the table with one row per zone; None without zones."""
+        return ZONES_NAME if ZONES_NAME in self.files else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every tile that was to be looked at has an answer that could be read."""
+        return not (self.status_counts[TileStatus.FAILED] or self.status_counts[TileStatus.UNREADABLE])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReportWriter:
+    """Writes the files of one report, and knows what it wrote."""
+
+    folder: RunFolder
+    files: dict[str, ObjectFacts] = field(default_factory=dict)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.folder.put(name, data)
+        self.files[name] = describe_bytes(data)
+
+    def put_table(self, name: str, frame: gpd.GeoDataFrame, *, schema: pa.Schema, key: str) -> None:
+        self.put(name, encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key=key)))
+
+    def put_for_gis(self) -> None:
+        """Write the changes once more as FlatGeobuf, and the style for it."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, "changes.fgb")
+            write_flatgeobuf(self.folder.read(CHANGES_NAME), path)
+            self.folder.put_file(FLATGEOBUF_NAME, path)
+            self.files[FLATGEOBUF_NAME] = describe_file(path)
+        self.put(STYLE_NAME, resources.files("pipeline.report").joinpath("style.qml").read_bytes())
+
+    def remove_former(self) -> None:
+        """Remove what a former report of the run had and this one does not have."""
+        former = {ZONES_NAME, *self.folder.list_names(TILE_FILES_NAME), *self.folder.list_names(PLOTS_FOLDER)}
+        self.folder.delete(sorted(former - self.files.keys()))
+
+
+def write_report(
+    findings: gpd.GeoDataFrame,
+    *,
+    store: TileStore,
+    folder: RunFolder,
+    prompts: Sequence[Prompt],
+    outlines: Iterable[pa.Table] = (),
+    zones: Zones | None = None,
+    before_name: str = "before",
+    after_name: str = "after",
+) -> tuple[Report, StageSummary]:
+    """Write the tables, the page and the plots into the run's folder, in ``report/``.
+
+    Args:
+        findings: One row per tile of the grid, as `extract_findings` gives them.
+        store: The tile store, for its grid and the pictures of the page.
+        folder: Folder of the run.
+        prompts: The questions of the run; those of kind `ask` have columns.
+        outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
+        zones: Polygons to sum the findings over; None without.
+        before_name: What to call the before scene on the page.
+        after_name: Likewise the after scene.
+
+    Raises:
+        ValueError: the findings do not hold every tile of the grid exactly once.
+    """
+    start = time.perf_counter()
+    _check_complete(findings, grid=store.grid)
+    writer = _ReportWriter(folder=folder)
+    changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
+    sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid) if zones is not None else None
+    names = {"before_name": before_name, "after_name": after_name}
+    plots = describe_run_plots(findings, changes, grid=store.grid)
+    page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, plots=plots, **names)
+    writer.put(PAGE_NAME, page.encode())
+    if zones is not None and sums is not None:
+        writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
+    writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
+    change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
+    sizes = pd.DataFrame(changes[["kind", "area_m2"]])
+    # A large region's changes and its tiles are not both in hand while either is encoded.
+    del changes, page
+    for name, png in draw_run_plots(findings, sizes, grid=store.grid).items():
+        writer.put(f"{PLOTS_FOLDER}/{name}", png)
+    writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
+    writer.put_for_gis()
+    for name, data in make_tile_files(findings, store=store, prompts=prompts):
+        writer.put(name, data)
+    writer.remove_former()
+    report = Report(
+        folder=folder,
+        files=writer.files,
+        change_counts=change_counts,
+        zone_counts={} if sums is None else _count_values(sums["status"], names=ZONE_STATUSES),
+        **_count_tiles(findings),
+    )
+    summary = StageSummary(
+        stage=STAGE,
+        done=len(report.names),
+        total=len(report.names),
+        seconds=time.perf_counter() - start,
+        bytes_written=sum(int(facts["size_bytes"]) for facts in writer.files.values()),
+    )
+    return report, summary
+
+
+def _count_tiles(findings: gpd.GeoDataFrame) -> dict[str, Any]:
+    """Give the fields of a report that count tiles."""
+    return {
+        "status_counts": _count_values(findings["status"], names=[status.value for status in TileStatus]),
+        "reason_counts": count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
+        "changed_tile_count": int(findings["is_changed"].fillna(value=False).sum()),
+    }
+
+
+def _count_values(values: pd.Series[Any], *, names: Iterable[str]) -> dict[str, int]:
+    counts = values.value_counts()
+    return {name: int(counts.get(name, 0)) for name in names}
+
+
+def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:
+    n_tiles = grid.n_rows * grid.n_cols
+    places = findings[["row", "col"]].drop_duplicates()
+    n_found = int((places["row"].between(0, grid.n_rows - 1) & places["col"].between(0, grid.n_cols - 1)).sum())
+    if not len(findings) == len(places) == n_found == n_tiles:
+        raise ValueError(
+            f"findings hold {len(findings)} rows for {len(places)} tiles; expected each of the grid's "
+            f"{n_tiles} tiles once; pass what extract_findings gave"
+        )

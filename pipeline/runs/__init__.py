@@ -1,0 +1,1 @@
+"""Runs: the six verbs in one folder, their record, and what reads them."""

@@ -1,0 +1,146 @@
+"""A finished report in other formats: for GIS programs, spreadsheets, and people who read Word."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import geopandas as gpd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.errors import InputError
+from pipeline.runs.record import RunRecord, read_record
+from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.storage.names import CHANGES_NAME, TILES_NAME, ZONES_NAME
+from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer
+
+SUMMARY_FORMAT = "docx"
+FORMATS = (*VECTOR_FORMATS, SUMMARY_FORMAT)
+"""Names of all formats."""
+
+FORMATS_FOLDER = "formats"
+"""Where they go in the folder of the run, if nowhere else."""
+
+_NAMES = {"tiles": TILES_NAME, "changes": CHANGES_NAME, "zones": ZONES_NAME}
+_STEM = "report"
+
+
+def list_files(name: str, *, tables: Sequence[str]) -> dict[str, list[str]]:
+    """Name the files of a format, each with the tables that it holds.
+
+    Args:
+        name: One of `FORMATS`.
+        tables: Names of the tables that there are.
+    """
+    if name == SUMMARY_FORMAT:
+        return {f"{_STEM}.{SUMMARY_FORMAT}": list(tables)}
+    kind = VECTOR_FORMATS[name]
+    if kind.has_layers:
+        return {f"{_STEM}{kind.suffix}": list(tables)}
+    return {f"{table}{kind.suffix}": [table] for table in tables}
+
+
+def export_report(uri: str, *, formats: Sequence[str], output: str | None = None) -> list[str]:
+    """Write a finished run's report in other formats.
+
+    Args:
+        uri: Folder of the run.
+        formats: Some of `FORMATS`.
+        output: Local folder to write to, made if it is not there, or a file's name where one format makes one file;
+            None: `FORMATS_FOLDER` in the run's folder.
+
+    Returns:
+        Paths or URIs of the files.
+
+    Raises:
+        InputError: the run has not ended, a format is not known, or the place does not fit or cannot be written to.
+    """
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        raise InputError(
+            f"format {unknown[0]!r} is not known", expected=f"one of {', '.join(FORMATS)}", remedy="correct --format"
+        )
+    folder = find_run_folder(uri)
+    record = read_record(folder)
+    tables = {table: name for table, name in _NAMES.items() if name in record.files}
+    files = {
+        file: (name, held)
+        for name in dict.fromkeys(formats)
+        for file, held in list_files(name, tables=[*tables]).items()
+    }
+    places = _choose_places(list(files), output=output)
+    written = []
+    for file, (name, held) in files.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, file)
+            _write_file(path, name=name, tables={table: tables[table] for table in held}, folder=folder, record=record)
+            written.append(_hand_over(path, place=places.get(file), folder=folder))
+    return written
+
+
+def _choose_places(files: Sequence[str], *, output: str | None) -> dict[str, Path]:
+    """Decide where each file goes; nowhere named: into the folder of the run."""
+    if output is None:
+        return {}
+    place = Path(output)
+    if not place.suffix or place.is_dir():
+        return {file: place / file for file in files}
+    if len(files) > 1 or place.suffix != Path(files[0]).suffix:
+        raise InputError(
+            f"--output {output} is the name of one file; there are to be {', '.join(files)}",
+            expected="a folder, or the name of the one file with the suffix of its format",
+            remedy="name a folder, or one --format that makes one file",
+        )
+    return {files[0]: place}
+
+
+def _write_file(path: Path, *, name: str, tables: Mapping[str, str], folder: RunFolder, record: RunRecord) -> None:
+    try:
+        if name == SUMMARY_FORMAT:
+            _write_summary(path, tables=tables, folder=folder, record=record)
+            return
+        for table, object_name in tables.items():
+            with folder.open_file(object_name) as source:
+                write_layer(source, path, layer=table, kind=VECTOR_FORMATS[name])
+    except (FileNotFoundError, pa.ArrowInvalid) as problem:
+        raise InputError(
+            f"a table of {folder.uri} cannot be read ({problem})",
+            expected=f"the files {', '.join(tables.values())} as the run has left them",
+            remedy="write them anew with `deltavlm report RUN`",
+        ) from None
+
+
+def _write_summary(path: Path, *, tables: Mapping[str, str], folder: RunFolder, record: RunRecord) -> None:
+    # Not before it is asked for: it brings matplotlib.
+    from pipeline.runs.export_docx import make_summary
+
+    with folder.open_file(tables["tiles"]) as source:
+        tiles = pq.read_table(source, columns=["row", "col", "status"]).to_pandas()
+    frames: dict[str, gpd.GeoDataFrame] = {}
+    for table in ("changes", "zones"):
+        if table in tables:
+            with folder.open_file(tables[table]) as source:
+                frames[table] = gpd.read_parquet(source)
+    path.write_bytes(make_summary(record, tiles=tiles, changes=frames["changes"], zones=frames.get("zones")))
+
+
+def _hand_over(path: Path, *, place: Path | None, folder: RunFolder) -> str:
+    """Put a finished file where it belongs; a former one is replaced at once."""
+    if place is None:
+        name = f"{FORMATS_FOLDER}/{path.name}"
+        folder.put_file(name, path)
+        return folder.join(name)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = place.with_name(f".{place.name}.part")
+        shutil.copyfile(path, unfinished)
+        unfinished.replace(place)
+    except OSError as problem:
+        raise InputError(
+            f"--output {place} cannot be written ({problem.strerror})",
+            expected="a folder that can be written to",
+            remedy="choose another --output",
+        ) from None
+    return str(place)

@@ -1,0 +1,212 @@
+"""A run's report in a few pages for Word: what was compared, what changed, and what nobody could see."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import docx
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from docx.document import Document
+from docx.shared import Cm, Pt
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as Outline
+
+from pipeline.grid.grid import Grid
+from pipeline.runs.record import RunRecord
+from pipeline.tables.schemas import TileStatus
+from pipeline.tables.vector_formats import CONTROLS
+
+N_LARGEST_CHANGES = 10
+MAX_ZONES = 40
+MAX_TEXT_LENGTH = 400
+MAX_DRAWN_CHANGES = 5_000
+_KIND_COLOURS = {"building": "#ff6b2c", "road": "#0b7ea3"}
+_KIND_STYLES: dict[str, dict[str, Any]] = {
+    "building": {"facecolor": _KIND_COLOURS["building"]},
+    # Buildings often fill the same cells.
+    "road": {"facecolor": "none", "hatch": "////"},
+}
+_STATUS_COLOURS = {
+    TileStatus.ANALYSED: "#e9eef2",
+    TileStatus.IDENTICAL: "#dfe9df",
+    TileStatus.UNREADABLE: "#c9a4d8",
+    TileStatus.NO_DATA: "#8d9299",
+    TileStatus.CLOUDY: "#b7bcc4",
+    TileStatus.OUTSIDE: "#ffffff",
+    TileStatus.FAILED: "#d64550",
+}
+_STATUSES = tuple(_STATUS_COLOURS)
+
+
+def make_summary(
+    record: RunRecord, *, tiles: pd.DataFrame, changes: gpd.GeoDataFrame, zones: gpd.GeoDataFrame | None
+) -> bytes:
+    """Give the summary as a DOCX file.
+
+    Args:
+        record: The run's record.
+        tiles: Columns ``row``, ``col`` and ``status`` of its tiles.
+        changes: Its changes.
+        zones: Its zones; None without.
+    """
+    document = docx.Document()
+    document.styles["Normal"].font.size = Pt(10)
+    document.core_properties.title = f"Change report {record.run_id}"
+    document.core_properties.author = "DeltaVLM"
+    document.add_heading("Change report", 0)
+    _describe_scenes(document, record)
+    picture = draw_map(Grid.from_dict(record.grid), tiles=tiles, changes=changes, zones=zones)
+    document.add_picture(io.BytesIO(picture), width=Cm(15.5))
+    _describe_changes(document, record, changes=changes)
+    _describe_coverage(document, record)
+    if zones is not None:
+        _describe_zones(document, zones)
+    _list_largest(document, changes)
+    content = io.BytesIO()
+    document.save(content)
+    return content.getvalue()
+
+
+def _describe_scenes(document: Document, record: RunRecord) -> None:
+    rows = []
+    for date in ("before", "after"):
+        scene = record.inputs[date]
+        rows.append((date, _clean(scene.get("scene_id")), _clean(scene.get("datetime")) or "unknown"))
+    _add_table(document, ("scene", "id", "acquired"), rows)
+    document.add_paragraph(f"Model {_clean(record.model['model_id'])}, run {record.run_id}.")
+
+
+def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.GeoDataFrame) -> None:
+    document.add_heading("What changed", 1)
+    n_tiles = sum(record.status_counts.values())
+    document.add_paragraph(f"{record.changed_tile_count:,} of {n_tiles:,} tiles changed.")
+    rows = []
+    for kind in record.change_counts:
+        of_kind = changes[changes["kind"] == kind]
+        rows.append(
+            (kind, f"{len(of_kind):,}", _write(of_kind["count"].sum(min_count=1)), _write(of_kind["area_m2"].sum()))
+        )
+    _add_table(document, ("kind", "changes", "count", "area in m²"), rows)
+
+
+def _describe_coverage(document: Document, record: RunRecord) -> None:
+    document.add_heading("What was seen", 1)
+    n_tiles = sum(record.status_counts.values())
+    rows = [
+        (status, f"{count:,}", f"{count / n_tiles:.1%}", "; ".join(map(_clean, record.reason_counts.get(status, {}))))
+        for status, count in record.status_counts.items()
+        if count
+    ]
+    _add_table(document, ("tiles", "count", "share", "why"), rows)
+    document.add_paragraph("Where nothing was seen nothing is known: it may have changed as well.")
+
+
+def _describe_zones(document: Document, zones: gpd.GeoDataFrame) -> None:
+    document.add_heading("Zones", 1)
+    areas = zones["building_area_m2"].fillna(0) + zones["road_area_m2"].fillna(0)
+    ranked = zones.iloc[np.lexsort((zones["zone_id"].to_numpy(dtype=object).astype(str), -areas.to_numpy()))]
+    rows = []
+    for zone in ranked.head(MAX_ZONES).to_dict("records"):
+        seen = f"{zone['seen_fraction']:.0%}" if zone["status"] != "not_seen" else "not seen"
+        sums = [zone["building_count"], zone["building_area_m2"], zone["road_count"], zone["road_area_m2"]]
+        rows.append((_clean(zone["name"]) or _clean(zone["zone_id"]), seen, *map(_write, sums)))
+    _add_table(document, ("zone", "seen", "buildings", "in m²", "roads", "in m²"), rows)
+    if len(zones) > MAX_ZONES:
+        document.add_paragraph(f"The {MAX_ZONES} of {len(zones):,} zones with most change; all are in zones.parquet.")
+
+
+def _list_largest(document: Document, changes: gpd.GeoDataFrame) -> None:
+    document.add_heading("The largest changes", 1)
+    if changes.empty:
+        document.add_paragraph("None.")
+        return
+    largest = changes.sort_values(["area_m2", "change_id"], ascending=[False, True]).head(N_LARGEST_CHANGES)
+    places = largest.geometry.representative_point().to_crs("OGC:CRS84")
+    for change, place in zip(largest.to_dict("records"), places, strict=True):
+        document.add_heading(f"{change['kind'].capitalize()}, {change['area_m2']:,.0f} m²", 2)
+        words = _clean(change["description"])
+        if words:
+            document.add_paragraph(f"“{words}”", style="Intense Quote")
+        document.add_paragraph(
+            f"Count {_write(change['count'])}, confidence {_write(change['confidence'], digits=2)}, at {place.y:.5f}, "
+            f"{place.x:.5f} (latitude, longitude); tiles: {change['tile_count']}; {change['change_id']}."
+        )
+
+
+def _add_table(document: Document, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = document.add_table(rows=1, cols=len(heads), style="Light List Accent 1")
+    for cells, texts in [(table.rows[0].cells, heads), *((table.add_row().cells, row) for row in rows)]:
+        for cell, text in zip(cells, texts, strict=True):
+            cell.text = str(text)
+    document.add_paragraph()
+
+
+def _clean(text: Any) -> str:
+    """Give a text without what XML does not know, and not endlessly long; markup is the library's to escape."""
+    if text is None or (not isinstance(text, str) and pd.isna(text)):
+        return ""
+    cleaned = CONTROLS.sub("", str(text))
+    return cleaned if len(cleaned) <= MAX_TEXT_LENGTH else f"{cleaned[:MAX_TEXT_LENGTH]}…"
+
+
+def _write(value: Any, *, digits: int = 0) -> str:
+    return "not told" if pd.isna(value) else f"{value:,.{digits}f}"
+
+
+def draw_map(
+    grid: Grid, *, tiles: pd.DataFrame, changes: gpd.GeoDataFrame, zones: gpd.GeoDataFrame | None = None
+) -> bytes:
+    """Draw tiles by status, changes by kind and the borders of zones as PNG.
+
+    Args:
+        grid: The grid.
+        tiles: Columns ``row``, ``col`` and ``status`` of its tiles.
+        changes: The changes; of very many the largest are drawn.
+        zones: The zones; None without.
+    """
+    codes = np.zeros((grid.n_rows, grid.n_cols), dtype=np.uint8)
+    codes[tiles["row"], tiles["col"]] = pd.Categorical(tiles["status"], categories=list(_STATUSES)).codes
+    left, _, _, top = grid.tile_bounds(0, 0)
+    _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
+    figure = Figure(figsize=(8, np.clip(8 * grid.n_rows / grid.n_cols, 3, 9)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    colours = ListedColormap(list(_STATUS_COLOURS.values()))
+    axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(_STATUSES) - 0.5, extent=(left, right, bottom, top))
+    drawn = changes.nlargest(MAX_DRAWN_CHANGES, "area_m2")
+    for kind, colour in _KIND_COLOURS.items():
+        shapes = _collect(drawn.geometry[drawn["kind"] == kind])
+        axes.add_collection(PatchCollection(shapes, edgecolor=colour, linewidth=0.6, alpha=0.8, **_KIND_STYLES[kind]))
+    if zones is not None:
+        axes.add_collection(PatchCollection(_collect(zones.geometry), facecolor="none", edgecolor="#222222"))
+    axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+    is_there = np.unique(codes)
+    legend = [
+        Patch(facecolor=_STATUS_COLOURS[_STATUSES[code]], edgecolor="#999999", label=_STATUSES[code].value)
+        for code in is_there
+    ]
+    legend += [
+        Patch(edgecolor=colour, label=kind, **_KIND_STYLES[kind])
+        for kind, colour in _KIND_COLOURS.items()
+        if (changes["kind"] == kind).any()
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def _collect(geometry: gpd.GeoSeries) -> list[PathPatch]:
+    parts = geometry[~geometry.is_empty].explode(index_parts=False)
+    return [
+        PathPatch(
+            Outline.make_compound_path(*(Outline(np.asarray(ring.coords)) for ring in (part.exterior, *part.interiors)))
+        )
+        for part in parts
+    ]

@@ -1,0 +1,1 @@
+"""find_pair: two scenes of one place, read on one grid."""

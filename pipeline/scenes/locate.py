@@ -1,0 +1,118 @@
+"""From what a run is told of a scene to where its pixels are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from shapely.geometry.base import BaseGeometry
+
+from model.errors import InputError
+from pipeline.config.scene import BandFilesConfig, ClassesConfig, SceneConfig, list_uris
+from pipeline.config.stac import StacConfig
+from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
+
+_SHORTEST_NAME = 3
+
+
+def resolve_files(config: SceneConfig, *, date: str, area: BaseGeometry | None = None) -> SceneFiles:
+    """Find the files of a scene, however its settings name them; opens no raster.
+
+    Args:
+        config: The scene's settings.
+        date: ``before`` or ``after``, to name the config key in errors.
+        area: Where a scene that has to be searched for is to be, in WGS84 longitude and latitude.
+
+    Raises:
+        InputError: there are other numbers of scenes and of rasters of classes, or STAC describes no scene that fits.
+    """
+    # Each kind of `SCENE_SOURCES` has its branch here.
+    if config.stac is not None:
+        return _find_described(config.stac, config=config, date=date, area=area)
+    if config.band_files is not None:
+        colours = _list_band_files(config.band_files, config=config)
+    else:
+        colours = _list_colour_rasters(list_uris(config.uri or ()), config=config)
+    uris = [part[0].uri for part in colours]
+    classes = _list_classes(config.classes, uris=uris, date=date)
+    return SceneFiles(
+        scene_id=_name_scene([[file.uri for file in part] for part in colours]),
+        datetime=config.datetime.isoformat() if config.datetime is not None else None,
+        parts=tuple(
+            PartFiles(red=red, green=green, blue=blue, classes=file)
+            for (red, green, blue), file in zip(colours, classes, strict=True)
+        ),
+        mosaic=config.mosaic,
+    )
+
+
+def _find_described(stac: StacConfig, *, config: SceneConfig, date: str, area: BaseGeometry | None) -> SceneFiles:
+    # What reads STAC takes a while to import, and most runs do without.
+    from pipeline.scenes.stac.scene import find_stac_scene
+
+    scene = find_stac_scene(stac, area=area)
+    parts = scene.files.parts
+    classes = _list_classes(config.classes, uris=[part.red.uri for part in parts], date=date)
+    known = {name: getattr(config, name) for name in ("scale", "offset", "nodata") if getattr(config, name) is not None}
+    return replace(
+        scene.files,
+        datetime=config.datetime.isoformat() if config.datetime is not None else scene.files.datetime,
+        mosaic=config.mosaic,
+        # What the scene's own settings say goes over the items.
+        parts=tuple(
+            PartFiles(
+                red=replace(part.red, **known),
+                green=replace(part.green, **known),
+                blue=replace(part.blue, **known),
+                classes=file or part.classes,
+            )
+            for part, file in zip(parts, classes, strict=True)
+        ),
+    )
+
+
+def _list_colour_rasters(uris: tuple[str, ...], *, config: SceneConfig) -> list[tuple[BandFile, BandFile, BandFile]]:
+    red, green, blue = config.bands or (None, None, None)
+    return [
+        (_make_band_file(uri, red, config), _make_band_file(uri, green, config), _make_band_file(uri, blue, config))
+        for uri in uris
+    ]
+
+
+def _list_band_files(files: BandFilesConfig, *, config: SceneConfig) -> list[tuple[BandFile, BandFile, BandFile]]:
+    bands = config.bands or (None, None, None)
+    columns = [
+        [_make_band_file(uri, band, config) for uri in list_uris(uris)]
+        for uris, band in zip((files.red, files.green, files.blue), bands, strict=True)
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _make_band_file(uri: str, band: int | str | None, config: SceneConfig) -> BandFile:
+    return BandFile(uri=uri, band=band, scale=config.scale, offset=config.offset, nodata=config.nodata)
+
+
+def _list_classes(config: ClassesConfig | None, *, uris: list[str], date: str) -> list[BandFile | None]:
+    if config is None:
+        return [None] * len(uris)
+    places = list(uris) if config.uri is None else list(list_uris(config.uri))
+    if len(places) == 1:
+        places *= len(uris)
+    if len(places) != len(uris):
+        raise InputError(
+            f"{date}.classes.uri names {len(places)} rasters, {date} has {len(uris)} parts",
+            expected="one raster of classes, or one for each part",
+            remedy=f"correct {date}.classes.uri",
+        )
+    # One raster of classes may serve many parts: outside of it, no class is known.
+    return [BandFile(uri=place, band=config.band) for place in places]
+
+
+def _name_scene(parts: list[list[str]]) -> str:
+    stems = [Path(unquote(urlsplit(uri).path) if "://" in uri else uri).stem for uri in dict.fromkeys(parts[0])]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
+    shared = "".join(letters[0] for letters in alike).rstrip("_-. ")
+    name = shared if len(shared) >= _SHORTEST_NAME else stems[0]
+    return name if len(parts) == 1 else f"{name} and {len(parts) - 1} more"

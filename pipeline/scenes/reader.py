@@ -1,0 +1,153 @@
+"""From a scene's settings to the scene: every header read, every band chosen, the pixels looked at."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from model.errors import InputError
+from pipeline.config.scene import SceneConfig
+from pipeline.scenes.bands import check_types, choose_band, choose_colours, make_source
+from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
+from pipeline.scenes.footprints import join_footprints, move_beside, place_raster
+from pipeline.scenes.headers import RasterHeader, format_datetime, read_header
+from pipeline.scenes.integrity import check_pixels
+from pipeline.scenes.locate import resolve_files
+from pipeline.scenes.rasters import resolve_uri
+from pipeline.scenes.scene import Asset, BandSource, Scene, ScenePart
+
+_OPEN_AT_ONCE = 8
+
+_Rasters = Mapping[str, tuple[RasterHeader, Asset]]
+
+
+def read_scene(config: SceneConfig, *, date: str, area: BaseGeometry | None = None) -> Scene:
+    """Read what the rasters of a scene tell about themselves and refuse what cannot be worked on.
+
+    Args:
+        config: Where it is, and what the user knows better than the files.
+        date: ``before`` or ``after``, to name the config key in errors.
+        area: Where a scene that has to be searched for is to be, in WGS84 longitude and latitude.
+
+    Raises:
+        InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
+    """
+    try:
+        return open_scene(resolve_files(config, date=date, area=area), config=config, date=date)
+    except InputError as refusal:
+        raise InputError(f"{date}: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
+
+
+def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:
+    """Read the headers of a scene's files and look at their pixels.
+
+    Args:
+        files: Where they are.
+        config: What the user knows better than the files.
+        date: ``before`` or ``after``, to name the config key in errors.
+
+    Raises:
+        InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
+    """
+    rasters = _open_rasters(files, assume_crs=config.assume_crs, date=date)
+    parts = tuple(_make_part(part, rasters=rasters, date=date) for part in files.parts)
+    _check_pixels(parts)
+    told = files.datetime or next((header.datetime for header, _ in rasters.values() if header.datetime), None)
+    return Scene(
+        scene_id=files.scene_id,
+        datetime=None if told is None else format_datetime(dt.datetime.fromisoformat(told)),
+        parts=parts,
+        mosaic=files.mosaic,
+        cloud_classes=config.cloud_classes,
+        footprint=join_footprints([part.footprint for part in parts]),
+        notes=files.notes,
+    )
+
+
+def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str) -> _Rasters:
+    """Open every file once, several at a time: of a mosaic far away, each one takes its time to answer."""
+
+    def open_one(uri: str) -> tuple[RasterHeader, Asset]:
+        header = read_header(resolve_uri(uri))
+        check_types(header)
+        return header, place_raster(header, assume_crs=assume_crs, date=date)
+
+    named = [file.uri for part in files.parts for file in _list_files(part)]
+    uris = list(dict.fromkeys(named))
+    with ThreadPoolExecutor(max_workers=_OPEN_AT_ONCE) as pool:
+        return dict(zip(uris, pool.map(open_one, uris), strict=True))
+
+
+def _list_files(part: PartFiles) -> list[BandFile]:
+    files = [part.red, part.green, part.blue]
+    return files if part.classes is None else [*files, part.classes]
+
+
+def _make_part(part: PartFiles, *, rasters: _Rasters, date: str) -> ScenePart:
+    red, green, blue = _choose_colours(part, rasters=rasters, date=date)
+    classes = None
+    if part.classes is not None:
+        header, asset = rasters[part.classes.uri]
+        number = choose_band(header, part.classes.band, key=f"{date}.classes.band")
+        classes = make_source(asset, number, header=header, file=part.classes)
+    return ScenePart(
+        red=red,
+        green=green,
+        blue=blue,
+        classes=classes,
+        footprint=_share([source.asset for source in (red, green, blue)]),
+    )
+
+
+def _choose_colours(part: PartFiles, *, rasters: _Rasters, date: str) -> tuple[BandSource, BandSource, BandSource]:
+    files = (part.red, part.green, part.blue)
+    header, _ = rasters[part.red.uri]
+    numbers: list[int]
+    if len({file.uri for file in files}) == 1 and all(file.band is None for file in files):
+        numbers = list(choose_colours(header, date=date))
+    else:
+        numbers = [choose_band(rasters[file.uri][0], file.band, key=f"{date}.bands") for file in files]
+    red, green, blue = (
+        make_source(rasters[file.uri][1], number, header=rasters[file.uri][0], file=file)
+        for file, number in zip(files, numbers, strict=True)
+    )
+    return red, green, blue
+
+
+def _share(assets: list[Asset]) -> shapely.Geometry:
+    footprint = assets[0].footprint
+    for asset in assets[1:]:
+        if asset.footprint == assets[0].footprint:
+            continue
+        footprint = footprint.intersection(move_beside(asset.footprint, lon=footprint.envelope.centroid.x))
+        if footprint.is_empty:
+            raise InputError(
+                f"{assets[0].uri} and {asset.uri} do not overlap",
+                expected="red, green and blue of one place",
+                remedy="name the rasters of each band in the same order",
+            )
+    return footprint
+
+
+def _check_pixels(parts: tuple[ScenePart, ...]) -> None:
+    colours: dict[str, list[BandSource]] = {}
+    classes: dict[str, list[BandSource]] = {}
+    for part in parts:
+        for source in part.colours:
+            colours.setdefault(source.asset.uri, []).append(source)
+        if part.classes is not None:
+            classes.setdefault(part.classes.asset.uri, []).append(part.classes)
+    with ThreadPoolExecutor(max_workers=_OPEN_AT_ONCE) as pool:
+        has_valid = list(pool.map(check_pixels, colours.values()))
+        list(pool.map(check_pixels, classes.values()))
+    if not any(has_valid):
+        uris = list(colours)
+        raise InputError(
+            f"{uris[0]} has no valid pixel, all are nodata or masked" + (", like the others" if uris[1:] else ""),
+            expected="a scene that shows something",
+            remedy="check its nodata value with gdalinfo, or choose another scene",
+        )

@@ -1,0 +1,137 @@
+"""Where a STAC document may point: never from the web into this machine, never out of the folder it lies in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from model.errors import InputError
+from model.redaction import redact_uri
+from pipeline.uris import REMOTE_SCHEMES, is_remote
+
+_VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a document lies, and how far its relative hrefs may lead."""
+
+    href: str
+    """The document: an absolute local path, or an http(s) or s3 URI."""
+    root: str | None = None
+    """Local folder that hrefs may not leave: that of the catalog, or of a single item; None for a remote document."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies on another machine."""
+        return is_remote(self.href)
+
+
+def locate_document(href: str) -> Place:
+    """Find the place of the document that a user names, which may lie anywhere.
+
+    Raises:
+        InputError: there is no such local file, or the scheme is neither http, https nor s3.
+    """
+    if is_remote(href):
+        return Place(href=href)
+    path = Path(_strip_file_scheme(href)).expanduser().absolute()
+    if "://" in href and not href.startswith("file://"):
+        raise InputError(
+            f"{redact_uri(href)} is of the kind {urlsplit(href).scheme}://",
+            expected="a local path, or an http(s) or s3 URI",
+            remedy="fetch the document first",
+        )
+    if not path.is_file():
+        raise InputError(
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
+            expected="a STAC document in JSON",
+            remedy="name the JSON file, such as catalog.json or item.json",
+        )
+    return Place(href=str(path), root=str(path.parent))
+
+
+def resolve_href(href: str, *, place: Place, what: str) -> str:
+    """Make an href of a document absolute and hold it to where the document may point.
+
+    Args:
+        href: As it stands in the document.
+        place: Where the document lies.
+        what: What the href stands for, to name it in errors.
+
+    Returns:
+        An absolute local path inside the place's root, or an http(s) or s3 URI.
+
+    Raises:
+        InputError: it leads from a remote document into this machine, out of the root of a local one, through one of
+            GDAL's virtual file systems, or has a scheme that is not read.
+    """
+    text = href.strip()
+    scheme = _read_scheme(text)
+    if scheme in REMOTE_SCHEMES and urlsplit(text).netloc:
+        return _check_virtual(text, what=what)
+    if scheme not in {"", "file"}:
+        raise InputError(
+            f"{what} points to {redact_uri(text)}",
+            expected="an http(s) or s3 URI, or a path below the document",
+            remedy="fetch it, and name a copy of the document that points there",
+        )
+    if place.is_remote:
+        return _resolve_remote(text, scheme=scheme, place=place, what=what)
+    _check_virtual(text, what=what)
+    return _resolve_local(text, place=place, what=what)
+
+
+def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
+    is_path = text.startswith(("/", "\\")) and not text.startswith("//")
+    if scheme == "file" or is_path:
+        raise InputError(
+            f"{what} of a remote document points to {text}, a place on this machine",
+            expected="an http(s) or s3 URI, or a path below the document",
+            remedy="do not trust this document, or fetch it together with its files",
+        )
+    # urljoin knows s3 for no hierarchical scheme; http follows the same rules.
+    base = urlsplit(place.href)
+    joined = urlsplit(urljoin(urlunsplit(("http", base.netloc, base.path, "", "")), text))
+    if joined.netloc != base.netloc:
+        raise InputError(
+            f"{what} points to {redact_uri(text)}",
+            expected="a whole URI with its scheme",
+            remedy="correct the document",
+        )
+    return _check_virtual(urlunsplit((base.scheme, *joined[1:])), what=what)
+
+
+def _resolve_local(text: str, *, place: Place, what: str) -> str:
+    root = Path(place.root or Path(place.href).parent).resolve()
+    # Links are followed before it is decided: one inside the folder may lead out of it.
+    path = (Path(place.href).parent / _strip_file_scheme(text)).resolve()
+    if not path.is_relative_to(root):
+        raise InputError(
+            f"{what} points to {text}, which is outside {root}",
+            expected="a path below the folder of the catalog, or of the item where it is named alone",
+            remedy="name the catalog that both lie below and choose the item by its id, or move the files",
+        )
+    return str(path)
+
+
+def _check_virtual(text: str, *, what: str) -> str:
+    if _VIRTUAL.search(unquote(text).replace("\\", "/")):
+        raise InputError(
+            f"{what} points to {redact_uri(text)}, one of GDAL's virtual file systems",
+            expected="a plain http(s) or s3 URI, or a path",
+            remedy="fetch or unpack the file, and name a copy of the document that points there",
+        )
+    return text
+
+
+def _read_scheme(text: str) -> str:
+    head, separator, _ = text.partition(":")
+    # One letter is a drive, and a path may hold a colon further on.
+    return head.lower() if separator and len(head) > 1 and head.replace("+", "").isalnum() else ""
+
+
+def _strip_file_scheme(text: str) -> str:
+    return unquote(urlsplit(text).path) if text.lower().startswith("file:") else text

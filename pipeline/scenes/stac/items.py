@@ -1,0 +1,246 @@
+"""From one STAC item to a part of a scene: which files, what their values mean, when and where."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import pystac
+from odc.geo.geobox import GeoBox
+from odc.stac import parse_item
+from shapely import make_valid
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.config.stac import StacConfig
+from pipeline.scenes.files import BandFile, PartFiles
+from pipeline.scenes.stac.bands import Assets, BandChoice, Scaling, choose_bands, describe_band, find_band, read_scaling
+from pipeline.scenes.stac.hrefs import Place, resolve_href
+from pipeline.scenes.stac.search import FoundItem
+from pipeline.uris import is_remote
+
+DEFAULT_CLASSES = "scl"
+"""Class band that is taken where it is there, and not missed where it is not."""
+_LONGEST_ID = 200
+_OUTLINE_POINTS = 32
+_NEAR_DATE_LINE = 178.0
+# ^ Degrees; wider than this is what crosses it, too.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneItem:
+    """A STAC item that can be a part of a scene."""
+
+    item_id: str
+    """Id of the item."""
+    collection: str | None
+    """Id of its collection."""
+    start: dt.datetime
+    """First moment of the acquisition, UTC."""
+    end: dt.datetime
+    """Last moment of the acquisition, UTC."""
+    cloud_percent: float | None
+    """Clouds by its own account, 0 to 100; None where it does not tell."""
+    properties: Mapping[str, Any]
+    """All its properties."""
+    footprint: BaseGeometry
+    """What it shows, in WGS84 longitude and latitude."""
+    part: PartFiles
+    """Its files."""
+    is_colour: bool
+    """Whether one colour raster holds red, green and blue: a picture rather than measured values."""
+
+
+def read_item(found: FoundItem, *, config: StacConfig) -> SceneItem:
+    """Find the files of an item and what they mean, without opening them.
+
+    Raises:
+        ValueError: it cannot be a part of a scene; says why, to follow on the item's id.
+        InputError: an href leads where it may not.
+    """
+    item = _parse(found.content)
+    start, end = _read_times(item)
+    assets: Assets = {key: asset.to_dict() for key, asset in item.assets.items()}
+    red, green, blue = choose_bands(assets, wanted=config.bands)
+    classes = _choose_classes(assets, name=config.classes)
+    part = PartFiles(
+        red=_make_file(assets, red, item=item, place=found.place),
+        green=_make_file(assets, green, item=item, place=found.place),
+        blue=_make_file(assets, blue, item=item, place=found.place),
+        classes=None if classes is None else _make_file(assets, classes, item=item, place=found.place, is_class=True),
+    )
+    return SceneItem(
+        item_id=item.id,
+        collection=item.collection_id,
+        start=start,
+        end=end,
+        cloud_percent=_read_percent(item.properties.get("eo:cloud_cover")),
+        properties=item.properties,
+        footprint=compute_footprint(item, key=red.key),
+        part=part,
+        is_colour=red.band is None or red.key == green.key == blue.key,
+    )
+
+
+def compute_footprint(item: pystac.Item, *, key: str) -> BaseGeometry:
+    """Tell what an item shows: its geometry within the outline of its raster, or the one of the two that it tells.
+
+    The raster's outline comes from the projection extension in any of its dialects, at the item or at the asset.
+
+    Raises:
+        ValueError: it tells neither, nor a bbox.
+    """
+    outline, seen = _read_outline(item, key=key), _read_geometry(item)
+    if outline is not None and seen is not None:
+        both = outline.intersection(seen)
+        # Where the two contradict each other, what the pixels are read by counts.
+        return both if both.area > 0 else outline
+    known = outline if outline is not None else seen
+    if known is not None:
+        return known
+    bounds = item.bbox or []
+    if len(bounds) not in {4, 6} or not all(isinstance(bound, int | float) for bound in bounds):
+        raise ValueError("has neither geometry nor bbox nor projection to tell where it lies")
+    # With heights there are six.
+    return box(bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1])
+
+
+def _parse(content: Any) -> pystac.Item:
+    if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+        raise ValueError("is no STAC item with an id")  # noqa: TRY004  (the kind that leaves an item out)
+    # Links are followed nowhere here, and pystac would bend asset hrefs by a self link that may be wrong.
+    plain = {**deepcopy(content), "links": []}
+    try:
+        with warnings.catch_warnings():
+            # Such as two codes of a CRS that contradict each other.
+            warnings.simplefilter("ignore")
+            item = pystac.Item.from_dict(plain, migrate=True, preserve_dict=False)
+    # pystac lets through whatever its parsing of a malformed document runs into.
+    except Exception as problem:
+        raise ValueError(f"is no sound STAC item ({type(problem).__name__}: {str(problem)[:_LONGEST_ID]})") from None
+    if len(item.id) > _LONGEST_ID:
+        raise ValueError(f"has an id of {len(item.id)} characters")
+    return item
+
+
+def _read_times(item: pystac.Item) -> tuple[dt.datetime, dt.datetime]:
+    try:
+        told = (item.common_metadata.start_datetime, item.common_metadata.end_datetime)
+    except (ValueError, TypeError, AttributeError):
+        told = (None, None)
+    start = item.datetime or told[0]
+    end = item.datetime or told[1] or start
+    if start is None or end is None:
+        raise ValueError("has no datetime")
+    return _to_utc(start), _to_utc(end)
+
+
+def _to_utc(moment: dt.datetime) -> dt.datetime:
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:
+    if name is None:
+        return None
+    try:
+        choice = find_band(assets, name)
+    except ValueError:
+        if name != DEFAULT_CLASSES:
+            raise
+        return None
+    if choice is None and name != DEFAULT_CLASSES:
+        raise ValueError(f"has no classes {name}; its assets are {', '.join(assets)}")
+    return choice
+
+
+def _make_file(
+    assets: Assets, choice: BandChoice, *, item: pystac.Item, place: Place, is_class: bool = False
+) -> BandFile:
+    asset = assets[choice.key]
+    # Of a colour raster all bands mean the same; the first one tells.
+    band = choice.band or 1
+    try:
+        scaling = Scaling() if is_class else read_scaling(asset, band=band, properties=item.properties)
+        nodata = _read_nodata(asset, band=band, properties=item.properties)
+    except ValueError as problem:
+        raise ValueError(f"has an asset {choice.key} that cannot be understood: {problem}") from None
+    href = _choose_href(asset)
+    return BandFile(
+        uri=resolve_href(href, place=place, what=f"the asset {choice.key} of item {item.id}"),
+        band=choice.band,
+        scale=scaling.scale,
+        offset=scaling.offset,
+        nodata=nodata,
+    )
+
+
+def _choose_href(asset: Mapping[str, Any]) -> str:
+    # Only where the asset's own href is of a kind that is not read, such as gs://, another place of the same stands in.
+    href = str(asset["href"])
+    others = asset.get("alternate")
+    if "://" not in href or is_remote(href) or href.lower().startswith("file:") or not isinstance(others, Mapping):
+        return href
+    hrefs = (str(other.get("href")) for other in others.values() if isinstance(other, Mapping))
+    return next((other for other in hrefs if is_remote(other)), href)
+
+
+def _read_nodata(asset: Mapping[str, Any], *, band: int, properties: Mapping[str, Any]) -> float | None:
+    told = (describe_band(asset, band=band).get("nodata"), asset.get("nodata"), properties.get("nodata"))
+    found = next((value for value in told if value is not None), None)
+    try:
+        return None if found is None else float(found)
+    except (TypeError, ValueError):
+        raise ValueError(f"its nodata is {found!r}, no number") from None
+
+
+def _read_percent(value: Any) -> float | None:
+    is_percent = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 100
+    return float(value) if is_percent else None
+
+
+def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
+    # odc-stac reads all assets of an item and gives up where one of them is odd: it is shown the one that counts.
+    asset = item.assets[key].clone()
+    asset.extra_fields.pop("eo:bands", None)
+    asset.media_type, asset.roles = pystac.MediaType.GEOTIFF, ["data"]
+    alone = pystac.Item(
+        id=item.id,
+        geometry=None,
+        bbox=None,
+        datetime=dt.datetime(2000, 1, 1, tzinfo=dt.UTC),
+        properties=dict(item.properties),
+        stac_extensions=item.stac_extensions,
+    )
+    alone.add_asset(key, asset)
+    try:
+        with warnings.catch_warnings():
+            # odc-geo 0.5 calls what shapely 2.1 gives up.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            geoboxes = parse_item(alone, asset_absolute_paths=False).geoboxes()
+            outline = _outline(geoboxes[0]) if geoboxes else None
+        return None if outline is None or outline.is_empty or not outline.is_valid else outline
+    # A CRS or a transform that makes no sense: odc, pyproj and shapely each bring their own kinds.
+    except Exception:
+        return None
+
+
+def _outline(geobox: GeoBox) -> BaseGeometry:
+    outline = geobox.footprint("EPSG:4326", npoints=_OUTLINE_POINTS).geom
+    west, _, east, _ = outline.bounds
+    # To look for the date line takes ten times as long, and few scenes are near it.
+    is_far = -_NEAR_DATE_LINE < west <= east < _NEAR_DATE_LINE and east - west < _NEAR_DATE_LINE
+    return outline if is_far else geobox.footprint("EPSG:4326", wrapdateline=True).geom
+
+
+def _read_geometry(item: pystac.Item) -> BaseGeometry | None:
+    try:
+        geometry = make_valid(shape(item.geometry)) if item.geometry else None
+    # As malformed as a stranger makes it.
+    except Exception:
+        return None
+    return geometry if geometry is not None and geometry.area > 0 else None

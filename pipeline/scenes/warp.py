@@ -1,0 +1,313 @@
+"""Bands of files onto the grid, by GDAL's warp.
+
+GDAL is handed a VRT, an XML text, that lists just the bands that are asked for: it would warp every band of a file,
+and a VRT also places a file that lacks a CRS, and puts red, green and blue of three files side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import reproject
+from rasterio.windows import Window
+
+from model.errors import InputError
+from pipeline.grid.grid import GDAL_ERRORS, Grid, compute_warp_scale
+from pipeline.grid.window import BoolArray
+from pipeline.scenes.rasters import name_for_gdal, refuse_unreadable, share_settings
+from pipeline.scenes.scene import Asset, BandSource
+
+ValueArray = np.ndarray[Any, Any]
+
+FINER_BEFORE_AVERAGE = 1.25
+"""How many times finer than the grid a raster may be before its pixels are averaged and not interpolated."""
+
+FINER_BEFORE_OVERVIEW = 16
+"""How many times finer than the grid a raster may be before an overview stands for it, or it is refused."""
+
+_TOLERANCE_PX = 1e-3
+# ^ GDAL's default of 0.125 source pixels can move edges by more than a grey level. This costs no time that
+#   can be measured; 0 is refused by WarpedVRT, and 1e-9 takes 7 times as long for less than bytes can hold.
+_POINTS_BLOCK_PX = 512
+WARP_BLOCK_PX = 128, 512
+"""Height and width of the blocks that GDAL warps in."""
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+def choose_resampling(asked: str, asset: Asset, *, grid: Grid) -> str:
+    """Choose the name of a resampling method for a raster on a grid; only ``auto`` leaves a choice."""
+    if asked != "auto":
+        return asked
+    return "average" if 1 / measure_coarseness(asset, grid=grid) > FINER_BEFORE_AVERAGE else "bilinear"
+
+
+def measure_coarseness(asset: Asset, *, grid: Grid) -> float:
+    """Tell how many times longer the side of a raster's pixel is than that of the grid's; below 1 it is finer."""
+    x_scale, y_scale = compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
+    return math.sqrt(x_scale * y_scale)
+
+
+def read_bands(
+    sources: Sequence[BandSource],
+    *,
+    grid: Grid,
+    window: tuple[int, int, int, int],
+    resampling: str,
+) -> tuple[list[ValueArray], BoolArray]:
+    """Read a rectangle of the grid out of bands.
+
+    Any window gives the pixels that the warp of the whole raster would give there: GDAL works on blocks that
+    are fixed in the grid, and the resampling kernel of all of them is as wide as at the grid's centre.
+
+    Args:
+        sources: The bands.
+        grid: What they are warped onto.
+        window: First row, first column, height and width in pixels of the grid.
+        resampling: ``auto`` or the name of one of rasterio's resampling methods.
+
+    Returns:
+        Stored values of each band, of its own type, (height, width); and where all of them show something, bool
+        (height, width): inside the file, not nodata, not NaN, not masked out, not transparent. Of bands that lie
+        on one another in one file, or in several without masks, a pixel is nodata only if all of them are.
+
+    Raises:
+        InputError: a file cannot be read to the end.
+    """
+    bands: list[ValueArray] = [np.empty(0)] * len(sources)
+    is_valid = np.ones(window[2:], dtype=np.bool_)
+    for places in group_sources(sources):
+        group = [sources[place] for place in places]
+        block = _read_group(group, grid=grid, window=window, resampling=resampling)
+        is_valid &= block[-1] > 0
+        for place, band in zip(places, block, strict=False):
+            bands[place] = band
+            if band.dtype.kind == "f":
+                is_valid &= np.isfinite(band)
+    return bands, is_valid
+
+
+def group_sources(sources: Sequence[BandSource]) -> list[list[int]]:
+    """Tell which bands can be warped in one go: those of one shape, place, type and way to tell what is valid."""
+    groups: dict[Any, list[int]] = {}
+    for index, source in enumerate(sources):
+        asset = source.asset
+        is_masked = asset.alpha_band is not None or asset.has_mask
+        key = (
+            *(asset.crs, asset.transform, asset.control_points, asset.width, asset.height),
+            *(source.dtype, str(source.nodata), asset.uri if is_masked else None),
+        )
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _read_group(
+    sources: Sequence[BandSource],
+    *,
+    grid: Grid,
+    window: tuple[int, int, int, int],
+    resampling: str,
+) -> ValueArray:
+    """Read bands and, last, an alpha band: (band, height, width)."""
+    method = choose_resampling(resampling, sources[0].asset, grid=grid)
+    sources = _spare_detail(sources, grid=grid)
+    read = _read_by_points if sources[0].asset.control_points else _read_by_transform
+    try:
+        blocks = [read(turned, grid=grid, window=window, method=method) for turned in _turn(sources)]
+    except GDAL_ERRORS as problem:
+        refusal = _name_culprit(sources, problem)
+    else:
+        for block in blocks[1:]:
+            np.copyto(blocks[0], block, where=block[-1:] > 0)
+        return blocks[0]
+    # Out here it has no context. Workers send an error home with its context, and GDAL's errors do not survive
+    # that: what arrives would no longer be an InputError.
+    raise refusal
+
+
+def _turn(sources: Sequence[BandSource]) -> list[list[BandSource]]:
+    """Give the bands as often as they cover longitudes from -180 to 180, moved by whole rounds.
+
+    A file in longitude and latitude may go on beyond the antimeridian; places on the grid always come to GDAL with
+    longitudes up to it.
+    """
+    asset = sources[0].asset
+    if asset.control_points or not CRS.from_user_input(asset.crs).is_geographic:
+        return [list(sources)]
+    west, _, east, _ = asset.footprint.bounds
+    turns = [turn for turn in (0, -360, 360) if west + turn < 180 and east + turn > -180]
+    a, b, c, d, e, f = asset.transform
+    return [
+        [replace(source, asset=replace(source.asset, transform=(a, b, c + turn, d, e, f))) for source in sources]
+        for turn in turns
+    ]
+
+
+def _read_by_transform(
+    sources: Sequence[BandSource], *, grid: Grid, window: tuple[int, int, int, int], method: str
+) -> ValueArray:
+    row, col, height, width = window
+    x_scale, y_scale = _scale(sources[0].asset, grid=grid)
+    above, beside = find_warp_block(grid)
+    with (
+        _open_vrt(sources) as dataset,
+        WarpedVRT(
+            dataset,
+            crs=grid.crs,
+            transform=grid.transform @ Affine.translation(-beside, -above),
+            height=-(-(above + grid.shape_px[0]) // WARP_BLOCK_PX[0]) * WARP_BLOCK_PX[0],
+            width=-(-(beside + grid.shape_px[1]) // WARP_BLOCK_PX[1]) * WARP_BLOCK_PX[1],
+            resampling=Resampling[method],
+            tolerance=_TOLERANCE_PX,
+            src_nodata=_choose_nodata(sources[0]),
+            add_alpha=sources[0].asset.alpha_band is None,
+            # Left to itself, GDAL takes the kernel from each block's own share of the file, and blocks at
+            # the edge of the file would come out sharper or softer than their neighbours.
+            XSCALE=x_scale,
+            YSCALE=y_scale,
+        ) as vrt,
+    ):
+        # One read for all: GDAL warps every band of a block at once.
+        return np.asarray(vrt.read(window=Window(beside + col, above + row, width, height)))
+
+
+def find_warp_block(grid: Grid) -> tuple[int, int]:
+    """Tell how many rows above and columns beside a grid's corner the block begins that GDAL warps it in.
+
+    GDAL approximates the way of the pixels block by block. With blocks at whole multiples of their size, counted
+    from the CRS's origin, grids whose pixels lie on one another give the same pixels, to the last grey level.
+    """
+    x, y = round(grid.origin_x / grid.resolution_m), round(-grid.origin_y / grid.resolution_m)
+    return y % WARP_BLOCK_PX[0], x % WARP_BLOCK_PX[1]
+
+
+def _read_by_points(
+    sources: Sequence[BandSource], *, grid: Grid, window: tuple[int, int, int, int], method: str
+) -> ValueArray:
+    """Warp by a polynomial through control points, which WarpedVRT cannot lay onto a grid of ours.
+
+    In blocks that are fixed in the grid, so that here too any window gives the same pixels.
+    """
+    row, col, height, width = window
+    n_bands, size = len(sources), _POINTS_BLOCK_PX
+    found = np.zeros((n_bands + 1, height, width), dtype=sources[0].dtype)
+    x_scale, y_scale = _scale(sources[0].asset, grid=grid)
+    with _open_vrt(sources) as dataset:
+        points, crs = dataset.gcps
+        for top, left in product(
+            range(row // size * size, row + height, size), range(col // size * size, col + width, size)
+        ):
+            block = np.zeros((n_bands + 1, size, size), dtype=found.dtype)
+            reproject(
+                rasterio.band(dataset, list(range(1, n_bands + 1))),
+                block,
+                gcps=points,
+                src_crs=crs,
+                src_nodata=_choose_nodata(sources[0]),
+                src_alpha=0 if sources[0].asset.alpha_band is None else n_bands + 1,
+                dst_transform=grid.transform @ Affine.translation(left, top),
+                dst_crs=grid.crs,
+                dst_alpha=n_bands + 1,
+                resampling=Resampling[method],
+                XSCALE=x_scale,
+                YSCALE=y_scale,
+            )
+            ys, xs = (
+                slice(max(top, row), min(top + size, row + height)),
+                slice(max(left, col), min(left + size, col + width)),
+            )
+            part = block[:, ys.start - top : ys.stop - top, xs.start - left : xs.stop - left]
+            found[:, ys.start - row : ys.stop - row, xs.start - col : xs.stop - col] = part
+    return found
+
+
+def _spare_detail(sources: Sequence[BandSource], *, grid: Grid) -> list[BandSource]:
+    """Take overviews where the files are so fine that their pixels under one block of the grid would fill memory."""
+    finest = 1 / min(compute_warp_scale(sources[0].asset.crs, transform=sources[0].asset.affine, grid=grid))
+    if finest <= FINER_BEFORE_OVERVIEW:
+        return list(sources)
+    return [replace(source, asset=source.asset.take_overview(at_most=finest / 2)) for source in sources]
+
+
+def _name_culprit(sources: Sequence[BandSource], problem: Exception) -> InputError:
+    uris = list(dict.fromkeys(source.asset.uri for source in sources))
+    words = f"{problem.__cause__} {problem}"
+    named = [uri for uri in uris if uri in words]
+    return refuse_unreadable(named[0] if named else " or ".join(uris), problem)
+
+
+@contextmanager
+def _open_vrt(sources: Sequence[BandSource]) -> Iterator[DatasetReader]:
+    with (
+        share_settings(source.asset.uri for source in sources),
+        rasterio.open(describe_vrt(sources), driver="VRT") as dataset,
+    ):
+        yield dataset
+
+
+def _scale(asset: Asset, *, grid: Grid) -> tuple[float, float]:
+    return compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
+
+
+def _choose_nodata(source: BandSource) -> float | None:
+    # What is no number is nothing seen, whether the file says so or not.
+    return math.nan if source.nodata is None and source.dtype.startswith("float") else source.nodata
+
+
+def describe_vrt(sources: Sequence[BandSource]) -> str:
+    """Write bands of one shape and place as one raster, in GDAL's XML: the bands, and an alpha band or a mask."""
+    asset = sources[0].asset
+    root = ElementTree.Element("VRTDataset", rasterXSize=str(asset.width), rasterYSize=str(asset.height))
+    if asset.control_points:
+        points = ElementTree.SubElement(root, "GCPList", Projection=asset.crs)
+        for p in asset.control_points:
+            place = {"Pixel": repr(p.col), "Line": repr(p.row), "X": repr(p.x), "Y": repr(p.y)}
+            ElementTree.SubElement(points, "GCP", place)
+    else:
+        a, b, c, d, e, f = asset.transform
+        ElementTree.SubElement(root, "SRS").text = asset.crs
+        ElementTree.SubElement(root, "GeoTransform").text = ", ".join(repr(value) for value in (c, a, b, f, d, e))
+    for number, source in enumerate(sources, start=1):
+        _add_band(root, source.asset, band=str(source.band), dtype=source.dtype, number=number)
+    if asset.alpha_band is not None:
+        number = len(sources) + 1
+        band = _add_band(root, asset, band=str(asset.alpha_band), dtype=sources[0].dtype, number=number)
+        ElementTree.SubElement(band, "ColorInterp").text = "Alpha"
+    elif asset.has_mask and sources[0].nodata is None:
+        _add_band(ElementTree.SubElement(root, "MaskBand"), asset, band="mask,1", dtype="uint8", number=None)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_band(
+    parent: ElementTree.Element, asset: Asset, *, band: str, dtype: str, number: int | None
+) -> ElementTree.Element:
+    numbered = {} if number is None else {"band": str(number)}
+    element = ElementTree.SubElement(parent, "VRTRasterBand", {"dataType": _GDAL_TYPES[dtype], **numbered})
+    source = ElementTree.SubElement(element, "SimpleSource")
+    ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = name_for_gdal(asset.uri)
+    if asset.overview_level is not None:
+        options = ElementTree.SubElement(source, "OpenOptions")
+        ElementTree.SubElement(options, "OOI", key="OVERVIEW_LEVEL").text = str(asset.overview_level)
+    ElementTree.SubElement(source, "SourceBand").text = band
+    return element

@@ -1,0 +1,338 @@
+"""The folder of a run: whole objects under names relative to it, in a local folder or a bucket alike."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+import zarr.storage
+from obstore.exceptions import BaseError as ObstoreError
+from obstore.store import ObjectStore
+
+from model.errors import InputError
+from pipeline.storage.object_store import RETRY_TIMEOUT_S, explain_failure, open_store, repeat_request
+from pipeline.uris import check_run_uri, is_remote
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+from pipeline.storage.names import LOCK_NAME
+
+ObjectFacts = dict[str, int | str]
+"""``size_bytes`` and ``sha256``, in hex."""
+
+
+def describe_bytes(data: bytes) -> ObjectFacts:
+    """Give size and sha256 of what an object holds."""
+    return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def describe_file(path: Path) -> ObjectFacts:
+    """Give size and sha256 of a local file, which is read a piece at a time."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"size_bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def describe_objects(folder: RunFolder, *, names: Sequence[str]) -> dict[str, ObjectFacts]:
+    """Read objects in the folder of a run whole, several at a time, and give size and sha256 of each, by name.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    described = {}
+    for name, data in zip(names, folder.read_many(names), strict=True):
+        if data is None:
+            raise FileNotFoundError(folder.join(name))
+        described[name] = describe_bytes(data)
+    return described
+
+
+_OWN_NAMES = frozenset({"run.json", "tiles.zarr", "marks"})
+_READERS = 16
+_NAMES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A place that holds one run; pickles to plain values, so that workers open their own."""
+
+    uri: str
+    """Absolute local path of the folder, or ``s3://bucket/prefix``."""
+    retry_timeout_s: float = RETRY_TIMEOUT_S
+    """How long a request to a bucket is repeated while it fails."""
+
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[str, float]]:
+        return RunFolder, (self.uri, self.retry_timeout_s)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the run is in a bucket."""
+        return is_remote(self.uri)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The objects, with names relative to the folder."""
+        return open_store(self.uri, retry_timeout_s=self.retry_timeout_s, is_made=True)
+
+    @contextmanager
+    def clear_errors(self) -> Iterator[None]:
+        """Turn what the store says inside the context into an error for people; a missing object stays what it is.
+
+        Raises:
+            FolderError: the place is full, closed or out of reach.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (ObstoreError, OSError) as failure:
+            raise explain_failure(self.uri, failure) from None
+
+    def join(self, name: str) -> str:
+        """Give the whole path or URI of an object, for people and for programs outside."""
+        return f"{self.uri.rstrip('/')}/{name}"
+
+    def put(self, name: str, data: bytes) -> int:
+        """Write a whole object; readers see the former content or the new one, never a part. Returns its bytes.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        try:
+            with self.clear_errors():
+                obstore.put(self.store, name, data)
+        except FileNotFoundError as failure:
+            raise explain_failure(self.uri, failure) from None
+        return len(data)
+
+    def put_file(self, name: str, path: Path) -> int:
+        """Write a whole object from a local file, a piece at a time. Returns its bytes.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        try:
+            with self.clear_errors():
+                obstore.put(self.store, name, path)
+        except FileNotFoundError as failure:
+            raise explain_failure(self.uri, failure) from None
+        return path.stat().st_size
+
+    def read(self, name: str) -> bytes:
+        """Read a whole object.
+
+        Raises:
+            FileNotFoundError: there is no object of this name.
+            FolderError: it cannot be read.
+        """
+        with self.clear_errors():
+            return bytes(obstore.get(self.store, name).bytes())
+
+    def read_many(self, names: Iterable[str]) -> Iterator[bytes | None]:
+        """Read whole objects, several at a time, in the order of their names; None for one that is not there.
+
+        Raises:
+            FolderError: one cannot be read.
+        """
+        waiting = iter(names)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
+            while batch := list(islice(waiting, _NAMES_AT_ONCE)):
+                yield from readers.map(self._read_or_none, batch)
+
+    def _read_or_none(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def open_file(self, name: str) -> ObjectFile:
+        """Open an object to read parts of it, as pyarrow does with a table.
+
+        Raises:
+            FileNotFoundError: there is no object of this name.
+            FolderError: it cannot be read.
+        """
+        with self.clear_errors():
+            return ObjectFile(self, name, size=int(obstore.head(self.store, name)["size"]))
+
+    def has(self, name: str) -> bool:
+        """Tell whether an object of this name is there.
+
+        Raises:
+            FolderError: the store does not tell.
+        """
+        return self.find_size(name) is not None
+
+    def find_size(self, name: str) -> int | None:
+        """Give the size of an object in bytes; None if it is not there.
+
+        Raises:
+            FolderError: the store does not tell.
+        """
+        try:
+            with self.clear_errors():
+                return int(obstore.head(self.store, name)["size"])
+        except FileNotFoundError:
+            return None
+
+    def list_names(self, prefix: str = "") -> list[str]:
+        """List the names under a folder, sorted, without reading the objects.
+
+        Raises:
+            FolderError: the store does not tell.
+        """
+        return sorted(self.list_sizes(prefix))
+
+    def list_sizes(self, prefix: str = "") -> dict[str, int]:
+        """Give the size in bytes of every object under a folder, by name, without reading the objects.
+
+        Raises:
+            FolderError: the store does not tell.
+        """
+        with self.clear_errors():
+            batches = obstore.list(self.store, prefix=prefix or None)
+            return {entry["path"]: entry["size"] for batch in batches for entry in batch}
+
+    def list_top(self) -> set[str]:
+        """Name what lies directly in the folder: objects and folders.
+
+        Raises:
+            FolderError: the store does not tell.
+        """
+        with self.clear_errors():
+            if not self.is_remote:
+                return {entry.name for entry in Path(self.uri).iterdir()}
+            found = obstore.list_with_delimiter(self.store)
+            return {*found["common_prefixes"], *(entry["path"] for entry in found["objects"])}
+
+    def delete(self, names: list[str]) -> None:
+        """Remove objects; one that is gone already is no matter.
+
+        Raises:
+            FolderError: one cannot be removed.
+        """
+        with self.clear_errors():
+            for name in names if not self.is_remote else ():
+                with suppress(FileNotFoundError):
+                    obstore.delete(self.store, name)
+            if names and self.is_remote:
+                repeat_request(partial(obstore.delete, self.store, names), timeout_s=self.retry_timeout_s)
+
+    def open_zarr_store(self, name: str, *, is_read_only: bool = True) -> zarr.storage.ObjectStore[ObjectStore]:
+        """Open the part under `name` as a store for zarr.
+
+        Raises:
+            FileNotFoundError: there is no such folder to be read.
+        """
+        if is_read_only and not self.is_remote and not Path(self.join(name)).is_dir():
+            raise FileNotFoundError(self.join(name))
+        store = open_store(self.join(name), retry_timeout_s=self.retry_timeout_s, is_made=not is_read_only)
+        return zarr.storage.ObjectStore(store, read_only=is_read_only)
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file to be read: every read asks the store for just these bytes."""
+
+    def __init__(self, folder: RunFolder, name: str, *, size: int) -> None:
+        self._folder = folder
+        self._name = name
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it can be read from anywhere."""
+        return True
+
+    def tell(self) -> int:
+        """Give the position of the next read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position of the next read."""
+        self._position = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read as many bytes as the buffer takes, or as there are."""
+        view = memoryview(buffer).cast("B")
+        length = max(0, min(len(view), self._size - self._position))
+        if length:
+            with self._folder.clear_errors():
+                view[:length] = obstore.get_range(self._folder.store, self._name, start=self._position, length=length)
+        self._position += length
+        return length
+
+
+def open_run_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> RunFolder:
+    """Make the folder of a run, or take up the one that is there; nothing is written into it.
+
+    Raises:
+        InputError: the place cannot be made or read, or holds files that belong to no run.
+    """
+    folder = find_folder(uri, retry_timeout_s=retry_timeout_s)
+    if not folder.is_remote:
+        with folder.clear_errors():
+            try:
+                Path(folder.uri).mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as failure:
+                # A dangling link on the way.
+                raise explain_failure(folder.uri, failure) from None
+    check_foreign(folder)
+    return folder
+
+
+def check_foreign(folder: RunFolder) -> None:
+    """Refuse a folder with files in it that belong to no run.
+
+    Raises:
+        InputError: there are such files.
+    """
+    names = {name for name in folder.list_top() if not name.startswith(LOCK_NAME)}
+    if names and not names & _OWN_NAMES:
+        raise InputError(
+            f"output {folder.uri} holds {len(names)} other files, such as {min(names)}",
+            expected="an empty folder or the folder of an earlier run",
+            remedy="choose another --output",
+        )
+
+
+def find_run_folder(uri: str) -> RunFolder:
+    """Find the folder of a run, without making or trying anything in it.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    folder = find_folder(uri)
+    if not folder.is_remote and not Path(folder.uri).is_dir():
+        raise InputError(f"{uri} is no folder", expected="the folder of a run", remedy="correct the path")
+    if folder.is_remote and not folder.list_top():
+        raise InputError(f"{uri} holds nothing", expected="the prefix of a run", remedy="correct the URI")
+    return folder
+
+
+def find_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> RunFolder:
+    """Give the folder of a URI, whether it is there or not.
+
+    Raises:
+        InputError: the URI is of another kind.
+    """
+    try:
+        check_run_uri(uri)
+    except ValueError as problem:
+        raise InputError(str(problem), expected="a local folder or s3://bucket/prefix", remedy="correct it") from None
+    place = uri.rstrip("/") if is_remote(uri) else str(Path(uri).absolute())
+    return RunFolder(place, retry_timeout_s)

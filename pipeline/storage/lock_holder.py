@@ -1,0 +1,109 @@
+"""Who holds the lock of a run, whether that process still lives, and the words for those who came second."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+import psutil
+
+from model.errors import FolderError
+from pipeline.storage.names import LOCK_NAME
+
+_CLOCK_SLACK_S = 2.0
+
+
+@cache
+def identify_machine() -> str:
+    """Name the space of process ids that this process is in: a start of a machine, and a container of it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lock, as the lock itself tells."""
+
+    owner: str = field(default_factory=lambda: uuid4().hex)
+    """Name of this very run."""
+    host: str = field(default_factory=platform.node)
+    """Name of its machine, for people."""
+    machine: str = field(default_factory=identify_machine)
+    """Where its process id means something; empty where that cannot be told."""
+    pid: int = field(default_factory=os.getpid)
+    """Its process."""
+    process_started: float = field(default_factory=lambda: psutil.Process().create_time())
+    """When the process began, in seconds since 1970: process ids are given again."""
+    since: str = field(default_factory=lambda: dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+    """When the lock was taken, in ISO 8601."""
+    beat: int = 0
+    """How often the holder has shown that it lives; makes each of its objects another."""
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self | None:
+        """Read what a lock tells; None if it tells nothing, such as one that is just being made."""
+        try:
+            values = json.loads(data)
+            return cls(**values) if {each.name for each in fields(cls)} == set(values) else None
+        except (ValueError, TypeError):
+            return None
+
+    def to_json(self) -> bytes:
+        """Give the lock's content."""
+        return json.dumps(asdict(self)).encode()
+
+    def is_running(self) -> bool:
+        """Tell whether the process is there; asked on its own machine."""
+        try:
+            return bool(abs(psutil.Process(self.pid).create_time() - self.process_started) < _CLOCK_SLACK_S)
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+
+    def describe(self) -> str:
+        """Say who it is."""
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+def may_take_over(holder: Holder | None, *, machine: str, age_s: float, timeout_s: float) -> bool:
+    """Decide whether a lock in a bucket is left over from a holder that is gone.
+
+    Args:
+        holder: Who holds it; None if the lock does not tell.
+        machine: Where the question is asked, as `identify_machine` names it.
+        age_s: Time since the last sign of life, by the clock of the store.
+        timeout_s: Longest time without one.
+    """
+    if holder is not None and machine and holder.machine == machine and not holder.is_running():
+        return True
+    return age_s > timeout_s
+
+
+def refuse_second_run(place: object, holder: Holder | None, *, remedy: str) -> FolderError:
+    """Make the error of a run that came second."""
+    who = holder.describe() if holder is not None else "another run"
+    return FolderError(
+        f"output {place} is being written by {who}",
+        expected="one run at a time in one folder",
+        remedy=f"{remedy}; or choose another --output",
+    )
+
+
+def tell_loss(place: object, why: str) -> FolderError:
+    """Make the error of a run that no longer has the right to write."""
+    return FolderError(
+        f"output {place}: this run has lost its lock ({why})",
+        expected=f"a {LOCK_NAME} that is its own from beginning to end",
+        remedy="see who else writes there; then run again: what is there is kept",
+    )

@@ -1,0 +1,1 @@
+"""Schemas of the tables, and the formats that they are written in."""

@@ -1,0 +1,325 @@
+"""The columns of a report's tables, each with what it means: one place for the writers, the files and the docs.
+
+The descriptions go into the files' metadata, per field for Arrow and as one JSON text under `DESCRIPTIONS_KEY`, and
+make the tables of ``docs/report.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import pyarrow as pa
+
+
+class TileStatus(StrEnum):
+    """What became of a tile."""
+
+    ANALYSED = "analysed"
+    UNREADABLE = "unreadable"
+    NO_DATA = "no_data"
+    CLOUDY = "cloudy"
+    OUTSIDE = "outside"
+    IDENTICAL = "identical"
+    FAILED = "failed"
+
+
+DESCRIPTIONS_KEY = "deltavlm:columns"
+"""Key in a file's metadata of a JSON object with the description of every column."""
+
+CHANGE_KINDS = ("building", "road")
+"""Kinds of change; each has the columns ``<kind>_cells`` and ``<kind>_count`` in the findings."""
+
+
+def describe_field(name: str, kind: pa.DataType, description: str, *, is_nullable: bool = True) -> pa.Field:
+    """Make a column of a schema, with its description in the metadata of the file."""
+    return pa.field(name, kind, nullable=is_nullable, metadata={"description": description})
+
+
+def read_description(field: pa.Field) -> str:
+    """Give what a column means; empty where nothing tells."""
+    return ((field.metadata or {}).get(b"description") or b"").decode()
+
+
+_KIND_NAMES = {pa.binary(): "WKB", pa.timestamp("us", "UTC"): "time, UTC"}
+
+
+def tabulate_fields(fields: Iterable[pa.Field]) -> str:
+    """Describe columns as a table in Markdown."""
+    rows = ["| column | type | meaning |", "|---|---|---|"]
+    for field in fields:
+        kind = _KIND_NAMES.get(field.type, str(field.type))
+        nullable = "" if field.nullable else ", never null"
+        rows.append(f"| `{field.name}` | {kind}{nullable} | {read_description(field)} |")
+    return "\n".join(rows) + "\n"
+
+
+def insert_fields(schema: pa.Schema, fields: Iterable[pa.Field], *, before: str) -> pa.Schema:
+    """Give a schema with further columns in front of one of its own."""
+    position = schema.get_field_index(before)
+    return pa.schema([*list(schema)[:position], *fields, *list(schema)[position:]])
+
+
+FINDINGS_SCHEMA = pa.schema(
+    [
+        describe_field("tile_id", pa.string(), "Tile of the grid, by row and column.", is_nullable=False),
+        describe_field("row", pa.int32(), "Row of the tile, 0 in the north.", is_nullable=False),
+        describe_field("col", pa.int32(), "Column of the tile, 0 in the west.", is_nullable=False),
+        describe_field("before_datetime", pa.timestamp("us", "UTC"), "Acquisition time of the before scene."),
+        describe_field("after_datetime", pa.timestamp("us", "UTC"), "Acquisition time of the after scene."),
+        describe_field(
+            "status",
+            pa.string(),
+            "analysed; unreadable: an answer could not be parsed, its text is in reason; no_data: too little "
+            "of the tile is valid on both dates; cloudy; outside: touches no area of interest; identical: same "
+            "pixels on both dates, not asked; failed: with the reason.",
+            is_nullable=False,
+        ),
+        describe_field("reason", pa.string(), "Why the status is not analysed, or what to know about the row."),
+        describe_field(
+            "valid_fraction",
+            pa.float64(),
+            "Part of the ground in geometry that is valid on both dates, 0 to 1.",
+            is_nullable=False,
+        ),
+        describe_field(
+            "cloud_fraction",
+            pa.float64(),
+            "Part of the tile that is cloudy on either date, 0 to 1; null where no class band tells of clouds.",
+        ),
+        describe_field(
+            "is_changed",
+            pa.bool_(),
+            "Whether the tile changed; null where nobody looked or the answer could not be read.",
+        ),
+        describe_field(
+            "change_confidence", pa.float32(), "Confidence of the answer that is_changed comes from, 0 to 1."
+        ),
+        describe_field("description", pa.string(), "The model's description of the changes, in its own words."),
+        describe_field(
+            "building_count",
+            pa.int32(),
+            "Changed buildings by the model's count in all it saw of the tile; null: not told. Tiles that overlap "
+            "(tiles.overlap_px) both count what lies in the margin they share: for sums take count of "
+            "changes.parquet.",
+        ),
+        describe_field("road_count", pa.int32(), "Likewise of changed roads; null: not told."),
+        describe_field(
+            "building_cells",
+            pa.string(),
+            "Cells of 3 x 3 with changed buildings, as top-left;center-center; empty: none; null: not told. The "
+            "cells are those of all that the model saw of the tile.",
+        ),
+        describe_field(
+            "road_cells",
+            pa.string(),
+            "Cells of 3 x 3 with changed roads, as top-left;center-center; empty: none; null: not told.",
+        ),
+        describe_field("model_id", pa.string(), "Model that was asked, with its weights' hash.", is_nullable=False),
+        describe_field("run_id", pa.string(), "Run, by the content it depends on.", is_nullable=False),
+        describe_field(
+            "geometry",
+            pa.binary(),
+            "Ground that the tile owns, in the grid's CRS; the model saw half of tiles.overlap_px more on each side.",
+            is_nullable=False,
+        ),
+    ]
+)
+"""Columns of ``tiles.parquet`` for prompts without any of kind `ask`; the covering ``bbox`` comes on top."""
+
+CHANGES_SCHEMA = pa.schema(
+    [
+        describe_field(
+            "change_id",
+            pa.string(),
+            "Kind, and tile and cell of the change's first cell, row-major; of an outline tile, row and column of its "
+            "first pixel, counted from the upper left of the ground that the tile owns.",
+            is_nullable=False,
+        ),
+        describe_field("kind", pa.string(), "What changed: building or road.", is_nullable=False),
+        describe_field(
+            "area_m2",
+            pa.float64(),
+            "Area of geometry on the ground in square metres (on the ellipsoid). Where geometry_source is cells it is "
+            "that of whole cells, so more than changed in them.",
+            is_nullable=False,
+        ),
+        describe_field("cell_count", pa.int32(), "Cells that the polygon is made of; null: it is an outline."),
+        describe_field("tile_count", pa.int32(), "Tiles that the change is part of.", is_nullable=False),
+        describe_field(
+            "count",
+            pa.float64(),
+            "Things of this kind: each tile's count, shared out over its cells or outlines of this kind by their area, "
+            "as far as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
+        ),
+        describe_field(
+            "confidence",
+            pa.float32(),
+            "Mean change_confidence of the tiles, weighted by their cells or the area of their outlines, 0 to 1; null: "
+            "no tile had one.",
+        ),
+        describe_field(
+            "mask_probability",
+            pa.float32(),
+            "Mean probability that the mask gives the pixels of an outline, 0.5 to 1, as the model computes it; null: "
+            "the geometry is that of cells.",
+        ),
+        describe_field(
+            "geometry_source",
+            pa.string(),
+            "outline: drawn from the model's masks; cells: from the cells of 3 x 3 per tile that it names, where it "
+            "has no mask.",
+            is_nullable=False,
+        ),
+        describe_field("description", pa.string(), "Description of the most confident of the tiles."),
+        describe_field("tile_ids", pa.string(), "The tiles, joined by semicolons, row-major.", is_nullable=False),
+        FINDINGS_SCHEMA.field("before_datetime"),
+        FINDINGS_SCHEMA.field("after_datetime"),
+        describe_field(
+            "first_seen",
+            pa.timestamp("us", "UTC"),
+            "Acquisition time of the first scene that shows the change: in a run after_datetime, in a region that of "
+            "the first pair that told of it.",
+        ),
+        FINDINGS_SCHEMA.field("model_id"),
+        FINDINGS_SCHEMA.field("run_id"),
+        describe_field(
+            "geometry", pa.binary(), "The outline, or the cells as one polygon, in the grid's CRS.", is_nullable=False
+        ),
+    ]
+)
+"""Columns of ``changes.parquet``; the covering ``bbox`` comes on top."""
+
+REGION_CHANGES_SCHEMA = insert_fields(
+    CHANGES_SCHEMA,
+    [
+        describe_field("pair_id", pa.string(), "Pair of scenes that told of the change.", is_nullable=False),
+        describe_field(
+            "run",
+            pa.string(),
+            "Folder of the pair's run, relative to the region's folder; null once it is let go of.",
+        ),
+        describe_field(
+            "is_new", pa.bool_(), "Whether no earlier pair of the region told of the change.", is_nullable=False
+        ),
+        describe_field(
+            "new_area_m2",
+            pa.float64(),
+            "Part of area_m2 on ground where no earlier pair told of the like.",
+            is_nullable=False,
+        ),
+        describe_field(
+            "last_seen",
+            pa.timestamp("us", "UTC"),
+            "Acquisition time of the after scene of the last pair that told of the change.",
+        ),
+        describe_field("times_seen", pa.int32(), "Pairs that told of the change.", is_nullable=False),
+        describe_field(
+            "first_sighting",
+            pa.string(),
+            "pair_id and change_id, with a slash between, of the first of them; the same for all.",
+            is_nullable=False,
+        ),
+    ],
+    before="model_id",
+)
+"""Columns of a region's ``changes/``; the covering ``bbox`` comes on top."""
+
+TIMELINE_SCHEMA = pa.schema(
+    [
+        describe_field("pair_id", pa.string(), "Pair of scenes.", is_nullable=False),
+        FINDINGS_SCHEMA.field("before_datetime"),
+        FINDINGS_SCHEMA.field("after_datetime"),
+        describe_field("before_id", pa.string(), "Id of the before scene.", is_nullable=False),
+        describe_field("after_id", pa.string(), "Id of the after scene.", is_nullable=False),
+        describe_field(
+            "status",
+            pa.string(),
+            "done; partly_failed: some tiles failed, its report says which; failed: nothing was told, with the reason.",
+            is_nullable=False,
+        ),
+        describe_field("reason", pa.string(), "Why the status is not done."),
+        describe_field("run", pa.string(), "Folder of the pair's run, relative to the region's folder; null: none."),
+        describe_field(
+            "analysed_fraction",
+            pa.float64(),
+            "Part of the pair's tiles in the area of interest that were seen (analysed or identical), 0 to 1; null: "
+            "the pair failed.",
+        ),
+        describe_field("changed_tile_count", pa.int32(), "Tiles that changed; null: the pair failed."),
+        describe_field("n_changes", pa.int32(), "Changes that the pair tells of; null: the pair failed."),
+        describe_field("n_new_changes", pa.int32(), "Changes of which no earlier pair told; null: the pair failed."),
+        describe_field("building_count", pa.float64(), "Changed buildings; null: not told."),
+        describe_field("road_count", pa.float64(), "Changed roads; null: not told."),
+        describe_field("building_area_m2", pa.float64(), "Area of changes of kind building; null: the pair failed."),
+        describe_field("road_area_m2", pa.float64(), "Area of changes of kind road; null: the pair failed."),
+    ]
+)
+"""Columns of a region's ``timeline.parquet``, one row per pair."""
+
+ZONES_SCHEMA = pa.schema(
+    [
+        describe_field("zone_id", pa.string(), "Id of the zone, unique in the file.", is_nullable=False),
+        describe_field("name", pa.string(), "Name of the zone; null: it has none."),
+        describe_field(
+            "status",
+            pa.string(),
+            "seen: all of the zone was looked at; partly_seen: the sums hold for the part in seen_fraction; not_seen: "
+            "none of it was, and nothing is known about change.",
+            is_nullable=False,
+        ),
+        describe_field("reason", pa.string(), "Why the status is not seen, or what to know about the zone."),
+        describe_field(
+            "area_m2", pa.float64(), "Area of the whole zone on the ellipsoid, in square metres.", is_nullable=False
+        ),
+        describe_field(
+            "seen_fraction",
+            pa.float64(),
+            "Part of the zone's area in tiles that were analysed or identical, each as far as its valid_fraction, "
+            "0 to 1.",
+            is_nullable=False,
+        ),
+        describe_field("seen_area_m2", pa.float64(), "That part in square metres.", is_nullable=False),
+        *(
+            describe_field(
+                f"{kind}_count",
+                pa.float64(),
+                f"Changed {kind}s: the count of each change of this kind, by the part of its area in the zone. Null: "
+                "nothing was seen, or no tile told a count.",
+            )
+            for kind in CHANGE_KINDS
+        ),
+        *(
+            describe_field(
+                f"{kind}_area_m2",
+                pa.float64(),
+                f"Area of changes of kind {kind} in the zone, in square metres: area_m2 of each change, by the part of "
+                "it in the zone. Null: nothing was seen, or no tile told where.",
+            )
+            for kind in CHANGE_KINDS
+        ),
+        describe_field(
+            "tile_count",
+            pa.int32(),
+            "Tiles that share more than a thousandth of their area, or of the zone's, with the zone. A tile on a "
+            "border counts for the zones on both sides.",
+            is_nullable=False,
+        ),
+        describe_field("changed_tile_count", pa.int32(), "Those with is_changed true.", is_nullable=False),
+        *(
+            describe_field(f"{status}_tile_count", pa.int32(), f"Those with status {status}.", is_nullable=False)
+            for status in TileStatus
+        ),
+        FINDINGS_SCHEMA.field("before_datetime"),
+        FINDINGS_SCHEMA.field("after_datetime"),
+        FINDINGS_SCHEMA.field("model_id"),
+        FINDINGS_SCHEMA.field("run_id"),
+        describe_field(
+            "geometry",
+            pa.binary(),
+            "The zone in the grid's CRS, as far as 20 degrees around the grid; empty beyond, or where no area is left.",
+            is_nullable=False,
+        ),
+    ]
+)
+"""Columns of ``zones.parquet`` but the zones' own attributes; the covering ``bbox`` comes on top."""

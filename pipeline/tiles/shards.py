@@ -1,0 +1,281 @@
+"""Shards of the tile store: the arrays they lie in, how one is written whole, and the mark that proves it.
+
+A shard is the unit of write. One task reads a shard's pixels of both dates, writes them in one piece, reads
+them back and only then puts a small JSON file, the mark, whose name is a hash of what the shard holds. A shard
+without a mark is written again, whatever is on disk; a shard with one is never touched. The mark also keeps
+what the pixels tell about each tile and a small view of them, so that nobody reads them again to find the tiles
+worth a look or to draw a map of the region, and a checksum of each, as a worker of a run that was cut off may still
+write after it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyproj
+import zarr
+import zarr.storage
+from zarr.codecs import ZstdCodec
+from zarr.core.buffer import Buffer, default_buffer_prototype
+
+from pipeline.grid.grid import Grid
+from pipeline.grid.window import BoolArray, UInt8Array
+from pipeline.scenes.pair import DATES, ScenePair
+from pipeline.scenes.scene import Scene
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import STORE_NAME
+from pipeline.summary import StageSummary
+from pipeline.tiles.marks import TileFacts, checksum_tiles, count_valid, list_tiles_of_shard, name_mark
+from pipeline.tiles.thumbnails import make_thumbnail
+
+_ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
+_ZSTD_LEVEL = 3
+_CONCURRENCY = 4
+# ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
+
+
+def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
+    """Open the store of a run.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
+    # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
+    return zarr.open_group(store, mode="r" if is_read_only else "r+", zarr_format=3)
+
+
+def check_arrays(group: zarr.Group) -> None:
+    """Read the descriptions of all arrays of a store.
+
+    Raises:
+        KeyError: there is no such array.
+        ValueError: what describes it is damaged.
+    """
+    for name in _ARRAYS:
+        _get_array(group, name)
+
+
+def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
+    """Make the empty arrays of a pair with coordinates and CRS, after removing the store that was there.
+
+    The description of the whole comes last: a store without it was left half-made.
+
+    Raises:
+        FolderError: the folder cannot be written to.
+    """
+    # Marks first: a mark must never outlive the shard that it speaks of.
+    folder.delete(folder.list_names("marks"))
+    folder.delete(folder.list_names(STORE_NAME))
+    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    for name in sorted(objects, key=lambda name: name == "zarr.json"):
+        folder.put(f"{STORE_NAME}/{name}", objects[name])
+
+
+def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, bytes]:
+    objects: dict[str, Buffer] = {}
+    grid, side = pair.grid, shard_size_tiles * pair.grid.stride_px
+    tile = pair.grid.stride_px
+    group = zarr.open_group(zarr.storage.MemoryStore(objects), mode="w", zarr_format=3)
+    for name, dims, leading in (
+        ("pixels", ("date", "band", "y", "x"), (2, 3)),
+        ("valid", ("date", "y", "x"), (2,)),
+    ):
+        group.create_array(
+            name,
+            shape=(*leading, *grid.shape_px),
+            shards=(*leading, side, side),
+            chunks=(*leading, tile, tile),
+            dtype="uint8",
+            fill_value=0,
+            compressors=ZstdCodec(level=_ZSTD_LEVEL),
+            dimension_names=dims,
+            attributes={"grid_mapping": "spatial_ref", "coordinates": "spatial_ref datetime"},
+        )
+    _write_coordinates(group, grid)
+    describe_store(group, pair)
+    group.attrs.update({"content_key": pair.content_key, "shard_size_tiles": shard_size_tiles})
+    return {name: data.to_bytes() for name, data in objects.items()}
+
+
+def describe_store(group: zarr.Group, pair: ScenePair) -> None:
+    """Write what people want to know about the scenes and no pixel depends on."""
+    scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
+    if (group.attrs.get("scenes"), group.attrs.get("stretch")) == (scenes, pair.stretch.to_dict()):
+        return
+    moments = [getattr(pair, date).datetime or "" for date in DATES]
+    _put_strings(group, "datetime", moments, dimension="date")
+    group.attrs.update(
+        {"title": "Tiles of two scenes of one area", "scenes": scenes, "stretch": pair.stretch.to_dict()}
+    )
+
+
+def write_shard(
+    folder: RunFolder, pair: ScenePair, shard_size_tiles: int, shard_row: int, shard_col: int
+) -> StageSummary:
+    """Write one whole shard of both dates, read it back and put its mark; the body of a Dask task.
+
+    Raises:
+        InputError: a scene cannot be read.
+        FolderError: the store cannot be written to.
+        OSError: what comes back from the store is not what was written, or the store is another pair's by now.
+    """
+    start = time.perf_counter()
+    shard, grid = (shard_row, shard_col), pair.grid
+    ys, xs = _find_extent(grid, shard, shard_size_tiles=shard_size_tiles)
+    window = ys.start, xs.start, ys.stop - ys.start, xs.stop - xs.start
+    blocks = [pair.read_block(date, window=window) for date in DATES]
+    pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
+    is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
+    del blocks
+    with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
+        group = open_store(folder, is_read_only=False)
+    if group.attrs.get("content_key") != pair.content_key:
+        raise OSError(f"{folder.join(STORE_NAME)} is the store of another pair by now; this shard is not written")
+    is_kept, sizes = True, {}
+    for name, content, place in zip(
+        ("pixels", "valid"), (pixels, is_valid.astype(np.uint8)), _list_objects(shard), strict=True
+    ):
+        array = _get_array(group, name)
+        data = encode_shard(array, content, ys=ys, xs=xs)
+        # One put replaces what is there, so at no time is there less than before: a worker of a run that was cut off
+        # may write the same shard while this run reads it already.
+        if data is None:
+            folder.delete([place])
+        else:
+            sizes[place] = folder.put(place, data)
+        with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
+            is_kept = is_kept and np.array_equal(np.asarray(array[..., ys, xs]), content)
+    if not is_kept:
+        raise OSError(f"shard {shard} in {folder.join(STORE_NAME)} reads back other than it was written")
+    mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)
+    mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.stride_px)}
+    mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.stride_px)}
+    mark |= {"objects": sizes}
+    data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
+    folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
+    return StageSummary(
+        stage="write_tiles",
+        done=len(list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)),
+        seconds=time.perf_counter() - start,
+        bytes_read=pixels.nbytes,
+        bytes_written=sum(sizes.values()) + len(data),
+    )
+
+
+def encode_shard(array: zarr.Array[Any], content: UInt8Array, *, ys: slice, xs: slice) -> bytes | None:
+    """Give the object that zarr makes of one shard, whatever lies under its name; None for one of zeros alone.
+
+    Zarr itself would read a shard at the edge of an array before it writes it, and merge into what it finds.
+    """
+    objects: dict[str, Buffer] = array.metadata.to_buffer_dict(default_buffer_prototype())
+    blank = zarr.open_array(zarr.storage.MemoryStore(objects), mode="r+")
+    with zarr.config.set({"async.concurrency": _CONCURRENCY}):
+        blank[..., ys, xs] = content
+    shards = [data for name, data in objects.items() if name.startswith("c/")]
+    return shards[0].to_bytes() if shards else None
+
+
+def read_window(group: zarr.Group, window: tuple[int, int, int, int]) -> tuple[UInt8Array, BoolArray]:
+    """Read a rectangle of the store.
+
+    Args:
+        group: The open store.
+        window: First row, first column, height and width in pixels of the grid.
+
+    Returns:
+        Pixels, uint8 (date=2, band=3, height, width), and validity, bool (date=2, height, width).
+    """
+    row, col, height, width = window
+    ys, xs = slice(row, row + height), slice(col, col + width)
+    with zarr.config.set({"async.concurrency": _CONCURRENCY}):
+        pixels, valid = (np.asarray(_get_array(group, name)[..., ys, xs]) for name in ("pixels", "valid"))
+    return pixels, valid.astype(np.bool_)
+
+
+def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shard_size_tiles: int) -> list[TileFacts]:
+    """Turn the counts in a mark into facts per tile."""
+    n_pixels = grid.stride_px**2
+    tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
+    clouds = mark["cloudy"] or [None] * len(tiles)
+    columns = zip(tiles, mark["before"], mark["after"], mark["both"], clouds, mark["identical"], strict=True)
+    return [
+        TileFacts(
+            row=row,
+            col=col,
+            before_valid_fraction=before / n_pixels,
+            after_valid_fraction=after / n_pixels,
+            valid_fraction=both / n_pixels,
+            cloud_fraction=None if cloudy is None else cloudy / n_pixels,
+            is_identical=is_identical,
+        )
+        for (row, col), before, after, both, cloudy, is_identical in columns
+    ]
+
+
+def _find_extent(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> tuple[slice, slice]:
+    side = shard_size_tiles * grid.stride_px
+    ys, xs = (
+        slice(index * side, min((index + 1) * side, length)) for index, length in zip(shard, grid.shape_px, strict=True)
+    )
+    return ys, xs
+
+
+def _list_objects(shard: tuple[int, int]) -> list[str]:
+    row, col = shard
+    return [f"{STORE_NAME}/pixels/c/0/0/{row}/{col}", f"{STORE_NAME}/valid/c/0/{row}/{col}"]
+
+
+def _get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} in {group.store} is no array")
+    return array
+
+
+def _describe_scene(scene: Scene) -> dict[str, Any]:
+    return {
+        "scene_id": scene.scene_id,
+        "datetime": scene.datetime,
+        "checksum": scene.checksum,
+        "assets": [{"checksum": asset.checksum, "crs": asset.crs} for asset in scene.assets],
+        "bands": [[source.band for source in part.colours] for part in scene.parts],
+    }
+
+
+def _write_coordinates(group: zarr.Group, grid: Grid) -> None:
+    height_px, width_px = grid.shape_px
+    resolution_m = grid.resolution_m
+    # Pixel centres, as CF and xarray have it; the affine transform counts from pixel corners.
+    xs = grid.origin_x + (np.arange(width_px) + 0.5) * resolution_m
+    ys = grid.origin_y - (np.arange(height_px) + 0.5) * resolution_m
+    for name, values in (("x", xs), ("y", ys)):
+        group.create_array(
+            name,
+            data=values,
+            dimension_names=(name,),
+            attributes={
+                "standard_name": f"projection_{name}_coordinate",
+                "units": "metre",
+                "axis": name.upper(),
+            },
+        )
+    _put_strings(group, "date", DATES, dimension="date")
+    _put_strings(group, "band", ("red", "green", "blue"), dimension="band")
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    geotransform = f"{grid.origin_x!r} {resolution_m!r} 0.0 {grid.origin_y!r} 0.0 {-resolution_m!r}"
+    group.create_array(
+        "spatial_ref",
+        data=np.array(0, dtype=np.int64),
+        dimension_names=(),
+        attributes={**crs.to_cf(), "spatial_ref": crs.to_wkt(), "GeoTransform": geotransform},
+    )
+
+
+def _put_strings(group: zarr.Group, name: str, values: Sequence[str], *, dimension: str) -> None:
+    array = group.create_array(name, shape=(len(values),), dtype="str", dimension_names=(dimension,), overwrite=True)
+    array[:] = np.array(values, dtype=object)

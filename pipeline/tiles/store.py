@@ -1,0 +1,199 @@
+"""The tile store of a pair as those see it who read: pixels and facts of tiles, checked against the marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import zarr
+
+from model.errors import FolderError
+from pipeline.grid.grid import Grid
+from pipeline.grid.window import BoolArray, UInt8Array, Window
+from pipeline.polygons.aoi import find_shards_needed
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import STORE_NAME
+from pipeline.tiles.marks import (
+    TileFacts,
+    checksum_tile,
+    find_whole_shards,
+    list_tiles_of_shard,
+    name_mark,
+    read_checksums,
+    read_marks,
+)
+from pipeline.tiles.shards import open_store, parse_mark, read_window
+from pipeline.tiles.table import Tile
+from pipeline.tiles.thumbnails import read_thumbnail
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileStore:
+    """The Zarr of one pair; pickles to a few plain values."""
+
+    folder: RunFolder
+    """The run that the store belongs to."""
+    grid: Grid
+    """Grid of the tiles."""
+    content_key: str
+    """Content key of the pair."""
+    shard_size_tiles: int
+    """Side of a shard in tiles."""
+    failed_shards: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """Shards (row, column) that could not be written, with the reason."""
+
+    def open(self) -> zarr.Group:
+        """Open the arrays ``pixels`` (date, band, y, x) and ``valid`` (date, y, x), both uint8, to be read.
+
+        Raises:
+            FileNotFoundError: there is no store.
+        """
+        return open_store(self.folder)
+
+    def read_pairs(self, tiles: Sequence[Tile]) -> UInt8Array:
+        """Read pixels, uint8 (tile, date=2, band=3, y, x); what is not valid on both dates is 0 on both.
+
+        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard and its margin.
+
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read, or a tile is not what its shard's mark says.
+        """
+        size_px = self.grid.tile_size_px
+        pairs = np.empty((len(tiles), 2, 3, size_px, size_px), dtype=np.uint8)
+        with self.folder.clear_errors():
+            group = self.open()
+        by_shard: dict[tuple[int, int], list[int]] = {}
+        for index, tile in enumerate(tiles):
+            shard = tile.row // self.shard_size_tiles, tile.col // self.shard_size_tiles
+            by_shard.setdefault(shard, []).append(index)
+        for indexes in by_shard.values():
+            windows = [self.grid.tile_window(tiles[i].row, tiles[i].col) for i in indexes]
+            shown, top, left = self._read_shown(group, windows)
+            for i, (y, x, _, _) in zip(indexes, windows, strict=True):
+                pairs[i] = shown[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
+        return pairs
+
+    def _read_shown(self, group: zarr.Group, windows: Sequence[Window]) -> tuple[UInt8Array, int, int]:
+        """Read what both dates show in the rectangle around some windows; beyond the grid nothing is seen.
+
+        Returns:
+            uint8 (date=2, band=3, y, x), and the first row and column of the grid's pixels that it has.
+        """
+        stride_px = self.grid.stride_px
+        owners = sorted({owner for window in windows for owner in self._list_owners(window)})
+        rows, cols = zip(*owners, strict=True)
+        top, left = min(rows) * stride_px, min(cols) * stride_px
+        bottom, right = (max(rows) + 1) * stride_px, (max(cols) + 1) * stride_px
+        pixels, is_valid = self._read_window(
+            group, (top, left, bottom - top, right - left), shard=self._find_shard(*owners[0])
+        )
+        self._check_owned(pixels, is_valid, owners=owners, corner=(top, left))
+        pixels *= is_valid.all(axis=0)
+        beyond = (
+            (max(0, top - min(w[0] for w in windows)), max(0, max(w[0] + w[2] for w in windows) - bottom)),
+            (max(0, left - min(w[1] for w in windows)), max(0, max(w[1] + w[3] for w in windows) - right)),
+        )
+        return np.pad(pixels, ((0, 0), (0, 0), *beyond)), top - beyond[0][0], left - beyond[1][0]
+
+    def _check_owned(
+        self,
+        pixels: UInt8Array,
+        is_valid: BoolArray,
+        *,
+        owners: Sequence[tuple[int, int]],
+        corner: tuple[int, int],
+    ) -> None:
+        """Compare the ground of each owning tile with the checksum in its shard's mark."""
+        size_px = self.grid.stride_px
+        checksums = {shard: self._read_checksums(shard) for shard in {self._find_shard(*owner) for owner in owners}}
+        for row, col in owners:
+            y, x = row * size_px - corner[0], col * size_px - corner[1]
+            ys, xs = slice(y, y + size_px), slice(x, x + size_px)
+            shard = self._find_shard(row, col)
+            if checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs]) != checksums[shard][row, col]:
+                raise self._refuse_damaged(f"tile {self.grid.tile_id(row, col)}", shard=shard)
+
+    def _list_owners(self, window: Window) -> list[tuple[int, int]]:
+        """List (row, column) of the tiles that own the ground in a window; more than one where tiles overlap."""
+        top, left, height, width = window
+        rows, cols = (
+            range(max(start, 0) // self.grid.stride_px, (min(start + length, end) - 1) // self.grid.stride_px + 1)
+            for start, length, end in ((top, height, self.grid.shape_px[0]), (left, width, self.grid.shape_px[1]))
+        )
+        return [(row, col) for row in rows for col in cols]
+
+    def _find_shard(self, row: int, col: int) -> tuple[int, int]:
+        return row // self.shard_size_tiles, col // self.shard_size_tiles
+
+    def find_failed_shard(self, row: int, col: int) -> str | None:
+        """Say why a part of what a model would see of a tile could not be written; None if all of it was.
+
+        With tiles that overlap this may be a neighbour's shard. An answer that is kept must not rest on a margin
+        that was missing once.
+        """
+        touched = (self._find_shard(*owner) for owner in self._list_owners(self.grid.tile_window(row, col)))
+        return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
+
+    def _read_checksums(self, shard: tuple[int, int]) -> dict[tuple[int, int], str]:
+        checksums = read_checksums(
+            self.folder, shard, grid=self.grid, content_key=self.content_key, shard_size_tiles=self.shard_size_tiles
+        )
+        if checksums is None:
+            raise self._refuse_damaged(f"shard {shard}", shard=shard)
+        return checksums
+
+    def _read_window(
+        self, group: zarr.Group, window: Window, *, shard: tuple[int, int]
+    ) -> tuple[UInt8Array, BoolArray]:
+        try:
+            with self.folder.clear_errors():
+                return read_window(group, window)
+        except FolderError:
+            raise
+        # Every codec has errors of its own for bytes that it did not write.
+        except Exception as problem:
+            raise self._refuse_damaged(f"shard {shard} ({type(problem).__name__})", shard=shard) from None
+
+    def _refuse_damaged(self, what: str, *, shard: tuple[int, int]) -> FolderError:
+        # Without its mark the shard is written again by the next run. Whoever may only read leaves it.
+        with suppress(FolderError):
+            self.folder.delete([name_mark(self.content_key, shard, shard_size_tiles=self.shard_size_tiles)])
+        return FolderError(
+            f"{what} in {self.folder.join(STORE_NAME)} is not what was written there",
+            expected="the pixels that the mark of its shard speaks of",
+            remedy="run again: that shard is written anew",
+        )
+
+    def list_missing_shards(self, *, aoi: str | None) -> list[tuple[int, int]]:
+        """List (row, column) of shards that should be whole and are not.
+
+        Raises:
+            InputError: the area of interest cannot be used.
+        """
+        size = self.shard_size_tiles
+        needed = find_shards_needed(self.grid, aoi=aoi, shard_size_tiles=size)
+        shards = [shard for shard in needed if shard not in self.failed_shards]
+        whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
+        return [shard for shard in shards if shard not in whole]
+
+    def read_facts(self, shards: Sequence[tuple[int, int]]) -> Iterator[TileFacts | None]:
+        """Read the facts of some shards' tiles, shard by shard, row-major in each; None for one of no whole shard."""
+        size = self.shard_size_tiles
+        for shard, mark in read_marks(self.folder, shards, content_key=self.content_key, shard_size_tiles=size):
+            if mark is None:
+                yield from [None] * len(list_tiles_of_shard(self.grid, shard, shard_size_tiles=size))
+            else:
+                yield from parse_mark(mark, shard, grid=self.grid, shard_size_tiles=size)
+
+    def read_thumbnails(self, shards: Sequence[tuple[int, int]]) -> Iterator[UInt8Array | None]:
+        """Read a small view of each shard, uint8 (date=2, y, x, band=3); None for one that is not whole."""
+        size, grid = self.shard_size_tiles, self.grid
+        for shard, mark in read_marks(self.folder, shards, content_key=self.content_key, shard_size_tiles=size):
+            n_rows, n_cols = (
+                min(size, n_tiles - index * size)
+                for index, n_tiles in zip(shard, (grid.n_rows, grid.n_cols), strict=True)
+            )
+            yield read_thumbnail(mark["thumbnail"], n_rows=n_rows, n_cols=n_cols) if mark is not None else None

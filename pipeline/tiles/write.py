@@ -1,0 +1,127 @@
+"""write_tiles: the pixels of a pair become a tile store, shard by shard, on the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from uuid import uuid4
+
+import distributed
+
+from model.errors import FolderError, InputError
+from model.redaction import redact_text
+from pipeline.config.run import TilesConfig
+from pipeline.polygons.aoi import find_shards_needed
+from pipeline.scenes.pair import ScenePair
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import STORE_NAME
+from pipeline.storage.object_store import repeat_request
+from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
+from pipeline.tiles.shards import check_arrays, create_store, describe_store, open_store, write_shard
+from pipeline.tiles.store import TileStore
+from pipeline.workers.tasks import run_bounded
+
+OUTSIDE_REASON = "outside the area of interest"
+"""Why tiles outside it are not asked about, and their shards not written."""
+
+
+def write_tiles(
+    pair: ScenePair,
+    *,
+    folder: RunFolder,
+    config: TilesConfig,
+    client: distributed.Client,
+    max_in_flight: int | None,
+    aoi: str | None = None,
+    on_progress: ProgressCallback = ignore_progress,
+) -> tuple[TileStore, StageSummary]:
+    """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.
+
+    Shards without any tile inside the area of interest are neither read nor written. Items of the summary are tiles.
+
+    Raises:
+        InputError: the area of interest cannot be used, or not one shard could be written because a scene cannot be
+            read.
+    """
+    grid, size = pair.grid, config.shard_size_tiles
+    shards = find_shards_needed(grid, aoi=aoi, shard_size_tiles=size)
+    whole, n_damaged = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
+    n_tiles = grid.n_rows * grid.n_cols
+    n_inside, n_kept = (
+        sum(len(list_tiles_of_shard(grid, shard, shard_size_tiles=size)) for shard in part) for part in (shards, whole)
+    )
+    skipped = {"already there": n_kept, OUTSIDE_REASON: n_tiles - n_inside}
+    summary = StageSummary(
+        stage="write_tiles",
+        total=n_tiles,
+        skipped=sum(skipped.values()),
+        reasons={reason: count for reason, count in skipped.items() if count},
+        notes={"a damaged shard or mark is written again": n_damaged} if n_damaged else {},
+    )
+    on_progress(summary)
+    missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
+    # ^ not named by the content: runs into two folders may share a scheduler, not a task.
+    arguments = ((key, (folder, pair, size, *shard)) for key, shard in missing.items())
+    problems: dict[tuple[int, int], BaseException] = {}
+    for key, outcome in run_bounded(client, write_shard, arguments, max_in_flight=max_in_flight):
+        if isinstance(outcome, FolderError):
+            raise outcome
+        if isinstance(outcome, BaseException):
+            problems[missing[key]] = outcome
+            n_tiles = len(list_tiles_of_shard(grid, missing[key], shard_size_tiles=size))
+            part = StageSummary(stage="write_tiles", failed=n_tiles, reasons={_describe_problem(outcome): n_tiles})
+        else:
+            part = outcome
+        summary += part
+        on_progress(part)
+    if len(problems) == len(shards):
+        _give_up(folder, problems.values())
+    store = TileStore(
+        folder=folder,
+        grid=grid,
+        content_key=pair.content_key,
+        shard_size_tiles=size,
+        failed_shards={shard: _describe_problem(problem) for shard, problem in sorted(problems.items())},
+    )
+    return store, summary
+
+
+def _prepare_store(
+    folder: RunFolder, pair: ScenePair, *, shards: Sequence[tuple[int, int]], shard_size_tiles: int
+) -> tuple[set[tuple[int, int]], int]:
+    """Give the shards that are whole, and how many are there but damaged."""
+    try:
+        with folder.clear_errors():
+            group = open_store(folder, is_read_only=False)
+            check_arrays(group)
+        found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
+    # A store that does not answer is not a store that is damaged.
+    except FolderError:
+        raise
+    # Cut off while it was made, or written by something else: whatever is wrong with it, it is made anew.
+    except Exception:
+        found = None, None
+    if found != (pair.content_key, shard_size_tiles):
+        create_store(folder, pair, shard_size_tiles=shard_size_tiles)
+        return set(), 0
+    with folder.clear_errors():
+        repeat_request(partial(describe_store, group, pair), timeout_s=folder.retry_timeout_s)
+    whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
+    damaged = list_damaged_shards(
+        folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
+    )
+    return whole, len(damaged)
+
+
+def _describe_problem(problem: BaseException) -> str:
+    if isinstance(problem, InputError):
+        return problem.found
+    return f"{type(problem).__name__}: {redact_text(str(problem))}"
+
+
+def _give_up(folder: RunFolder, problems: Iterable[BaseException]) -> None:
+    refusal = next((problem for problem in problems if isinstance(problem, InputError)), None)
+    if refusal is not None:
+        folder.delete(folder.list_names(STORE_NAME))
+        raise refusal

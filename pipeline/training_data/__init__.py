@@ -1,0 +1,1 @@
+"""Made scenes and tiles with their truth, for `deltavlm data synthesize`."""

@@ -1,0 +1,1 @@
+"""What runs on the Dask workers: batches, the model that each holds, its memory."""

@@ -1,0 +1,112 @@
+"""What one worker needs of its machine's memory: libraries, batches in hand and the model's weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dask.utils import format_bytes, parse_bytes
+
+from model.errors import InputError
+from model.inspection import measure_weights
+from model.registry import find_model_folder, find_model_source
+from pipeline.config.run import RunConfig
+
+_GIB = 1024**3
+LIBRARIES_BYTES = 1 * _GIB
+"""A worker that has loaded all libraries and the small model, and has not begun: 0.6 GiB were measured."""
+WORKING_BYTES = 3 * _GIB
+"""Room for what a model computes with and for rasters while they are warped, of tiles of the usual size."""
+BATCHES_IN_HAND = 4
+"""One batch being computed and the next one read, each once more while it is put together."""
+_BYTES_PER_PIXEL = 6
+# ^ Two dates of three bands of uint8.
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerNeed:
+    """Memory of one worker, in bytes."""
+
+    batch_bytes: int = 0
+    """Pixels of one batch."""
+    held_bytes: int = 0
+    """Weights while the model answers, at the least."""
+    loading_bytes: int = 0
+    """Weights while they are loaded, at the most."""
+
+    @property
+    def least_bytes(self) -> int:
+        """With less than this a worker cannot even begin."""
+        return LIBRARIES_BYTES + self.held_bytes
+
+    @property
+    def ample_bytes(self) -> int:
+        """With this a worker never comes near its limit unless something is wrong."""
+        return LIBRARIES_BYTES + WORKING_BYTES + BATCHES_IN_HAND * self.batch_bytes + self.loading_bytes
+
+
+def measure_need(config: RunConfig) -> WorkerNeed:
+    """Tell what each worker of a run needs.
+
+    Raises:
+        InputError: the model's files cannot be read.
+    """
+    model, side_px = config.model, config.tiles.shard_size_tiles * config.grid.tile_size_px
+    try:
+        path = "" if find_model_source(model.name) is not None else str(find_model_folder(model.name))
+        weights = measure_weights(path, device=model.device, dtype=model.dtype)
+    except (ValueError, OSError) as problem:
+        raise InputError.from_message(
+            problem,
+            subject="model.name: ",
+            expected="whole files of weights",
+            remedy="get the files again or convert them again",
+        ) from None
+    return WorkerNeed(
+        batch_bytes=side_px**2 * _BYTES_PER_PIXEL,
+        held_bytes=weights.held_bytes,
+        loading_bytes=weights.loading_bytes,
+    )
+
+
+def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: float) -> int:
+    """Give the memory limit of each worker on a machine, in bytes.
+
+    Args:
+        asked: What the config says, such as ``8GiB``.
+        need: What a worker needs.
+        memory_bytes: What the machine has.
+
+    Raises:
+        InputError: it is not enough to hold the weights.
+    """
+    limit = need.ample_bytes if asked is None else parse_bytes(asked)
+    limit = int(min(limit, memory_bytes))
+    if limit < need.least_bytes:
+        source = "this machine's memory" if asked is None or limit < parse_bytes(asked) else "cluster.memory_limit"
+        raise InputError(
+            f"{source}: {format_bytes(limit)} for a worker",
+            expected=f"at least {format_bytes(need.least_bytes)}: {format_bytes(need.held_bytes)} of weights and "
+            f"{format_bytes(LIBRARIES_BYTES)} of libraries",
+            remedy="take a smaller model, model.dtype: bfloat16 or a GPU"
+            if asked is None
+            else "raise cluster.memory_limit or leave it out, or take a smaller model, model.dtype: bfloat16 or a GPU",
+        )
+    return limit
+
+
+def choose_n_workers(*, bytes_per_worker: int, n_cores: int, memory_bytes: float, n_gpus: int = 0) -> int:
+    """Give one worker per core, as far as each has the memory that it may take; where there is a GPU, one worker.
+
+    Several workers on one GPU would each load the weights there; `cluster.kind: cuda` gives each worker its own GPU.
+    """
+    return 1 if n_gpus else max(1, min(n_cores, int(memory_bytes // bytes_per_worker)))
+
+
+def count_gpus(environment: Mapping[str, str] = os.environ, *, devices: Path = Path("/dev")) -> int:
+    """Count the CUDA devices that a process may use, without loading a library for it."""
+    n_devices = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    return n_devices if visible is None else min(n_devices, len([part for part in visible.split(",") if part.strip()]))

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.interface import Prompt, PromptKind
+from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
+from pipeline.answers.meaning import GivenAnswers
+from pipeline.findings.decide import judge_tiles
+from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.table import Tile, TileTable
+
+DESCRIBE = Prompt(name="description", kind=PromptKind.DESCRIBE, text="Describe.")
+CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Yes or no?")
+COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")
+LOCATE = Prompt(name="location", kind=PromptKind.LOCATE, text="Where?")
+ASK = Prompt(name="trees", kind=PromptKind.ASK, text="Were trees felled?")
+
+NOTHING_COUNTED = "There are no changes in roads or buildings between the two images."
+NOTHING_PLACED = "roads: []. buildings: []."
+
+
+Given = Mapping[str, tuple[str, float]]
+"""Text and confidence of one tile's answers, by the name of the prompt."""
+
+
+def make_tile(status: TileStatus | None = None, reason: str = "", *, col: int = 2) -> Tile:
+    return Tile(row=1, col=col, tile_id=f"r0001_c{col:04d}", valid_fraction=0.5, status=status, reason=reason)
+
+
+def judge_all(
+    tiles: Sequence[Tile], *, prompts: Sequence[Prompt], answers: Sequence[Given], failures: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Give the columns of `judge_tiles` as one row per tile."""
+    given = {}
+    for prompt in prompts:
+        said = [tile.get(prompt.name) for tile in answers]
+        texts = sorted({answer[0] for answer in said if answer})
+        given[prompt.name] = GivenAnswers(
+            texts=pa.array(texts, pa.string()),
+            codes=np.array([texts.index(answer[0]) if answer else -1 for answer in said], dtype=np.int32),
+            confidences=np.array([answer[1] if answer else 0 for answer in said], dtype=np.float32),
+        )
+    columns = judge_tiles(TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures)
+    rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
+    return rows
+
+
+def judge(*pairs: tuple[Prompt, str, float], failure: str | None = None) -> dict[str, Any]:
+    """Judge one tile; gives what is known of it, without the columns that are null."""
+    answers = {prompt.name: (text, part) for prompt, text, part in pairs}
+    failures = {"r0001_c0002": failure} if failure else {}
+    (row,) = judge_all([make_tile()], prompts=[pair[0] for pair in pairs], answers=[answers], failures=failures)
+    return drop_nulls(row)
+
+
+def drop_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def test_all_answers_of_a_tile_become_one_finding() -> None:
+    expected = {
+        "status": "analysed",
+        "is_changed": True,
+        "change_confidence": pytest.approx(0.9),
+        "description": "a house and a road have been built",
+        "building_count": 3,
+        "road_count": 1,
+        "building_cells": "top-left;center-center",
+        "road_cells": "",
+        "trees": "Yes, two.",
+    }
+
+    found = judge(
+        (DESCRIBE, "a house and a road have been built", 0.5),
+        (CLASSIFY, "Yes", 0.9),
+        (COUNT, "1 road has changed, and 3 buildings has changed.", 0.6),
+        (LOCATE, "roads: []. buildings: ['center-center', 'top-left'].", 0.7),
+        (ASK, "Yes, two.", 0.4),
+    )
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "status", [status for status in TileStatus if status not in {TileStatus.ANALYSED, TileStatus.UNREADABLE}]
+)
+def test_what_was_not_asked_is_never_called_unchanged(status: TileStatus) -> None:
+    (found,) = judge_all([make_tile(status, "why")], prompts=[CLASSIFY], answers=[{}], failures={})
+
+    verdict = {"is_changed": False} if status is TileStatus.IDENTICAL else {}
+    assert drop_nulls(found) == {"status": status.value, "reason": "why", **verdict}
+
+
+def test_a_failed_tile_has_its_reason_and_no_verdict() -> None:
+    found = judge((CLASSIFY, "No", 0.9), failure="RuntimeError: out of memory")
+
+    assert found == {"status": "failed", "reason": "RuntimeError: out of memory"}
+
+
+def test_a_missing_answer_fails_the_tile() -> None:
+    (found,) = judge_all([make_tile()], prompts=[CLASSIFY, COUNT], answers=[{"changed": ("No", 0.9)}], failures={})
+
+    assert drop_nulls(found) == {"status": "failed", "reason": "no answer to count; run again"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (
+            [(CLASSIFY, "perhaps", 0.9), (COUNT, "2 buildings", 0.8)],
+            {"status": "unreadable", "reason": "changed: perhaps", "building_count": 2},
+        ),
+        (
+            [(CLASSIFY, "Yes", 0.9), (COUNT, "<b>lots</b>", 0.8), (LOCATE, "everywhere", 0.7)],
+            {
+                "status": "unreadable",
+                "reason": "count: <b>lots</b>; location: everywhere",
+                "is_changed": True,
+                "change_confidence": pytest.approx(0.9),
+            },
+        ),
+        ([(DESCRIBE, " ", 0.9)], {"status": "unreadable", "reason": "description:  "}),
+    ],
+)
+def test_an_unreadable_answer_keeps_its_text_and_the_others_their_meaning(
+    answers: list[tuple[Prompt, str, float]], expected: dict[str, Any]
+) -> None:
+    assert judge(*answers) == expected
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_changed", "confidence"),
+    [
+        ([(CLASSIFY, "No", 0.9), (COUNT, "2 buildings", 0.8)], False, 0.9),
+        ([(COUNT, "2 buildings", 0.8)], True, 0.8),
+        ([(COUNT, NOTHING_COUNTED, 0.8)], False, 0.8),
+        ([(COUNT, NOTHING_COUNTED, 0.8), (LOCATE, "roads: ['top-left']. buildings: [].", 0.6)], True, 0.6),
+        ([(COUNT, NOTHING_COUNTED, 0.8), (LOCATE, NOTHING_PLACED, 0.6)], False, 0.8),
+        ([(COUNT, "0 roads", 0.8)], None, None),
+        ([(LOCATE, "buildings: []", 0.6)], None, None),
+        ([(DESCRIBE, "nothing", 0.6)], None, None),
+    ],
+)
+def test_who_decides_whether_a_tile_changed(
+    answers: list[tuple[Prompt, str, float]], is_changed: bool | None, confidence: float | None
+) -> None:
+    found = judge(*answers)
+
+    assert found.get("is_changed") is is_changed
+    assert found.get("change_confidence") == (confidence and pytest.approx(confidence))
+
+
+def test_answers_that_disagree_are_noted() -> None:
+    found = judge((CLASSIFY, "No", 0.9), (LOCATE, "roads: []. buildings: ['top-left'].", 0.8))
+
+    assert found["status"] == "analysed"
+    assert found["reason"] == "answers disagree: not changed, but cells given"
+
+
+def judge_slowly(tile: Tile, *, prompts: Sequence[Prompt], answers: Given, failure: str | None) -> dict[str, Any]:
+    """Judge one tile in plain steps."""
+    if tile.status is not None:
+        verdict = {"is_changed": False} if tile.status is TileStatus.IDENTICAL else {}
+        return {"status": tile.status.value, "reason": tile.reason, **verdict}
+    missing = [prompt.name for prompt in prompts if prompt.name not in answers]
+    if failure or missing:
+        return {"status": "failed", "reason": failure or f"no answer to {', '.join(missing)}; run again"}
+    row: dict[str, Any] = {"status": "analysed"}
+    doubts, witnesses = [], {}
+    for prompt in prompts:
+        text, confidence = answers[prompt.name]
+        told = parse_answer(prompt.kind, text)
+        if told is None:
+            doubts.append(f"{prompt.name}: {text}")
+        elif isinstance(told, ParsedClassify):
+            witnesses = {"classify": ((told.is_changed,), confidence)}
+        elif isinstance(told, ParsedCount):
+            row |= {"building_count": told.building_count, "road_count": told.road_count}
+            witnesses["count"] = (told.building_count, told.road_count), confidence
+        elif isinstance(told, ParsedLocate):
+            cells = {"building_cells": told.building_cells, "road_cells": told.road_cells}
+            row |= {name: None if value is None else ";".join(value) for name, value in cells.items()}
+            witnesses["locate"] = tuple(cells.values()), confidence
+        else:
+            row["description" if prompt is DESCRIBE else prompt.name] = told.text
+    if CLASSIFY in prompts:
+        witnesses = {name: witness for name, witness in witnesses.items() if name == "classify"}
+    for amounts, confidence in witnesses.values():
+        if any(amounts) and "is_changed" not in row:
+            row |= {"is_changed": True, "change_confidence": confidence}
+    for amounts, confidence in witnesses.values():
+        if not any(amounts) and None not in amounts and "is_changed" not in row:
+            row |= {"is_changed": False, "change_confidence": confidence}
+    claims = {"counts": ("building_count", "road_count"), "cells": ("building_cells", "road_cells")}
+    told_names = [name for name, fields in claims.items() if any(row.get(field) for field in fields)]
+    if doubts:
+        row |= {"status": "unreadable", "reason": "; ".join(doubts)}
+    elif row.get("is_changed") is False and told_names:
+        row["reason"] = f"answers disagree: not changed, but {' and '.join(told_names)} given"
+    return drop_nulls(row)
+
+
+TEXTS = {
+    DESCRIBE: ["a house", " two houses ", " ", ""],
+    CLASSIFY: ["Yes", "No", "perhaps", NOTHING_COUNTED],
+    COUNT: ["2 buildings", "0 roads", NOTHING_COUNTED, "quite a lot", "no roads or buildings", "1 road, 0 buildings"],
+    LOCATE: [NOTHING_PLACED, "roads: ['top-left']. buildings: [].", "buildings: []", "everywhere"],
+    ASK: ["Yes.", "No.", ""],
+}
+
+
+@st.composite
+def draw_case(draw: st.DrawFn) -> tuple[list[Prompt], list[Tile], list[Given], dict[str, str]]:
+    prompts = draw(st.lists(st.sampled_from(list(TEXTS)), unique=True))
+    n_tiles = draw(st.integers(0, 12))
+    unasked = [TileStatus.NO_DATA, TileStatus.IDENTICAL, TileStatus.OUTSIDE, TileStatus.FAILED]
+    statuses = draw(st.lists(st.sampled_from([None, None, None, *unasked]), min_size=n_tiles, max_size=n_tiles))
+    tiles = [make_tile(status, "why" if status else "", col=col) for col, status in enumerate(statuses)]
+    # Quarters are exact in 32 bits.
+    part = st.sampled_from([0.25, 0.5, 0.75, 1.0])
+    said = [st.one_of(st.none(), *[st.tuples(st.sampled_from(TEXTS[prompt]), part)] * 7) for prompt in prompts]
+    answers = [
+        {p.name: answer for p, answer in zip(prompts, draw(st.tuples(*said)), strict=True) if answer} for _ in tiles
+    ]
+    failed = draw(st.sets(st.integers(0, 14), max_size=2))
+    return prompts, tiles, answers, {f"r0001_c{col:04d}": "worker lost" for col in sorted(failed)}
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(draw_case())
+def test_many_tiles_are_judged_as_each_alone(
+    case: tuple[list[Prompt], list[Tile], list[Given], dict[str, str]],
+) -> None:
+    prompts, tiles, answers, failures = case
+    expected = [
+        judge_slowly(tile, prompts=prompts, answers=given, failure=failures.get(tile.tile_id))
+        for tile, given in zip(tiles, answers, strict=True)
+    ]
+
+    found = judge_all(tiles, prompts=prompts, answers=answers, failures=failures)
+
+    assert [drop_nulls(row) for row in found] == expected

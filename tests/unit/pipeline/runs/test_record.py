@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import InputError
+from model.interface import ModelIdentity
+from pipeline.config.run import RunConfig, load_config
+from pipeline.runs.record import (
+    FORMAT_VERSION,
+    RECORD_NAME,
+    RunRecord,
+    compute_run_id,
+    discard_record,
+    read_record,
+    write_record,
+)
+from pipeline.storage.folder import RunFolder, find_run_folder
+
+IDENTITY = ModelIdentity(model_id="fake@1", weight_hash="f00d", path="")
+
+
+def make_record(**changes: Any) -> RunRecord:
+    record = RunRecord(
+        format_version=FORMAT_VERSION,
+        run_id="0123456789ab",
+        config={"tiles": {"shard_size_tiles": 8}},
+        inputs={"before": {"bands": (1, 2, 3)}},
+        grid={},
+        content_key="abc",
+        model={},
+        versions={},
+        status_counts={"analysed": 1},
+        changed_tile_count=0,
+        change_counts={},
+        failed_shards=(),
+        failures={},
+        files={},
+        stages=({"stage": "find_pair", "seconds": 1.0},),
+    )
+    return replace(record, **changes)
+
+
+def make_config(*assignments: str) -> RunConfig:
+    return load_config(values={"before": "b.tif", "after": "a.tif", "output": "run"}, assignments=assignments)
+
+
+def name_run(*assignments: str, **changes: Any) -> str:
+    values: dict[str, Any] = {"content_key": "abc", "aoi_hash": None, "identity": IDENTITY} | changes
+    return compute_run_id(make_config(*assignments), **values)
+
+
+def test_run_is_named_after_all_that_its_report_depends_on() -> None:
+    others = [
+        name_run(content_key="abd"),
+        name_run(aoi_hash="1"),
+        name_run(identity=replace(IDENTITY, weight_hash="beef")),
+        name_run("tiles.min_valid_fraction=0.5"),
+        name_run("model.dtype=bfloat16"),
+        name_run("prompts=[{name: changed, kind: classify, text: Changed}]"),
+    ]
+    masked = replace(IDENTITY, mask_labels=("building", "road"))
+    others += [name_run(identity=masked), name_run(identity=replace(IDENTITY, mask_labels=("building",)))]
+    assert name_run("model.outlines=off", identity=masked) == name_run()
+    equal = [name_run("output=elsewhere"), name_run("cluster.n_workers=7"), name_run("before=moved.tif")]
+
+    assert len({name_run(), *others}) == len(others) + 1
+    assert set(equal) == {name_run()}
+    assert len(name_run()) == 12
+
+
+def test_written_record_is_read(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+
+    write_record(make_record(), folder=folder)
+
+    assert read_record(folder).is_same_result(make_record())
+
+
+def test_record_of_the_same_result_is_left_alone(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    write_record(make_record(), folder=folder)
+    before = folder.read(RECORD_NAME)
+
+    write_record(make_record(stages=({"stage": "find_pair", "seconds": 2.0},)), folder=folder)
+
+    assert folder.read(RECORD_NAME) == before
+
+
+def test_record_of_another_result_replaces_the_former(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    write_record(make_record(), folder=folder)
+
+    write_record(make_record(changed_tile_count=1), folder=folder)
+
+    assert read_record(folder).changed_tile_count == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format_version": 99}', b'{"format_version": 1}', b"\xff"])
+def test_damaged_record_is_named_and_replaced(content: bytes, tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.put(RECORD_NAME, content)
+
+    with pytest.raises(InputError, match=RECORD_NAME):
+        read_record(folder)
+
+    write_record(make_record(), folder=folder)
+    assert read_record(folder).run_id == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("record", "is_kept"),
+    [
+        (make_record(), True),
+        (make_record(run_id="another"), False),
+        (make_record(failures={"r0000_c0000": "x"}), False),
+        (make_record(failed_shards=((0, 0, "x"),)), False),
+        (make_record(config={"tiles": {"shard_size_tiles": 2}}), False),
+    ],
+)
+def test_record_goes_before_the_files_that_it_speaks_of(record: RunRecord, is_kept: bool, tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    write_record(record, folder=folder)
+
+    discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
+
+    assert folder.has(RECORD_NAME) == is_kept
+
+
+def test_damaged_record_goes_too(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.put(RECORD_NAME, b"{")
+
+    discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
+
+    assert not folder.has(RECORD_NAME)
+
+
+def test_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none is no folder"):
+        find_run_folder(str(tmp_path / "none"))
+
+    assert list(tmp_path.iterdir()) == []

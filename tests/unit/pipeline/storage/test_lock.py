@@ -1,0 +1,304 @@
+"""One run at a time: in a folder by the operating system, in a bucket by conditional writes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+
+import obstore
+import pytest
+from obstore.exceptions import GenericError
+from obstore.store import MemoryStore
+
+from model.errors import FolderError
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.lock import hold_lock
+from pipeline.storage.lock_holder import Holder, identify_machine, may_take_over
+from pipeline.storage.names import LOCK_NAME
+from pipeline.storage.object_lock import ObjectLock
+
+GONE = {"pid": 2**22 + 1, "process_started": 1.0}
+"""No process has such a number."""
+
+
+def make_lock(store: MemoryStore, *, timeout_s: float = 300.0) -> ObjectLock:
+    return ObjectLock(store, uri="s3://bucket/run", timeout_s=timeout_s)
+
+
+def leave_lock(store: MemoryStore, **changes: object) -> Holder:
+    """Put the lock of somebody else there."""
+    holder = replace(Holder(), **changes)  # type: ignore[arg-type]
+    obstore.put(store, LOCK_NAME, holder.to_json())
+    return holder
+
+
+@pytest.mark.parametrize(
+    ("holder", "age_s", "expected"),
+    [
+        (Holder(), 1, False),
+        (Holder(), 301, True),
+        (Holder(**GONE), 1, True),  # type: ignore[arg-type]
+        (Holder(process_started=1.0), 1, True),
+        (Holder(machine="another", **GONE), 299, False),  # type: ignore[arg-type]
+        (Holder(machine="another", **GONE), 301, True),  # type: ignore[arg-type]
+        (Holder(machine="", **GONE), 299, False),  # type: ignore[arg-type]
+        (None, 299, False),
+        (None, 301, True),
+    ],
+)
+def test_only_a_holder_that_is_gone_is_replaced(holder: Holder | None, age_s: float, expected: bool) -> None:
+    assert may_take_over(holder, machine=identify_machine(), age_s=age_s, timeout_s=300) is expected
+
+
+def test_nobody_can_tell_of_a_process_where_machines_have_no_names() -> None:
+    assert not may_take_over(Holder(machine="", **GONE), machine="", age_s=1, timeout_s=300)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"owner": "x"}', b"null"])
+def test_a_lock_that_tells_nothing_is_nobody(data: bytes) -> None:
+    assert Holder.from_json(data) is None
+
+
+def test_a_holder_survives_its_json() -> None:
+    holder = Holder(beat=7)
+    assert Holder.from_json(holder.to_json()) == holder
+    assert holder.is_running()
+
+
+# In a local folder.
+
+
+def test_a_folder_is_held_once(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+
+    with hold_lock(folder) as lock:
+        lock.check()
+        told = json.loads(folder.read(LOCK_NAME))
+        with (
+            pytest.raises(FolderError, match=f"is being written by process {os.getpid()} on .*, since 20"),
+            hold_lock(folder),
+        ):
+            pass
+        lock.check()
+    assert told["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+    with hold_lock(folder):
+        pass
+
+
+def test_what_a_dead_run_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / LOCK_NAME).write_bytes(Holder().to_json() * 2)
+    folder = RunFolder(str(tmp_path))
+
+    with hold_lock(folder):
+        assert Holder.from_json(folder.read(LOCK_NAME)) is not None
+
+
+def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    with ExitStack() as held:
+        results = race(12, lambda: held.enter_context(hold_lock(folder)))
+
+    assert sum(not isinstance(result, FolderError) for result in results) == 1
+
+
+def test_in_turns_everybody_gets_the_folder_alone(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    n_inside = [0]
+
+    def take_turns() -> int:
+        n_turns = 0
+        while n_turns < 20:
+            try:
+                with hold_lock(folder) as lock:
+                    n_inside[0] += 1
+                    assert n_inside[0] == 1
+                    lock.check()
+                    n_inside[0] -= 1
+                    n_turns += 1
+            except FolderError:
+                continue
+        return n_turns
+
+    assert race(4, take_turns) == [20] * 4
+
+
+def test_a_run_whose_folder_was_taken_away_stops(tmp_path: Path) -> None:
+    with hold_lock(RunFolder(str(tmp_path))) as lock:
+        (tmp_path / LOCK_NAME).unlink()
+        with pytest.raises(FolderError, match="has lost its lock"):
+            lock.check()
+        (tmp_path / LOCK_NAME).write_bytes(b"of somebody else")
+        with pytest.raises(FolderError, match="has lost its lock"):
+            lock.check()
+    assert (tmp_path / LOCK_NAME).read_bytes() == b"of somebody else"
+
+
+# In a bucket.
+
+
+def test_a_bucket_is_held_once() -> None:
+    store = MemoryStore()
+    first = make_lock(store)
+    first.acquire()
+
+    with pytest.raises(FolderError, match=rf"is being written by process {os.getpid()}.*300 s after its last sign"):
+        make_lock(store).acquire()
+    first.check()
+    first.release()
+
+    assert [entry["path"] for batch in obstore.list(store) for entry in batch] == []
+    second = make_lock(store)
+    second.acquire()
+    second.release()
+
+
+def test_of_many_at_once_one_gets_the_bucket() -> None:
+    store = MemoryStore()
+    results = race(12, lambda: make_lock(store).acquire())
+    assert sum(not isinstance(result, FolderError) for result in results) == 1
+
+
+def test_of_many_at_once_one_takes_over_what_a_dead_run_has_left() -> None:
+    store = MemoryStore()
+    leave_lock(store, **GONE)
+    results = race(12, lambda: make_lock(store).acquire())
+    assert sum(not isinstance(result, FolderError) for result in results) == 1
+
+
+def test_a_lock_of_another_machine_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    leave_lock(store, machine="another", host="elsewhere")
+    lock = make_lock(store)
+    with pytest.raises(FolderError, match="on elsewhere, since"):
+        lock.acquire()
+    monkeypatch.setattr(lock, "_ask_time", lambda store: dt.datetime.now(dt.UTC) + dt.timedelta(seconds=301))
+
+    lock.acquire()
+
+    lock.check()
+    lock.release()
+
+
+def test_a_holder_shows_life_and_keeps_its_lock() -> None:
+    store = MemoryStore()
+    lock = make_lock(store)
+    lock.acquire()
+    lock.show_life()
+    lock.show_life()
+
+    lock.check()
+    holder = Holder.from_json(bytes(obstore.get(store, LOCK_NAME).bytes()))
+    assert holder is not None
+    assert holder.beat == 2
+    lock.release()
+
+
+def test_a_holder_that_was_replaced_stops_and_lets_the_other_be() -> None:
+    store = MemoryStore()
+    lock = make_lock(store)
+    lock.acquire()
+    other = leave_lock(store, host="elsewhere")
+
+    lock.show_life()
+
+    with pytest.raises(FolderError, match=r"has lost its lock .it went to process .* on elsewhere"):
+        lock.check()
+    lock.release()
+    assert Holder.from_json(bytes(obstore.get(store, LOCK_NAME).bytes())) == other
+
+
+def test_a_holder_whose_lock_was_removed_stops() -> None:
+    store = MemoryStore()
+    lock = make_lock(store)
+    lock.acquire()
+    obstore.delete(store, LOCK_NAME)
+
+    lock.show_life()
+
+    with pytest.raises(FolderError, match="somebody removed it"):
+        lock.check()
+    lock.release()
+
+
+def test_a_sign_of_life_whose_answer_was_lost_is_found() -> None:
+    store = MemoryStore()
+    lock = make_lock(store)
+    lock.acquire()
+    # The store has taken a sign of life that this lock knows nothing of.
+    leave_lock(store, **{**json.loads(lock._me.to_json()), "beat": 1})
+
+    lock.show_life()
+    lock.show_life()
+
+    lock.check()
+    assert lock._me.beat == 2
+    lock.release()
+
+
+def test_a_created_lock_whose_answer_was_lost_is_ones_own() -> None:
+    store = MemoryStore()
+    lock = make_lock(store)
+    leave_lock(store, **json.loads(lock._me.to_json()))
+
+    lock.acquire()
+
+    lock.check()
+    assert obstore.list(store).collect()
+    lock.release()
+    assert not obstore.list(store).collect()
+
+
+def test_a_holder_that_cannot_show_life_stops_before_another_may_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = make_lock(MemoryStore(), timeout_s=300)
+    lock.acquire()
+    now_s = lock._shown_at_s
+
+    def fail(*_: object, **__: object) -> None:
+        raise GenericError("down")
+
+    monkeypatch.setattr("pipeline.storage.object_lock.obstore.put", fail)
+    lock.show_life()
+    monkeypatch.setattr("pipeline.storage.object_lock.time.monotonic", lambda: now_s + 200)
+    lock.check()
+    monkeypatch.setattr("pipeline.storage.object_lock.time.monotonic", lambda: now_s + 226)
+
+    with pytest.raises(FolderError, match="for 226 s the store took no sign of life"):
+        lock.check()
+    lock.release()
+
+
+def test_the_thread_shows_life_by_itself() -> None:
+    store = MemoryStore()
+    lock = make_lock(store, timeout_s=0.2)
+    lock.acquire()
+    first = lock._shown_at_s
+    lock._thread.join(timeout=0.5)
+    try:
+        assert lock._shown_at_s > first
+        lock.check()
+    finally:
+        lock.release()
+    assert not lock._thread.is_alive()
+
+
+def race(n: int, call: Callable[[], object]) -> list[object]:
+    """Call from many threads at once; gives results and folder errors."""
+    barrier = Barrier(n)
+
+    def run(_: int) -> object:
+        barrier.wait()
+        try:
+            return call()
+        except FolderError as problem:
+            return problem
+
+    with ThreadPoolExecutor(n) as threads:
+        return list(threads.map(run, range(n)))
