@@ -20,7 +20,10 @@ from pipeline.uris import ZIP_MARK, is_remote, split_zip_uri
 REMOTE_TIMEOUT_S = 30
 """How long a server may take to answer."""
 
-_CACHE_MB = 256
+CACHE_BYTES = 256 << 20
+"""Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
+# ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
+
 _JPEG_2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 _DRIVERS = ("GTiff", *_JPEG_2000, "PNG", "JPEG", "HFA")
 # ^ GDAL knows formats that are no more than a list of servers and files to open. Of these there is just the VRT, which
@@ -87,7 +90,7 @@ def name_for_gdal(uri: str) -> str:
 @contextmanager
 def share_settings(uris: Iterable[str]) -> Iterator[None]:
     """Set what GDAL is told for all reads of this package."""
-    options: dict[str, Any] = {"GDAL_CACHEMAX": _CACHE_MB, "GDAL_VRT_ENABLE_PYTHON": "NO"}
+    options: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_VRT_ENABLE_PYTHON": "NO"}
     if any(is_remote(uri) for uri in uris):
         # Without this GDAL lists the whole remote folder in search of sidecar files.
         options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"

@@ -215,3 +215,18 @@ def test_opening_says_nothing_about_a_missing_transform(tmp_path: Path, write_ra
         path = write_raster(tmp_path / "a.tif", crs=None, transform=Affine.identity(), bands=TEXTURE)
     with open_raster(str(path)) as dataset:
         assert dataset.transform.is_identity
+
+
+def test_decoded_blocks_are_kept(tmp_path: Path, write_raster: Callable[..., Path]) -> None:
+    bands = np.random.default_rng(3).integers(1, 256, (3, 1024, 1024), dtype=np.uint8)
+    path = write_raster(tmp_path / "scene.tif", bands=bands, compress="deflate", tiled=True)
+    with open_raster(str(path)) as dataset:
+        first = dataset.read()
+        # What the file holds afterwards could not be decoded.
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(bytes(path.stat().st_size - 4096))
+        again = dataset.read()
+
+    assert np.array_equal(first, bands)
+    assert np.array_equal(again, bands)
