@@ -60,6 +60,8 @@ def write_evaluation(
         The files.
     """
     answers, table, record = (folder / name for name in ("answers.jsonl", "table.md", "evaluation.json"))
+    # Written last, it speaks of the others: one of a former evaluation must not stand beside other files.
+    record.unlink(missing_ok=True)
     with answers.open("w", encoding="utf-8") as stream:
         for line in list_answers(evaluation.tiles):
             stream.write(json.dumps(line, allow_nan=False) + "\n")

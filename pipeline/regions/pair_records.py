@@ -18,7 +18,7 @@ from model.errors import InputError
 from pipeline.config.scene import list_uris
 from pipeline.regions.dates import DatedScene
 from pipeline.regions.pairs import RegionPair
-from pipeline.runs.record import RECORD_NAME, RunRecord
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME, RunRecord
 from pipeline.storage.folder import RunFolder, find_folder
 
 PAIRS_FOLDER = "pairs"
@@ -104,7 +104,7 @@ class PairState:
     status: PairStatus
     """What became of it."""
     reason: str | None
-    """Why it failed, or failed in part; None: it did not."""
+    """Why it failed, failed in part, or has no whole report for now; None: none of these."""
     figures: Mapping[str, Any] | None
     """What its run's record tells (``status_counts``, ``changed_tile_count``); None without a result."""
     has_folder: bool
@@ -142,7 +142,8 @@ def read_states(folder: RunFolder) -> list[PairState]:
     records += _restore_records(folder, known={record.pair.pair_id for record in records})
     records.sort(key=lambda record: record.pair.pair_id)
     runs = folder.read_many(f"{record.run_name}/{RECORD_NAME}" for record in records)
-    return [_read_state(record, run=run) for record, run in zip(records, runs, strict=True)]
+    states = (_read_state(record, run=run) for record, run in zip(records, runs, strict=True))
+    return [_explain_pending(state, folder=folder) for state in states]
 
 
 def _restore_records(folder: RunFolder, *, known: Set[str]) -> Iterator[PairRecord]:
@@ -219,6 +220,16 @@ def _read_state(record: PairRecord, *, run: bytes | None) -> PairState:
     else:
         status = PairStatus.DONE if reason is None else PairStatus.PARTLY_FAILED
     return PairState(record=record, status=status, reason=reason, figures=figures, has_folder=run is not None)
+
+
+def _explain_pending(state: PairState, *, folder: RunFolder) -> PairState:
+    """Tell of a pair that had a result why it has none now, if its report was being made anew when that stopped."""
+    is_told = state.figures is not None or state.reason is not None
+    if is_told or not folder.has(f"{state.record.run_name}/{PENDING_NAME}"):
+        return state
+    words = "its report is being made anew, or that was stopped half-way"
+    # Named within the region: its tables do not depend on where it lies.
+    return replace(state, reason=f"{words}; `deltavlm report` on {state.record.run_name} makes it again")
 
 
 def find_figures(run: RunRecord) -> dict[str, Any]:

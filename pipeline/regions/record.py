@@ -107,6 +107,11 @@ def make_region_record(
     }
 
 
+def withdraw_region_record(folder: RunFolder) -> None:
+    """Take ``region.json`` away before the report that it speaks of changes; the next pass finds all it told again."""
+    folder.delete([REGION_NAME])
+
+
 def write_region_record(record: Mapping[str, Any], *, folder: RunFolder) -> None:
     """Put ``region.json``."""
     folder.put(REGION_NAME, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -21,7 +21,13 @@ from pipeline.regions.dates import choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
 from pipeline.regions.pairs import choose_pairs, find_crs, find_windows, hash_cell, hash_settings, name_pair
 from pipeline.regions.plan import PassPlan, decide_pass
-from pipeline.regions.record import REGION_NAME, PassSummary, make_region_record, write_region_record
+from pipeline.regions.record import (
+    REGION_NAME,
+    PassSummary,
+    make_region_record,
+    withdraw_region_record,
+    write_region_record,
+)
 from pipeline.regions.report import REPORT_FOLDER, make_region_files
 from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
@@ -182,6 +188,7 @@ class Region:
         tables = make_tables(states, folder=self.folder, crs=self.crs)
         files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
         stale = [name for name in self.folder.list_names(REPORT_FOLDER) if name not in files]
+        withdraw_region_record(self.folder)
         for name, data in files.items():
             _put_if_new(self.folder, name, data)
         self.folder.delete(stale)

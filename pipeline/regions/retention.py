@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.config.region import KeepConfig, RetentionConfig
 from pipeline.regions.pair_records import PairState, open_pair_folder, retire, write_record
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME
 from pipeline.storage.folder import RunFolder
 
 PIXEL_FOLDERS = ("tiles.zarr", "marks")
@@ -69,7 +70,7 @@ def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> boo
     run = open_pair_folder(region, state.record)
     names = [name for part in parts for name in run.list_names(part)]
     # run.json goes first, as it says that the rest is there.
-    run.delete(sorted(names, key=lambda name: (name != "run.json", name)))
+    run.delete(sorted(names, key=lambda name: (name not in (RECORD_NAME, PENDING_NAME), name)))
     if not run.is_remote:
         # Objects are gone; on a disk their folders are left.
         for part in parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -110,6 +110,7 @@ def write_report(
     zones: Zones | None = None,
     before_name: str = "before",
     after_name: str = "after",
+    before_writing: Callable[[], None] | None = None,
 ) -> tuple[Report, StageSummary]:
     """Write the tables, the page and the plots into the run's folder, in ``report/``.
 
@@ -122,6 +123,7 @@ def write_report(
         zones: Polygons to sum the findings over; None without.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
+        before_writing: Called once, before the first file of a former report is replaced.
 
     Raises:
         ValueError: the findings do not hold every tile of the grid exactly once.
@@ -134,6 +136,8 @@ def write_report(
     names = {"before_name": before_name, "after_name": after_name}
     plots = describe_run_plots(findings, changes, grid=store.grid)
     page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, plots=plots, **names)
+    if before_writing is not None:
+        before_writing()
     writer.put(PAGE_NAME, page.encode())
     if zones is not None and sums is not None:
         writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")

@@ -15,7 +15,7 @@ from model.redaction import redact_uri
 from model.registry import identify_named_model
 from pipeline.config.run import RunConfig, load_config
 from pipeline.findings.extract import make_findings_schema
-from pipeline.runs.record import RECORD_NAME, hash_aoi, read_record, read_run_zones
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME, hash_aoi, read_record, read_run_zones
 from pipeline.scenes.pair import ScenePair, make_pair, read_search_area
 from pipeline.scenes.reader import read_scene
 from pipeline.storage.folder import RunFolder, check_foreign, find_folder, find_run_folder
@@ -181,6 +181,9 @@ def check_run(uri: str) -> Facts:
         facts.problems += [
             f"{name} {fault}" for name in record.files if (fault := _find_fault(folder, name, record.files[name]))
         ]
+    elif folder.has(PENDING_NAME):
+        with facts.gather_problems():
+            read_record(folder)
     elif not n_marks and not n_parts:
         raise InputError(f"{uri} holds no run", expected="a run's folder or a config", remedy="correct the path")
     return facts

@@ -31,12 +31,13 @@ from pipeline.runs.record import (
     hash_aoi,
     make_record,
     name_absolutely,
-    read_record,
     read_run_zones,
     recall_dtype,
+    recall_record,
     restore_answers,
     restore_pair,
     restore_store,
+    withdraw_record,
     write_record,
 )
 from pipeline.scenes.pair import ScenePair, find_pair
@@ -88,6 +89,8 @@ def detect_changes(
 def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -> Report:
     """Write the report of a finished run anew from its answers; needs neither model nor scenes.
 
+    While it is written the run counts as unfinished; if that is stopped, this can be called again.
+
     Args:
         uri: Folder of the run.
         zones: The settings ``zones``, ``zones_id_column`` and ``zones_name_column`` in the place of the run's own;
@@ -98,7 +101,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
             are gone, others, or cannot be used.
     """
     folder = find_run_folder(uri)
-    record = read_record(folder)
+    record = recall_record(folder)
     with hold_lock(folder) as lock:
         run = Run.restore(record, folder=folder, lock=lock, zones=zones)
         store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
@@ -296,7 +299,7 @@ class Run:
     def write_report(
         self, findings: gpd.GeoDataFrame, *, store: TileStore, answers: AnswerParts
     ) -> tuple[Report, StageSummary]:
-        """Call the sixth verb, and describe what it wrote as a STAC item."""
+        """Call the sixth verb, and describe its files as a STAC item; the run is unfinished until `write_record`."""
         self.lock.check()
         report, summary = write_report(
             findings,
@@ -307,6 +310,7 @@ class Run:
             outlines=answers.read_outlines(),
             before_name=self.pair.before.scene_id,
             after_name=self.pair.after.scene_id,
+            before_writing=lambda: withdraw_record(self.folder),
         )
         report, n_bytes = write_item(
             report,

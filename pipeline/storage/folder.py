@@ -57,7 +57,7 @@ def describe_objects(folder: RunFolder, *, names: Sequence[str]) -> dict[str, Ob
     return described
 
 
-_OWN_NAMES = frozenset({"run.json", "tiles.zarr", "marks"})
+_OWN_NAMES = frozenset({"run.json", "run.pending.json", "tiles.zarr", "marks"})
 _READERS = 16
 _NAMES_AT_ONCE = 256
 

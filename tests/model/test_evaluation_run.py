@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import model.evaluation.evaluation as evaluation_module
+import model.evaluation.writing as writing_module
 from model.evaluation.asking import answer_tiles
 from model.evaluation.cases import Case, EvaluationTile
 from model.evaluation.evaluation import EvaluationSettings, evaluate_tiles
@@ -193,6 +194,20 @@ def test_an_evaluation_is_written_with_every_answer_and_pictures(tmp_path):
     assert record["figures"]["classify.accuracy"]["paper"] == 0.9399
     assert record["inputs"] == {"data": "made"}
     assert record["reliability"][11]["n_answers"] == 6
+
+
+def test_an_evaluation_that_was_stopped_leaves_no_record_of_the_former_one(tmp_path, monkeypatch):
+    found = evaluate_tiles(Teller(), [make_full_tile(str(k), is_changed=k > 1) for k in range(3)], settings=QUICK)
+    write_evaluation(found, tmp_path, skipped=found.skipped, inputs={})
+
+    def stop(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing_module, "write_plots", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_evaluation(found, tmp_path, skipped=found.skipped, inputs={})
+    assert (tmp_path / "table.md").exists()
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 def test_the_table_stands_beside_the_paper(tmp_path):

@@ -11,11 +11,15 @@ from model.interface import ModelIdentity
 from pipeline.config.run import RunConfig, load_config
 from pipeline.runs.record import (
     FORMAT_VERSION,
+    PENDING_NAME,
     RECORD_NAME,
     RunRecord,
     compute_run_id,
     discard_record,
     read_record,
+    recall_dtype,
+    recall_record,
+    withdraw_record,
     write_record,
 )
 from pipeline.storage.folder import RunFolder, find_run_folder
@@ -128,6 +132,62 @@ def test_record_goes_before_the_files_that_it_speaks_of(record: RunRecord, is_ke
     discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
 
     assert folder.has(RECORD_NAME) == is_kept
+
+
+def test_withdrawn_record_is_recalled_and_put_back_as_it_was(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    write_record(make_record(), folder=folder)
+    before = folder.read(RECORD_NAME)
+
+    withdraw_record(folder)
+    # As a report does that is made again after a stop.
+    withdraw_record(folder)
+
+    assert folder.list_names() == [PENDING_NAME]
+    assert recall_record(folder).is_same_result(make_record())
+    with pytest.raises(InputError, match="is being made anew, or that was stopped half-way"):
+        read_record(folder)
+
+    write_record(make_record(stages=({"stage": "find_pair", "seconds": 2.0},)), folder=folder)
+
+    assert folder.list_names() == [RECORD_NAME]
+    assert folder.read(RECORD_NAME) == before
+
+
+def test_record_that_is_there_counts_and_not_what_a_stop_has_left_beside_it(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.put(PENDING_NAME, make_record(run_id="former").to_json())
+    folder.put(RECORD_NAME, make_record().to_json())
+
+    assert read_record(folder).run_id == recall_record(folder).run_id == "0123456789ab"
+
+    withdraw_record(folder)
+
+    assert recall_record(folder).run_id == "0123456789ab"
+
+
+@pytest.mark.parametrize(("run_id", "is_kept"), [("0123456789ab", True), ("another", False)])
+def test_withdrawn_record_of_another_run_goes_as_well(run_id: str, is_kept: bool, tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    write_record(make_record(run_id=run_id), folder=folder)
+    withdraw_record(folder)
+
+    discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
+
+    assert folder.list_names() == ([PENDING_NAME] if is_kept else [])
+
+
+def test_precision_is_recalled_from_a_withdrawn_record(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    write_record(make_record(config={"model": {"dtype": "bfloat16"}}), folder=folder)
+    withdraw_record(folder)
+
+    assert recall_dtype(folder, name_run=lambda dtype: "0123456789ab") == "bfloat16"
+
+
+def test_run_that_never_ended_has_no_record_to_recall(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no run\.json"):
+        recall_record(RunFolder(str(tmp_path)))
 
 
 def test_damaged_record_goes_too(tmp_path: Path) -> None:

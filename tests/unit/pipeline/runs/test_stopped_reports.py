@@ -1,0 +1,286 @@
+"""A report that is stopped at any of its writes: what says "complete" never speaks of other files, nothing is lost."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import geopandas as gpd
+import obstore
+import pytest
+import shapely
+from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, MadeScenes, make_config, make_scenes, make_series
+from stand_in_model import StandInModel
+
+from model.errors import InputError
+from pipeline.answers import batch as interview
+from pipeline.answers import collect as answers
+from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.regions import report as region_files
+from pipeline.regions.pair_records import PairState, PairStatus, read_states
+from pipeline.regions.record import REGION_NAME
+from pipeline.regions.region import Region
+from pipeline.report import write as report
+from pipeline.runs import run as run_module
+from pipeline.runs.check import check_run
+from pipeline.runs.export import export_report
+from pipeline.runs.read import list_changed_tiles, read_tile_pair
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, withdraw_record
+from pipeline.runs.run import detect_changes, rebuild_report
+from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.names import PAGE_NAME
+from pipeline.tiles import write as tiles
+
+CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
+NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+WORDS = "is being made anew, or that was stopped half-way; expected .*; .*`deltavlm report "
+
+
+def run_here(
+    client: object,
+    function: Callable[..., Any],
+    arguments: Iterable[tuple[str, tuple[Any, ...]]],
+    *,
+    max_in_flight: int | None,
+) -> Iterator[tuple[str, Any]]:
+    """Stand in for the workers."""
+    for key, values in arguments:
+        yield key, function(*values)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (tiles, answers):
+            patch.setattr(module, "run_bounded", run_here)
+        patch.setattr(answers, "register_model", lambda client, **model: None)
+        patch.setattr(answers, "unregister_model", lambda client, **model: None)
+        patch.setattr(interview, "hold_model", lambda model, **how: nullcontext(StandInModel()))
+        patch.setattr(run_module, "check_workers", lambda client, **what: None)
+        patch.setattr(run_module, "settle_dtype", lambda client, model: SimpleNamespace(dtype="float32"))
+        # Most of the time of a small report.
+        patch.setattr(report, "draw_run_plots", lambda findings, changes, grid: {"made.png": b"plot of a run"})
+        patch.setattr(region_files, "draw_region_plots", lambda time_line: {"made.png": b"plot of a region"})
+        yield
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("scenes"), changed=CHANGED)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run_again(folder, scenes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def zones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """The settings of other zones than the run was made with, which had none."""
+    file = write_ground(tmp_path_factory.mktemp("zones") / "zones.geojson")
+    return {"zones": str(file), "zones_id_column": "id", "zones_name_column": None}
+
+
+def write_ground(file: Path) -> Path:
+    """Write the ground of the made scenes as a polygon."""
+    ground = shapely.box(LEFT_M, TOP_M - N_ROWS * TILE_PX, LEFT_M + N_COLS * TILE_PX, TOP_M)
+    gpd.GeoDataFrame({"id": ["all"]}, geometry=[ground], crs="EPSG:32614").to_crs("EPSG:4326").to_file(file)
+    return file
+
+
+def run_again(folder: Path, scenes: MadeScenes) -> None:
+    detect_changes(make_config(scenes, output=folder), open_cluster=lambda: nullcontext(None))  # type: ignore[arg-type]
+
+
+def read_results(folder: Path) -> dict[str, bytes]:
+    """Give every file but the record, which tells of places and times."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("run.")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def find_strangers(folder: Path, *, record: str = RECORD_NAME) -> list[str]:
+    """Name the files that are not what the record beside them says; none where there is no record."""
+    if not (folder / record).exists():
+        return []
+    files = json.loads((folder / record).read_bytes())["files"]
+    return [
+        name
+        for name, facts in files.items()
+        if not (folder / name).exists() or describe_bytes((folder / name).read_bytes()) != facts
+    ]
+
+
+def copy_before_writes(folder: Path, work: Callable[[], object], *, copies: Path) -> list[Path]:
+    """Do some work in a folder, and keep what a kill before each of its writes and removals would have left."""
+    kept: list[Path] = []
+
+    def copy_before(call: Callable[..., Any]) -> Callable[..., Any]:
+        def copy_and_call(*arguments: Any) -> Any:
+            kept.append(Path(shutil.copytree(folder, copies / f"{len(kept):03d}")))
+            return call(*arguments)
+
+        return copy_and_call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(obstore, "put", copy_before(obstore.put))
+        patch.setattr(obstore, "delete", copy_before(obstore.delete))
+        work()
+    return kept
+
+
+def test_a_report_that_is_stopped_anywhere_is_told_apart_and_made_again(
+    tmp_path: Path, finished: Path, scenes: MadeScenes, zones: dict[str, str | None]
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    stopped = copy_before_writes(run, lambda: rebuild_report(str(run), zones=zones), copies=tmp_path / "stopped")
+    as_it_was, with_zones = read_results(finished), read_results(run)
+    repairs: list[tuple[Callable[[Path], object], dict[str, bytes]]] = [
+        (lambda folder: rebuild_report(str(folder)), as_it_was),
+        (lambda folder: rebuild_report(str(folder), zones=zones), with_zones),
+        (lambda folder: run_again(folder, scenes), as_it_was),
+    ]
+
+    states = [((folder / RECORD_NAME).exists(), (folder / PENDING_NAME).exists()) for folder in stopped]
+    # Withdrawn before the first file, there again after the last one.
+    assert states[:4] == [(True, False), (True, True), (False, True), (False, True)]
+    assert states[4:] == [(False, True)] * (len(states) - 5) + [(True, True)]
+    for folder, (repair, expected) in zip(stopped[:-1], itertools.cycle(repairs)):
+        assert find_strangers(folder) == []
+        repair(folder)
+        assert read_results(folder) == expected
+        assert find_strangers(folder) == []
+    assert read_results(stopped[-1]) == with_zones
+    rebuild_report(str(stopped[-1]))
+    assert read_results(stopped[-1]) == with_zones
+
+
+def test_a_run_that_is_stopped_in_its_report_is_told_apart_as_well(
+    tmp_path: Path, finished: Path, scenes: MadeScenes
+) -> None:
+    # As left by an earlier version of this program, whose page was another.
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / PAGE_NAME).write_bytes(b"former")
+    record = json.loads((run / RECORD_NAME).read_bytes())
+    record["files"][PAGE_NAME] = describe_bytes(b"former")
+    (run / RECORD_NAME).write_text(json.dumps(record))
+
+    stopped = copy_before_writes(run, lambda: run_again(run, scenes), copies=tmp_path / "stopped")
+
+    assert [find_strangers(folder) for folder in stopped] == [[]] * len(stopped)
+    assert len(stopped) > 10
+    for folder in stopped[::5]:
+        rebuild_report(str(folder))
+        assert read_results(folder) == read_results(finished)
+        assert find_strangers(folder) == []
+
+
+def test_all_who_read_a_run_say_that_its_report_was_stopped_and_what_to_do(tmp_path: Path, finished: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    stopped = copy_before_writes(run, lambda: rebuild_report(str(run)), copies=tmp_path / "stopped")[5]
+    readers: list[Callable[[], object]] = [
+        lambda: read_record(RunFolder(str(stopped))),
+        lambda: read_tile_pair(str(stopped), "r0000_c0000"),
+        lambda: list_changed_tiles(str(stopped)),
+        lambda: export_report(str(stopped), formats=["csv"]),
+    ]
+
+    for read in readers:
+        with pytest.raises(InputError, match=WORDS):
+            read()
+    facts = check_run(str(stopped))
+    assert facts.figures["state"] == "unfinished"
+    assert len(facts.problems) == 1
+    assert "is being made anew, or that was stopped half-way" in facts.problems[0]
+
+
+def test_a_report_that_cannot_be_begun_leaves_the_run_as_it_was(tmp_path: Path, finished: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    part = next((folder / "answers").iterdir())
+    part.write_bytes(part.read_bytes()[:-9])
+    before = {**read_results(folder), RECORD_NAME: (folder / RECORD_NAME).read_bytes()}
+
+    with pytest.raises(InputError, match="cannot be read"):
+        rebuild_report(str(folder))
+
+    assert {**read_results(folder), RECORD_NAME: (folder / RECORD_NAME).read_bytes()} == before
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> RegionConfig:
+    """A region after the first of two pairs."""
+    folder = tmp_path_factory.mktemp("watched")
+    house = {(0, 0): ["top-left"]}
+    make_series(folder / "scenes", {"2024-06-01": {}, "2025-06-01": house, "2026-06-01": house})
+    values: dict[str, Any] = {
+        "name": "made",
+        "aoi": str(write_ground(folder / "area.geojson")),
+        "source": {"kind": "folder", "folder": str(folder / "scenes"), "files": "scene_%Y%m%d.tif"},
+        "pairing": {"kind": "series", "since": "2024-01-01"},
+        "max_pairs_per_pass": 1,
+        "output": str(folder / "region"),
+        "grid": {"resolution_m": 1, "tile_size_px": TILE_PX, "anchor": "overlap"},
+        "tiles": {"shard_size_tiles": 2, "resampling": "nearest"},
+        "registration": {"estimate": False},
+        "model": {"name": "stand-in"},
+    }
+    config = load_region_config(values=values)
+    make_pass(config)
+    return config
+
+
+def make_pass(config: RegionConfig, *, around_merge: Callable[[Callable[[], object]], object] | None = None) -> None:
+    with Region.prepare(config) as region:
+        plan = region.plan(NOW)
+        for record in plan.to_do:
+            with region.attempt(record):
+                detect_changes(region.make_run_config(record), open_cluster=lambda: nullcontext(None))  # type: ignore[arg-type]
+        merge = partial(region.merge, plan, now=NOW)
+        merge() if around_merge is None else around_merge(merge)
+
+
+def test_a_regions_report_that_is_stopped_anywhere_is_told_apart_and_made_again(
+    tmp_path: Path, watched: RegionConfig
+) -> None:
+    folder = Path(shutil.copytree(watched.output, tmp_path / "region"))
+    stopped: list[Path] = []
+    make_pass(
+        watched.model_copy(update={"output": str(folder)}),
+        around_merge=lambda merge: stopped.extend(copy_before_writes(folder, merge, copies=tmp_path / "stopped")),
+    )
+    expected = read_results(folder / "report")
+
+    assert [(each / REGION_NAME).exists() for each in stopped] == [True] + [False] * (len(stopped) - 1)
+    assert len(stopped) > 5
+    assert find_strangers(folder, record=REGION_NAME) == find_strangers(stopped[0], record=REGION_NAME) == []
+    for each in stopped:
+        make_pass(watched.model_copy(update={"output": str(each)}))
+        assert read_results(each / "report") == expected
+        assert find_strangers(each, record=REGION_NAME) == []
+
+
+def test_a_region_says_of_a_pair_that_its_report_was_stopped(tmp_path: Path, watched: RegionConfig) -> None:
+    region = RunFolder(str(shutil.copytree(watched.output, tmp_path / "region")))
+
+    def read_pair() -> PairState:
+        return next(state for state in read_states(region) if state.record.attempts)
+
+    run = RunFolder(region.join(read_pair().record.run_name))
+    withdraw_record(run)
+
+    state = read_pair()
+    assert state.status is PairStatus.PLANNED
+    assert state.needs_work(max_attempts=3)
+    assert state.reason is not None
+    assert f"stopped half-way; `deltavlm report` on {state.record.run_name} makes it again" in state.reason
+    rebuild_report(run.uri)
+    assert (read_pair().status, read_pair().reason) == (PairStatus.DONE, None)
