@@ -13,8 +13,7 @@ import time
 
 import cv2
 
-from model.training.synthesis.pair import synthesize_pair
-from model.training.synthesis.tiles import TILES_PER_LANDSCAPE, synthesize_tiles
+from model.synthesis.pairs import TILES_PER_LANDSCAPE, synthesize_pair, synthesize_tiles
 
 BAR_PER_S = 50.0
 SIZE_PX, RESOLUTION_M = 256, 0.5

@@ -1,1 +1,1 @@
-"""Where weights come from: scene synthesis, instruction data, trainer and evaluation."""
+"""Where weights come from: instruction data, trainer and evaluation."""

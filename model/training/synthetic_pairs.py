@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import overload
 
 from model.pairs.folders import LabelledPair
-from model.training.synthesis.pair import SyntheticPair, synthesize_pair
-from model.training.synthesis.tiles import synthesize_tiles
+from model.synthesis.pairs import SyntheticPair, synthesize_pair, synthesize_tiles
 
 TILE_CHANGE_LEVEL = 0.5
 """Share of the districts of synthetic tiles in which something is built or pulled down."""

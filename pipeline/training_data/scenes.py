@@ -25,7 +25,7 @@ from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
 from model.errors import InputError
-from model.training.synthesis.pair import (
+from model.synthesis.pairs import (
     DEFAULT_CHANGE_LEVEL,
     MAX_SIZE_PX,
     MIN_SIZE_PX,
@@ -33,7 +33,7 @@ from model.training.synthesis.pair import (
     SyntheticPair,
     synthesize_pair,
 )
-from model.training.synthesis.truth import SyntheticObject
+from model.synthesis.truth import SyntheticObject
 
 DEFAULT_CRS: Final = "EPSG:32614"
 DEFAULT_ORIGIN: Final = (621_000.0, 3_362_000.0)

@@ -1,6 +1,6 @@
 """Writes made tile pairs as a folder that training and evaluation read, and a contact sheet of them for people.
 
-The pixels come from `model.training.synthesis`. Training itself takes them from there, without a folder between;
+The pixels come from `model.synthesis`. Training itself takes them from there, without a folder between;
 the files are for looking at, for other programs, and for tests.
 """
 
@@ -19,8 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import InputError
-from model.training.synthesis.pair import DEFAULT_CHANGE_LEVEL, SyntheticPair
-from model.training.synthesis.tiles import DEFAULT_REMOVAL_LEVEL, TILES_PER_LANDSCAPE, synthesize_tiles
+from model.synthesis.pairs import (
+    DEFAULT_CHANGE_LEVEL,
+    DEFAULT_REMOVAL_LEVEL,
+    TILES_PER_LANDSCAPE,
+    SyntheticPair,
+    synthesize_tiles,
+)
 from pipeline.training_data.scenes import make_folder
 
 SHEET_PAIRS: Final = 24

@@ -23,7 +23,7 @@ from model.errors import InputError
 from model.interface import PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate
 from model.prompts import load_prompt_book
-from model.training.synthesis.pair import synthesize_pair
+from model.synthesis.pairs import synthesize_pair
 from pipeline.config.cluster import ClusterConfig
 from pipeline.runs.read import list_changed_tiles, open_tiles, read_tile_pair
 from pipeline.runs.run import detect_changes

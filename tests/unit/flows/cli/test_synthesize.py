@@ -11,8 +11,7 @@ import pytest
 
 from flows.cli import synthesize as synthesize_command
 from flows.cli.main import main
-from model.training.synthesis.pair import DEFAULT_CHANGE_LEVEL
-from model.training.synthesis.tiles import DEFAULT_REMOVAL_LEVEL
+from model.synthesis.pairs import DEFAULT_CHANGE_LEVEL, DEFAULT_REMOVAL_LEVEL
 
 RunMain = Callable[..., tuple[int, str, str]]
 

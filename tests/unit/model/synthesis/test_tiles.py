@@ -8,8 +8,7 @@ import pytest
 from rasterio.features import rasterize
 
 from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
-from model.training.synthesis.pair import SyntheticPair
-from model.training.synthesis.tiles import TILES_PER_LANDSCAPE, synthesize_tiles
+from model.synthesis.pairs import TILES_PER_LANDSCAPE, SyntheticPair, synthesize_tiles
 
 N_LANDSCAPES = 4
 GROWN = {"size_px": 128, "resolution_m": 0.8, "change_level": 0.7}

@@ -11,7 +11,7 @@ import pytest
 from affine import Affine
 from scipy import ndimage
 
-from model.training.synthesis.pair import synthesize_pair
+from model.synthesis.pairs import synthesize_pair
 from pipeline.config.run import RegistrationConfig, load_config
 from pipeline.grid.grid import Grid
 from pipeline.scenes.pair import ScenePair, find_pair

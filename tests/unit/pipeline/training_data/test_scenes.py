@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 from rio_cogeo.cogeo import cog_validate
 
 from model.errors import InputError
-from model.training.synthesis.pair import synthesize_pair
+from model.synthesis.pairs import synthesize_pair
 from pipeline.training_data.scenes import DEFAULT_ORIGIN, SyntheticFiles, write_synthetic_pair
 
 SEED, SIZE_PX, LEVEL = 3, (256, 320), 0.5

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from model.errors import InputError
-from model.training.synthesis.tiles import TILES_PER_LANDSCAPE, synthesize_tiles
+from model.synthesis.pairs import TILES_PER_LANDSCAPE, synthesize_tiles
 from pipeline.training_data.tiles import SyntheticTiles, draw_contact_sheet, write_synthetic_tiles
 
 SETTINGS = {"size_px": 64, "resolution_m": 1.0, "change_level": 0.8}

@@ -1,4 +1,4 @@
-"""Draws the ground of a block: which cover lies where, its texture, and the trees that stand on it."""
+"""Draws a planned landscape block by block, both dates at once: its ground, what is built, its trees."""
 
 from __future__ import annotations
 
@@ -10,36 +10,119 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.synthesis.canvas import SUBPIXEL_BITS, Canvas, Drawing, Stage
-from model.training.synthesis.crowns import CrownSheet
-from model.training.synthesis.ground import KINDS, MIX_LEVELS, TRAITS
-from model.training.synthesis.sheets import NEUTRAL
-from model.training.synthesis.texture import Block, ByteArray, FloatArray, crop_periodic
+from model.synthesis.canvas import (
+    SUBPIXEL_BITS,
+    Canvas,
+    Drawing,
+    draw_building,
+    draw_roads,
+    draw_surfaces,
+    start_canvas,
+)
+from model.synthesis.geometry import Block, ByteArray, FloatArray, SpatialIndex
+from model.synthesis.ground import KINDS, MIX_LEVELS, TRAITS
+from model.synthesis.landscape import Building, Fence, Landscape, Road, Surface, Trail
+from model.synthesis.textures import NEUTRAL, CrownSheet, Sheets, crop_periodic, find_repetitions, make_sheets
 
-COARSE_SPACING_M: Final = 70.0
-COARSE_LATTICE_SIZE: Final = 96
+_COARSE_SPACING_M: Final = 70.0
+_COARSE_LATTICE_SIZE: Final = 96
 _COARSE_STEP_PX = 8
+
 _DENSEST = 2.5
 """How many times the usual number of trees stands where they clump most."""
+
 _NO_MAP = np.empty(0, np.float32)
 """OpenCV's second map of coordinates, which is empty where the first one holds both."""
 
 
-def draw_ground(stage: Stage, canvas: Canvas) -> tuple[ByteArray, ByteArray]:
-    """Covers the ground of both dates; returns the (H, W) cover index at each."""
-    block, (before, after) = canvas.block, canvas.drawings
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What drawing needs besides the block: the landscape, its textures and where they begin."""
+
+    landscape: Landscape
+    sheets: Sheets
+    offsets_px: tuple[tuple[int, int], ...]
+    """Row and column of the sheets at the scene's first pixel: for textures, and for each sheet of crowns."""
+    coarse_lattice: NDArray[np.float32]
+    """(N, N) unit normal values, `_COARSE_SPACING_M` apart: the slow variation of the ground."""
+    coarse_angle_rad: float
+    """Rotation of that lattice against the scene."""
+    roads: SpatialIndex[Road]
+    surfaces: SpatialIndex[Surface]
+    trails: SpatialIndex[Trail]
+    fences: SpatialIndex[Fence]
+    buildings: SpatialIndex[Building]
+
+    @property
+    def resolution_m(self) -> float:
+        """Size of a pixel in metres."""
+        return self.sheets.resolution_m
+
+
+def set_stage(landscape: Landscape, rng: np.random.Generator, *, resolution_m: float) -> Stage:
+    """Give a landscape its textures: their offsets and the slow variation of its ground."""
+    sheets = make_sheets(resolution_m)
+    offsets = rng.integers(0, sheets.size_px, (2 + len(sheets.crowns), 2)).tolist()
+    shape = (_COARSE_LATTICE_SIZE, _COARSE_LATTICE_SIZE)
+    return Stage(
+        landscape=landscape,
+        sheets=sheets,
+        offsets_px=tuple((row, column) for row, column in offsets),
+        coarse_lattice=rng.standard_normal(shape, dtype=np.float32),
+        coarse_angle_rad=float(rng.uniform(0.0, math.tau)),
+        roads=SpatialIndex(landscape.roads, [road.outline for road in landscape.roads]),
+        surfaces=SpatialIndex(landscape.surfaces, [surface.outline for surface in landscape.surfaces]),
+        trails=SpatialIndex(landscape.trails, [trail.line for trail in landscape.trails]),
+        fences=SpatialIndex(landscape.fences, [fence.line for fence in landscape.fences]),
+        buildings=SpatialIndex(landscape.buildings, [building.outline for building in landscape.buildings]),
+    )
+
+
+def draw_block(stage: Stage, block: Block) -> Canvas:
+    """Draw what stands in a block at its two dates.
+
+    With the colours go heights, from which all shadows follow, so houses, trees and fences shade the ground and each
+    other the way the sun stands.
+    """
+    canvas = start_canvas(block, resolution_m=stage.resolution_m)
     coarse = _sample_coarse(stage, block)
+    covers = _draw_ground(stage, canvas, coarse)
+    for trail in stage.trails.find_in(block, pixel_size=stage.resolution_m, reach=2.0):
+        canvas.draw_line(trail.line, trail.rgb, trail.is_at, share=trail.share)
+    draw_roads(canvas, stage.roads.find_in(block, pixel_size=stage.resolution_m, reach=6.0))
+    surfaces = stage.surfaces.find_in(block, pixel_size=stage.resolution_m, reach=2.0)
+    draw_surfaces(canvas, [surface for surface in surfaces if not surface.is_on_roof])
+    for fence in stage.fences.find_in(block, pixel_size=stage.resolution_m, reach=2.0):
+        canvas.draw_line(fence.line, fence.rgb, fence.is_at, height_m=fence.height_m, share=0.9)
+    for building in stage.buildings.find_in(block, pixel_size=stage.resolution_m, reach=2.0):
+        draw_building(canvas, building)
+    draw_surfaces(canvas, [surface for surface in surfaces if surface.is_on_roof])
+    _plant_trees(stage, canvas, coarse, covers)
+    for drawing in canvas.drawings:
+        _texture_things(stage, block, drawing)
+    return canvas
+
+
+def _texture_things(stage: Stage, block: Block, drawing: Drawing) -> None:
+    """Give paving, roofs and leaves their own fine texture."""
+    for name, mask in (("paved", drawing.paint_share), ("roof", drawing.plane), ("leaf", drawing.crown)):
+        cv2.copyTo(crop_periodic(stage.sheets.grain[name], block, offset_px=stage.offsets_px[1]), mask, drawing.texture)
+
+
+def _draw_ground(stage: Stage, canvas: Canvas, coarse: ByteArray) -> tuple[ByteArray, ByteArray]:
+    """Cover the ground of both dates; return the (H, W) cover index at each."""
+    block, (before, after) = canvas.block, canvas.drawings
     bend = crop_periodic(stage.sheets.bend, block, offset_px=stage.offsets_px[0])
-    rows, columns = np.indices((block.height_px, block.width_px), dtype=np.int16, sparse=True)
+    rows, columns = np.indices(block.shape, dtype=np.int16, sparse=True)
     bent = np.stack([bend[:, :, 0] + columns, bend[:, :, 1] + rows], axis=2)
     first, second = (_map_covers(stage, canvas, date_index, bent) for date_index in (0, 1))
     _colour_ground(stage, block, first, coarse, before.ground, before.texture)
     np.copyto(after.ground, before.ground)
     np.copyto(after.texture, before.texture)
     # Most of the ground is the same at both dates.
-    x, y, width, height = cv2.boundingRect((first != second).view(np.uint8))
-    if width and height:
-        part = Block(y0=block.y0 + y, x0=block.x0 + x, height_px=height, width_px=width)
+    differs = (first != second).view(np.uint8)
+    if differs.any():
+        part = _bound(block, differs)
         second_part, coarse_part = part.cut(second, of=block), part.cut(coarse, of=block)
         ground, texture = part.cut(after.ground, of=block), part.cut(after.texture, of=block)
         _colour_ground(stage, part, second_part, coarse_part, ground, texture)
@@ -47,16 +130,16 @@ def draw_ground(stage: Stage, canvas: Canvas) -> tuple[ByteArray, ByteArray]:
 
 
 def _sample_coarse(stage: Stage, block: Block) -> ByteArray:
-    """Returns the (H, W) slow variation of the ground around `NEUTRAL`; equal at equal scene positions."""
+    """Return the (H, W) slow variation of the ground around `NEUTRAL`; equal at equal scene positions."""
     step = _COARSE_STEP_PX
     y0, x0 = math.floor(block.y0 / step) - 1, math.floor(block.x0 / step) - 1
     y1 = math.ceil((block.y0 + block.height_px) / step) + 1
     x1 = math.ceil((block.x0 + block.width_px) / step) + 1
-    scale = step * stage.resolution_m / COARSE_SPACING_M
+    scale = step * stage.resolution_m / _COARSE_SPACING_M
     cosine, sine = math.cos(stage.coarse_angle_rad) * scale, math.sin(stage.coarse_angle_rad) * scale
     matrix = np.array([[cosine, -sine, cosine * x0 - sine * y0], [sine, cosine, sine * x0 + cosine * y0]])
     # warpAffine loses its wrap-around far outside the lattice: bring the origin back into one period.
-    matrix[:, 2] = np.mod(matrix[:, 2], COARSE_LATTICE_SIZE)
+    matrix[:, 2] = np.mod(matrix[:, 2], _COARSE_LATTICE_SIZE)
     field = cv2.warpAffine(
         stage.coarse_lattice,
         matrix,
@@ -66,13 +149,12 @@ def _sample_coarse(stage: Stage, block: Block) -> ByteArray:
     )
     levels = np.clip(np.rint(field * np.float32(1.3 * 48) + np.float32(NEUTRAL)), 0, 255).astype(np.uint8)
     grown = cv2.resize(levels, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
-    top, left = block.y0 - y0 * step, block.x0 - x0 * step
-    return np.ascontiguousarray(grown[top : top + block.height_px, left : left + block.width_px])
+    return np.ascontiguousarray(grown[block.move(-y0 * step, -x0 * step).window])
 
 
 def _map_covers(stage: Stage, canvas: Canvas, date_index: int, bent: NDArray[np.int16]) -> ByteArray:
-    """Returns the (H, W) cover index; the borders of natural patches are bent, those of lots are straight."""
-    cover = np.zeros((canvas.block.height_px, canvas.block.width_px), np.uint8)
+    """Return the (H, W) cover index; the borders of natural patches are bent, those of lots are straight."""
+    cover = np.zeros(canvas.block.shape, np.uint8)
     patches = [patch for patch in stage.landscape.patches if patch.covers[date_index] is not None]
     for is_ragged in (True, False):
         for patch in patches:
@@ -92,7 +174,7 @@ def _colour_ground(
     ground: NDArray[np.uint16],
     texture: ByteArray,
 ) -> None:
-    """Fills in which of its colours each cover shows, and the fine texture of the ground.
+    """Fill in which of its colours each cover shows, and the fine texture of the ground.
 
     Args:
         stage: The landscape and its textures.
@@ -125,18 +207,17 @@ def _colour_ground(
 
 
 def _bound(block: Block, mask: ByteArray) -> Block:
-    """Returns the smallest block that holds everything of a mask over a block."""
+    """Return the smallest block that holds everything of a mask over a block."""
     x, y, width, height = cv2.boundingRect(mask)
     return Block(y0=block.y0 + y, x0=block.x0 + x, height_px=height, width_px=width)
 
 
 def _list_present(cover: ByteArray) -> NDArray[np.intp]:
-    """Returns the indices of the covers that are seen."""
+    """Return the indices of the covers that are seen."""
     return np.flatnonzero(cv2.calcHist([cover], [0], None, [256], [0, 256]))
 
 
 def _draw_rows(stage: Stage, block: Block, cover: ByteArray, index: int, texture: ByteArray) -> None:
-    """Draws the rows of a field into its texture."""
     covers = stage.landscape.covers
     is_field = (cover == index).view(np.uint8)
     part = _bound(block, is_field)
@@ -153,7 +234,7 @@ def _draw_rows(stage: Stage, block: Block, cover: ByteArray, index: int, texture
 
 
 def _wrap(phase: FloatArray) -> ByteArray:
-    """Returns phases in 1/256 of a turn as bytes."""
+    """Return phases in 1/256 of a turn as bytes."""
     return np.mod(np.rint(phase), 256).astype(np.uint8)
 
 
@@ -170,67 +251,47 @@ class _Ground:
     """0 for before, 1 for after."""
 
 
-def plant_trees(stage: Stage, canvas: Canvas, covers: tuple[ByteArray, ByteArray]) -> None:
-    """Lets the trees of the sheets stand where the ground of each date bears them and nothing is built.
-
-    Args:
-        stage: The landscape and its textures.
-        canvas: Drawn into.
-        covers: What `draw_ground` returned.
-    """
-    block = canvas.block
-    coarse = _sample_coarse(stage, block)
+def _plant_trees(stage: Stage, canvas: Canvas, coarse: ByteArray, covers: tuple[ByteArray, ByteArray]) -> None:
+    """Let the trees of the sheets stand where the ground of each date bears them and nothing is built."""
     for date_index, (cover, drawing) in enumerate(zip(covers, canvas.drawings, strict=True)):
-        ground = _Ground(block=block, cover=cover, coarse=coarse, date_index=date_index)
+        ground = _Ground(block=canvas.block, cover=cover, coarse=coarse, date_index=date_index)
         present = _list_present(cover)
         for sheet_index, sheet in enumerate(stage.sheets.crowns):
             share = stage.landscape.covers.trees[:, sheet_index]
             if not share[present].any():
                 continue
             offset = stage.offsets_px[2 + sheet_index]
-            for part, corner in _repetitions(block, stage.sheets.size_px, offset):
-                stands = _choose_trees(stage, ground, sheet, share, part, corner)
-                _raise_crowns(sheet, stands, part, corner, block, drawing)
-
-
-def _repetitions(block: Block, size_px: int, offset: tuple[int, int]) -> list[tuple[Block, tuple[int, int]]]:
-    """Returns the parts of a block that see one repetition of a sheet each, and where in the scene that one begins."""
-    parts = []
-    for top in range((block.y0 + offset[0]) // size_px * size_px - offset[0], block.y0 + block.height_px, size_px):
-        for left in range((block.x0 + offset[1]) // size_px * size_px - offset[1], block.x0 + block.width_px, size_px):
-            y0, x0 = max(top, block.y0), max(left, block.x0)
-            y1 = min(top + size_px, block.y0 + block.height_px)
-            x1 = min(left + size_px, block.x0 + block.width_px)
-            parts.append((Block(y0=y0, x0=x0, height_px=y1 - y0, width_px=x1 - x0), (top, left)))
-    return parts
+            for part, on_sheet in find_repetitions(canvas.block, stage.sheets.size_px, offset):
+                stands = _choose_trees(stage, ground, sheet, share, part, on_sheet)
+                _raise_crowns(sheet, stands, on_sheet, drawing, part.move(-canvas.block.y0, -canvas.block.x0))
 
 
 def _choose_trees(
-    stage: Stage, ground: _Ground, sheet: CrownSheet, share: FloatArray, part: Block, corner: tuple[int, int]
+    stage: Stage, ground: _Ground, sheet: CrownSheet, share: FloatArray, part: Block, on_sheet: Block
 ) -> ByteArray:
-    """Chooses the trees of a sheet that stand.
+    """Choose the trees of a sheet that stand.
 
     Args:
         stage: The landscape and its textures.
         ground: What bears them.
         sheet: The population.
         share: (covers,) share of the population that each cover bears.
-        part: Part of the block that one repetition of the sheet is seen in.
-        corner: Row and column of the scene where that repetition begins.
+        part: Part of the scene that one repetition of the sheet is seen in.
+        on_sheet: Where that part lies on the sheet.
 
     Returns:
         For each tree 255 where it stands and can be seen in the part, else 0.
     """
-    low = np.array([part.y0 - corner[0], part.x0 - corner[1]], np.float32)
-    high = low + np.array([part.height_px, part.width_px], np.float32)
+    low = np.array([on_sheet.y0, on_sheet.x0], np.float32)
+    high = low + np.array(on_sheet.shape, np.float32)
     reach = sheet.radius_px[:, None] + np.float32(2.0)
     is_near = ((sheet.position_px > low - reach) & (sheet.position_px < high + reach)).all(axis=1)
     near = np.flatnonzero(is_near & (sheet.draw < share.max() * np.float32(_DENSEST)))
-    scene_px = sheet.position_px[near] + np.array(corner, np.float32)
+    corner = np.array([part.y0 - on_sheet.y0, part.x0 - on_sheet.x0], np.float32)
+    scene_px = sheet.position_px[near] + corner
     block = ground.block
     local = np.rint(scene_px - np.array([block.y0, block.x0], np.float32)).astype(np.int64)
-    rows = np.clip(local[:, 0], 0, block.height_px - 1)
-    columns = np.clip(local[:, 1], 0, block.width_px - 1)
+    rows, columns = np.clip(local, 0, np.array(block.shape) - 1).T
     index = ground.cover[rows, columns]
     covers = stage.landscape.covers
     clumping = np.array([trait.clumping for trait in TRAITS.values()], np.float32)[covers.kind_index][index]
@@ -244,14 +305,11 @@ def _choose_trees(
     return chosen
 
 
-def _raise_crowns(
-    sheet: CrownSheet, stands: ByteArray, part: Block, corner: tuple[int, int], block: Block, drawing: Drawing
-) -> None:
-    """Raises the crowns of the trees that stand; the taller tree wins."""
-    top, left = part.y0 - corner[0], part.x0 - corner[1]
-    cut = (slice(top, top + part.height_px), slice(left, left + part.width_px))
+def _raise_crowns(sheet: CrownSheet, stands: ByteArray, on_sheet: Block, drawing: Drawing, on_drawing: Block) -> None:
+    """Raise the crowns of the trees that stand; the taller tree wins."""
+    cut = on_sheet.window
     height = cv2.bitwise_and(np.ascontiguousarray(sheet.height[cut]), np.take(stands, sheet.tree[cut]))
-    crown, tone = part.cut(drawing.crown, of=block), part.cut(drawing.tone, of=block)
+    crown, tone = drawing.crown[on_drawing.window], drawing.tone[on_drawing.window]
     is_higher = (np.asarray(height, np.uint8) > crown).view(np.uint8)
     cv2.copyTo(height, is_higher, crown)
     cv2.copyTo(np.ascontiguousarray(sheet.tone[cut]), is_higher, tone)

@@ -8,9 +8,9 @@ import pytest
 from rasterio.features import rasterize
 
 from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
-from model.training.synthesis.pair import BLOCK_PX, SyntheticPair, synthesize_pair
-from model.training.synthesis.texture import rasterize_polygon
-from model.training.synthesis.truth import SyntheticObject
+from model.synthesis.geometry import rasterize_polygon
+from model.synthesis.pairs import BLOCK_PX, SyntheticPair, synthesize_pair
+from model.synthesis.truth import SyntheticObject
 
 
 @pytest.fixture(scope="module")
@@ -174,16 +174,16 @@ def test_blocks_join_without_seams() -> None:
     ids=["only pixels whose centre lies inside", "clipped at the border"],
 )
 def test_rasterize_polygon_takes_pixel_centres(polygon: list, expected: list) -> None:
-    found = rasterize_polygon(np.array(polygon), height_px=4, width_px=4)
+    found = rasterize_polygon(np.array(polygon), (4, 4))
     assert found is not None
     block, mask = found
     raster = np.zeros((4, 4), int)
-    raster[block.y0 : block.y0 + block.height_px, block.x0 : block.x0 + block.width_px] = mask
+    raster[block.window] = mask
     np.testing.assert_array_equal(raster, expected)
 
 
 def test_rasterize_polygon_outside_is_none() -> None:
-    assert rasterize_polygon(np.array([(9.0, 9.0), (9.0, 12.0), (12.0, 9.0)]), height_px=4, width_px=4) is None
+    assert rasterize_polygon(np.array([(9.0, 9.0), (9.0, 12.0), (12.0, 9.0)]), (4, 4)) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from model.training.synthesis.landscape import Rgb, SettingName
+from model.synthesis.ground import Rgb
+
+SettingName = Literal["prairie", "hills", "farmland", "forest", "desert", "city"]
 
 Use = Literal[
     "suburb",
@@ -56,9 +58,7 @@ _CALICHE: Rgb = (200, 192, 174)
 _RED: Rgb = (154, 132, 110)
 _SAND: Rgb = (176, 156, 126)
 _GREY: Rgb = (148, 140, 126)
-
 _GROWTH: dict[Use, float] = {"greenfield": 0.42, "phase": 0.28, "infill": 0.08, "acreage": 0.08, "works": 0.06}
-
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         name="prairie",
@@ -118,16 +118,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 
 
 def draw_setting(rng: np.random.Generator) -> Setting:
-    """Draws the setting of a landscape."""
+    """Draw the setting of a landscape."""
     return SETTINGS[_draw_index(rng, [setting.share for setting in SETTINGS])]
 
 
 def draw_use(rng: np.random.Generator, uses: dict[Use, float]) -> Use:
-    """Draws one use with the given weights."""
+    """Draw one use with the given weights."""
     return list(uses)[_draw_index(rng, list(uses.values()))]
 
 
 def _draw_index(rng: np.random.Generator, weights: list[float]) -> int:
-    """Draws an index with the given weights."""
     total = np.cumsum(weights)
     return int(np.searchsorted(total, rng.random() * total[-1], side="right"))

@@ -9,14 +9,15 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.synthesis.texture import FloatArray
+from model.synthesis.geometry import FloatArray
 
+Rgb = tuple[int, int, int]
 CoverKind = Literal["lawn", "pasture", "scrub", "crop", "earth", "woods", "gravel", "water", "sand", "mulch"]
 
 MIX_LEVELS: Final = 64
 """How many mixtures of a cover's colours are told apart."""
 
-N_ROW_HARMONICS: Final = 40
+_N_ROW_HARMONICS: Final = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,12 +174,12 @@ class Covers:
     """Colour of bare soil in this landscape."""
 
     def indices_of(self, kind: CoverKind) -> NDArray[np.intp]:
-        """Returns the indices of all variants of one kind."""
+        """Return the indices of all variants of one kind."""
         return np.flatnonzero(self.kind_index == KINDS.index(kind))
 
 
 def draw_covers(rng: np.random.Generator, *, soil_rgb: tuple[int, int, int], tree_factor: float = 1.0) -> Covers:
-    """Draws the variants of every kind of ground.
+    """Draw the variants of every kind of ground.
 
     Args:
         rng: Source of all decisions.
@@ -206,14 +207,14 @@ def draw_covers(rng: np.random.Generator, *, soil_rgb: tuple[int, int, int], tre
 
 
 def _draw_row_profiles(rng: np.random.Generator, kind_index: NDArray[np.uint8]) -> FloatArray:
-    """Draws how brightness varies across the rows that seeding, mowing or grading leave: (N, 256)."""
+    """Draw how brightness varies across the rows that seeding, mowing or grading leave: (N, 256)."""
     count = len(kind_index)
     passes = (
-        rng.normal(0.0, 1.0, (count, N_ROW_HARMONICS, 2)) / np.sqrt(np.arange(1, N_ROW_HARMONICS + 1))[None, :, None]
+        rng.normal(0.0, 1.0, (count, _N_ROW_HARMONICS, 2)) / np.sqrt(np.arange(1, _N_ROW_HARMONICS + 1))[None, :, None]
     )
-    furrow = rng.integers(14, N_ROW_HARMONICS, count)
+    furrow = rng.integers(14, _N_ROW_HARMONICS, count)
     passes[np.arange(count), furrow - 1] = rng.normal(0.0, 1.2, (count, 2))
-    turns = np.arange(256) * (math.tau / 256) * np.arange(1, N_ROW_HARMONICS + 1)[:, None]
+    turns = np.arange(256) * (math.tau / 256) * np.arange(1, _N_ROW_HARMONICS + 1)[:, None]
     profile = passes[:, :, 0] @ np.cos(turns) + passes[:, :, 1] @ np.sin(turns)
     is_crop = kind_index == KINDS.index("crop")
     may_have = np.isin(kind_index, [KINDS.index(kind) for kind in ("earth", "pasture", "lawn")])
@@ -223,7 +224,7 @@ def _draw_row_profiles(rng: np.random.Generator, kind_index: NDArray[np.uint8]) 
 
 
 def look_at_covers(covers: Covers, *, date_index: int, greenness: float) -> NDArray[np.uint32]:
-    """Computes the colours of all covers at one date.
+    """Compute the colours of all covers at one date.
 
     Args:
         covers: All covers of the landscape.
