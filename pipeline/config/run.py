@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import (
@@ -89,6 +89,11 @@ class TilesConfig(StrictConfig):
 class RegistrationConfig(StrictConfig):
     """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
 
+    gone_keys: ClassVar[Mapping[str, str]] = {
+        "n_blocks": "16 blocks are looked at",
+        "block_size_px": "blocks are 512 pixels wide",
+    }
+
     estimate: bool = Field(
         default=True, description="Measure the shift between the dates in blocks spread over what both scenes show."
     )
@@ -97,10 +102,6 @@ class RegistrationConfig(StrictConfig):
     )
     max_shift_px: float = Field(
         default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
-    )
-    n_blocks: int = Field(default=16, ge=4, le=256, description="Blocks that are looked at, at most.")
-    block_size_px: int = Field(
-        default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from model.errors import InputError
 from model.interface import ModelIdentity, Prompt
 from model.registry import identify_named_model
 from pipeline.answers.parts import AnswerParts
+from pipeline.config.loading import RECORDED
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import make_findings_schema
 from pipeline.polygons.zones import Zones
@@ -110,9 +111,9 @@ class Run:
         Raises:
             InputError: its area of interest or its zones cannot be read or are others by now.
         """
-        config = RunConfig.model_validate(record.config)
+        config = RunConfig.model_validate(record.config, context=RECORDED)
         if zones is not None:
-            config = RunConfig.model_validate({**record.config, **name_absolutely(zones)})
+            config = RunConfig.model_validate({**record.config, **name_absolutely(zones)}, context=RECORDED)
         check_readable(config)
         pair = restore_pair(record)
         run = cls(
