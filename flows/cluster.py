@@ -55,6 +55,8 @@ _SETTINGS = {
     # computing, and a task that two workers died of is given up. `collect_answers` then looks for the tile.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.worker-ttl": "600 s",
+    # ^ A worker that joins late says nothing while it loads a large model, and is not to be given up for that.
     # Nothing of ours is Dask's to spill: a worker's memory is the weights, the libraries and the batches in hand. A
     # worker that is paused for them would never go on, so only one far beyond its need is ended.
     "distributed.worker.memory.target": False,
@@ -148,11 +150,9 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
 
 def choose_dask_settings(config: ClusterConfig) -> dict[str, Any]:
     """Give Dask's own settings for a scheduler and workers that this process starts."""
-    ttl_s = config.worker_ttl_s
     return _SETTINGS | {
         # A task that no worker can take must end in an error, not wait for ever.
         "distributed.scheduler.no-workers-timeout": f"{config.no_workers_timeout_s} s",
-        "distributed.scheduler.worker-ttl": None if ttl_s is None else f"{ttl_s} s",
     }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from model.errors import InputError
 
@@ -117,7 +117,7 @@ def _explain(problem: ValidationError, *, source: str, described_in: str) -> Inp
 
 
 _UNITS = {"m": "m", "s": "s", "px": "pixels", "tiles": "tiles", "percent": "%"}
-_CAPITALS = {"crs": "CRS", "uri": "URI", "aoi": "AOI", "stac": "STAC", "tls": "TLS", "ttl": "TTL", "ids": "IDs"}
+_CAPITALS = {"crs": "CRS", "uri": "URI", "aoi": "AOI", "stac": "STAC", "tls": "TLS", "ids": "IDs"}
 
 
 def title_field(name: str, _: Any = None) -> str:
@@ -142,9 +142,23 @@ def title_model(model: type[Any]) -> str:
     return title_field("_".join(re.findall(r"[A-Z][a-z0-9]*", model.__name__.removesuffix("Config"))).lower())
 
 
+RECORDED = object()
+"""Context to validate settings in that a run has written down: those that are gone by now are left out."""
+
+
 class StrictConfig(BaseModel):
     """A group of settings; a key that is none of them is refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", field_title_generator=title_field, model_title_generator=title_model
     )
+    gone_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys that were settings once, with what holds now."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _meet_gone_keys(cls, values: Any, info: ValidationInfo) -> Any:
+        gone = [key for key in cls.gone_keys if isinstance(values, Mapping) and key in values]
+        if gone and info.context is not RECORDED:
+            raise ValueError("; ".join(f"the key {key} is gone, {cls.gone_keys[key]}: leave it out" for key in gone))
+        return {key: value for key, value in values.items() if key not in gone} if gone else values

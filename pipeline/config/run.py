@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import (
@@ -89,6 +89,11 @@ class TilesConfig(StrictConfig):
 class RegistrationConfig(StrictConfig):
     """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
 
+    gone_keys: ClassVar[Mapping[str, str]] = {
+        "n_blocks": "16 blocks are looked at",
+        "block_size_px": "blocks are 512 pixels wide",
+    }
+
     estimate: bool = Field(
         default=True, description="Measure the shift between the dates in blocks spread over what both scenes show."
     )
@@ -97,10 +102,6 @@ class RegistrationConfig(StrictConfig):
     )
     max_shift_px: float = Field(
         default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
-    )
-    n_blocks: int = Field(default=16, ge=4, le=256, description="Blocks that are looked at, at most.")
-    block_size_px: int = Field(
-        default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
     )
 
     @model_validator(mode="after")
@@ -182,19 +183,9 @@ class StorageConfig(StrictConfig):
         return self
 
 
-class RunConfig(StrictConfig):
-    """One run: two scenes of one place, a grid, a model and what to ask it."""
+class RunSettings(StrictConfig):
+    """How pairs are compared: what a run, and a region for all its pairs, can be told beside where things are."""
 
-    before: SceneConfig = Field(description="The earlier scene.")
-    after: SceneConfig = Field(description="The later scene.")
-    output: str = Field(
-        min_length=1,
-        description="Local folder of the run, or s3://bucket/prefix; made if it is not there, continued if it is.",
-    )
-    aoi: str | None = Field(
-        default=None,
-        description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
-    )
     zones: str | None = Field(
         default=None,
         description="Polygons to sum the findings over, such as districts (any file geopandas reads); the sums are in "
@@ -221,7 +212,7 @@ class RunConfig(StrictConfig):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
     storage: StorageConfig = Field(default_factory=StorageConfig, description="Patience with an object store.")
 
-    @field_validator("output")
+    @field_validator("output", check_fields=False)
     @classmethod
     def _check_output(cls, value: str) -> str:
         return check_run_uri(value)
@@ -242,11 +233,6 @@ class RunConfig(StrictConfig):
             )
         return self
 
-    @field_validator("before", "after", mode="before")
-    @classmethod
-    def _accept_plain_uri(cls, value: Any) -> Any:
-        return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
-
     @model_validator(mode="after")
     def _check_device(self) -> Self:
         if self.cluster.kind == "cuda" and self.model.device not in {"auto", "cuda"}:
@@ -266,6 +252,32 @@ class RunConfig(StrictConfig):
         if doubled:
             raise ValueError(f"prompts: more than one of kind {', '.join(doubled)}; further questions are of kind ask")
         return self
+
+
+class PairPlaces(StrictConfig):
+    """Where a run finds its two scenes, and where its result goes."""
+
+    before: SceneConfig = Field(description="The earlier scene.")
+    after: SceneConfig = Field(description="The later scene.")
+    output: str = Field(
+        min_length=1,
+        description="Local folder of the run, or s3://bucket/prefix; made if it is not there, continued if it is.",
+    )
+    aoi: str | None = Field(
+        default=None,
+        description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
+    )
+
+    @field_validator("before", "after", mode="before")
+    @classmethod
+    def _accept_plain_uri(cls, value: Any) -> Any:
+        return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
+
+
+class RunConfig(RunSettings, PairPlaces):
+    """One run: two scenes of one place, a grid, a model and what to ask it."""
+
+    # ^ pydantic takes the fields of the last base first, so forms and run.json begin with the scenes.
 
 
 def load_default_prompts() -> tuple[PromptConfig, ...]:

@@ -31,6 +31,7 @@ from pipeline.config.region_sources import (
 from pipeline.dates import Interval, parse_interval
 from pipeline.grid.projections import check_grid_crs, find_utm_code
 from pipeline.regions.dates import DatedScene, LeftOut
+from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
 
 _KEY_LENGTH = 12
 _DEGREES = 1e-7
@@ -75,7 +76,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
         [
             source,
             config.tiles.model_dump(mode="json", exclude={"shard_size_tiles"}),
-            config.registration.model_dump(mode="json"),
+            {**config.registration.model_dump(mode="json"), "n_blocks": N_BLOCKS, "block_size_px": BLOCK_SIZE_PX},
             [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
             identity.weight_hash,
             config.model.dtype,

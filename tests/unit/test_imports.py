@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
+
+import model
+import pipeline
 
 HEAVY = {
     "torch",
@@ -16,6 +21,7 @@ HEAVY = {
     "distributed",
     "geopandas",
     "rasterio",
+    "pandas",
     "pyarrow",
     "zarr",
 }
@@ -38,16 +44,42 @@ def list_loaded_packages(statement: str) -> set[str]:
     ("statement", "forbidden"),
     [
         ("import pipeline, flows.cli.main", HEAVY),
+        ("import pipeline, model; dir(pipeline), dir(model), pipeline.load_config, model.load_model", HEAVY),
+        ("import pipeline; pipeline.detect_changes", {"torch", "transformers", "prefect"}),
         ("import model.interface", HEAVY),
         ("import flows.cli.model, model.inspection", HEAVY),
         ("import model.conversation", HEAVY),
         ("import pipeline.config.run", HEAVY),
-        ("import pipeline.runs.run", {"torch", "transformers", "prefect"}),
         ("import flows.cluster", {"torch", "transformers", "prefect"}),
     ],
 )
 def test_import_loads_nothing_heavy(statement: str, forbidden: set[str]) -> None:
     assert list_loaded_packages(statement) & forbidden == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        (
+            pipeline,
+            {
+                "load_config", "find_pair", "write_tiles", "select_tiles", "collect_answers", "extract_findings",
+                "write_report", "detect_changes", "open_tiles", "read_tile_pair",
+            },
+        ),
+        (model, {"open_conversation", "load_model", "Prompt", "PromptKind", "Answer"}),
+    ],
+)  # fmt: skip
+def test_package_has_its_public_names(package: ModuleType, names: set[str]) -> None:
+    rooms = {module.name for module in pkgutil.iter_modules(package.__path__)}
+
+    assert set(package.__all__) == names
+    assert names <= set(dir(package))
+    assert {getattr(package, name).__name__ for name in names} == names
+    assert names & rooms == set()
+    missing = "find_pairs"
+    with pytest.raises(AttributeError, match=f"has no attribute '{missing}'"):
+        getattr(package, missing)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -44,10 +44,10 @@ def test_asked_memory_limit_is_what_workers_get() -> None:
 
 
 def test_silence_and_absence_are_told_to_dask_in_seconds() -> None:
-    settings = choose_dask_settings(ClusterConfig(no_workers_timeout_s=7, worker_ttl_s=None))
+    settings = choose_dask_settings(ClusterConfig(no_workers_timeout_s=7))
 
     assert settings["distributed.scheduler.no-workers-timeout"] == "7.0 s"
-    assert settings["distributed.scheduler.worker-ttl"] is None
+    assert settings["distributed.scheduler.worker-ttl"] == "600 s"
     assert settings["distributed.worker.memory.pause"] is False
 
 
