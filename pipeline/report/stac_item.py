@@ -26,7 +26,8 @@ import shapely
 
 from model.interface import ENGINE_VERSION, ModelIdentity, Prompt
 from model.redaction import redact_uri
-from pipeline.findings.extract import make_findings_schema, parse_datetime
+from pipeline.dates import parse_moment
+from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
@@ -245,7 +246,7 @@ def make_region_collection(
 
 
 def _describe_dates(pair: ScenePair) -> dict[str, Any]:
-    before, after = (parse_datetime(scene.datetime) for scene in (pair.before, pair.after))
+    before, after = (parse_moment(scene.datetime) if scene.datetime else None for scene in (pair.before, pair.after))
     if before is None or after is None:
         return {"datetime": before or after}
     return {"datetime": None, "start_datetime": before, "end_datetime": after}
@@ -323,13 +324,9 @@ def _link_sources(scene: Scene, *, date: str) -> list[pystac.Link]:
 
 
 def _find_interval(items: Iterable[Mapping[str, Any]]) -> list[Any]:
-    moments = [
-        parse_datetime(item["properties"].get(name))
-        for item in items
-        for name in ("datetime", "start_datetime", "end_datetime")
-    ]
-    known = [moment for moment in moments if moment is not None]
-    return [min(known), max(known)]
+    names = ("datetime", "start_datetime", "end_datetime")
+    moments = [parse_moment(told) for item in items for name in names if (told := item["properties"].get(name))]
+    return [min(moments), max(moments)]
 
 
 def _summarise(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
