@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
+from model.images import CHANGED_VALUE, ROAD_VALUE
 from model.training.synthesis.footprint import Presence
 from model.training.synthesis.landscape import Landscape
 from model.training.synthesis.texture import Block, MaskArray, PointArray, rasterize_polygon
@@ -90,7 +90,7 @@ def draw_change_mask(
             it is seen.
     """
     mask = np.zeros((block.height_px, block.width_px), np.uint8)
-    for kind, value in zip(outlines, (ROAD_CHANGED, BUILDING_CHANGED), strict=True):
+    for kind, value in zip(outlines, (ROAD_VALUE, CHANGED_VALUE), strict=True):
         found = kind.find_in(block.grow(3))
         if any(kind.is_at[index][0] != kind.is_at[index][1] for index in found):
             mask[_find_changed(kind, found, block, before_shift_px)] = value
