@@ -19,7 +19,7 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid.grid import Grid
-from pipeline.report.page.columns import describe_changes, describe_frame, note_shapes, write_json
+from pipeline.report.page.columns import describe_changes, describe_frame, list_records, note_shapes, write_json
 from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
 from pipeline.report.page.pictures import PicturePair
 from pipeline.report.page.template import render_template
@@ -267,16 +267,14 @@ def describe_latest(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> list[dict[s
         return []
     latest = fresh[fresh["after_datetime"].eq(fresh["after_datetime"].iloc[0])].head(MAX_LATEST_ROWS)
     names = ["change_id", "kind", "area_m2", "count", "confidence", "description", "after_datetime"]
-    plain = pd.DataFrame(latest[names]).astype(object)
+    places = latest.geometry.representative_point()
     return [
-        {str(key): value for key, value in record.items()}
+        record
         | {
             "day": write_day(record["after_datetime"]),
             "position": format_position(place.x, place.y, crs=frame.grid.crs),
         }
-        for record, place in zip(
-            plain.where(plain.notna(), None).to_dict("records"), latest.geometry.representative_point(), strict=True
-        )
+        for record, place in zip(list_records(pd.DataFrame(latest[names])), places, strict=True)
     ]
 
 

@@ -255,13 +255,11 @@ def _describe_dates(pair: ScenePair) -> dict[str, Any]:
 def _describe_projection(grid: Grid) -> dict[str, Any]:
     crs = pyproj.CRS.from_user_input(grid.crs)
     code = crs.to_authority()
-    window = grid.move(grid.top_px, grid.left_px)
-    right, bottom = window.transform @ (grid.width_px, grid.height_px)
     named = {"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt("WKT2_2019")}
     return named | {
-        "proj:bbox": [window.origin_x, float(bottom), float(right), window.origin_y],
+        "proj:bbox": list(grid.shared_bounds),
         "proj:shape": [grid.height_px, grid.width_px],
-        "proj:transform": [float(value) for value in window.transform[:6]],
+        "proj:transform": [float(value) for value in grid.shared_transform[:6]],
     }
 
 
@@ -357,8 +355,8 @@ def outline_grid(grid: Grid) -> tuple[dict[str, Any], Bounds]:
     Returns:
         A Polygon, or a MultiPolygon with a part on each side of the date line, rings counterclockwise.
     """
-    window = grid.move(grid.top_px, grid.left_px)
-    footprint = compute_footprint(crs=grid.crs, transform=window.transform, width=grid.width_px, height=grid.height_px)
+    size = {"width": grid.width_px, "height": grid.height_px}
+    footprint = compute_footprint(crs=grid.crs, transform=grid.shared_transform, **size)
     # The edges were cut into many pieces; those that do not bend are put together again.
     outline = shapely.orient_polygons(footprint.simplify(_TOLERANCE_DEG))
     fixed = shapely.orient_polygons(shapely.geometry.shape(antimeridian.fix_polygon(outline)))

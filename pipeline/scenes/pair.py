@@ -64,7 +64,7 @@ class ScenePair:
 
         Args:
             date: ``before`` or ``after``.
-            window: First row, first column, height and width in pixels of the grid.
+            window: What to read, in pixels of the grid.
 
         Raises:
             InputError: a file cannot be read to the end.

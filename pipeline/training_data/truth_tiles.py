@@ -25,6 +25,7 @@ from model.errors import InputError
 from model.images import CHANGED_VALUE, ROAD_VALUE
 from pipeline.config.run import RunConfig
 from pipeline.grid.grid import Grid
+from pipeline.grid.window import Window
 from pipeline.scenes.pair import DATES, ScenePair, find_pair
 
 KIND_COLUMN = "kind"
@@ -177,7 +178,7 @@ def _read_tile(
     pair: ScenePair, *, row: int, col: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     side = pair.grid.stride_px
-    window = (row * side, col * side, side, side)
+    window = Window(row * side, col * side, side, side)
     blocks = [pair.read_block(date, window=window) for date in DATES]
     before, after = (np.moveaxis(block.pixels, 0, -1) for block in blocks)
     return before, after, blocks[0].is_valid & blocks[1].is_valid

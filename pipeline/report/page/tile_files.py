@@ -20,7 +20,7 @@ from PIL import Image
 
 from model.interface import Prompt, PromptKind
 from pipeline.grid.grid import name_tile
-from pipeline.report.page.columns import write_json
+from pipeline.report.page.columns import list_records, write_json
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
@@ -119,8 +119,6 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
         findings: Rows of some tiles.
         prompts: The questions of the run.
     """
-    plain = pd.DataFrame(findings.drop(columns=["geometry"])).astype(object)
-    records = plain.where(plain.notna(), None).to_dict("records")
     return {
         row["tile_id"]: {
             "reason": row["reason"],
@@ -129,7 +127,7 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "answers": [[prompt.name, prompt.text.strip(), word_answer(row, prompt=prompt)] for prompt in prompts],
             "cells": {kind: row[f"{kind}_cells"] or "" for kind in ("building", "road")},
         }
-        for row in ({str(name): value for name, value in row.items()} for row in records)
+        for row in list_records(pd.DataFrame(findings.drop(columns=["geometry"])))
     }
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from pipeline.grid.grid import Grid
-from pipeline.report.plot_drawing import CLASS_COLOURS, KIND_COLOURS
+from pipeline.report.colours import KIND_COLOURS
+from pipeline.report.plot_drawing import CLASS_COLOURS
 from pipeline.report.plot_figures import (
     COVERAGE_CLASSES,
     MAX_MAP_SIDE,

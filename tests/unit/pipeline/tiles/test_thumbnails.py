@@ -14,7 +14,7 @@ from affine import Affine
 from PIL import Image
 
 from pipeline.config.run import load_config
-from pipeline.grid.window import PixelWindow
+from pipeline.grid.window import Window
 from pipeline.report.page.pictures import PicturePair, read_pictures
 from pipeline.scenes.pair import find_pair
 from pipeline.storage.folder import RunFolder
@@ -71,7 +71,7 @@ def decode(uri: str) -> npt.NDArray[np.int16]:
 
 def draw(store: TileStore, *, max_size_px: int, is_visible: Any = None) -> PicturePair:
     grid = store.grid
-    window = PixelWindow(top=0, left=0, height=grid.height_px, width=grid.width_px)
+    window = Window(top=0, left=0, height=grid.height_px, width=grid.width_px)
     everywhere = np.ones((grid.n_rows, grid.n_cols), dtype=bool)
     everywhere[0, 0] = False
     is_visible = everywhere if is_visible is None else is_visible
