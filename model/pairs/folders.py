@@ -65,18 +65,6 @@ class FolderReading:
     """One line per pair that was left out: its name and why."""
 
 
-def read_pair_folder(
-    folder: Path,
-    *,
-    pattern: str = "*",
-    captions: Mapping[str, tuple[str, ...]] | None = None,
-    has_road_truth: bool = False,
-) -> list[LabelledPair]:
-    """Read the pairs of a folder, as `scan_pair_folder` does, and warn of those that are left out."""
-    reading = scan_pair_folder(folder, pattern=pattern, captions=captions, has_road_truth=has_road_truth)
-    return list(reading.pairs)
-
-
 def scan_pair_folder(
     folder: Path,
     *,

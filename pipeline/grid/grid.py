@@ -21,7 +21,6 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
-from model.interface import CELL_NAMES
 from pipeline.grid.projections import check_fit, check_grid_crs, compute_area_scale, find_utm_code, note_scale
 from pipeline.grid.window import Window
 
@@ -144,18 +143,6 @@ class Grid:
     def tile_polygon(self, row: int, col: int) -> Polygon:
         """Give the ground that a tile owns, in the CRS."""
         return shapely.box(*self.tile_bounds(row, col))
-
-    def cell_polygon(self, row: int, col: int, cell_name: str) -> Polygon:
-        """Give one of the 3 x 3 cells of a tile, as far as the tile owns it; cells that meet share coordinates.
-
-        Raises:
-            ValueError: `cell_name` is none of `CELL_NAMES`.
-        """
-        cell_row, cell_col = divmod(CELL_NAMES.index(cell_name), 3)
-        third_row, third_col = 3 * row + cell_row, 3 * col + cell_col
-        left, top = self.locate_corner(third_row, third_col)
-        right, bottom = self.locate_corner(third_row + 1, third_col + 1)
-        return shapely.box(left, bottom, right, top)
 
     def locate_corner(self, third_row: _Index, third_col: _Index) -> tuple[Any, Any]:
         """Give x and y of the upper left corners of cells, counted over all tiles from the upper left one.

@@ -61,11 +61,6 @@ class Report:
         return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
 
     @property
-    def zones_name(self) -> str | None:
-        """Name in the folder of the table with one row per zone; None without zones."""
-        return ZONES_NAME if ZONES_NAME in self.files else None
-
-    @property
     def is_complete(self) -> bool:
         """Whether every tile that was to be looked at has an answer that could be read."""
         return not (self.status_counts[TileStatus.FAILED] or self.status_counts[TileStatus.UNREADABLE])

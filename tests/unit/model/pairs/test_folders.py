@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.images import CHANGED_VALUE
-from model.pairs.folders import LabelledPair, cut_tiles, read_pair_folder
+from model.pairs.folders import LabelledPair, cut_tiles, scan_pair_folder
 from model.training.augmentation import Augmentation, draw_sample, relight
 
 NO_LIGHT = Augmentation(
@@ -77,9 +77,9 @@ def test_folders_are_read_and_gaps_left_out(tmp_path, caplog):
             if (name, folder) != ("two", "label"):
                 rgb = image[..., ::-1] if image.ndim == 3 else image // CHANGED_VALUE
                 cv2.imwrite(str(tmp_path / folder / f"{name}.png"), rgb)
-    (read,) = read_pair_folder(tmp_path)
+    (read,) = scan_pair_folder(tmp_path).pairs
     np.testing.assert_array_equal(read.after, pair.after)
     np.testing.assert_array_equal(read.mask, pair.mask)
     assert "two left out: no mask" in caplog.text
     with pytest.raises(FileNotFoundError, match="no pair 'nothing\\*'"):
-        read_pair_folder(tmp_path, pattern="nothing*")
+        scan_pair_folder(tmp_path, pattern="nothing*")
