@@ -82,8 +82,9 @@ def make_folder(run: Any) -> None:
     from pipeline.answers.batch import Interview
     from pipeline.answers.collect import group_batches
     from pipeline.answers.parts import encode_part
+    from pipeline.polygons.aoi import find_shards_needed
     from pipeline.runs.run import Stages
-    from pipeline.tiles.marks import list_shards, name_mark
+    from pipeline.tiles.marks import name_mark
     from pipeline.tiles.shards import create_store, write_shard
     from pipeline.tiles.store import TileStore
 
@@ -95,7 +96,7 @@ def make_folder(run: Any) -> None:
     objects = mark["objects"]
     store = TileStore(folder=folder, grid=grid, content_key=key, shard_size_tiles=SHARD_SIZE_TILES)
     rng = np.random.default_rng(1)
-    shards = list_shards(grid, shard_size_tiles=SHARD_SIZE_TILES)
+    shards = find_shards_needed(grid, aoi=None, shard_size_tiles=SHARD_SIZE_TILES)
     for shard in shards:
         placed = {_place_object(folder.uri, name, shard): size for name, size in objects.items()}
         marked = cut_mark(mark, shard=shard, grid=grid, rng=rng) | {"objects": placed}

@@ -189,51 +189,6 @@ class DeltaVlmProcessor:
             "qformer_attention_mask": read["attention_mask"],
         }
 
-    def prepare_targets(
-        self,
-        prompts: Sequence[str],
-        answers: Sequence[str],
-        *,
-        max_prompt_tokens: int = 128,
-        max_answer_tokens: int = 256,
-    ) -> dict[str, Tensor]:
-        """Tokenise prompts with the answers to learn, as the original's training does.
-
-        Each row of the language model is [prompt | answer | padding]; only the answer and its end token are targets. A
-        prompt that is too long loses its beginning but for the start token, an answer its end.
-
-        Args:
-            prompts: Questions.
-            answers: What to say to each.
-            max_prompt_tokens: Most tokens of a prompt, for both readers.
-            max_answer_tokens: Most tokens of an answer, its start token (which is dropped) and end token included.
-
-        Returns:
-            `input_ids`, `attention_mask`, `labels` (-100 where there is no target), `qformer_input_ids` and
-            `qformer_attention_mask`; int64 of shape (n, text), padded on the right.
-        """
-        asked = [format_prompt(_check_prompt(text), form=self.prompt_form) for text in prompts]
-        rows = [
-            self._pack_turn(ask, answer, max_prompt_tokens=max_prompt_tokens, max_answer_tokens=max_answer_tokens)
-            for ask, answer in zip(asked, answers, strict=True)
-        ]
-        read: Any = self.qformer_tokenizer(
-            asked, padding=True, truncation=True, max_length=max_prompt_tokens, return_tensors="pt"
-        )
-        return pad_targets(rows, pad_token_id=int(self.tokenizer.pad_token_id)) | {
-            "qformer_input_ids": read["input_ids"],
-            "qformer_attention_mask": read["attention_mask"],
-        }
-
-    def _pack_turn(
-        self, prompt: str, answer: str, *, max_prompt_tokens: int, max_answer_tokens: int
-    ) -> tuple[list[int], list[int]]:
-        start, *prompt_ids = self.tokenizer(prompt)["input_ids"]
-        prompt_ids = [start, *prompt_ids[-(max_prompt_tokens - 1) :]]
-        answer_ids = [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], int(self.tokenizer.eos_token_id)]
-        answer_ids = answer_ids[: max_answer_tokens - 1]
-        return [*prompt_ids, *answer_ids], [IGNORED_LABEL] * len(prompt_ids) + answer_ids
-
     def decode_answers(self, token_ids: Tensor) -> list[str]:
         """Turn generated ids of shape (n, tokens) into texts without special tokens."""
         texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)

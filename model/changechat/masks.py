@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_kind
+from model.images import CHANGED_VALUE, ROAD_VALUE
+from model.pairs.facts import ChangeFacts, measure_kind
 
 _CLASSES = ("building", "road")
 _MAX_COUNTED_VALUE = 65535
@@ -32,7 +33,7 @@ class ClassValues:
         return {"building": building, "road": None if self.road is None else list(self.road)}
 
 
-LEVIR_MCI_VALUES = ClassValues(building=(BUILDING_CHANGED,), road=(ROAD_CHANGED,))
+LEVIR_MCI_VALUES = ClassValues(building=(CHANGED_VALUE,), road=(ROAD_VALUE,))
 """What LEVIR-MCI's masks, and so ChangeChat-105k's, hold."""
 ONE_CLASS_VALUES = ClassValues(building=None, road=None)
 """Masks of buildings alone, such as LEVIR-CD's, whatever value they are drawn in."""
@@ -85,11 +86,11 @@ def infer_class_values(found: Iterable[int]) -> ClassValues:
     values = sorted(set(found) - {0})
     if len(values) <= 1:
         return ONE_CLASS_VALUES
-    if values == [ROAD_CHANGED, BUILDING_CHANGED]:
+    if values == [ROAD_VALUE, CHANGED_VALUE]:
         return LEVIR_MCI_VALUES
     raise ValueError(
-        f"masks of the values {_list_first(values)}; expected one value beside 0, or {ROAD_CHANGED} for roads and "
-        f"{BUILDING_CHANGED} for buildings; say what they mean: --class-values building={values[-1]},road={values[0]}"
+        f"masks of the values {_list_first(values)}; expected one value beside 0, or {ROAD_VALUE} for roads and "
+        f"{CHANGED_VALUE} for buildings; say what they mean: --class-values building={values[-1]},road={values[0]}"
     )
 
 

@@ -84,24 +84,6 @@ def join_qkv_bias(q_bias: Tensor, v_bias: Tensor) -> Tensor:
     return torch.cat([q_bias, torch.zeros_like(v_bias), v_bias])
 
 
-def rename_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict of the original, or a part of one, under our names.
-
-    Raises:
-        KeyError: a key that the original does not have, or half of a bias without the other.
-    """
-    renamed = {}
-    for key, tensor in state.items():
-        name = rename_key(key)
-        if name is None or name in renamed:
-            continue
-        if part := _QKV_BIAS_PART.fullmatch(key):
-            stem = f"visual_encoder.blocks.{part[1]}.attn."
-            tensor = join_qkv_bias(state[f"{stem}q_bias"], state[f"{stem}v_bias"])
-        renamed[name] = tensor
-    return renamed
-
-
 def infer_config(
     shapes: Shapes,
     *,

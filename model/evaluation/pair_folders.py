@@ -15,9 +15,8 @@ from model.changechat.layouts import SourcePair, find_pairs
 from model.changechat.masks import ONE_CLASS_VALUES, ClassValues, infer_class_values, read_mask
 from model.evaluation.cases import EvaluationTile, Skipped, make_labelled_tile
 from model.evaluation.references import PartCaptions, PartKey, holds_parts, read_part_captions
-from model.images import read_image
+from model.images import CHANGED_VALUE, ROAD_VALUE, read_image
 from model.interface import Prompt
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
 from model.pairs.folders import LabelledPair
 
 _LEVIR_CC_STEM = re.compile(r"(train|val|test)_(\d{6})")
@@ -208,8 +207,8 @@ def name_values(mask: npt.NDArray[np.int32], *, values: ClassValues) -> npt.NDAr
     """Give a mask the values that ChangeChat-105k's masks have: 0, 128 for roads and 255 for buildings."""
     is_building = mask != 0 if values.building is None else np.isin(mask, values.building)
     is_road = np.isin(mask, values.road or ())
-    named = np.where(is_road, np.uint8(ROAD_CHANGED), np.uint8(0))
-    return np.where(is_building, np.uint8(BUILDING_CHANGED), named)
+    named = np.where(is_road, np.uint8(ROAD_VALUE), np.uint8(0))
+    return np.where(is_building, np.uint8(CHANGED_VALUE), named)
 
 
 def find_scene(stem: str) -> str:

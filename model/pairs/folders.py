@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.images import read_image
+from model.images import CHANGED_VALUE, ROAD_VALUE, read_image
 from model.pairs.captions import GroundCover
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_mask
+from model.pairs.facts import ChangeFacts, measure_mask
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ PAIR_FOLDERS = {"A": "image of the earlier date", "B": "image of the later date"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Ends of the names of files that are looked at, in lower case."""
 
-MASK_VALUES = {"building": (BUILDING_CHANGED,), "road": (ROAD_CHANGED,), "change": (ROAD_CHANGED, BUILDING_CHANGED)}
+MASK_VALUES = {"building": (CHANGED_VALUE,), "road": (ROAD_VALUE,), "change": (ROAD_VALUE, CHANGED_VALUE)}
 """Which values of a pair's mask a label of the decoder stands for."""
 
 
@@ -63,18 +63,6 @@ class FolderReading:
     """Sorted by name."""
     skipped: tuple[str, ...]
     """One line per pair that was left out: its name and why."""
-
-
-def read_pair_folder(
-    folder: Path,
-    *,
-    pattern: str = "*",
-    captions: Mapping[str, tuple[str, ...]] | None = None,
-    has_road_truth: bool = False,
-) -> list[LabelledPair]:
-    """Read the pairs of a folder, as `scan_pair_folder` does, and warn of those that are left out."""
-    reading = scan_pair_folder(folder, pattern=pattern, captions=captions, has_road_truth=has_road_truth)
-    return list(reading.pairs)
 
 
 def scan_pair_folder(
@@ -144,7 +132,7 @@ def _read_pair(files: Mapping[str, Path | None], *, has_road_truth: bool) -> Lab
         name=before.stem,
         before=read_image(before),
         after=read_image(after),
-        mask=mask if has_road_truth else np.where(mask > 0, BUILDING_CHANGED, 0).astype(np.uint8),
+        mask=mask if has_road_truth else np.where(mask > 0, CHANGED_VALUE, 0).astype(np.uint8),
         has_road_truth=has_road_truth,
     )
     sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (pair.before, pair.after, pair.mask)]
@@ -152,7 +140,7 @@ def _read_pair(files: Mapping[str, Path | None], *, has_road_truth: bool) -> Lab
         raise ValueError(
             f"A is {sizes[0]}, B {sizes[1]} and label {sizes[2]} pixels; expected one size; crop them to one area"
         )
-    if unknown := sorted(set(np.unique(pair.mask).tolist()) - {0, ROAD_CHANGED, BUILDING_CHANGED}):
+    if unknown := sorted(set(np.unique(pair.mask).tolist()) - {0, ROAD_VALUE, CHANGED_VALUE}):
         raise ValueError(f"{label} holds {unknown[0]}; expected 0, 128 for roads and 255 for buildings; recode it")
     return pair
 

@@ -28,7 +28,7 @@ from pipeline.config.region_sources import (
     StacSourceConfig,
     YearEarlierPairing,
 )
-from pipeline.dates import Interval, parse_interval
+from pipeline.dates import Interval, parse_interval, to_utc
 from pipeline.grid.projections import check_grid_crs, find_utm_code
 from pipeline.regions.dates import DatedScene, LeftOut
 from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
@@ -139,7 +139,7 @@ def find_windows(
         return tuple(_end_at(parse_interval(text), now) for text in (pairing.before_dates, pairing.after_dates))
     if isinstance(pairing, YearEarlierPairing):
         return tuple(
-            Interval(start=end - pairing.window_days * _DAY, end=end) for end in (subtract_year(now), _to_utc(now))
+            Interval(start=end - pairing.window_days * _DAY, end=end) for end in (subtract_year(now), to_utc(now))
         )
     if isinstance(pairing, SeriesPairing):
         until = None if pairing.until is None else _begin(pairing.until) + _DAY - dt.timedelta(seconds=1)
@@ -179,7 +179,7 @@ def choose_pairs(
 
 def subtract_year(moment: dt.datetime) -> dt.datetime:
     """Give the same moment of the year before, UTC; of a leap day, the 28th of February."""
-    moment = _to_utc(moment)
+    moment = to_utc(moment)
     last_day = calendar.monthrange(moment.year - 1, moment.month)[1]
     return moment.replace(year=moment.year - 1, day=min(moment.day, last_day))
 
@@ -271,13 +271,9 @@ _RANKS: Mapping[str, Callable[[DatedScene], tuple[float, ...]]] = {
 
 
 def _end_at(window: Interval, now: dt.datetime) -> Interval:
-    end = _to_utc(now) if window.end is None else min(window.end, _to_utc(now))
+    end = to_utc(now) if window.end is None else min(window.end, to_utc(now))
     return Interval(start=window.start, end=end)
 
 
 def _begin(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
-
-
-def _to_utc(moment: dt.datetime) -> dt.datetime:
-    return moment.astimezone(dt.UTC)

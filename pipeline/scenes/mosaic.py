@@ -44,7 +44,7 @@ def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, lim
     Args:
         scene: Where the pixels are.
         grid: What they are warped onto.
-        window: First row, first column, height and width in pixels of the grid.
+        window: What to read, in pixels of the grid.
         resampling: ``auto`` or the name of one of rasterio's resampling methods.
         limits: Physical values that become 0 and 255; None where the scene holds bytes to be shown.
 
@@ -52,14 +52,14 @@ def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, lim
         InputError: a file cannot be read to the end.
     """
     parts = list_parts_in_window(scene, grid=grid, window=window)
-    height, width = window[2:]
+    first_row, first_col, height, width = window
     if scene.mosaic == "first" or len(parts) < 2:
         return _take_first(
             _read_parts(scene, parts, grid=grid, window=window, resampling=resampling, limits=limits),
             shape=(height, width),
         )
     rows = _choose_strip(len(parts), height=height, width=width)
-    strips = [(window[0] + top, window[1], min(rows, height - top), width) for top in range(0, height, rows)]
+    strips = [Window(first_row + top, first_col, min(rows, height - top), width) for top in range(0, height, rows)]
     blocks = [
         _take_median(list(_read_parts(scene, parts, grid=grid, window=strip, resampling=resampling, limits=limits)))
         for strip in strips
@@ -114,7 +114,7 @@ def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) ->
         part: One piece of the scene.
         scene: Tells which classes hide the ground.
         grid: What the classes are laid onto, each pixel the class that is nearest.
-        window: First row, first column, height and width in pixels of the grid.
+        window: What to read, in pixels of the grid.
 
     Raises:
         InputError: the file cannot be read to the end.

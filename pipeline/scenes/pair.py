@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import time
@@ -13,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
 from pipeline.config.run import RegistrationConfig, RunConfig
+from pipeline.dates import parse_moment
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.polygons.aoi import read_aoi, read_aoi_degrees
@@ -64,7 +64,7 @@ class ScenePair:
 
         Args:
             date: ``before`` or ``after``.
-            window: First row, first column, height and width in pixels of the grid.
+            window: What to read, in pixels of the grid.
 
         Raises:
             InputError: a file cannot be read to the end.
@@ -209,16 +209,12 @@ def _check_two_dates(before: Scene, after: Scene) -> None:
             expected="two scenes of two dates",
             remedy="name the other date's file",
         )
-    if before.datetime and after.datetime and _parse(before.datetime) > _parse(after.datetime):
+    if before.datetime and after.datetime and parse_moment(before.datetime) > parse_moment(after.datetime):
         raise InputError(
             f"before was acquired on {before.datetime}, after on {after.datetime}",
             expected="the earlier scene first",
             remedy="swap the two, or set before.datetime and after.datetime if the files' tags are wrong",
         )
-
-
-def _parse(moment: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(moment)
 
 
 def _list_colour_assets(scene: Scene) -> list[Asset]:

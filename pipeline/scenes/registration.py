@@ -21,10 +21,9 @@ from skimage.registration import phase_cross_correlation
 
 from pipeline.config.run import RegistrationConfig
 from pipeline.grid.grid import Grid
-from pipeline.grid.window import Window
+from pipeline.grid.window import BoolArray, Window
 
 FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 ReadBlock = Callable[[str, Grid, Window], tuple[npt.NDArray[np.uint8], BoolArray]]
 """Gives pixels, uint8 (3, height, width), and validity of ``before`` or ``after`` in a window of a grid."""
@@ -166,7 +165,7 @@ def measure_registration(read: ReadBlock, *, grid: Grid, coarseness: float, conf
         is_valid = is_before & is_after
         shift = estimate_shift(before, after, is_valid=is_valid, max_shift_px=config.max_shift_px)
         if shift is not None:
-            blocks.append(BlockShift(top_px=window[0], left_px=window[1], row_px=shift[0], col_px=shift[1]))
+            blocks.append(BlockShift(top_px=window.top, left_px=window.left, row_px=shift[0], col_px=shift[1]))
     shift, spread_px, agreeing_fraction = agree_on_shift(blocks, n_blocks=len(windows))
     return Registration(
         row_px=round(factor * shift[0], 3) if shift else None,
@@ -176,7 +175,7 @@ def measure_registration(read: ReadBlock, *, grid: Grid, coarseness: float, conf
         n_blocks=len(windows),
         resolution_m=grid.resolution_m,
         coarseness=factor,
-        block_size_px=factor * windows[0][2] if windows else 0,
+        block_size_px=factor * windows[0].height if windows else 0,
         is_corrected=config.correct and shift is not None,
         blocks=tuple(block.scale(factor, top_px=grid.top_px, left_px=grid.left_px) for block in blocks),
     )
@@ -198,7 +197,7 @@ def choose_blocks(grid: Grid) -> list[Window]:
         np.linspace(0, length - size, count) if count > 1 else np.array([(length - size) / 2])
         for length, count in ((height, n_rows), (width, n_cols))
     )
-    return [(round(top), round(left), size, size) for top in tops.tolist() for left in lefts.tolist()]
+    return [Window(round(top), round(left), size, size) for top in tops.tolist() for left in lefts.tolist()]
 
 
 def estimate_shift(

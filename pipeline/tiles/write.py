@@ -20,7 +20,7 @@ from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
 from pipeline.tiles.shards import check_arrays, create_store, describe_store, open_store, write_shard
 from pipeline.tiles.store import TileStore
-from pipeline.workers.tasks import run_bounded
+from pipeline.workers.tasks import Call, run_bounded
 
 OUTSIDE_REASON = "outside the area of interest"
 """Why tiles outside it are not asked about, and their shards not written."""
@@ -62,9 +62,9 @@ def write_tiles(
     on_progress(summary)
     missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
     # ^ not named by the content: runs into two folders may share a scheduler, not a task.
-    arguments = ((key, (folder, pair, size, *shard)) for key, shard in missing.items())
+    calls = (Call(key, (folder, pair, size, *shard)) for key, shard in missing.items())
     problems: dict[tuple[int, int], BaseException] = {}
-    for key, outcome in run_bounded(client, write_shard, arguments, max_in_flight=max_in_flight):
+    for key, outcome in run_bounded(client, write_shard, partial(next, calls, None), max_in_flight=max_in_flight):
         if isinstance(outcome, FolderError):
             raise outcome
         if isinstance(outcome, BaseException):

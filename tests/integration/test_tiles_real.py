@@ -26,10 +26,10 @@ from shapely.geometry import Polygon
 
 from model.errors import InputError
 from pipeline.config.run import RunConfig, load_config
+from pipeline.polygons.aoi import find_shards_needed
 from pipeline.scenes.pair import find_pair
 from pipeline.storage.folder import RunFolder, open_run_folder
 from pipeline.summary import StageSummary
-from pipeline.tiles.marks import list_shards
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.shards import create_store, write_shard
 from pipeline.tiles.store import TileStore
@@ -167,7 +167,7 @@ def write_slowly(config: RunConfig) -> None:
     folder = open_run_folder(config.output)
     size = config.tiles.shard_size_tiles
     create_store(folder, pair, shard_size_tiles=size)
-    for shard in list_shards(pair.grid, shard_size_tiles=size):
+    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size):
         write_shard(folder, pair, size, *shard)
 
 
@@ -197,7 +197,7 @@ def test_another_pair_in_the_same_folder_takes_the_place_of_the_first(small: Run
     other, summary = write(coarser, client)
     assert other.content_key != store.content_key
     assert summary.skipped == 0
-    assert len(other.folder.list_names("marks")) == len(list_shards(other.grid, shard_size_tiles=2))
+    assert len(other.folder.list_names("marks")) == len(find_shards_needed(other.grid, aoi=None, shard_size_tiles=2))
     assert dict(other.open().attrs)["content_key"] == other.content_key
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from model.registry import find_model_folder, identify_model
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import ModelConfig
 from pipeline.workers.models import ModelPlugin, hold_model, register_model, unregister_model
-from pipeline.workers.tasks import choose_max_in_flight, run_bounded
+from pipeline.workers.tasks import Call, choose_max_in_flight, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
 
@@ -30,6 +30,12 @@ def square(number: int) -> int:
     return number**2
 
 
+def take(calls: Iterable[tuple[str, tuple[Any, ...]]]) -> Callable[[], Call | None]:
+    """Give one call after the other, and None when there are no more."""
+    waiting = (Call(*call) for call in calls)
+    return lambda: next(waiting, None)
+
+
 def count_tasks(client: Client) -> int:
     return int(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
 
@@ -37,7 +43,7 @@ def count_tasks(client: Client) -> int:
 def test_results_and_errors_come_back_once_each(client: Client) -> None:
     expected: dict[str, Any] = {f"square-{number}": number**2 for number in range(12) if number != 3}
 
-    outcomes = list(run_bounded(client, square, ((f"square-{n}", (n,)) for n in range(12)), max_in_flight=3))
+    outcomes = list(run_bounded(client, square, take((f"square-{n}", (n,)) for n in range(12)), max_in_flight=3))
 
     errors = {key: str(outcome) for key, outcome in outcomes if isinstance(outcome, BaseException)}
     assert {key: outcome for key, outcome in outcomes if key not in errors} == expected
@@ -48,7 +54,7 @@ def test_results_and_errors_come_back_once_each(client: Client) -> None:
 def test_scheduler_never_knows_more_than_the_window(client: Client) -> None:
     counts = [
         count_tasks(client)
-        for _ in run_bounded(client, square, ((f"window-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
+        for _ in run_bounded(client, square, take((f"window-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
     ]
 
     assert len(counts) == 20
@@ -64,14 +70,14 @@ def test_arguments_are_taken_as_they_are_needed(client: Client) -> None:
             taken.append(number)
             yield f"lazy-{number}", (number,)
 
-    first = next(run_bounded(client, square, arguments(), max_in_flight=2))
+    first = next(run_bounded(client, square, take(arguments()), max_in_flight=2))
 
     assert first[1] in {100**2, 101**2}
     assert len(taken) <= 3
 
 
 def test_stopping_early_leaves_nothing_behind(client: Client) -> None:
-    outcomes = run_bounded(client, square, ((f"early-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
+    outcomes = run_bounded(client, square, take((f"early-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
     next(outcomes)
 
     outcomes.close()
@@ -102,7 +108,7 @@ def test_model_is_loaded_once_per_worker(client: Client) -> None:
         assert {model_id for model_id, _ in seen.values()} == {"stand-in@1"}
         calls = ((f"name-{n}", (config, StandInModel.identity)) for n in range(8))
         # Whatever worker a task ran on, it met a model that was there before.
-        assert {outcome for _, outcome in run_bounded(client, name_held_model, calls, max_in_flight=4)} <= set(
+        assert {outcome for _, outcome in run_bounded(client, name_held_model, take(calls), max_in_flight=4)} <= set(
             seen.values()
         )
     unregister_model(client, model=config, identity=StandInModel.identity)
@@ -117,7 +123,7 @@ def test_model_goes_with_the_last_run_that_uses_it(client: Client) -> None:
         assert set(client.run(get_models_of_worker, identity).values()) == first
 
         unregister_model(client, model=config, identity=identity)
-        calls = [("after-the-first", (config, identity))]
+        calls = take([("after-the-first", (config, identity))])
         assert next(outcome for _, outcome in run_bounded(other, name_held_model, calls, max_in_flight=1)) in first
 
         unregister_model(other, model=config, identity=identity)
@@ -175,7 +181,7 @@ def test_model_that_could_not_be_loaded_is_tried_again(client: Client, tmp_path:
 
 def test_scheduler_that_goes_away_is_told() -> None:
     with open_cluster(ClusterConfig(n_workers=1)) as client:
-        outcomes = run_bounded(client, square, ((f"gone-{n}", (100 + n,)) for n in range(1000)), max_in_flight=2)
+        outcomes = run_bounded(client, square, take((f"gone-{n}", (100 + n,)) for n in range(1000)), max_in_flight=2)
         next(outcomes)
         client.cluster.close()
 
@@ -205,7 +211,7 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
             yield f"grow-{number}", (number,)
 
     with open_cluster(ClusterConfig(n_workers=1)) as small:
-        outcomes = run_bounded(small, square, arguments(), max_in_flight=None)
+        outcomes = run_bounded(small, square, take(arguments()), max_in_flight=None)
         next(outcomes)
         n_at_first = len(taken)
         small.cluster.scale(2)
@@ -223,7 +229,7 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
 def test_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.05)
     with open_cluster(ClusterConfig(n_workers=1, no_workers_timeout_s=0.3)) as client:
-        outcomes = run_bounded(client, time.sleep, ((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
+        outcomes = run_bounded(client, time.sleep, take((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
         client.cluster.scale(0)
 
         with pytest.raises(InputError, match=r"no worker has been there for 0\.3 s"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from original_files import OriginalFiles, make_llm_config, make_state, settle, write_original_files
+from original_files import OriginalFiles, make_llm_config, make_state, rename_state, settle, write_original_files
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,7 +21,7 @@ from model.conversion import converting, hub
 from model.conversion.converting import convert_model
 from model.conversion.csrm_training import CSRM_WEIGHTS
 from model.conversion.inputs import ConversionSettings
-from model.conversion.names import infer_config, infer_mask_config, rename_state
+from model.conversion.names import infer_config, infer_mask_config
 from model.conversion.vocabularies import load_language_vocabulary
 from model.inspection import inspect_model
 from model.interface import Prompt, PromptKind

@@ -73,7 +73,7 @@ def test_a_picture_tells_truth_and_answer():
     assert name == "tile_7"
     assert classify == "not changed; says changed"
     assert description.startswith('says "a house is built')
-    assert description.endswith("...")
+    assert description.endswith("…")
     album = FailureAlbum()
     for _ in album.watch([EvaluationTile(name="tile_7", scene="s", pixels=PIXELS, cases=())]):
         album.consider(wrong)

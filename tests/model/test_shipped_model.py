@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.evaluation.evaluation import evaluate
-from model.pairs.folders import cut_tiles, read_pair_folder
+from model.pairs.folders import cut_tiles, scan_pair_folder
 from model.registry import identify_model, load_model
 from model.training.synthetic_pairs import synthesize_pairs
 from pipeline.config.run import load_default_prompts
@@ -98,7 +98,7 @@ def test_swapping_the_dates_turns_building_into_demolition():
 
 
 def test_the_figures_of_the_card_can_be_had_again(shared_data):
-    pairs = read_pair_folder(shared_data / "data" / "levir_panels", pattern="256_val_*")
+    pairs = scan_pair_folder(shared_data / "data" / "levir_panels", pattern="256_val_*").pairs
     found = evaluate(load_model(NAME), pairs, prompts=PROMPTS)
     # Other processors round otherwise: one tile of 124 may go the other way.
     assert found.value("classify.accuracy") == pytest.approx(0.9355, abs=0.009)

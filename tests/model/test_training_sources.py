@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from training_material import make_images, write_pairs
 
 from model.interface import PromptKind
-from model.pairs.folders import read_captions, read_pair_folder, scan_pair_folder
+from model.pairs.folders import read_captions, scan_pair_folder
 from model.training.augmentation import Augmentation, move_images
 from model.training.conversations import scan_instructions
 from model.training.recipe import MaskTrainingConfig, TrainingConfig, load_training_config
@@ -53,15 +53,15 @@ def test_a_folder_without_a_usable_pair_is_refused(folder):
     with pytest.raises(
         FileNotFoundError, match=r"no pair .* 6 left out, the first is pair_000: no mask.*; expected .*; "
     ):
-        read_pair_folder(folder)
+        scan_pair_folder(folder)
     with pytest.raises(FileNotFoundError, match=r"no pair '\*' in .*; expected images in A/"):
-        read_pair_folder(folder / "nowhere")
+        scan_pair_folder(folder / "nowhere")
 
 
 def test_two_images_of_one_name_are_refused(folder):
     shutil.copyfile(folder / "A" / "pair_000.png", folder / "A" / "pair_000.jpg")
     with pytest.raises(ValueError, match=r"pair_000.jpg and pair_000.png in .*A share a name; expected one .*; "):
-        read_pair_folder(folder)
+        scan_pair_folder(folder)
 
 
 def test_masks_with_roads_keep_them(folder):
@@ -89,7 +89,7 @@ def test_geotiffs_are_read_as_rasterio_reads_them(tmp_path, options):
             tmp_path / name / "place.tif", "w", crs="EPSG:32614", transform=transform, **profile, **options
         ) as file:
             file.write(bands)
-    (pair,) = read_pair_folder(tmp_path)
+    (pair,) = scan_pair_folder(tmp_path).pairs
     np.testing.assert_array_equal(pair.before, before)
     np.testing.assert_array_equal(pair.after, after)
     np.testing.assert_array_equal(pair.mask, mask)

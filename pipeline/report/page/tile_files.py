@@ -20,7 +20,7 @@ from PIL import Image
 
 from model.interface import Prompt, PromptKind
 from pipeline.grid.grid import name_tile
-from pipeline.report.page.columns import write_json
+from pipeline.report.page.columns import list_records, write_json
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
@@ -81,7 +81,7 @@ def _order_by_confidence(
 
 
 def make_tile_files(
-    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt]
+    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt], told: npt.NDArray[np.uint8]
 ) -> Iterator[tuple[str, bytes]]:
     """Make the files one by one, so that no more than one is in memory; equal findings give equal files.
 
@@ -89,11 +89,11 @@ def make_tile_files(
         findings: One row per tile of the grid.
         store: The tile store, for the pictures.
         prompts: The questions of the run.
+        told: What `choose_told` gave.
 
     Yields:
         Name in the folder of the run, and content.
     """
-    told = choose_told(findings)
     chosen = np.flatnonzero(told)
     rows, cols = (findings[name].to_numpy(np.int64)[chosen] for name in ("row", "col"))
     block_rows, block_cols = rows // BLOCK_SIDE_TILES, cols // BLOCK_SIDE_TILES
@@ -119,8 +119,6 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
         findings: Rows of some tiles.
         prompts: The questions of the run.
     """
-    plain = pd.DataFrame(findings.drop(columns=["geometry"])).astype(object)
-    records = plain.where(plain.notna(), None).to_dict("records")
     return {
         row["tile_id"]: {
             "reason": row["reason"],
@@ -129,7 +127,7 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "answers": [[prompt.name, prompt.text.strip(), word_answer(row, prompt=prompt)] for prompt in prompts],
             "cells": {kind: row[f"{kind}_cells"] or "" for kind in ("building", "road")},
         }
-        for row in ({str(name): value for name, value in row.items()} for row in records)
+        for row in list_records(pd.DataFrame(findings.drop(columns=["geometry"])))
     }
 
 

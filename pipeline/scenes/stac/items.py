@@ -18,6 +18,7 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.stac import StacConfig
+from pipeline.dates import to_utc
 from pipeline.scenes.files import BandFile, PartFiles
 from pipeline.scenes.stac.bands import Assets, BandChoice, Scaling, choose_bands, describe_band, find_band, read_scaling
 from pipeline.scenes.stac.hrefs import Place, resolve_href
@@ -137,11 +138,7 @@ def _read_times(item: pystac.Item) -> tuple[dt.datetime, dt.datetime]:
     end = item.datetime or told[1] or start
     if start is None or end is None:
         raise ValueError("has no datetime")
-    return _to_utc(start), _to_utc(end)
-
-
-def _to_utc(moment: dt.datetime) -> dt.datetime:
-    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return to_utc(start), to_utc(end)
 
 
 def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:

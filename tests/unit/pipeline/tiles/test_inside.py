@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.write import write_tiles
+from pipeline.workers.tasks import Call
 
 GRID = Grid(
     crs="EPSG:32614",
@@ -77,11 +78,11 @@ def test_shards_with_a_tile_inside_are_needed(is_inside: Any, size: int) -> None
 
 
 def run_here(
-    client: Client, function: Callable[..., Any], arguments: Iterable[tuple[str, tuple[Any, ...]]], **_: Any
+    client: Client, function: Callable[..., Any], take_call: Callable[[], Call | None], **_: Any
 ) -> Iterator[tuple[str, Any]]:
     """Be `run_bounded` without workers."""
-    for key, values in arguments:
-        yield key, function(*values)
+    while (call := take_call()) is not None:
+        yield call.key, function(*call.arguments)
 
 
 @pytest.fixture
