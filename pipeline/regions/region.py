@@ -110,8 +110,9 @@ class Region:
         states = read_states(self.folder)
         analysed = [state.record.pair for state in take_current(states) if state.has_result]
         windows = find_windows(pairing, now=now, analysed=analysed)
-        pieces, unusable = list_pieces(source, area=self.area, windows=windows)
-        scenes, former = group_scenes(pieces, area=choose_search_area(source, area=self.area))
+        area = choose_search_area(source, area=self.area)
+        pieces, unusable = list_pieces(source, area=area, windows=windows)
+        scenes, former = group_scenes(pieces, area=area)
         usable, poor = choose_scenes(scenes, choice=self.config.dates)
         chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
         return decide_pass(
