@@ -19,6 +19,7 @@ from pipeline.answers.outlines import choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import extract_findings, make_findings_schema
+from pipeline.polygons.aoi import GridArea, read_grid_area
 from pipeline.polygons.zones import Zones
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
@@ -28,7 +29,6 @@ from pipeline.runs.record import (
     check_unchanged,
     compute_run_id,
     discard_record,
-    hash_aoi,
     make_record,
     name_absolutely,
     read_record,
@@ -102,7 +102,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
     with hold_lock(folder) as lock:
         run = Run.restore(record, folder=folder, lock=lock, zones=zones)
         store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
-        if missing := store.list_missing_shards(aoi=run.config.aoi):
+        if missing := store.list_missing_shards(area=run.area):
             raise InputError(
                 f"{uri} lacks {len(missing)} shards of its tile store, such as {missing[0]}",
                 expected="the store that the run has left",
@@ -126,8 +126,8 @@ class Run:
     """The scenes and their grid."""
     identity: ModelIdentity
     """Which weights answer."""
-    aoi_hash: str | None
-    """Hash of the area of interest's geometry; None without one."""
+    area: GridArea | None
+    """The area of interest; None without one."""
     zones: Zones | None = None
     """What the findings are summed over; None without."""
     folder: RunFolder
@@ -147,12 +147,10 @@ class Run:
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
-        aoi_hash, zones = hash_aoi(config.aoi, grid=pair.grid), read_run_zones(config)
+        area, zones = read_grid_area(config.aoi, grid=pair.grid), read_run_zones(config)
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            run = cls(
-                config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, zones=zones, folder=folder, lock=lock
-            )
+            run = cls(config=config, pair=pair, identity=identity, area=area, zones=zones, folder=folder, lock=lock)
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
             yield run
@@ -194,7 +192,7 @@ class Run:
             config=config,
             pair=pair,
             identity=ModelIdentity(path="", mask_labels=tuple(record.mask_labels), **record.model),
-            aoi_hash=hash_aoi(config.aoi, grid=pair.grid),
+            area=read_grid_area(config.aoi, grid=pair.grid),
             zones=read_run_zones(config),
             folder=folder,
             lock=lock,
@@ -231,6 +229,11 @@ class Run:
             identity=self.identity,
         )
 
+    @property
+    def aoi_hash(self) -> str | None:
+        """Hash of the area of interest's geometry; None without one."""
+        return self.area.sha256 if self.area is not None else None
+
     @cached_property
     def zones_hash(self) -> str | None:
         """Hash of the zones with their attributes; None without any."""
@@ -249,7 +252,7 @@ class Run:
             config=self.config.tiles,
             client=client,
             max_in_flight=self.config.cluster.max_batches_in_flight,
-            aoi=self.config.aoi,
+            area=self.area,
             on_progress=self._watch(on_progress),
         )
 
@@ -257,7 +260,7 @@ class Run:
         """Call the third verb."""
         return select_tiles(
             store,
-            aoi=self.config.aoi,
+            area=self.area,
             min_valid_fraction=self.config.tiles.min_valid_fraction,
             max_cloud_fraction=self.config.tiles.max_cloud_fraction,
         )
