@@ -30,8 +30,9 @@ from pipeline.config.region_sources import (
 )
 from pipeline.dates import Interval, parse_interval, to_utc
 from pipeline.grid.projections import check_grid_crs, find_utm_code
-from pipeline.regions.dates import DatedScene, LeftOut
 from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
+from pipeline.regions.dates import DatedScene
+from pipeline.scenes.days import LeftOut, rank_clouds
 
 _KEY_LENGTH = 12
 _DEGREES = 1e-7
@@ -259,9 +260,7 @@ def _rank_newest(scene: DatedScene) -> tuple[float, ...]:
 
 
 def _rank_clouds(scene: DatedScene) -> tuple[float, ...]:
-    # What does not tell comes behind what is overcast.
-    clouds = 101.0 if scene.cloud_percent is None else scene.cloud_percent
-    return clouds, -scene.start.timestamp(), -scene.covered_fraction
+    return rank_clouds(scene.cloud_percent), -scene.start.timestamp(), -scene.covered_fraction
 
 
 _RANKS: Mapping[str, Callable[[DatedScene], tuple[float, ...]]] = {

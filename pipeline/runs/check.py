@@ -15,8 +15,9 @@ from model.redaction import redact_uri
 from model.registry import identify_named_model
 from pipeline.config.run import RunConfig, load_config
 from pipeline.findings.extract import make_findings_schema
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME, hash_aoi, read_record, read_run_zones
-from pipeline.scenes.pair import ScenePair, make_pair, read_search_area
+from pipeline.polygons.aoi import AreaOfInterest
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, read_run_zones
+from pipeline.scenes.pair import ScenePair, choose_search_area, make_pair
 from pipeline.scenes.reader import read_scene
 from pipeline.storage.folder import RunFolder, check_foreign, find_folder, find_run_folder
 from pipeline.uris import is_remote
@@ -63,9 +64,10 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
     """
     config = load_config(path, assignments=assignments)
     facts = Facts()
-    scenes, area, n_tiles = [], None, 0
+    scenes, aoi, n_tiles = [], None, 0
     with facts.gather_problems():
-        area = read_search_area(config)
+        aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
+    area = choose_search_area(config, aoi=aoi)
     for date, scene in (("before", config.before), ("after", config.after)):
         with facts.gather_problems():
             scenes.append(read_scene(scene, date=date, area=area))
@@ -73,7 +75,8 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
         with facts.gather_problems():
             pair = make_pair(*scenes, config=config)
             facts.figures |= _measure(pair, config=config)
-            hash_aoi(config.aoi, grid=pair.grid)
+            if aoi is not None:
+                aoi.lay_on(pair.grid)
             n_tiles = pair.grid.n_rows * pair.grid.n_cols
     with facts.gather_problems():
         facts.figures |= _estimate_compute(config, n_tiles=n_tiles)

@@ -17,6 +17,7 @@ from pipeline.answers.parts import AnswerParts
 from pipeline.config.loading import RECORDED
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import make_findings_schema
+from pipeline.polygons.aoi import GridArea, read_grid_area
 from pipeline.polygons.zones import Zones
 from pipeline.report.write import Report
 from pipeline.runs.record import (
@@ -25,7 +26,6 @@ from pipeline.runs.record import (
     check_unchanged,
     compute_run_id,
     discard_record,
-    hash_aoi,
     make_record,
     name_absolutely,
     read_run_zones,
@@ -52,8 +52,8 @@ class Run:
     """The scenes and their grid."""
     identity: ModelIdentity
     """Which weights answer."""
-    aoi_hash: str | None
-    """Hash of the area of interest's geometry; None without one."""
+    area: GridArea | None
+    """The area of interest; None without one."""
     zones: Zones | None = None
     """What the findings are summed over; None without."""
     folder: RunFolder
@@ -73,12 +73,10 @@ class Run:
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
-        aoi_hash, zones = hash_aoi(config.aoi, grid=pair.grid), read_run_zones(config)
+        area, zones = read_grid_area(config.aoi, grid=pair.grid), read_run_zones(config)
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            run = cls(
-                config=config, pair=pair, identity=identity, aoi_hash=aoi_hash, zones=zones, folder=folder, lock=lock
-            )
+            run = cls(config=config, pair=pair, identity=identity, area=area, zones=zones, folder=folder, lock=lock)
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
             yield run
@@ -120,7 +118,7 @@ class Run:
             config=config,
             pair=pair,
             identity=ModelIdentity(path="", mask_labels=tuple(record.mask_labels), **record.model),
-            aoi_hash=hash_aoi(config.aoi, grid=pair.grid),
+            area=read_grid_area(config.aoi, grid=pair.grid),
             zones=read_run_zones(config),
             folder=folder,
             lock=lock,
@@ -156,6 +154,11 @@ class Run:
             zones_hash=zones_hash,
             identity=self.identity,
         )
+
+    @property
+    def aoi_hash(self) -> str | None:
+        """Hash of the area of interest's geometry; None without one."""
+        return self.area.sha256 if self.area is not None else None
 
     @cached_property
     def zones_hash(self) -> str | None:

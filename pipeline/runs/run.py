@@ -101,7 +101,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
     with hold_lock(folder) as lock:
         run = Run.restore(record, folder=folder, lock=lock, zones=zones)
         store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
-        if missing := store.list_missing_shards(aoi=run.config.aoi):
+        if missing := store.list_missing_shards(area=run.area):
             raise InputError(
                 f"{uri} lacks {len(missing)} shards of its tile store, such as {missing[0]}",
                 expected="the store that the run has left",
@@ -157,7 +157,7 @@ class Stages:
                 config=run.config.tiles,
                 client=client,
                 max_in_flight=run.config.cluster.max_batches_in_flight,
-                aoi=run.config.aoi,
+                area=run.area,
                 on_progress=run.watch(tell),
             ),
         )
@@ -168,7 +168,7 @@ class Stages:
             "select_tiles",
             lambda _: select_tiles(
                 store,
-                aoi=run.config.aoi,
+                area=run.area,
                 min_valid_fraction=run.config.tiles.min_valid_fraction,
                 max_cloud_fraction=run.config.tiles.max_cloud_fraction,
             ),

@@ -15,7 +15,7 @@ from pipeline.config.run import RegistrationConfig, RunConfig
 from pipeline.dates import parse_moment
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, UInt8Array, Window
-from pipeline.polygons.aoi import read_aoi, read_aoi_degrees
+from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.scenes.mosaic import Block, read_block
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.registration import Registration, derive_content_key, measure_registration
@@ -88,26 +88,23 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
             does not fit them.
     """
     start = time.perf_counter()
-    area = read_search_area(config)
+    aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
+    area = choose_search_area(config, aoi=aoi)
     before = read_scene(config.before, date="before", area=area)
     after = read_scene(config.after, date="after", area=area)
     pair = make_pair(before, after, config=config)
-    if config.aoi is not None:
-        # Read again where it is used; here only so that a wrong one ends the run before anything is written.
-        read_aoi(config.aoi, grid=pair.grid)
+    if aoi is not None:
+        # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
+        aoi.lay_on(pair.grid)
     pair = register_dates(pair, config=config.registration)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
 
 
-def read_search_area(config: RunConfig) -> BaseGeometry | None:
-    """Read where scenes are to be that have to be searched for: the area of interest; None where nothing is searched.
-
-    Raises:
-        InputError: the area of interest cannot be used.
-    """
+def choose_search_area(config: RunConfig, *, aoi: AreaOfInterest | None) -> BaseGeometry | None:
+    """Give where scenes are to be that have to be searched for, in WGS84 degrees; None where nothing is searched."""
     is_searched = any(scene.stac is not None for scene in (config.before, config.after))
-    return read_aoi_degrees(config.aoi) if is_searched and config.aoi is not None else None
+    return aoi.to_degrees() if is_searched and aoi is not None else None
 
 
 def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:

@@ -12,7 +12,7 @@ import zarr
 from model.errors import FolderError
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, UInt8Array, Window
-from pipeline.polygons.aoi import find_shards_needed
+from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
 from pipeline.tiles.marks import (
@@ -167,14 +167,10 @@ class TileStore:
             remedy="run again: that shard is written anew",
         )
 
-    def list_missing_shards(self, *, aoi: str | None) -> list[tuple[int, int]]:
-        """List (row, column) of shards that should be whole and are not.
-
-        Raises:
-            InputError: the area of interest cannot be used.
-        """
+    def list_missing_shards(self, *, area: GridArea | None) -> list[tuple[int, int]]:
+        """List (row, column) of shards that should be whole and are not."""
         size = self.shard_size_tiles
-        needed = find_shards_needed(self.grid, aoi=aoi, shard_size_tiles=size)
+        needed = find_shards_needed(self.grid, area=area, shard_size_tiles=size)
         shards = [shard for shard in needed if shard not in self.failed_shards]
         whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
         return [shard for shard in shards if shard not in whole]

@@ -11,7 +11,7 @@ import distributed
 from model.errors import FolderError, InputError
 from model.redaction import redact_text
 from pipeline.config.run import TilesConfig
-from pipeline.polygons.aoi import find_shards_needed
+from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
@@ -33,7 +33,7 @@ def write_tiles(
     config: TilesConfig,
     client: distributed.Client,
     max_in_flight: int | None,
-    aoi: str | None = None,
+    area: GridArea | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[TileStore, StageSummary]:
     """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.
@@ -41,11 +41,10 @@ def write_tiles(
     Shards without any tile inside the area of interest are neither read nor written. Items of the summary are tiles.
 
     Raises:
-        InputError: the area of interest cannot be used, or not one shard could be written because a scene cannot be
-            read.
+        InputError: not one shard could be written because a scene cannot be read.
     """
     grid, size = pair.grid, config.shard_size_tiles
-    shards = find_shards_needed(grid, aoi=aoi, shard_size_tiles=size)
+    shards = find_shards_needed(grid, area=area, shard_size_tiles=size)
     whole, n_damaged = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
     n_tiles = grid.n_rows * grid.n_cols
     n_inside, n_kept = (

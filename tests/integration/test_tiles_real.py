@@ -77,7 +77,7 @@ def test_every_tile_agrees_with_rasterios_warp(config: RunConfig, client: Client
     grid = store.grid
     size = grid.tile_size_px
     assert (summary.done, summary.failed) == (grid.n_rows * grid.n_cols, 0)
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=0.2)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=0.2)
     pairs = store.read_pairs(tiles)
     with xr.open_zarr(f"{config.output}/tiles.zarr", consolidated=False) as dataset:
         assert dataset.rio.crs.to_string() == grid.crs
@@ -114,7 +114,7 @@ def test_footprints_agree_with_rasterios_transform(config: RunConfig) -> None:
 def test_before_and_after_show_the_same_ground(config: RunConfig, client: Client) -> None:
     """The two dates match best where they lie, not a few pixels beside it."""
     store, _ = write(config, client)
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=1.0)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=1.0)
     pairs = store.read_pairs([tile for tile in tiles if tile.status is None]).astype(float).mean(axis=2)
     edges = [np.hypot(*np.gradient(pairs[:, date], axis=(1, 2))) for date in (0, 1)]
     margin = 8
@@ -231,7 +231,7 @@ def test_shards_over_a_damaged_block_fail_and_the_others_do_not(
     store, summary = write_tiles(pair, **options)
     assert 0 < summary.failed < summary.total
     assert summary.done + summary.failed == summary.total
-    tiles, selection = select_tiles(store, aoi=None, min_valid_fraction=0.2)
+    tiles, selection = select_tiles(store, area=None, min_valid_fraction=0.2)
     reasons = {tile.reason for tile in tiles if tile.status == "failed"}
     assert selection.failed == summary.failed
     assert reasons

@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, write_raster: Any) -> 
 
 
 def list_tiles(store: TileStore) -> list[Tile]:
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=0.0)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=0.0)
     return list(tiles)
 
 
