@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import InputError
 from model.training.synthesis.canvas import Stage
 from model.training.synthesis.drawing import Boxes, draw_block
 from model.training.synthesis.exposure import expose, halo_px
@@ -78,7 +79,7 @@ def synthesize_pair(
             single houses go.
 
     Raises:
-        ValueError: An argument is outside its range.
+        InputError: An argument is outside its range.
     """
     check_arguments(
         seed,
@@ -164,16 +165,19 @@ def check_arguments(
 ) -> None:
     """Raises ValueError for an argument outside its range."""
     if seed < 0:
-        raise ValueError(f"seed is {seed}; expected an integer from 0; pass a non-negative seed")
+        raise InputError(f"seed is {seed}", expected="an integer from 0", remedy="pass a non-negative seed")
     for name, size in (("height_px", height_px), ("width_px", width_px)):
         if not MIN_SIZE_PX <= size <= MAX_SIZE_PX:
-            raise ValueError(f"{name} is {size}; expected {MIN_SIZE_PX} to {MAX_SIZE_PX} pixels; pass another size")
+            raise InputError(
+                f"{name} is {size}", expected=f"{MIN_SIZE_PX} to {MAX_SIZE_PX} pixels", remedy="pass another size"
+            )
     low, high = RESOLUTION_RANGE_M
     if not low <= resolution_m <= high:
-        raise ValueError(
-            f"resolution_m is {resolution_m}; expected {low} to {high} metres per pixel, at which houses can be seen; "
-            "pass another resolution"
+        raise InputError(
+            f"resolution_m is {resolution_m}",
+            expected=f"{low} to {high} metres per pixel, at which houses can be seen",
+            remedy="pass another resolution",
         )
     for name, level in (("change_level", change_level), ("removal_level", removal_level)):
         if not 0.0 <= level <= 1.0:
-            raise ValueError(f"{name} is {level}; expected 0 (never) to 1 (always); pass a probability")
+            raise InputError(f"{name} is {level}", expected="0 (never) to 1 (always)", remedy="pass a probability")

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from model.errors import InputError
 from model.training.synthesis.canvas import Canvas, Stage
 from model.training.synthesis.drawing import Boxes, draw_block
 from model.training.synthesis.exposure import expose, halo_px
@@ -80,13 +81,17 @@ def synthesize_tiles(
         Pairs in the order of the seeds. Outlines of objects are where the mask has them.
 
     Raises:
-        ValueError: An argument is outside its range.
+        InputError: An argument is outside its range.
     """
     if not 0.0 <= max_shift_px <= MAX_SHIFT_PX:
-        raise ValueError(f"max_shift_px is {max_shift_px}; expected 0 to {MAX_SHIFT_PX} pixels; pass another shift")
+        raise InputError(
+            f"max_shift_px is {max_shift_px}", expected=f"0 to {MAX_SHIFT_PX} pixels", remedy="pass another shift"
+        )
     largest_px = MAX_SIZE_PX // TILES_PER_SIDE
     if not MIN_SIZE_PX <= size_px <= largest_px:
-        raise ValueError(f"size_px is {size_px}; expected {MIN_SIZE_PX} to {largest_px} pixels; pass another size")
+        raise InputError(
+            f"size_px is {size_px}", expected=f"{MIN_SIZE_PX} to {largest_px} pixels", remedy="pass another size"
+        )
     for seed in seeds:
         check_arguments(
             seed,
