@@ -95,6 +95,7 @@ def evaluate_command(
 ) -> None:
     """Measure a model's answers, and its masks if it has some, against captions, masks or a ChangeChat file."""
     from flows.cli.console import make_console
+    from model.errors import refuse_unwritable
     from model.evaluation.failures import FailureAlbum
     from model.evaluation.writing import check_output, write_evaluation
     from model.registry import load_model
@@ -123,14 +124,15 @@ def evaluate_command(
     if output is not None:
         inputs: dict[str, Any] = {"data": data, "images": images, "model": model, "captions": captions, "split": split}
         inputs |= {"pattern": pattern, "tile_size_px": tile_size_px, "class_values": class_values}
-        files = write_evaluation(
-            evaluation,
-            output,
-            failures=album.failures,
-            skipped=[*source.skipped, *evaluation.skipped],
-            notes=source.notes,
-            inputs=inputs | {"swap_test": swap_test, "seed": seed},
-        )
+        with refuse_unwritable(output):
+            files = write_evaluation(
+                evaluation,
+                output,
+                failures=album.failures,
+                skipped=[*source.skipped, *evaluation.skipped],
+                notes=source.notes,
+                inputs=inputs | {"swap_test": swap_test, "seed": seed},
+            )
         result["files"] = [str(file) for file in files]
     typer.echo(json.dumps(result, allow_nan=False))
     if result["n_skipped"]:

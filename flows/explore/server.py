@@ -241,12 +241,12 @@ class ReportServer:
         # The page is told what kind of fault it is, the terminal all of it.
         text = redact_text("".join(traceback.format_exception(fault)))
         self._console.print(text, markup=False, highlight=False, soft_wrap=True, style="red")
-        problem = InputError(
-            f"the program or the model failed ({type(fault).__name__}: {str(fault)[:300]})",
-            expected="an answer",
-            remedy="ask something else; the terminal of `deltavlm explore` has the details",
-        )
-        return _answer_json(describe_problem(problem), status=500)
+        told = {
+            "found": redact_text(f"the program or the model failed ({type(fault).__name__}: {str(fault)[:300]})"),
+            "expected": "an answer",
+            "remedy": "ask something else; the terminal of `deltavlm explore` has the details",
+        }
+        return _answer_json(told, status=500)
 
 
 async def _read_body(request: Request) -> bytes:
