@@ -137,7 +137,7 @@ def test_pairs_on_the_fly_are_those_made_beforehand():
         [SyntheticSourceConfig(kind="synthetic", on_the_fly=True, size_px=64, crop_size_px=64)], data_root=None
     ).training
     assert source.draw(5, augmentation=Augmentation(), random=np.random.default_rng(0)).mask.shape == (64, 64)
-    with pytest.raises(ValidationError, match="n_pairs or on_the_fly"):
+    with pytest.raises(ValidationError, match="one of n_pairs and on_the_fly"):
         SyntheticSourceConfig(kind="synthetic", crop_size_px=64)
 
 
