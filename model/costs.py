@@ -45,7 +45,7 @@ def count_tile_cost(path: str, *, prompts: Sequence[Prompt]) -> TileCost:
         prompts: The questions.
 
     Raises:
-        ValueError: the config is damaged or that of another architecture.
+        InputError: the config is damaged or that of another architecture.
     """
     config = read_config(path)
     processor = DeltaVlmProcessor.from_pretrained(path)

@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from model.errors import InputError
+
 IMAGE_SETTINGS_FILE = "preprocessor_config.json"
 QFORMER_TOKENIZER_FOLDER = "qformer_tokenizer"
 IGNORED_LABEL = -100
@@ -111,26 +113,35 @@ class DeltaVlmProcessor:
         """Load from a model's folder.
 
         Raises:
-            FileNotFoundError: the settings or a tokenizer are missing.
+            InputError: the settings or a tokenizer are missing.
         """
         folder = Path(folder)
         for name in (IMAGE_SETTINGS_FILE, "tokenizer_config.json", f"{QFORMER_TOKENIZER_FOLDER}/tokenizer_config.json"):
             if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"no {name} in {folder}; expected the folder of a whole DeltaVLM; "
-                    "get its files again or convert it again"
+                raise InputError(
+                    f"no {name} in {folder}",
+                    expected="the folder of a whole DeltaVLM",
+                    remedy="get its files again or convert it again",
                 )
-        settings = json.loads((folder / IMAGE_SETTINGS_FILE).read_text())
-        return cls(
-            images=ImageSettings(
-                image_size=settings["image_size"],
-                image_mean=tuple(settings["image_mean"]),
-                image_std=tuple(settings["image_std"]),
-            ),
-            tokenizer=AutoTokenizer.from_pretrained(folder),
-            qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER),
-            prompt_form=PromptForm(settings.get("prompt_form", PromptForm.RAW)),
-        )
+        try:
+            settings = json.loads((folder / IMAGE_SETTINGS_FILE).read_text())
+            return cls(
+                images=ImageSettings(
+                    image_size=settings["image_size"],
+                    image_mean=tuple(settings["image_mean"]),
+                    image_std=tuple(settings["image_std"]),
+                ),
+                tokenizer=AutoTokenizer.from_pretrained(folder),
+                qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER),
+                prompt_form=PromptForm(settings.get("prompt_form", PromptForm.RAW)),
+            )
+        except Exception as problem:
+            # Nothing but files is read here, and tokenizers has no error of its own for a damaged one.
+            raise InputError(
+                f"settings or tokenizers in {folder} cannot be read ({type(problem).__name__}: {str(problem)[:200]})",
+                expected="the files that a model is saved with",
+                remedy="get them again or convert it again",
+            ) from None
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the settings and both tokenizers into a model's folder."""
@@ -177,7 +188,7 @@ class DeltaVlmProcessor:
             `qformer_attention_mask`, padded on the right; int64 of shape (n, text).
 
         Raises:
-            ValueError: a text is empty or cannot be encoded.
+            InputError: a text is empty or cannot be encoded.
         """
         prompts = [format_prompt(_check_prompt(text), form=self.prompt_form) for text in texts]
         spoken: Any = self.tokenizer(prompts, padding=True, return_tensors="pt")
@@ -210,12 +221,13 @@ def pad_targets(rows: Sequence[tuple[list[int], list[int]]], *, pad_token_id: in
 
 def _check_prompt(text: str) -> str:
     if not text.strip():
-        raise ValueError("empty prompt; expected a question; write one")
+        raise InputError("empty prompt", expected="a question", remedy="write one")
     try:
         text.encode()
     except UnicodeEncodeError as problem:
-        raise ValueError(
-            f"prompt with {text[problem.start]!r} at character {problem.start}; expected text that UTF-8 can hold; "
-            "remove half of a surrogate pair"
+        raise InputError(
+            f"prompt with {text[problem.start]!r} at character {problem.start}",
+            expected="text that UTF-8 can hold",
+            remedy="remove half of a surrogate pair",
         ) from None
     return text

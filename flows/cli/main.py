@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
 """Exit codes; the last is a fault of this program."""
+REPORT_IT = "report it with all of the lines above; what a run has done is kept, and the same command goes on"
 
 app = typer.Typer(
     name="deltavlm",
@@ -201,9 +202,10 @@ def main() -> None:
 
         show_stop(make_console(), stop.name)
         sys.exit(stop.exit_code)
-    except Exception:
+    except Exception as fault:
         # Python would end with 1, which says that a report is there.
         sys.stderr.write(redact_text(traceback.format_exc()))
+        sys.stderr.write(f"Fault: {type(fault).__name__} in the program, whatever was given\nTo do: {REPORT_IT}\n")
         sys.exit(FAULT)
 
 

@@ -47,7 +47,7 @@ def convert_command(
     mask_size_px: Annotated[int, typer.Option(min=1, help="Side of the masks, where there is a mask branch.")] = 256,
 ) -> None:
     """Convert the original's weights. Inputs are paths, or with a network owner/name or owner/name:file of the hub."""
-    from flows.cli.console import call_with_clear_errors, make_console, show_warnings
+    from flows.cli.console import make_console, show_warnings
     from model.conversion.converting import convert_model
     from model.conversion.inputs import ConversionSettings
     from model.inspection import inspect_model
@@ -67,8 +67,7 @@ def convert_command(
     )
     console = make_console()
     with console.status("Reading names and shapes") as status:
-        made = call_with_clear_errors(
-            convert_model,
+        made = convert_model(
             settings,
             output=output,
             on_progress=lambda done, total: status.update(f"Written {done} of {total} files of weights"),
@@ -91,7 +90,7 @@ def info_command(
     name: Annotated[str, typer.Argument(help="Name of a model, or its folder.")] = "deltavlm-tiny",
 ) -> None:
     """Say which weights these are and how large their parts."""
-    from flows.cli.console import call_with_clear_errors, make_console, show_warnings
+    from flows.cli.console import make_console, show_warnings
     from model.errors import InputError
     from model.inspection import inspect_model
     from model.interface import ENDPOINT_PREFIX
@@ -106,7 +105,7 @@ def info_command(
         "model_id": identity.model_id,
         "weight_hash": identity.weight_hash,
         "path": identity.path,
-        **call_with_clear_errors(inspect_model, Path(identity.path)),
+        **inspect_model(Path(identity.path)),
     }
     console = make_console()
     console.print_json(data=facts)

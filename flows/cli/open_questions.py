@@ -66,7 +66,7 @@ def open_questions_command(
 
     Replies are kept in OUTPUT.replies.jsonl: a call that was killed goes on there and pays for nothing twice.
     """
-    from flows.cli.console import call_with_clear_errors, make_console
+    from flows.cli.console import make_console
     from model.changechat.building import build_set
     from model.changechat.layouts import Layout, find_pairs
     from model.changechat.masks import LEVIR_MCI_VALUES, parse_class_values
@@ -80,12 +80,12 @@ def open_questions_command(
         max_cost=max_cost,
         is_agreed=yes,
     )
-    found = call_with_clear_errors(find_pairs, source, captions=captions, splits=tuple(split or ()))
+    found = find_pairs(source, captions=captions, splits=tuple(split or ()))
     values = LEVIR_MCI_VALUES if found.layout is Layout.LEVIR_MCI else None
-    values = values if class_values is None else call_with_clear_errors(parse_class_values, class_values)
-    built = call_with_clear_errors(build_set, found, class_values=values)
+    values = values if class_values is None else parse_class_values(class_values)
+    built = build_set(found, class_values=values)
     records, told = ask_for_questions(built, options=options, console=make_console())
-    call_with_clear_errors(_write_file, records, output)
+    _write_file(records, output)
     typer.echo(json.dumps({"output": str(output), **told}))
     raise typer.Exit(told["exit_code"])
 
@@ -106,15 +106,11 @@ def ask_for_questions(
     Raises:
         InputError: the server or an option cannot be used, or nobody agreed to the cost.
     """
-    from flows.cli.console import call_with_clear_errors
     from model.changechat.asking import NotedPair, write_open_questions
     from model.changechat.pair_notes import note_pair
 
-    asked = call_with_clear_errors(_open_assistant, options)
-    pairs = [
-        NotedPair(measured=pair, notes=call_with_clear_errors(note_pair, pair, class_values=built.class_values))
-        for pair in built.pairs
-    ]
+    asked = _open_assistant(options)
+    pairs = [NotedPair(measured=pair, notes=note_pair(pair, class_values=built.class_values)) for pair in built.pairs]
     estimate = _agree_on_cost(pairs, assistant=asked, options=options, console=console)
     with console.status("") as status:
 
@@ -122,7 +118,7 @@ def ask_for_questions(
             spent = "" if asked.cost is None else f", {asked.cost:.2f} spent"
             status.update(f"Replies: {done} of {total}{spent}")
 
-        result = call_with_clear_errors(write_open_questions, pairs, assistant=asked, on_progress=show)
+        result = write_open_questions(pairs, assistant=asked, on_progress=show)
     told = _tell(result, assistant=asked, n_pairs=len(pairs)) | {"estimate": estimate}
     for name, count in told["rejected"].items():
         console.print(f"rejected: {count} x {name}", markup=False, highlight=False)
@@ -134,15 +130,17 @@ def ask_for_questions(
 def _open_assistant(options: AssistantOptions) -> Assistant:
     from model.changechat.assistant import Assistant, Prices
     from model.changechat.reply_cache import ReplyCache
+    from model.errors import InputError
     from model.remote.endpoint import Endpoint, EndpointAddress
 
     prices = None
     if options.input_price is not None and options.output_price is not None:
         prices = Prices(prompt_per_million=options.input_price, reply_per_million=options.output_price)
     if prices is None and options.max_cost is not None:
-        raise ValueError(
-            f"--max-cost {options.max_cost:g} without prices; expected what tokens cost; "
-            "add --input-price and --output-price, per million tokens"
+        raise InputError(
+            f"--max-cost {options.max_cost:g} without prices",
+            expected="what tokens cost",
+            remedy="add --input-price and --output-price, per million tokens",
         )
     return Assistant(
         endpoint=Endpoint(EndpointAddress.parse(options.name)),
@@ -216,15 +214,11 @@ def _tell(result: OpenQuestions, *, assistant: Assistant, n_pairs: int) -> dict[
 
 def _write_file(records: Sequence[Record], file: Path) -> None:
     from model.changechat.schema import write_record
+    from model.errors import refuse_unwritable
 
     entries = [write_record(replace(record, id=str(number))) for number, record in enumerate(records)]
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
     draft = file.with_name(f".{file.name}.draft")
-    try:
+    with refuse_unwritable(file):
         draft.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
         draft.replace(file)
-    except OSError as problem:
-        raise ValueError(
-            f"{file} cannot be written ({problem.strerror or problem}); expected a file that can be made; "
-            "name another --output"
-        ) from None

@@ -58,7 +58,7 @@ def write_open_questions(
 
     Raises:
         EndpointError: the server does not answer any more; what it said is in the assistant's cache.
-        ValueError: the cache cannot be written.
+        InputError: the cache cannot be written.
     """
     tell = on_progress or (lambda _done, _total: None)
     first = make_first_requests(pairs, n_questions=assistant.n_questions)

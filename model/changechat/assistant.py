@@ -149,7 +149,7 @@ class Assistant:
 
         Raises:
             EndpointError: no request is answered any more.
-            ValueError: the cache cannot be written.
+            InputError: the cache cannot be written.
         """
         missing: dict[str, list[int]] = {}
         for position, request in enumerate(requests):

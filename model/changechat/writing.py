@@ -14,6 +14,7 @@ from model.changechat.building import BuiltSet, MeasuredPair
 from model.changechat.layouts import Problem
 from model.changechat.schema import KIND_SUFFIXES, Record, write_record
 from model.conversation import write_prompt
+from model.errors import refuse_unwritable
 from model.interface import PromptKind
 
 TABLE_NAME = "changechat.parquet"
@@ -53,9 +54,9 @@ def write_set(built: BuiltSet, output: Path) -> dict[str, Any]:
         The summary, as it is written.
 
     Raises:
-        ValueError: the folder cannot be written to.
+        InputError: the folder cannot be written to.
     """
-    try:
+    with refuse_unwritable(output):
         output.mkdir(parents=True, exist_ok=True)
         former = _list_former_files(output)
         with tempfile.TemporaryDirectory(dir=output, prefix=".changechat-") as name:
@@ -73,11 +74,6 @@ def write_set(built: BuiltSet, output: Path) -> dict[str, Any]:
                 (drafts / file).replace(output / file)
             for file in former - {*files, TABLE_NAME}:
                 (output / file).unlink(missing_ok=True)
-    except OSError as problem:
-        raise ValueError(
-            f"{output} cannot be written ({problem.strerror or problem}); expected a folder with room that can be "
-            "written to; name another one"
-        ) from None
     return summary
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from model.errors import InputError
 from model.evaluation.asking import answer_tiles
 from model.evaluation.calibration import fit_temperature, measure_calibration
 from model.evaluation.captions import CaptionedText, Meteor, has_java, measure_captions
@@ -101,7 +102,7 @@ def evaluate(
         settings: What else is measured.
 
     Raises:
-        ValueError: no tiles.
+        InputError: no tiles.
     """
     made = (make_labelled_tile(tile, prompts=prompts) for tile in tiles)
     return evaluate_tiles(model, made, settings=settings or EvaluationSettings())
@@ -121,7 +122,7 @@ def evaluate_tiles(
         settings: What else is measured.
 
     Raises:
-        ValueError: no tiles, or a model that cannot answer any tile of a whole batch.
+        InputError: no tiles, or a model that cannot answer any tile of a whole batch.
     """
     start = time.perf_counter()
     skipped: list[Skipped] = []
@@ -133,9 +134,10 @@ def evaluate_tiles(
         if album is not None:
             album.consider(tile)
     if not answered:
-        raise ValueError(
-            "no tile to ask about; expected pairs of images with a mask, captions or answers; "
-            "look at the reasons that were given for the pairs left out"
+        raise InputError(
+            "no tile to ask about",
+            expected="pairs of images with a mask, captions or answers",
+            remedy="look at the reasons that were given for the pairs left out",
         )
     seconds = time.perf_counter() - start
     notes = _take_notes(model)

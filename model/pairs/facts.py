@@ -158,7 +158,7 @@ def phrase_answer(kind: PromptKind, facts: ChangeFacts, *, random: np.random.Gen
     """Answer a prompt of one of the four kinds that a mask can answer.
 
     Raises:
-        ValueError: a mask cannot answer prompts of this kind.
+        InputError: a mask cannot answer prompts of this kind.
     """
     if kind is PromptKind.CLASSIFY:
         return phrase_classify(facts)

@@ -86,7 +86,7 @@ class RemoteModelSource:
         """Read the name.
 
         Raises:
-            FileNotFoundError: as `EndpointAddress.parse`.
+            InputError: as `EndpointAddress.parse`.
         """
         return cls(address=EndpointAddress.parse(name))
 
@@ -111,7 +111,7 @@ class RemoteModelSource:
             batch_size_tiles: Likewise; ``DELTAVLM_ENDPOINT_CONCURRENCY`` says how many requests are under way at once.
 
         Raises:
-            ValueError: a setting in the environment cannot be used.
+            InputError: a setting in the environment cannot be used.
             EndpointError: the server cannot be reached or refuses to answer.
         """
         del device, dtype, batch_size_tiles

@@ -18,6 +18,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction
 
+from model.errors import InputError
 from model.loading import has_cpu_bfloat16
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
@@ -69,7 +70,7 @@ def build_arguments(run: TrainingRun, *, n_steps: int) -> TrainingArguments:
     """Say in transformers' words how long, how large and how precise a training is.
 
     Raises:
-        ValueError: the pairs of a step cannot be shared out evenly.
+        InputError: the pairs of a step cannot be shared out evenly.
     """
     config, has_cuda = run.config, torch.cuda.is_available()
     every = config.checkpoint_every_steps or math.ceil(n_steps / 10)
@@ -127,9 +128,11 @@ def _share_out(config: PairTrainingConfig, arguments: TrainingArguments) -> Trai
         arguments._n_gpu = 1
     n_shares = config.accumulation_steps * arguments.world_size
     if config.batch_size_pairs % n_shares:
-        raise ValueError(
+        raise InputError(
             f"batch_size_pairs {config.batch_size_pairs} on {arguments.world_size} processes with accumulation_steps "
-            f"{config.accumulation_steps}; expected a multiple of {n_shares}; change one of them"
+            f"{config.accumulation_steps}",
+            expected=f"a multiple of {n_shares}",
+            remedy="change one of them",
         )
     arguments.per_device_train_batch_size = config.batch_size_pairs // n_shares
     arguments.per_device_eval_batch_size = config.batch_size_pairs // n_shares

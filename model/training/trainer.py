@@ -57,8 +57,8 @@ def train(
         starts_over: Whether to drop what an earlier training has left there.
 
     Raises:
-        FileNotFoundError: a source, a model or a file of the config is not there.
-        ValueError: one of them is damaged or does not fit, or `output` has a training by another recipe.
+        InputError: a source, a model or a file of the config is not there; one of them is damaged or does not fit, or
+            `output` has a training by another recipe.
         CheckpointError: the disk is full.
     """
     run = TrainingRun(

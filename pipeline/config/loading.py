@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 from model.errors import InputError
-
-Settings = TypeVar("Settings", bound=BaseModel)
+from model.settings import Settings, check_settings, read_settings
 
 
 def load_settings(
@@ -37,7 +36,7 @@ def load_settings(
     Raises:
         InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
     """
-    tree = _read_yaml(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
+    tree = read_settings(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
     tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
@@ -49,11 +48,7 @@ def load_settings(
         for part in reversed(key.split(".")):
             nested = {part: nested}
         tree = _merge(tree, nested)
-    try:
-        return model.model_validate(tree)
-    except ValidationError as problem:
-        source = str(path) if path is not None else "the command line"
-        raise _explain(problem, source=source, described_in=described_in) from None
+    return check_settings(model, tree, source=path or "the command line", described_in=described_in)
 
 
 def _read_value(text: str, *, assignment: str) -> Any:
@@ -65,24 +60,6 @@ def _read_value(text: str, *, assignment: str) -> Any:
             expected="a value in YAML",
             remedy="put quotes around text with : ? { [ or # in it",
         ) from None
-
-
-def _read_yaml(path: Path, *, described_in: str, begin_with: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise InputError(
-            f"config {path} cannot be read ({problem})",
-            expected=f"a YAML file with the keys of {described_in}",
-            remedy="correct the path or the file",
-        ) from None
-    if not isinstance(tree, dict):
-        raise InputError(
-            f"config {path} holds {type(tree).__name__}",
-            expected=f"a mapping with the keys of {described_in}",
-            remedy=f"start from {begin_with}",
-        )
-    return tree
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,23 +74,6 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         is_nested = isinstance(former, Mapping) and isinstance(value, Mapping)
         merged[key] = _merge(former, value) if is_nested else value  # type: ignore[arg-type]
     return merged
-
-
-def _explain(problem: ValidationError, *, source: str, described_in: str) -> InputError:
-    lines = []
-    for error in problem.errors():
-        key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif error["type"] == "missing":
-            message = "missing"
-        lines.append(f"{key}: {message}")
-    return InputError(
-        f"{source}: " + "; ".join(lines),
-        expected=f"the keys and values described in {described_in}",
-        remedy="correct the named keys",
-    )
 
 
 _UNITS = {"m": "m", "s": "s", "px": "pixels", "tiles": "tiles", "percent": "%"}

@@ -30,9 +30,9 @@ from pipeline.config.region_sources import (
 )
 from pipeline.dates import Interval, parse_interval, to_utc
 from pipeline.grid.projections import check_grid_crs, find_utm_code
-from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
 from pipeline.regions.dates import DatedScene
 from pipeline.scenes.days import LeftOut, rank_clouds
+from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
 
 _KEY_LENGTH = 12
 _DEGREES = 1e-7

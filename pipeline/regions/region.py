@@ -157,8 +157,7 @@ class Region:
         try:
             yield
         except Exception as problem:
-            words = redact_text(str(problem).partition("\n")[0]) or type(problem).__name__
-            write_record(replace(begun, reason=words), folder=self.folder)
+            write_record(replace(begun, reason=word_failure(problem)), folder=self.folder)
         except BaseException:
             write_record(record, folder=self.folder)
             raise
@@ -194,6 +193,12 @@ class Region:
             _put_if_new(self.folder, name, data)
         self.folder.delete(stale)
         return states, tables, files
+
+
+def word_failure(problem: Exception) -> str:
+    """Say in a line why a pair failed; a fault of the program is not told as one of its scenes."""
+    words = redact_text(str(problem).partition("\n")[0])
+    return words if isinstance(problem, InputError) else f"a fault of the program: {type(problem).__name__}: {words}"
 
 
 def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:

@@ -133,10 +133,8 @@ def _estimate_compute(config: RunConfig, *, n_tiles: int) -> dict[str, Figure]:
 
     try:
         cost = count_tile_cost(path, prompts=[prompt.to_prompt() for prompt in config.prompts])
-    except ValueError as problem:
-        raise InputError.from_message(
-            problem, subject="model.name: ", expected="a model that can be loaded", remedy="get its files again"
-        ) from None
+    except InputError as problem:
+        raise problem.about("model.name: ") from None
     flop = n_tiles * cost.flop
     return {
         "model_tflop_at_most": round(flop / 1e12, 3),

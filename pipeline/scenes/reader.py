@@ -39,7 +39,7 @@ def read_scene(config: SceneConfig, *, date: str, area: BaseGeometry | None = No
     try:
         return open_scene(resolve_files(config, date=date, area=area), config=config, date=date)
     except InputError as refusal:
-        raise InputError(f"{date}: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
+        raise refusal.about(f"{date}: ") from None
 
 
 def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:

@@ -20,13 +20,14 @@ from PIL import Image
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
-from model.errors import InputError
+from model.errors import InputError, refuse_unwritable
 from model.images import CHANGED_VALUE, ROAD_VALUE
 from pipeline.config.run import RunConfig
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.polygons.files import has_shape, read_polygons
 from pipeline.scenes.pair import DATES, ScenePair, find_pair
+from pipeline.training_data.scenes import make_folder
 
 KIND_COLUMN = "kind"
 """Column of the polygons that tells buildings and roads apart, where there is one of this name."""
@@ -89,13 +90,12 @@ def write_truth_tiles(
         on_progress: Is told how far it is.
 
     Raises:
-        InputError: the scenes make no pair, or the polygons cannot be used.
-        OSError: the folder cannot be written to.
+        InputError: the scenes make no pair, the polygons cannot be used, or the folder cannot be written to.
     """
     pair, _ = find_pair(config)
     polygons = read_truth(truth, grid=pair.grid, kind_column=kind_column, kinds=kinds)
     for part in ("A", "B", "label"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / part)
     skipped: dict[str, str] = {}
     n_tiles = pair.grid.n_rows * pair.grid.n_cols
     for index in range(n_tiles):
@@ -213,7 +213,8 @@ def _name_kinds(
 def _write_png(pixels: npt.NDArray[np.uint8], file: Path) -> None:
     draft = file.with_suffix(f".{os.getpid()}.part")
     try:
-        Image.fromarray(pixels).save(draft, format="PNG")
-        draft.replace(file)
+        with refuse_unwritable(file):
+            Image.fromarray(pixels).save(draft, format="PNG")
+            draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)

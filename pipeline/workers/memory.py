@@ -57,13 +57,8 @@ def measure_need(config: RunConfig) -> WorkerNeed:
     try:
         path = "" if find_model_source(model.name) is not None else str(find_model_folder(model.name))
         weights = measure_weights(path, device=model.device, dtype=model.dtype)
-    except (ValueError, OSError) as problem:
-        raise InputError.from_message(
-            problem,
-            subject="model.name: ",
-            expected="whole files of weights",
-            remedy="get the files again or convert them again",
-        ) from None
+    except InputError as problem:
+        raise problem.about("model.name: ") from None
     return WorkerNeed(
         batch_bytes=side_px**2 * _BYTES_PER_PIXEL,
         held_bytes=weights.held_bytes,

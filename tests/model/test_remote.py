@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from openai_server import SOON, Body, Fault, Reply, read_pair, read_texts, refuse, serve
 
+from model.errors import InputError
 from model.interface import CELL_NAMES, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from model.prompts import load_prompt_book
@@ -80,14 +81,14 @@ def test_a_name_gives_address_model_and_identity_without_a_network() -> None:
     ],
 )
 def test_a_wrong_name_is_told_with_the_right_form(name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"; expected openai:URL#NAME, such as .+; ") as caught:
+    with pytest.raises(InputError, match=r"; expected openai:URL#NAME, such as .+; ") as caught:
         identify_model(name)
     assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@host/v1", "http://host/v1?api-key=hunter2"])
 def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds a password or a query.*OPENAI_API_KEY") as caught:
+    with pytest.raises(InputError, match=r"holds a password or a query.*OPENAI_API_KEY") as caught:
         identify_model(f"openai:{url}#model")
     assert "hunter2" not in str(caught.value)
 
@@ -378,7 +379,7 @@ def test_after_a_failure_nothing_new_is_asked_and_what_came_is_not_asked_again()
 
 
 def test_an_error_comes_home_from_a_worker() -> None:
-    problem = EndpointError("found; expected something; do this", is_for_all=True)
+    problem = EndpointError("found", expected="something", remedy="do this", is_for_all=True)
     copy = pickle.loads(pickle.dumps(problem))  # noqa: S301 - our own
     assert (str(copy), copy.is_for_all) == (str(problem), True)
 

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from training_material import CLASSIFY, make_values, write_pairs, write_small_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from model.errors import InputError
 from model.interface import Prompt, PromptKind
 from model.processing import DeltaVlmProcessor
 from model.registry import load_model
@@ -108,7 +109,7 @@ def test_where_it_comes_from(place, tmp_path, monkeypatch):
     (tmp_path / "some_package").mkdir()
     (tmp_path / "some_package" / "__init__.py").write_text("raise RuntimeError('nobody imports this')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"no language model in .*some_package; expected .*; "):
+    with pytest.raises(InputError, match=r"no language model in .*some_package; expected .*; "):
         find_language_model("package:some-package")
     file = tmp_path / "some_package" / "a.gguf"
     file.touch()
@@ -117,7 +118,7 @@ def test_where_it_comes_from(place, tmp_path, monkeypatch):
     (tmp_path / "some_package" / "b.gguf").touch()
     with pytest.raises(ValueError, match=r"2 GGUF files in .*; expected one; name the file: .*a.gguf"):
         find_language_model(str(file.parent))
-    with pytest.raises(FileNotFoundError, match=r"no Python package 'not-there'; expected .*; run `pip install"):
+    with pytest.raises(InputError, match=r"no Python package 'not-there'; expected .*; run `pip install"):
         find_language_model("package:not-there")
 
 

@@ -54,7 +54,7 @@ def find_stac_scene(
     wanted = choose_area(config, area=area)
     items, left_out = list_items(config, area=wanted, limits=limits)
     if not items:
-        raise _name_source(_refuse_empty(config, left_out))
+        raise _refuse_empty(config, left_out).about("stac: ")
     chosen, others = choose_day(items, area=wanted, order=config.order)
     covered = compute_coverage(chosen, area=wanted if wanted is not None else _unite(items))
     first, more = chosen[0], len(chosen) - 1
@@ -88,7 +88,7 @@ def list_items(
     try:
         return _sift(search_items(config, area=area, reader=reader), config=config, area=area)
     except InputError as refusal:
-        raise _name_source(refusal) from None
+        raise refusal.about("stac: ") from None
     finally:
         reader.session.close()
 
@@ -168,10 +168,6 @@ def _count_reasons(left_out: Sequence[LeftOut]) -> list[tuple[str, int]]:
     counts = Counter(item.reason for item in left_out).most_common()
     rest = sum(count for _, count in counts[_LISTED_REASONS:])
     return counts[:_LISTED_REASONS] + ([("other reasons", rest)] if rest else [])
-
-
-def _name_source(refusal: InputError) -> InputError:
-    return InputError(f"stac: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy)
 
 
 def _refuse_empty(config: StacConfig, left_out: Sequence[LeftOut]) -> InputError:

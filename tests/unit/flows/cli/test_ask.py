@@ -19,7 +19,7 @@ from stand_in_model import StandInModel
 from flows.cli.ask import AskRequest, choose_model, compare_models, read_request
 from flows.cli.ask_session import Session
 from flows.cli.main import main
-from model.errors import InputError, explain_problem
+from model.errors import InputError
 from model.interface import ChangeMasks
 from model.prompts import load_prompt_book
 
@@ -343,17 +343,3 @@ def test_bad_input_is_named_with_a_remedy(
     assert "To do: " in err
     assert "Traceback" not in err
     assert list((tmp_path / "here").iterdir()) == []
-
-
-def test_problems_of_the_model_are_taken_apart() -> None:
-    problem = explain_problem(ValueError("x.png is grey; expected colour, all of it; colour it; or not"))
-
-    assert (problem.found, problem.expected, problem.remedy) == (
-        "x.png is grey",
-        "colour, all of it",
-        "colour it; or not",
-    )
-    bare = explain_problem(ValueError("bad"))
-    assert bare.found == "bad"
-    assert bare.expected
-    assert bare.remedy

@@ -248,5 +248,7 @@ def test_a_cache_passes_over_what_is_not_its_own(line: bytes, tmp_path: Path) ->
 
 
 def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cache .+ cannot be used \(.+\); expected .+; name another --output"):
+    with pytest.raises(
+        ValueError, match=r".+ cannot be written \(.+\); expected .+; make room, or name another --output"
+    ):
         ReplyCache(tmp_path)

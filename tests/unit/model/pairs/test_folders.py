@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from model.errors import InputError
 from model.images import CHANGED_VALUE
 from model.pairs.folders import LabelledPair, cut_tiles, scan_pair_folder
 from model.training.augmentation import Augmentation, draw_sample, relight
@@ -81,5 +82,5 @@ def test_folders_are_read_and_gaps_left_out(tmp_path, caplog):
     np.testing.assert_array_equal(read.after, pair.after)
     np.testing.assert_array_equal(read.mask, pair.mask)
     assert "two left out: no mask" in caplog.text
-    with pytest.raises(FileNotFoundError, match="no pair 'nothing\\*'"):
+    with pytest.raises(InputError, match="no pair 'nothing\\*'"):
         scan_pair_folder(tmp_path, pattern="nothing*")

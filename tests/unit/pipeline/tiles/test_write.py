@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 
 from model.errors import InputError
 from pipeline.config.run import load_config
-from pipeline.polygons.aoi import find_shards_needed
-from pipeline.polygons.aoi import read_grid_area
+from pipeline.polygons.aoi import find_shards_needed, read_grid_area
 from pipeline.runs.read import open_tiles
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder
