@@ -24,7 +24,7 @@ from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
 from pipeline.report.page.pictures import PicturePair
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
-from pipeline.report.plots import describe_region_plots
+from pipeline.report.plot_figures import PlotText
 from pipeline.report.words import FILTERS, KIND_LABELS, format_area, format_position, list_kinds, write_day
 
 MAX_LATEST_ROWS = 40
@@ -57,6 +57,7 @@ def render_region_page(
     name: str,
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
+    plots: Mapping[str, PlotText] | None = None,
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
 
@@ -66,6 +67,7 @@ def render_region_page(
         name: What to call the region.
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
+        plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
     frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
@@ -87,7 +89,7 @@ def render_region_page(
         "picture_dates": _describe_pictures(ground, pairs=pairs),
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
-        "plots": describe_region_plots(timeline),
+        "plots": plots or {},
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,

@@ -18,7 +18,8 @@ from pipeline.regions.pair_records import PairState, open_pair_folder
 from pipeline.regions.tables import RegionTables, encode_tables
 from pipeline.report.page.map import MAX_MAP_SIZE_PX
 from pipeline.report.page.pictures import PicturePair, find_visible, read_pictures
-from pipeline.report.plots import draw_region_plots
+from pipeline.report.plot_figures import summarise_timeline
+from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.stac_item import COLLECTION_NAME, ITEM_NAME, encode_stac, make_region_collection
 from pipeline.runs.record import read_record, restore_store
 from pipeline.storage.folder import RunFolder, describe_bytes
@@ -29,7 +30,6 @@ from pipeline.tiles.store import TileStore
 
 REPORT_FOLDER = "report"
 ZONES_FOLDER = "report/zones"
-PLOTS_FOLDER = "report/plots"
 PAGE_NAME = "report/index.html"
 
 
@@ -52,7 +52,8 @@ def make_region_files(
     files = dict(encode_tables(tables))
     zones = dict(_copy_zones(told, folder=folder))
     files |= zones
-    files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_region_plots(tables.time_line).items()}
+    figures = summarise_timeline(tables.time_line)
+    files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_plots(figures).items()}
     changes = tables.join_changes()
     page = render_region_page(
         _make_empty(crs) if changes is None else changes,
@@ -60,6 +61,7 @@ def make_region_files(
         name=name,
         ground=_find_ground(told, folder=folder, crs=crs),
         zones=_read_zones(zones, crs=crs),
+        plots=describe_plots(figures),
     )
     files[PAGE_NAME] = page.encode()
     items = dict(_read_items(told, folder=folder))

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -26,6 +25,7 @@ from model.images import CHANGED_VALUE, ROAD_VALUE
 from pipeline.config.run import RunConfig
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
+from pipeline.polygons.files import has_shape, read_polygons
 from pipeline.scenes.pair import DATES, ScenePair, find_pair
 
 KIND_COLUMN = "kind"
@@ -127,7 +127,8 @@ def read_truth(
     Raises:
         InputError: the file cannot be read, has no CRS or no polygons, lacks the column, or names no known kind.
     """
-    frame = _read_frame(path)
+    frame = read_polygons(str(path), key="truth", may_be_none=True)
+    frame = frame[has_shape(frame.geometry)]
     named = _name_kinds(frame, path=path, kind_column=kind_column, kinds=kinds)
     told = set(named) or {"building"}
     # ^ No feature at all: polygons of what changed, and nothing did.
@@ -207,35 +208,6 @@ def _name_kinds(
             remedy="say what the kinds stand for, such as --class-values building=house,road=lane",
         )
     return named
-
-
-def _read_frame(path: Path) -> gpd.GeoDataFrame:
-    try:
-        is_parquet = path.suffix.lower() in {".parquet", ".geoparquet"}
-        frame: Any = gpd.read_parquet(path) if is_parquet else gpd.read_file(path)
-    # pyogrio, pyarrow and the operating system each bring their own kinds.
-    except Exception as problem:
-        words = str(problem).partition("\n")[0] or type(problem).__name__
-        raise InputError(
-            f"truth {path} cannot be read ({words})",
-            expected="a vector file such as GeoJSON, GeoPackage or GeoParquet",
-            remedy="correct the path or the file",
-        ) from None
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
-        raise InputError(
-            f"truth {path} has {'no CRS' if isinstance(frame, gpd.GeoDataFrame) else 'no geometry'}",
-            expected="polygons with a CRS",
-            remedy="choose another file, or set its CRS, for example with ogr2ogr -a_srs",
-        )
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
-    others = sorted(set(frame.geometry.geom_type) - {"Polygon", "MultiPolygon"})
-    if others:
-        raise InputError(
-            f"truth {path} holds {', '.join(others)}",
-            expected="polygons",
-            remedy="draw what changed as polygons; widen lines, for example with a buffer",
-        )
-    return frame
 
 
 def _write_png(pixels: npt.NDArray[np.uint8], file: Path) -> None:

@@ -36,7 +36,6 @@ from pipeline.report.page.map import (
 )
 from pipeline.report.page.pictures import find_visible, read_pictures
 from pipeline.report.page.template import render_template
-from pipeline.report.page.tile_files import choose_told
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
 from pipeline.report.words import (
@@ -63,6 +62,7 @@ def render_page(
     changes: gpd.GeoDataFrame,
     store: TileStore,
     prompts: Sequence[Prompt],
+    told: npt.NDArray[np.uint8],
     before_name: str,
     after_name: str,
     zones: gpd.GeoDataFrame | None = None,
@@ -75,6 +75,7 @@ def render_page(
         changes: What `dissolve_changes` made of them.
         store: The tile store, for the pictures.
         prompts: The questions of the run.
+        told: What `choose_told` gave: the tiles that the files beside the page tell of.
         before_name: What to call the before scene.
         after_name: Likewise the after scene.
         zones: What the findings sum up to per zone, when zones are given.
@@ -110,7 +111,7 @@ def render_page(
         "prompts": prompts,
         "run_id": findings["run_id"].iloc[0],
         "model_id": findings["model_id"].iloc[0],
-        **_describe_explorer(findings, ranked=ranked, frame=frame, zones=zones, dates=dates),
+        **_describe_explorer(findings, ranked=ranked, frame=frame, told=told, zones=zones, dates=dates),
     }
     return render_template("report/page/page.html", context, filters=FILTERS)
 
@@ -120,12 +121,13 @@ def _describe_explorer(
     *,
     ranked: gpd.GeoDataFrame,
     frame: MapFrame,
+    told: npt.NDArray[np.uint8],
     zones: gpd.GeoDataFrame | None,
     dates: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Give what the page's script works with, and the parts of the page that it works on."""
     kinds = list_kinds()
-    tiles = describe_tiles(findings, grid=frame.grid, told=choose_told(findings))
+    tiles = describe_tiles(findings, grid=frame.grid, told=told)
     data = {
         "isRegion": False,
         "dates": {date: dates[date] for date in ("before", "after")},

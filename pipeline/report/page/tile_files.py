@@ -81,7 +81,7 @@ def _order_by_confidence(
 
 
 def make_tile_files(
-    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt]
+    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt], told: npt.NDArray[np.uint8]
 ) -> Iterator[tuple[str, bytes]]:
     """Make the files one by one, so that no more than one is in memory; equal findings give equal files.
 
@@ -89,11 +89,11 @@ def make_tile_files(
         findings: One row per tile of the grid.
         store: The tile store, for the pictures.
         prompts: The questions of the run.
+        told: What `choose_told` gave.
 
     Yields:
         Name in the folder of the run, and content.
     """
-    told = choose_told(findings)
     chosen = np.flatnonzero(told)
     rows, cols = (findings[name].to_numpy(np.int64)[chosen] for name in ("row", "col"))
     block_rows, block_cols = rows // BLOCK_SIDE_TILES, cols // BLOCK_SIDE_TILES

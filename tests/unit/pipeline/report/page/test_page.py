@@ -26,6 +26,7 @@ from pipeline.report.page.columns import note_shapes
 from pipeline.report.page.map import MapFrame, choose_scale_bar, frame_close_up
 from pipeline.report.page.page import MAX_CARDS, render_page
 from pipeline.report.page.pictures import read_pictures
+from pipeline.report.page.tile_files import choose_told
 from pipeline.report.plot_figures import PlotText
 from pipeline.report.words import MAX_TEXT_LENGTH, format_area, format_percent, format_position, tidy_text
 from pipeline.storage.folder import RunFolder
@@ -87,6 +88,7 @@ def render(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **everywher
         changes=dissolve_changes(findings, grid=grid),
         store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
         prompts=[PROMPT],
+        told=choose_told(findings),
         before_name=f"old {HOSTILE}",
         after_name="new",
     )
@@ -377,6 +379,7 @@ def test_plots_are_shown_with_their_figures_in_words() -> None:
         changes=dissolve_changes(findings, grid=grid),
         store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
         prompts=[PROMPT],
+        told=choose_told(findings),
         before_name="old",
         after_name="new",
         plots={"coverage.png": PlotText(title="Coverage", alt=f"12 tiles {HOSTILE}")},

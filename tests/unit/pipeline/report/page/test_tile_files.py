@@ -68,7 +68,7 @@ def make_findings(tiles: dict[tuple[int, int], dict[str, Any]]) -> Any:
 def make_files(findings: Any) -> dict[str, dict[str, Any]]:
     store = RowStore(folder=RunFolder("unused"), grid=GRID, content_key="key", shard_size_tiles=2)
     files = {}
-    for name, content in make_tile_files(findings, store=store, prompts=PROMPTS):
+    for name, content in make_tile_files(findings, store=store, prompts=PROMPTS, told=choose_told(findings)):
         text = content.decode("ascii")
         assert text.startswith("deltavlmTiles({")
         files[name] = json.loads(text.removeprefix("deltavlmTiles(").removesuffix(");\n"))
@@ -107,7 +107,7 @@ def test_words_of_a_model_end_no_script(tmp_path: Path) -> None:
     store = RowStore(folder=RunFolder("unused"), grid=GRID, content_key="key", shard_size_tiles=2)
     findings = make_findings({(0, 0): {"description": HOSTILE}})
 
-    (_, content), *_ = make_tile_files(findings, store=store, prompts=PROMPTS)
+    (_, content), *_ = make_tile_files(findings, store=store, prompts=PROMPTS, told=choose_told(findings))
 
     assert b"<" not in content
     assert content.isascii()
