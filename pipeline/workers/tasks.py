@@ -142,7 +142,7 @@ def run_bounded(
                 outcome = _take_outcome(future, address=address)
                 running.remove(future)
                 future.release()
-                yield future.key, outcome
+                yield str(future.key), outcome
     finally:
         # What is still running when the caller stops early is of no use to anyone: releasing it cancels it.
         for future in running:
