@@ -229,8 +229,7 @@ class ReportServer:
         return Response(text, media_type=_OWN_FILES[name], headers={"Content-Security-Policy": CLOSED_POLICY})
 
     async def _send_file(self, request: Request) -> Response:
-        path = request.path_params["path"]
-        return await send_file(path, folder=self._folder, range_header=request.headers.get("range"))
+        return await send_file(request.path_params["path"], folder=self._folder)
 
     async def _refuse(self, _: Request, problem: Exception) -> Response:
         assert isinstance(problem, InputError)

@@ -40,7 +40,7 @@ class OpenQuestions:
     failed: Mapping[str, str] = field(default_factory=dict)
     """Why there is no reply, by the image of the earlier date."""
     n_not_asked: int = 0
-    """Requests, first and second ones, that there was no money for any more."""
+    """Requests, first and second ones, beyond those that were allowed."""
 
 
 def write_open_questions(

@@ -24,11 +24,6 @@ from pipeline.uris import is_remote
 
 Figure = str | int | float
 
-GPU_FLOP_PER_S = 2e14
-"""What a GPU is reckoned with: a quarter of what products of matrices reach on an H100."""
-CPU_CORE_FLOP_PER_S = 1e11
-"""What a core is reckoned with that multiplies bfloat16 by instructions of its own; others are several times slower."""
-
 
 @dataclass(kw_only=True)
 class Facts:
@@ -64,7 +59,7 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
     """
     config = load_config(path, assignments=assignments)
     facts = Facts()
-    scenes, aoi, n_tiles = [], None, 0
+    scenes, aoi = [], None
     with facts.gather_problems():
         aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
     area = choose_search_area(config, aoi=aoi)
@@ -77,13 +72,11 @@ def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
             facts.figures |= _measure(pair, config=config)
             if aoi is not None:
                 aoi.lay_on(pair.grid)
-            n_tiles = pair.grid.n_rows * pair.grid.n_cols
-    with facts.gather_problems():
-        facts.figures |= _estimate_compute(config, n_tiles=n_tiles)
     with facts.gather_problems():
         if (zones := read_run_zones(config)) is not None:
             facts.figures["n_zones"] = len(zones)
     checks: list[Callable[[], object]] = [
+        lambda: _check_model(config),
         lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
         lambda: _check_writable(config.output),
     ]
@@ -119,28 +112,22 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     }
 
 
-def _estimate_compute(config: RunConfig, *, n_tiles: int) -> dict[str, Figure]:
-    """Look for the model, and count what it has to compute at most where its config tells.
+def _check_model(config: RunConfig) -> None:
+    """Look for the model, and read its config where it has one.
 
     Raises:
         InputError: there is no such model, or its files are damaged.
     """
     path = identify_named_model(config.model.name).path
-    if not n_tiles or not path or not (Path(path) / "config.json").is_file():
-        return {}
+    if not path or not (Path(path) / "config.json").is_file():
+        return
     # Not before it is asked for: it brings torch.
-    from model.costs import count_tile_cost
+    from model.loading import read_config
 
     try:
-        cost = count_tile_cost(path, prompts=[prompt.to_prompt() for prompt in config.prompts])
+        read_config(path)
     except InputError as problem:
         raise problem.about("model.name: ") from None
-    flop = n_tiles * cost.flop
-    return {
-        "model_tflop_at_most": round(flop / 1e12, 3),
-        "gpu_hours_at_200_tflop_per_s": round(flop / GPU_FLOP_PER_S / 3600, 4),
-        "cpu_core_hours_at_100_gflop_per_s": round(flop / CPU_CORE_FLOP_PER_S / 3600, 4),
-    }
 
 
 def _check_writable(output: str) -> None:

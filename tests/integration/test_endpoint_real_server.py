@@ -130,5 +130,5 @@ def test_a_model_that_babbles_gives_no_questions(name: str, tmp_path: Path) -> N
 
     assert (result.records, result.failed) == ((), {})
     assert result.rejected == {"no JSON list of questions and answers": 2}
-    assert assistant.used.n_requests == 2
-    assert assistant.used.n_prompt_tokens > 1000
+    assert assistant.n_requests == 2
+    assert assistant.n_prompt_tokens > 1000

@@ -83,7 +83,7 @@ def test_area_of_interest_stands_in_for_the_box(api: str) -> None:
 
     assert scene.item_ids == ("may-b", "may-a")
     assert scene.covered_fraction == pytest.approx(1, abs=1e-3)
-    assert {item.item_id for item in scene.left_out} == {"june", "july"}
+    assert {item.name for item in scene.left_out} == {"june", "july"}
     assert [part.red.uri for part in scene.files.parts] == [f"{FILES}may-{name}/red.tif" for name in "ba"]
 
 

@@ -325,7 +325,7 @@ def test_api_that_heeds_nothing_is_held_to_what_was_asked_for() -> None:
             find(address, bbox=BOX, query={"op": "=", "args": []})
 
     assert scene.item_ids == ("one",)
-    assert [(item.item_id, item.reason) for item in scene.left_out] == [("cloudy", "more than 50 % clouds")]
+    assert [(item.name, item.reason) for item in scene.left_out] == [("cloudy", "more than 50 % clouds")]
 
 
 def test_api_without_a_search_is_named() -> None:
