@@ -10,6 +10,8 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from model.extras import require_extra
+
 PAD_TOKEN = "[PAD]"
 LLAMA_START, LLAMA_END = "<s>", "</s>"
 QFORMER_START = "[DEC]"
@@ -69,8 +71,11 @@ def load_language_vocabulary(folder: Path) -> LanguageVocabulary:
     id 2. Other families keep their own special tokens, and get `[PAD]` only where they have none for padding.
 
     Raises:
+        InputError: there is only a `tokenizer.model`, and the extra convert is missing.
         ValueError: there is no tokenizer.
     """
+    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
+        require_extra("convert", use=f"{folder / 'tokenizer.model'}, a vocabulary of SentencePiece,")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, padding_side="left", truncation_side="left", trust_remote_code=False

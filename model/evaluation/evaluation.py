@@ -19,6 +19,7 @@ from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
+from model.extras import require_extra
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
 from model.pairs.folders import LabelledPair
 from model.parsing import ParsedClassify
@@ -101,6 +102,7 @@ def evaluate(
         settings: What else is measured.
 
     Raises:
+        InputError: the extra train is missing.
         ValueError: no tiles.
     """
     made = (make_labelled_tile(tile, prompts=prompts) for tile in tiles)
@@ -121,8 +123,10 @@ def evaluate_tiles(
         settings: What else is measured.
 
     Raises:
+        InputError: the extra train is missing.
         ValueError: no tiles, or a model that cannot answer any tile of a whole batch.
     """
+    require_extra("train", use="an evaluation")
     start = time.perf_counter()
     skipped: list[Skipped] = []
     album = settings.album

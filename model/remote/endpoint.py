@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from model.extras import require_extra
 from model.interface import ENDPOINT_PREFIX
 from model.remote.replies import ChatReply, EndpointError, explain_failure, read_reply
 
@@ -158,8 +159,10 @@ class Endpoint:
             settings: How to treat the server; left out, as the environment says.
 
         Raises:
+            InputError: the extra openai is missing.
             ValueError: the key or a setting in the environment cannot be used.
         """
+        require_extra("openai", use=f"model {address.model!r} at {address.base_url}")
         # Importing it takes a third of a second, which naming a model should not wait for.
         from openai import OpenAI, Timeout
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
+from model.extras import require_extra
 from model.mask_decoder import ChangeMaskDecoder, mask_loss
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair, separate_labels
@@ -185,7 +186,9 @@ def train_masks(
         FileNotFoundError: a source or the model is not there.
         ValueError: the config names no model to go on from, or a label that has no truth.
         CheckpointError: the disk is full.
+        InputError: the extra train is missing.
     """
+    require_extra("train", use="a training")
     if config.initial_weights is None:
         raise ValueError(
             "no model whose mask branch to train, neither by initial_weights nor by --initial-weights; "
