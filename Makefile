@@ -39,3 +39,5 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+	@$(BIN)/deptry . tests/stand_in benchmarks --exclude '\.venv/' --ignore DEP004

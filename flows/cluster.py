@@ -20,6 +20,7 @@ from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
 from model.errors import InputError
+from model.extras import require_extra
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import RunConfig
 from pipeline.workers.memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
@@ -300,13 +301,16 @@ def fill_in_arguments(
 
 
 def _import_cuda_cluster() -> Any:
+    require_extra(
+        "cuda", use="cluster.kind: cuda", otherwise="for one GPU, set cluster.kind: local and model.device: cuda"
+    )
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as problem:
         raise InputError(
-            f"cluster.kind: cuda without the package dask-cuda ({problem})",
-            expected="dask-cuda, which starts one worker per GPU",
-            remedy="pip install 'deltavlm-monitor[cuda]'; or, for one GPU, cluster.kind: local with model.device: cuda",
+            f"cluster.kind: cuda, and dask-cuda cannot be imported ({problem})",
+            expected="dask-cuda with the CUDA libraries that it was built for",
+            remedy="install it anew for this machine's CUDA, or set cluster.kind: local and model.device: cuda",
         ) from None
     return LocalCUDACluster
 

@@ -49,6 +49,24 @@ data_app.command("synthesize")(synthesize_command)
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"deltavlm {version('deltavlm-monitor')}")
+        raise typer.Exit
+
+
+@app.callback()
+def take_common_options(
+    is_version_asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options of the command itself; the work is done by the commands under it."""
+
+
 Assignments = Annotated[
     list[str] | None,
     typer.Option(

@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from model.errors import InputError
+from model.extras import require_extra
 
 PAD_TOKEN = "[PAD]"
 LLAMA_START, LLAMA_END = "<s>", "</s>"
@@ -74,8 +75,10 @@ def load_language_vocabulary(folder: Path) -> LanguageVocabulary:
     id 2. Other families keep their own special tokens, and get `[PAD]` only where they have none for padding.
 
     Raises:
-        InputError: there is no tokenizer.
+        InputError: there is no tokenizer, or only a `tokenizer.model` and the extra convert is missing.
     """
+    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
+        require_extra("convert", use=f"{folder / 'tokenizer.model'}, a vocabulary of SentencePiece,")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, padding_side="left", truncation_side="left", trust_remote_code=False

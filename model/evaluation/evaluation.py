@@ -20,6 +20,7 @@ from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
+from model.extras import require_extra
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
 from model.pairs.folders import LabelledPair
 from model.parsing import ParsedClassify
@@ -102,7 +103,7 @@ def evaluate(
         settings: What else is measured.
 
     Raises:
-        InputError: no tiles.
+        InputError: no tiles, or the extra train is missing.
     """
     made = (make_labelled_tile(tile, prompts=prompts) for tile in tiles)
     return evaluate_tiles(model, made, settings=settings or EvaluationSettings())
@@ -122,8 +123,9 @@ def evaluate_tiles(
         settings: What else is measured.
 
     Raises:
-        InputError: no tiles, or a model that cannot answer any tile of a whole batch.
+        InputError: no tiles, a model that cannot answer any tile of a whole batch, or the extra train is missing.
     """
+    require_extra("train", use="an evaluation")
     start = time.perf_counter()
     skipped: list[Skipped] = []
     album = settings.album

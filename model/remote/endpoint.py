@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from model.errors import InputError
+from model.extras import require_extra
 from model.interface import ENDPOINT_PREFIX
 from model.remote.replies import ChatReply, EndpointError, explain_failure, read_reply
 
@@ -160,8 +161,9 @@ class Endpoint:
             settings: How to treat the server; left out, as the environment says.
 
         Raises:
-            InputError: the key or a setting in the environment cannot be used.
+        InputError: the extra openai is missing, or the key or a setting in the environment cannot be used.
         """
+        require_extra("openai", use=f"model {address.model!r} at {address.base_url}")
         # Importing it takes a third of a second, which naming a model should not wait for.
         from openai import OpenAI, Timeout
 

