@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test bench lint
+.PHONY: setup demo test bench lint pictures
 
 setup: $(INSTALLED)
 
@@ -41,3 +41,7 @@ lint: setup
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
 	@$(BIN)/deptry . tests/stand_in benchmarks --exclude '\.venv/' --ignore DEP004
+
+# The pictures of README and docs, from real runs; a browser (Chromium) has to be there.
+pictures: demo
+	@PYTHONPATH=tests/stand_in $(BIN)/python docs/pictures.py
