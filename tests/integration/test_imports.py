@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_S
 
 HEAVY = {
     "torch",
@@ -29,7 +30,7 @@ def list_loaded_packages(statement: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     return set(json.loads(result.stdout.splitlines()[-1]))
 
@@ -58,3 +59,14 @@ def test_help_loads_nothing_heavy() -> None:
 
     assert loaded & HEAVY == set()
     assert "typer" in loaded
+
+
+def test_pyplot_stays_out() -> None:
+    statement = (
+        "import sys, pandas as pd\nfrom pipeline.report.plots import draw_region_plots\n"
+        "names = ['pair_id', 'after_datetime', 'status', 'analysed_fraction', 'building_count', 'road_count', "
+        "'building_area_m2', 'road_area_m2']\n"
+        "draw_region_plots(pd.DataFrame(columns=names))\nassert 'matplotlib.pyplot' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", statement], check=True, timeout=PATIENCE_S)
