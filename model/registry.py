@@ -139,12 +139,11 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
     """
     if (source := find_model_source(name)) is not None:
         return source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
+    identity = identify_model(name)
     # torch and transformers take seconds to import, and only workers need them.
     from model.answering import DeltaVlmAnswerer
 
-    return DeltaVlmAnswerer.from_folder(
-        identify_model(name), device=device, dtype=dtype, batch_size_tiles=batch_size_tiles
-    )
+    return DeltaVlmAnswerer.from_folder(identity, device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
 
 
 def identify_named_model(name: str) -> ModelIdentity:

@@ -62,7 +62,7 @@ def write_set(built: BuiltSet, output: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=output, prefix=".changechat-") as name:
             drafts = Path(name)
             files = {file: _write_json(entries, drafts / file) for file, entries in _lay_out(built.records)}
-            _write_table(built, drafts / TABLE_NAME)
+            write_table(built, drafts / TABLE_NAME)
             summary = summarise_set(built) | {
                 "files": {file: {"records": n, "sha256": _hash(drafts / file)} for file, n in files.items()}
                 | {TABLE_NAME: {"rows": sum(1 for _ in _list_rows(built)), "sha256": _hash(drafts / TABLE_NAME)}}
@@ -117,7 +117,8 @@ def _write_json(records: Sequence[Record], file: Path) -> int:
     return len(records)
 
 
-def _write_table(built: BuiltSet, file: Path) -> None:
+def write_table(built: BuiltSet, file: Path) -> None:
+    """Write the records of a set as a table."""
     # pyarrow takes a while to import, and reading a set needs none of it.
     import pyarrow as pa
     import pyarrow.parquet as pq

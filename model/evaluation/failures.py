@@ -73,19 +73,20 @@ class FailureAlbum:
     """Keeps the worst of the tiles that pass, and of the others nothing."""
 
     n_shown: int = N_SHOWN
-    _pending: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    pending: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    """Pixels of the tiles that are not answered yet, by their names."""
     _worst: list[tuple[float, int, Failure]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=lambda: iter(count(0, -1)))
 
     def watch(self, tiles: Iterable[EvaluationTile]) -> Iterator[EvaluationTile]:
         """Pass tiles on, and remember their pixels until they are answered."""
         for tile in tiles:
-            self._pending[tile.name] = tile.pixels
+            self.pending[tile.name] = tile.pixels
             yield tile
 
     def consider(self, tile: AnsweredTile) -> None:
         """Keep an answered tile if it is among the worst so far; of equal ones those that came first."""
-        pixels = self._pending.pop(tile.name, None)
+        pixels = self.pending.pop(tile.name, None)
         severity = judge_tile(tile)
         if pixels is None or severity == 0:
             return

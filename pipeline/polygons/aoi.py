@@ -21,7 +21,7 @@ from pipeline.grid.grid import Grid
 from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line, wrap_date_line
 
 _EDGE_CUTS = 256
-_BOXES_AT_ONCE = 65_536
+BOXES_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def find_inside(grid: Grid, *, area: GridArea | None) -> npt.NDArray[np.bool_]:
     edge = grid.resolution_m * 1e-3
     lefts, _, rights, _ = np.array([grid.tile_bounds(0, col) for col in range(grid.n_cols)]).T
     _, bottoms, _, tops = np.array([grid.tile_bounds(row, 0) for row in range(grid.n_rows)]).T
-    step = max(1, _BOXES_AT_ONCE // grid.n_cols)
+    step = max(1, BOXES_AT_ONCE // grid.n_cols)
     for rows in (slice(start, start + step) for start in range(0, grid.n_rows, step)):
         boxes = shapely.box(
             lefts[None, :] + edge, bottoms[rows, None] + edge, rights[None, :] - edge, tops[rows, None] - edge

@@ -15,9 +15,9 @@ from pipeline.scenes.scene import Scene, ScenePart
 from pipeline.scenes.stretch import BandLimits, stretch_band
 from pipeline.scenes.warp import read_bands
 
-_MEDIAN_BYTES = 1 << 27
+MEDIAN_BYTES = 1 << 27
 # ^ What the parts of a median may take at once; more of them are worked on in narrower strips.
-_STRIP_ROWS = 128
+STRIP_ROWS = 128
 # ^ Height of the blocks that GDAL warps in.
 _MARGIN_PX = 4.0
 _ABSENT = 256
@@ -158,5 +158,5 @@ def _take_median(parts: Sequence[Block]) -> Block:
 
 def _choose_strip(n_parts: int, *, height: int, width: int) -> int:
     # Two bytes to sort in, one as read and one of masks, of three bands and each part.
-    rows = _MEDIAN_BYTES // (n_parts * width * 12)
-    return min(height, max(_STRIP_ROWS, rows // _STRIP_ROWS * _STRIP_ROWS))
+    rows = MEDIAN_BYTES // (n_parts * width * 12)
+    return min(height, max(STRIP_ROWS, rows // STRIP_ROWS * STRIP_ROWS))

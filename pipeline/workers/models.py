@@ -61,7 +61,7 @@ class ModelPlugin(WorkerPlugin):
         """
         try:
             refuse_mismatch(list_versions(), expected=self.versions, source=f"worker {worker.address}")
-            await asyncio.to_thread(_take_model, self.key, lambda: self._load(worker.address))
+            await asyncio.to_thread(take_model, self.key, lambda: self._load(worker.address))
         except Exception:
             if not worker.periodic_callbacks["heartbeat"].is_running():
                 # ^ It is only just joining, so nobody hears of its error; it would fail one batch after the other.
@@ -73,7 +73,7 @@ class ModelPlugin(WorkerPlugin):
         """Let the model go, unless another run on this worker uses it."""
         if self._has_model:
             self._has_model = False
-            _return_model(self.key)
+            return_model(self.key)
 
     def _load(self, address: str) -> ChangeModel:
         try:
@@ -107,14 +107,22 @@ def _name_model(model: ModelConfig, *, identity: ModelIdentity) -> str:
     return f"{identity.weight_hash}-{model.device}-{model.dtype}-{model.batch_size_tiles}"
 
 
-def _take_model(key: str, load: Callable[[], ChangeModel]) -> None:
+def list_held_models() -> dict[str, ChangeModel]:
+    """Give the models that this process holds by their keys, which begin with the hash of the weights."""
+    with _loading:
+        return {key: held.model for key, held in _held.items()}
+
+
+def take_model(key: str, load: Callable[[], ChangeModel]) -> None:
+    """Hold a model for one more run; it is loaded if it is not there yet."""
     with _loading:
         if key not in _held:
             _held[key] = _HeldModel(model=load())
         _held[key].n_holders += 1
 
 
-def _return_model(key: str) -> None:
+def return_model(key: str) -> None:
+    """Let go of a model on behalf of one run; with the last of them it goes."""
     with _loading:
         _held[key].n_holders -= 1
         if not _held[key].n_holders:

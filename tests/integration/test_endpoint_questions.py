@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from made_scenes import command_environment, command_line, read_result
 from openai_server import Body, Fault, OpenAiServer, Reply, Script, read_texts, refuse, serve
+from patience import PATIENCE_S
 from rich.console import Console
 
 from flows.cli.open_questions import AssistantOptions, ask_for_questions
@@ -82,7 +84,7 @@ def note_all(source: Path) -> list[NotedPair]:
 
 def make_assistant(server: OpenAiServer, cache: Path, *, max_retries: int = 2, **settings: object) -> Assistant:
     endpoint = Endpoint(
-        EndpointAddress.parse(server.name), settings=EndpointSettings(timeout_s=5, max_retries=max_retries)
+        EndpointAddress.parse(server.name), settings=EndpointSettings(timeout_s=PATIENCE_S, max_retries=max_retries)
     )
     return Assistant(endpoint=endpoint, cache=ReplyCache(cache), n_questions=2, **settings)  # type: ignore[arg-type]
 
@@ -122,7 +124,7 @@ def test_the_command_writes_questions_that_the_set_takes(source: Path, tmp_path:
 
 
 def test_nothing_is_sent_that_nobody_agreed_to(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     built, console = build_set(find_pairs(source)), Console(file=io.StringIO())
     with serve(write_items) as server:
         options = AssistantOptions(name=server.name, cache=tmp_path / "cache")
@@ -277,7 +279,7 @@ def test_a_killed_call_goes_on_where_it_was(source: Path, tmp_path: Path) -> Non
     def script(body: Body) -> Reply | Fault:
         if not is_killed.is_set() and len(answered) >= 3:
             has_some.set()
-            is_killed.wait(timeout=60)
+            is_killed.wait(timeout=PATIENCE_S)
             return refuse(400, "nobody is there any more")
         answered[name_place(body)] += 1
         return write_items(body)
@@ -287,12 +289,12 @@ def test_a_killed_call_goes_on_where_it_was(source: Path, tmp_path: Path) -> Non
         command = command_line(*arguments, "--assistant", server.name)
         environment = command_environment(DELTAVLM_ENDPOINT_CONCURRENCY="1")
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert has_some.wait(timeout=60)
+            assert has_some.wait(timeout=PATIENCE_S)
             process.send_signal(signal.SIGKILL)
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE_S)
         is_killed.set()
         assert not file.exists()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     assert done.returncode == 0, done.stderr
     assert [(one.question, one.answer) for one in read_changechat(file, images=source)] == EXPECTED

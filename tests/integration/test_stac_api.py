@@ -17,6 +17,8 @@ from pipeline.config.stac import StacConfig
 from pipeline.scenes.stac.documents import ReadLimits
 from pipeline.scenes.stac.scene import StacScene, find_stac_scene
 
+pytestmark = pytest.mark.timeout(600)
+
 FILES = "https://files.example/"
 ITEMS = [
     make_item("may-a", "2024-05-01T17:00:00Z", clouds=5, prefix=FILES),

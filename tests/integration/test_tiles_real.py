@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import rioxarray  # noqa: F401  (registers the accessor)
 import shapely
 import xarray as xr
 from distributed import Client
+from patience import wait_for
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform
 from rasterio.windows import Window
@@ -167,8 +167,12 @@ def write_slowly(config: RunConfig) -> None:
     folder = open_run_folder(config.output)
     size = config.tiles.shard_size_tiles
     create_store(folder, pair, shard_size_tiles=size)
-    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size):
+    *shards, last = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size)
+    for shard in shards:
         write_shard(folder, pair, size, *shard)
+    # However late it is killed, it is not done.
+    signal.pause()
+    write_shard(folder, pair, size, *last)
 
 
 def test_kill_in_the_middle_and_run_again(small: RunConfig, client: Client, tmp_path: Path) -> None:
@@ -176,8 +180,7 @@ def test_kill_in_the_middle_and_run_again(small: RunConfig, client: Client, tmp_
     process = multiprocessing.get_context("spawn").Process(target=write_slowly, args=(small,))
     process.start()
     marks = Path(small.output) / "marks"
-    while process.is_alive() and len(list(marks.glob("*.json"))) < 3:
-        time.sleep(0.001)
+    wait_for(lambda: len(list(marks.glob("*.json"))) >= 3 or not process.is_alive(), what="marks", pause_s=0.001)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()

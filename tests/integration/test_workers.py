@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from patience import PATIENCE_S, wait_for
 from stand_in_model import StandInModel
 
 from flows.cluster import open_cluster
@@ -18,7 +20,8 @@ from model.interface import ModelIdentity
 from model.registry import find_model_folder, identify_model
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import ModelConfig
-from pipeline.workers.models import ModelPlugin, hold_model, register_model, unregister_model
+from pipeline.workers import tasks
+from pipeline.workers.models import ModelPlugin, hold_model, list_held_models, register_model, unregister_model
 from pipeline.workers.tasks import Call, choose_max_in_flight, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
@@ -36,8 +39,11 @@ def take(calls: Iterable[tuple[str, tuple[Any, ...]]]) -> Callable[[], Call | No
     return lambda: next(waiting, None)
 
 
-def count_tasks(client: Client) -> int:
-    return int(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+def count_tasks(client: Client, prefix: str) -> int:
+    """Count the tasks of one kind: the workers are shared, and so others may be there."""
+    return int(
+        client.run_on_scheduler(lambda dask_scheduler: sum(key.startswith(prefix) for key in dask_scheduler.tasks))
+    )
 
 
 def test_results_and_errors_come_back_once_each(client: Client) -> None:
@@ -53,7 +59,7 @@ def test_results_and_errors_come_back_once_each(client: Client) -> None:
 
 def test_scheduler_never_knows_more_than_the_window(client: Client) -> None:
     counts = [
-        count_tasks(client)
+        count_tasks(client, "window-")
         for _ in run_bounded(client, square, take((f"window-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
     ]
 
@@ -82,21 +88,12 @@ def test_stopping_early_leaves_nothing_behind(client: Client) -> None:
 
     outcomes.close()
 
-    deadline = time.monotonic() + 20
-    while count_tasks(client) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert count_tasks(client) == 0
+    wait_for(lambda: count_tasks(client, "early-") == 0, what="end of the tasks")
 
 
 def name_held_model(model: ModelConfig, identity: ModelIdentity) -> tuple[str, int]:
     with hold_model(model, identity=identity) as held:
         return held.identity.model_id, id(held)
-
-
-def list_held_models() -> list[str]:
-    from pipeline.workers.models import _held
-
-    return sorted(_held)
 
 
 def test_model_is_loaded_once_per_worker(client: Client) -> None:
@@ -127,25 +124,33 @@ def test_model_goes_with_the_last_run_that_uses_it(client: Client) -> None:
         assert next(outcome for _, outcome in run_bounded(other, name_held_model, calls, max_in_flight=1)) in first
 
         unregister_model(other, model=config, identity=identity)
-    assert all(held == [] for held in client.run(list_held_models).values())
+    assert all(held == [] for held in client.run(list_held_keys).values())
 
 
 def test_model_of_a_client_that_is_gone_is_let_go(client: Client) -> None:
     model, identity = ModelConfig(name="stand-in", batch_size_tiles=3), StandInModel.identity
     with Client(client.scheduler.address, set_as_default=False) as other:
         register_model(other, model=model, identity=identity)
+        gone = other.id
+    wait_for(lambda: gone not in list_clients(client), what="end of the other client")
 
     register_model(client, model=ModelConfig(name="stand-in"), identity=identity)
 
-    assert all(len(held) == 1 for held in client.run(list_held_models).values())
+    assert all(len(held) == 1 for held in client.run(list_held_keys).values())
     unregister_model(client, model=ModelConfig(name="stand-in"), identity=identity)
 
 
-def get_models_of_worker(identity: ModelIdentity) -> tuple[str, int]:
-    from pipeline.workers.models import _held
+def list_held_keys() -> list[str]:
+    return sorted(list_held_models())
 
-    [held] = [held for key, held in _held.items() if key.startswith(identity.weight_hash)]
-    return held.model.identity.model_id, id(held.model)
+
+def list_clients(client: Client) -> list[str]:
+    return list(client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients)))
+
+
+def get_models_of_worker(identity: ModelIdentity) -> tuple[str, int]:
+    [model] = [model for key, model in list_held_models().items() if key.startswith(identity.weight_hash)]
+    return model.identity.model_id, id(model)
 
 
 def test_other_weights_on_a_worker_are_refused(client: Client) -> None:
@@ -190,10 +195,13 @@ def test_scheduler_that_goes_away_is_told() -> None:
 
 
 def test_address_without_a_scheduler_is_told() -> None:
-    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        config = ClusterConfig(kind="address", address=address)
 
-    with pytest.raises(InputError, match=r"cluster\.address tcp://127\.0\.0\.1:9"), open_cluster(config):
-        pass
+        with pytest.raises(InputError, match=rf"cluster\.address {address}"), open_cluster(config):
+            pass
 
 
 @pytest.mark.parametrize(("n_workers", "asked", "expected"), [(2, None, 6), (0, None, 3), (2, 1, 1), (100, 5, 5)])
@@ -202,7 +210,7 @@ def test_window_is_what_is_asked_for_or_a_few_per_worker(n_workers: int, asked: 
 
 
 def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.01)
+    monkeypatch.setattr(tasks, "SECONDS_BETWEEN_COUNTS", 0.01)
     taken: list[int] = []
 
     def arguments() -> Iterator[tuple[str, tuple[int]]]:
@@ -215,7 +223,7 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
         next(outcomes)
         n_at_first = len(taken)
         small.cluster.scale(2)
-        small.wait_for_workers(2, timeout=60)
+        small.wait_for_workers(2, timeout=PATIENCE_S)
         n_before = len(taken)
         for _ in range(3):
             next(outcomes)
@@ -227,7 +235,7 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
 
 
 def test_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.05)
+    monkeypatch.setattr(tasks, "SECONDS_BETWEEN_COUNTS", 0.05)
     with open_cluster(ClusterConfig(n_workers=1, no_workers_timeout_s=0.3)) as client:
         outcomes = run_bounded(client, time.sleep, take((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
         client.cluster.scale(0)

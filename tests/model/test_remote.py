@@ -11,7 +11,9 @@ from threading import Barrier
 import numpy as np
 import numpy.typing as npt
 import pytest
+from openai import OpenAI
 from openai_server import SOON, Body, Fault, Reply, read_pair, read_texts, refuse, serve
+from patience import PATIENCE_S
 
 from model.errors import InputError
 from model.interface import CELL_NAMES, Prompt, PromptKind
@@ -128,13 +130,13 @@ def test_answers_keep_their_places_whoever_comes_first() -> None:
 
     def script(body: Body) -> Reply:
         if len(server.bodies) <= 9:
-            together.wait(timeout=5)
+            together.wait(timeout=PATIENCE_S)
         question = read_texts(body)[-1].splitlines()[0]
         return Reply(text=f"{question} of {read_pair(body)[0, 0, 0, 0]}")
 
     with serve(script) as server:
         endpoint = Endpoint(
-            EndpointAddress.parse(server.name), settings=EndpointSettings(n_requests_at_once=3, timeout_s=5)
+            EndpointAddress.parse(server.name), settings=EndpointSettings(n_requests_at_once=3, timeout_s=PATIENCE_S)
         )
         model = RemoteModel(endpoint, identity=identify_model(server.name))
         answers = model.answer_prompts(pairs, prompts=[COUNT, CLASSIFY])
@@ -400,7 +402,7 @@ def test_connections_are_closed_with_the_endpoint_even_in_a_cycle() -> None:
         assert endpoint.ask(HELLO).text == "Hello!"
         cycle: list[object] = [endpoint]
         cycle.append(cycle)
-        client = endpoint._client
+        [client] = [each for each in gc.get_objects() if type(each) is OpenAI and not each.is_closed()]
         del endpoint, cycle
 
         gc.collect()

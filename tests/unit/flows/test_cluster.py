@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from dask.utils import parse_bytes
 
+from flows import cluster
 from flows.cluster import choose_dask_settings, choose_local_arguments, find_cluster_class, open_cluster
 from model.errors import InputError
 from pipeline.config.cluster import ClusterConfig
@@ -71,7 +72,7 @@ def test_gpus_are_counted_by_their_devices(
 
 
 def test_gpu_takes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.cluster.count_gpus", lambda: 4)
+    monkeypatch.setattr(cluster, "count_gpus", lambda: 4)
 
     arguments = choose_local_arguments(ClusterConfig(), need=WorkerNeed(), device="auto", security=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import sys
@@ -19,6 +20,7 @@ from stand_in_model import StandInModel
 from flows.cli.ask import AskRequest, choose_model, compare_models, read_request
 from flows.cli.ask_session import Session
 from flows.cli.main import main
+from model import registry
 from model.errors import InputError
 from model.interface import ChangeMasks
 from model.prompts import load_prompt_book
@@ -220,7 +222,7 @@ def test_an_interrupt_ends_a_conversation_with_what_was_said(images, run_ask, mo
             return line
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("builtins.input", type_line)
+    monkeypatch.setattr(builtins, "input", type_line)
 
     code, out, _ = run_ask(*images, "--model", "stand-in")
 
@@ -292,7 +294,7 @@ class OutliningModel(StandInModel):
 
 
 def test_the_mask_goes_into_a_file(images, run_ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.registry.load_model", lambda name, **_: OutliningModel())
+    monkeypatch.setattr(registry, "load_model", lambda name, **_: OutliningModel())
 
     code, out, _ = run_ask(*images, "--mask", str(tmp_path / "mask.png"), "Why?")
 

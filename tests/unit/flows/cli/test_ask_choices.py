@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows.cli.ask import choose_dtype
+from model import registry
 from model.errors import InputError
 from model.registry import load_named_model
 
@@ -19,7 +20,7 @@ def test_an_error_of_the_model_is_told_in_its_own_words(monkeypatch):
     def refuse(*_, **__):
         raise InputError("weights in here are cut", expected="all of them", remedy="get the files again")
 
-    monkeypatch.setattr("model.registry.load_model", refuse)
+    monkeypatch.setattr(registry, "load_model", refuse)
     with pytest.raises(InputError) as caught:
         load_named_model("mine", device="cpu", dtype="auto")
     told = caught.value
@@ -34,7 +35,7 @@ def test_a_fault_of_the_model_stays_one(monkeypatch):
     def fail(*_, **__):
         raise ValueError("3 is not in list")
 
-    monkeypatch.setattr("model.registry.load_model", fail)
+    monkeypatch.setattr(registry, "load_model", fail)
     with pytest.raises(ValueError, match="3 is not in list") as caught:
         load_named_model("mine", device="cuda", dtype="auto")
     assert not isinstance(caught.value, InputError)

@@ -14,6 +14,7 @@ import rasterio
 from made_scenes import make_scenes
 from rasterio.transform import from_origin
 
+import pipeline.runs.run
 from flows.cli.main import main
 
 
@@ -165,7 +166,7 @@ def test_fault_of_the_program_has_a_code_of_its_own(folder: Path, run_main, monk
     def stumble(*_: object, **__: object) -> None:
         raise RuntimeError("stumbled")
 
-    monkeypatch.setattr("pipeline.runs.run.detect_changes", stumble)
+    monkeypatch.setattr(pipeline.runs.run, "detect_changes", stumble)
 
     code, out, err = run_main("run", *pair(folder), "--model", "stand-in", "--output", str(folder / "run"))
 

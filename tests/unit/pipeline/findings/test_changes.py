@@ -272,7 +272,7 @@ def draw_findings(draw: st.DrawFn, *, grid: Grid) -> gpd.GeoDataFrame:
     return make_findings(grid, told)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data(), GRIDS)
 def test_a_region_in_two_runs_changes_as_much_as_in_one(data: st.DataObject, grid: Grid) -> None:
     findings = draw_findings(data.draw, grid=grid)
@@ -302,7 +302,7 @@ def test_a_region_in_two_runs_changes_as_much_as_in_one(data: st.DataObject, gri
             assert one["count"].sum() == pytest.approx(two["count"].sum(), rel=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data(), GRIDS)
 def test_changes_never_overlap_and_never_count_more_than_their_tiles(data: st.DataObject, grid: Grid) -> None:
     findings = draw_findings(data.draw, grid=grid)

@@ -54,7 +54,7 @@ def test_a_tile_is_inside_if_it_shares_area_with_the_area(
         shapely.Polygon([(600_010, 3_299_990), (600_070, 3_299_985), (600_020, 3_299_930)]),
         shapely.box(600_096, 3_299_904, 600_112, 3_299_920),
     )
-    monkeypatch.setattr(pipeline.polygons.aoi, "_BOXES_AT_ONCE", boxes_at_once)
+    monkeypatch.setattr(pipeline.polygons.aoi, "BOXES_AT_ONCE", boxes_at_once)
 
     is_inside = find_inside(GRID, area=read_grid_area(save(tmp_path / "aoi.parquet", area), grid=GRID))
 

@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from patience import PATIENCE_S
 
 import model
 import pipeline
@@ -35,7 +36,7 @@ def list_loaded_packages(statement: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     return set(json.loads(result.stdout.splitlines()[-1]))
 
@@ -91,3 +92,15 @@ def test_help_and_version_load_nothing_heavy(option: str) -> None:
 
     assert loaded & HEAVY == set()
     assert "typer" in loaded
+
+
+def test_pyplot_stays_out() -> None:
+    statement = (
+        "import sys, pandas as pd\nfrom pipeline.report.plot_figures import summarise_timeline\n"
+        "from pipeline.report.plots import draw_plots\n"
+        "names = ['pair_id', 'after_datetime', 'status', 'analysed_fraction', 'building_count', 'road_count', "
+        "'building_area_m2', 'road_area_m2']\n"
+        "draw_plots(summarise_timeline(pd.DataFrame(columns=names)))\nassert 'matplotlib.pyplot' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", statement], check=True, timeout=PATIENCE_S)
