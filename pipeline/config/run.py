@@ -60,7 +60,7 @@ class TilesConfig(StrictConfig):
         "finer than the grid by more than 1.25 times, else bilinear.",
     )
     stretch: StretchConfig = Field(
-        default_factory=StretchConfig, description="How values other than bytes become bytes."
+        default_factory=StretchConfig, description="How values other than 8-bit ones are scaled to 0-255."
     )
     shard_size_tiles: int = Field(
         default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
@@ -69,36 +69,37 @@ class TilesConfig(StrictConfig):
         default=0,
         ge=0,
         multiple_of=2,
-        description="Pixels that neighbouring tiles share, so that one of them sees whole what lies on a border; less "
-        "than half of grid.tile_size_px. The report counts nothing twice.",
+        description="Pixels that neighbouring tiles share, so that one of them shows an object on a border as "
+        "a whole; less than half of grid.tile_size_px. Nothing is counted twice.",
     )
     min_valid_fraction: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Tiles of which a smaller part is valid on both dates get the status no_data.",
+        description="Tiles of which less than this fraction is valid on both dates get the status no_data.",
     )
     max_cloud_fraction: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Tiles of which a larger part is cloudy on either date get the status cloudy.",
+        description="Tiles of which more than this fraction is cloudy on either date get the status cloudy.",
     )
 
 
 class RegistrationConfig(StrictConfig):
-    """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
+    """How the shift between the two dates is measured, and whether it is corrected."""
 
     estimate: bool = Field(
-        default=True, description="Measure the shift between the dates in blocks spread over what both scenes show."
+        default=True,
+        description="Measure the shift between the dates, in blocks spread over the area that both scenes show.",
     )
     correct: bool = Field(
-        default=False, description="Read the later date from where the shift says it lies, if one shift fits all."
+        default=False, description="Correct the later date by the measured shift, if one shift fits the whole area."
     )
     max_shift_px: float = Field(
-        default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
+        default=32, ge=8, le=256, description="Largest shift to search for, in pixels of the grid."
     )
-    n_blocks: int = Field(default=16, ge=4, le=256, description="Blocks that are looked at, at most.")
+    n_blocks: int = Field(default=16, ge=4, le=256, description="Most blocks to measure.")
     block_size_px: int = Field(
         default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
     )
@@ -126,8 +127,8 @@ class ModelConfig(StrictConfig):
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
     outlines: Literal["auto", "off"] = Field(
         default="auto",
-        description="What the report draws of changes. auto: their outlines, for the kinds that the model has masks "
-        "of, else the cells that it names; off: the cells.",
+        description="How the report draws changes. auto: as outlines, for the kinds that the model has masks "
+        "of, else as cells; off: as cells.",
     )
 
     @field_validator("outlines", mode="before")
@@ -166,13 +167,14 @@ class StorageConfig(StrictConfig):
         default=120,
         ge=1,
         le=1800,
-        description="How long a request to s3:// is repeated while it fails, in seconds; then the run stops.",
+        description="Seconds for which a failing request to s3:// is retried before the run stops.",
     )
     lock_timeout_s: float = Field(
         default=300,
         ge=2,
         le=7200,
-        description="After so many seconds without a sign of life, the lock of a run in s3:// may be taken over.",
+        description="Seconds after which the lock of a run in s3:// may be taken over, if its owner has not "
+        "renewed it.",
     )
 
     @model_validator(mode="after")
@@ -193,7 +195,8 @@ class RunConfig(StrictConfig):
     )
     aoi: str | None = Field(
         default=None,
-        description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
+        description="Area of interest: polygons in any file that geopandas reads. Tiles that touch none of "
+        "them get the status outside.",
     )
     zones: str | None = Field(
         default=None,
@@ -202,13 +205,14 @@ class RunConfig(StrictConfig):
     )
     zones_id_column: str | None = Field(
         default=None,
-        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+        description="Column with the zones' ids. Left out, zone_id or id if its values are complete and "
+        "unique, else zones are numbered.",
     )
     zones_name_column: str | None = Field(
         default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
     )
     grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
-    tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
+    tiles: TilesConfig = Field(default_factory=TilesConfig, description="How tiles are written and selected.")
     registration: RegistrationConfig = Field(
         default_factory=RegistrationConfig, description="The shift between the dates."
     )
@@ -219,7 +223,7 @@ class RunConfig(StrictConfig):
         description="The questions; left out, those of configs/prompts.yaml.",
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
-    storage: StorageConfig = Field(default_factory=StorageConfig, description="Patience with an object store.")
+    storage: StorageConfig = Field(default_factory=StorageConfig, description="Retries and locks in an object store.")
 
     @field_validator("output")
     @classmethod
