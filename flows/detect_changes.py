@@ -18,6 +18,7 @@ from flows.retries import DEFAULT_PATIENCE, PatienceConfig, StagePolicy, UnreadT
 from flows.run_names import name_run
 from flows.tasks import describe_outcome, is_last_try, run_stage
 from pipeline.config.run import RunConfig
+from pipeline.runs.inputs import check_inputs
 from pipeline.runs.run import Run
 from pipeline.scenes.pair import find_pair
 from pipeline.summary import ProgressCallback, StageSummary
@@ -47,6 +48,7 @@ def detect_changes_flow(
     """
     policy = functools.partial(choose_policy, config=config, patience=patience)
     logger = get_run_logger()
+    check_inputs(config)
     pair, found = run_stage("find_pair", lambda _: find_pair(config), policy=policy("find_pair"))
     with Run.prepare(config, pair=pair) as run:
         with open_run_cluster(config) as client:

@@ -37,6 +37,23 @@ def load_settings(
     Raises:
         InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
     """
+    tree = read_tree(path, values=values, assignments=assignments, described_in=described_in, begin_with=begin_with)
+    return make_settings(model, tree, path=path, described_in=described_in)
+
+
+def read_tree(
+    path: str | Path | None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    described_in: str,
+    begin_with: str,
+) -> dict[str, Any]:
+    """Gather keys and values as `load_settings` does, before anybody has looked whether they fit.
+
+    Raises:
+        InputError: the file cannot be read, or an assignment has no ``=``.
+    """
     tree = _read_yaml(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
     tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
     for assignment in assignments:
@@ -49,6 +66,17 @@ def load_settings(
         for part in reversed(key.split(".")):
             nested = {part: nested}
         tree = _merge(tree, nested)
+    return tree
+
+
+def make_settings(
+    model: type[Settings], tree: Mapping[str, Any], *, path: str | Path | None, described_in: str
+) -> Settings:
+    """Make settings of what `read_tree` gave.
+
+    Raises:
+        InputError: a key or value does not fit.
+    """
     try:
         return model.model_validate(tree)
     except ValidationError as problem:
@@ -100,20 +128,18 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _explain(problem: ValidationError, *, source: str, described_in: str) -> InputError:
-    lines = []
-    for error in problem.errors():
-        key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif error["type"] == "missing":
-            message = "missing"
-        lines.append(f"{key}: {message}")
     return InputError(
-        f"{source}: " + "; ".join(lines),
+        f"{source}: " + "; ".join(map(word_mistake, problem.errors())),
         expected=f"the keys and values described in {described_in}",
         remedy="correct the named keys",
     )
+
+
+def word_mistake(error: Mapping[str, Any]) -> str:
+    """Say what one of pydantic's errors is about, by key, and what is wrong."""
+    key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
+    known = {"extra_forbidden": "unknown key", "missing": "missing"}
+    return f"{key}: {known.get(error['type'], error['msg'].removeprefix('Value error, '))}"
 
 
 _UNITS = {"m": "m", "s": "s", "px": "pixels", "tiles": "tiles", "percent": "%"}

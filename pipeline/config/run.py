@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,10 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from model.errors import InputError
 from model.interface import Prompt, PromptKind
 from model.redaction import redact_values
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.loading import StrictConfig, load_settings
+from pipeline.config.loading import StrictConfig, make_settings, read_tree
 from pipeline.config.scene import SceneConfig, StretchConfig
 from pipeline.uris import check_run_uri
 
@@ -292,16 +294,65 @@ def load_config(
         assignments: ``dotted.key=value`` with the value in YAML, such as ``grid.resolution_m=1``.
 
     Raises:
-        InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
+        InputError: the file cannot be read, an assignment has no ``=``, a key or value does not fit, or a scene or the
+            output is missing.
     """
-    return load_settings(
-        RunConfig,
-        path,
-        values=values,
-        assignments=assignments,
-        described_in="configs/default.yaml",
-        begin_with="configs/demo.yaml",
+    tree = read_run_tree(path, values=values, assignments=assignments)
+    if missing := [key for key in REQUIRED_KEYS if tree.get(key) is None]:
+        raise explain_missing(missing, tree=tree, path=path)
+    return make_settings(RunConfig, tree, path=path, described_in=DESCRIBED_IN)
+
+
+def read_run_tree(
+    path: str | Path | None, *, values: Mapping[str, Any] | None, assignments: Sequence[str]
+) -> dict[str, Any]:
+    """Gather what `load_config` makes a config of.
+
+    Raises:
+        InputError: the file cannot be read, or an assignment has no ``=``.
+    """
+    return read_tree(
+        path, values=values, assignments=assignments, described_in=DESCRIBED_IN, begin_with="configs/demo.yaml"
     )
+
+
+def explain_missing(missing: Sequence[str], *, tree: Mapping[str, Any], path: str | Path | None) -> InputError:
+    """Say which of the keys that a run cannot do without are missing, and what to type.
+
+    Args:
+        missing: These keys.
+        tree: What was given.
+        path: The config that does not have them either.
+    """
+    words = ["deltavlm run"]
+    if path is None or set(missing) & set(SCENE_KEYS):
+        words += [_name_scene(key, tree=tree) for key in SCENE_KEYS]
+    words += [f"--config {path}"] if path is not None else []
+    words.append(f"--output {shlex.quote(str(tree.get('output') or 'runs/mine'))}")
+    return InputError(
+        "; ".join(f"no {_REQUIRED[key]}" for key in missing),
+        expected="two scenes and an output" + (f", in {path} or on the command line" if path is not None else ""),
+        remedy=f"type: {' '.join(words)}",
+    )
+
+
+def _name_scene(key: str, *, tree: Mapping[str, Any]) -> str:
+    scene = tree.get(key)
+    uri = scene.get("uri") if isinstance(scene, Mapping) else scene
+    return shlex.quote(uri) if isinstance(uri, str) else f"{key}.tif"
+
+
+DESCRIBED_IN = "configs/default.yaml"
+"""Where every setting is described."""
+SCENE_KEYS = ("before", "after")
+"""Settings that are scenes."""
+REQUIRED_KEYS = (*SCENE_KEYS, "output")
+"""Settings without a default."""
+_REQUIRED = {
+    "before": "BEFORE, the scene of the earlier date",
+    "after": "AFTER, the scene of the later date",
+    "output": "output, the folder for the results",
+}
 
 
 ZONE_KEYS = ("zones", "zones_id_column", "zones_name_column")

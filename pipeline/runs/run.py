@@ -22,6 +22,7 @@ from pipeline.findings.extract import extract_findings, make_findings_schema
 from pipeline.polygons.zones import Zones
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
+from pipeline.runs.inputs import check_inputs
 from pipeline.runs.record import (
     RunRecord,
     check_readable,
@@ -68,6 +69,7 @@ def detect_changes(
     Raises:
         InputError: the input cannot be worked on; if that shows at once, nothing is written.
     """
+    check_inputs(config)
     pair, found = find_pair(config)
     on_progress(found)
     with Run.prepare(config, pair=pair) as run:

@@ -90,7 +90,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "memory limit": (lambda folder: [*pair(folder), "--set", "cluster.memory_limit=lots"], "cluster.memory_limit"),
     "output elsewhere": (lambda folder: [*pair(folder), "--set", "output=gs://bucket/run"], "neither a local path"),
     "assignment": (lambda folder: [*pair(folder), "--set", "grid"], "--set 'grid'"),
-    "missing after": (lambda folder: [str(folder / "good.tif")], "after: missing"),
+    "missing after": (lambda folder: [str(folder / "good.tif")], "no AFTER"),
     "no such model": (lambda folder: [*pair(folder), "--model", "deltavlm-huge"], "deltavlm-huge"),
     "no such aoi": (lambda folder: [*pair(folder), "--aoi", str(folder / "none.geojson")], "none.geojson"),
     "no such config": (lambda folder: [*pair(folder), "--config", str(folder / "none.yaml")], "none.yaml"),
