@@ -1,4 +1,4 @@
-# make setup | demo | test | bench: each makes the .venv it needs from nothing, given Python 3.11 or newer.
+# make setup | demo | test | test-fast | bench: each makes the .venv it needs from nothing, given Python 3.11 or newer.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test bench lint
+.PHONY: setup demo test test-fast bench lint pictures
 
 setup: $(INSTALLED)
 
@@ -28,8 +28,15 @@ demo: setup
 	@$(BIN)/deltavlm run $(DEMO)/scenes/before.tif $(DEMO)/scenes/after.tif --output $(DEMO)/run \
 		--config configs/demo.yaml > $(DEMO)/result.json
 
+# Two processes, each with workers of its own; the tests of a file stay together, and share what it has made.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: setup
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+# No cluster, no other process, no torch: a minute.
+test-fast: setup
+	@$(PYTEST) tests/unit
 
 bench: setup
 	@for benchmark in benchmarks/*.py; do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
@@ -39,3 +46,9 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+	@$(BIN)/deptry . tests/stand_in benchmarks --exclude '\.venv/' --ignore DEP004
+
+# The pictures of README and docs, from real runs; a browser (Chromium) has to be there.
+pictures: demo
+	@PYTHONPATH=tests/stand_in $(BIN)/python docs/pictures.py

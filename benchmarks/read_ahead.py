@@ -85,7 +85,7 @@ def make_store(folder: Path, client: Client, *, n_batches: int, latency_s: float
     )
     pair, _ = find_pair(config)
     store, _ = write_tiles(pair, folder=RunFolder(str(folder)), config=config.tiles, client=client, max_in_flight=None)
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=0.2)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=0.2)
     return FarStore(**vars(store), latency_s=latency_s), tiles
 
 

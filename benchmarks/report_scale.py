@@ -57,7 +57,7 @@ def prepare_run(folder: Path, *, n_tiles: int) -> Any:
     """Give the run whose folder is made here: a pair of the painted scenes on a grid of about so many tiles."""
     from model.registry import identify_named_model
     from pipeline.config.run import load_config
-    from pipeline.runs.run import Run
+    from pipeline.runs.prepare import Run
     from pipeline.scenes.pair import find_pair
     from pipeline.storage.folder import RunFolder
 
@@ -82,7 +82,9 @@ def make_folder(run: Any) -> None:
     from pipeline.answers.batch import Interview
     from pipeline.answers.collect import group_batches
     from pipeline.answers.parts import encode_part
-    from pipeline.tiles.marks import list_shards, name_mark
+    from pipeline.polygons.aoi import find_shards_needed
+    from pipeline.runs.run import Stages
+    from pipeline.tiles.marks import name_mark
     from pipeline.tiles.shards import create_store, write_shard
     from pipeline.tiles.store import TileStore
 
@@ -94,13 +96,13 @@ def make_folder(run: Any) -> None:
     objects = mark["objects"]
     store = TileStore(folder=folder, grid=grid, content_key=key, shard_size_tiles=SHARD_SIZE_TILES)
     rng = np.random.default_rng(1)
-    shards = list_shards(grid, shard_size_tiles=SHARD_SIZE_TILES)
+    shards = find_shards_needed(grid, aoi=None, shard_size_tiles=SHARD_SIZE_TILES)
     for shard in shards:
         placed = {_place_object(folder.uri, name, shard): size for name, size in objects.items()}
         marked = cut_mark(mark, shard=shard, grid=grid, rng=rng) | {"objects": placed}
         data = json.dumps(marked, sort_keys=True, separators=(",", ":")).encode()
         folder.put(name_mark(key, shard, shard_size_tiles=SHARD_SIZE_TILES), data)
-    tiles, _ = run.select_tiles(store)
+    tiles = Stages().select_tiles(run, store=store)
     interview = Interview(store=store, prompts=run.prompts, model=run.config.model, identity=run.identity)
     names = []
     for batch in group_batches(tiles, shard_size_tiles=SHARD_SIZE_TILES):
@@ -203,6 +205,8 @@ class Clock:
 def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
     """Do what the client does once all answers are there."""
     from pipeline.answers.parts import AnswerParts
+    from pipeline.runs.run import Stages
+    from pipeline.summary import ignore_progress
     from pipeline.tiles.store import TileStore
 
     clock = Clock()
@@ -215,15 +219,14 @@ def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
         failed_shards={(0, 1): "made to fail"},
     )
     names = json.loads(Path(run.folder.uri, "parts.json").read_text())
-    tiles, selected = clock.measure("select_tiles", lambda: run.select_tiles(store))
+    stages = Stages(around=lambda stage, call: clock.measure(stage, lambda: call(ignore_progress)))
+    tiles = stages.select_tiles(run, store=store)
     failed = {store.grid.tile_id(row, row): "the worker died" for row in range(N_FAILED)}
     answers = AnswerParts(folder=run.folder, names=tuple(names), failures=failed)
-    findings, extracted = clock.measure(
-        "extract_findings", lambda: run.extract_findings(answers, tiles=tiles, store=store)
-    )
-    written, reported = clock.measure("write_report", lambda: run.write_report(findings, store=store, answers=answers))
-    stages = [selected, extracted, reported]
-    clock.measure("write_record", lambda: run.write_record(written, store=store, answers=answers, stages=stages))
+    findings = stages.extract_findings(run, answers=answers, tiles=tiles, store=store)
+    written = stages.write_report(run, findings=findings, store=store, answers=answers)
+    summaries = stages.summaries
+    clock.measure("write_record", lambda: run.write_record(written, store=store, answers=answers, stages=summaries))
     return clock.stages
 
 

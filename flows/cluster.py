@@ -20,6 +20,7 @@ from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
 from model.errors import InputError
+from model.extras import require_extra
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import RunConfig
 from pipeline.workers.memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
@@ -55,6 +56,8 @@ _SETTINGS = {
     # computing, and a task that two workers died of is given up. `collect_answers` then looks for the tile.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.worker-ttl": "600 s",
+    # ^ A worker that joins late says nothing while it loads a large model, and is not to be given up for that.
     # Nothing of ours is Dask's to spill: a worker's memory is the weights, the libraries and the batches in hand. A
     # worker that is paused for them would never go on, so only one far beyond its need is ended.
     "distributed.worker.memory.target": False,
@@ -148,11 +151,9 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
 
 def choose_dask_settings(config: ClusterConfig) -> dict[str, Any]:
     """Give Dask's own settings for a scheduler and workers that this process starts."""
-    ttl_s = config.worker_ttl_s
     return _SETTINGS | {
         # A task that no worker can take must end in an error, not wait for ever.
         "distributed.scheduler.no-workers-timeout": f"{config.no_workers_timeout_s} s",
-        "distributed.scheduler.worker-ttl": None if ttl_s is None else f"{ttl_s} s",
     }
 
 
@@ -300,13 +301,16 @@ def fill_in_arguments(
 
 
 def _import_cuda_cluster() -> Any:
+    require_extra(
+        "cuda", use="cluster.kind: cuda", otherwise="for one GPU, set cluster.kind: local and model.device: cuda"
+    )
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as problem:
         raise InputError(
-            f"cluster.kind: cuda without the package dask-cuda ({problem})",
-            expected="dask-cuda, which starts one worker per GPU",
-            remedy="pip install 'deltavlm-monitor[cuda]'; or, for one GPU, cluster.kind: local with model.device: cuda",
+            f"cluster.kind: cuda, and dask-cuda cannot be imported ({problem})",
+            expected="dask-cuda with the CUDA libraries that it was built for",
+            remedy="install it anew for this machine's CUDA, or set cluster.kind: local and model.device: cuda",
         ) from None
     return LocalCUDACluster
 

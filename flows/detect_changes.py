@@ -6,23 +6,20 @@ parameters that Prefect would have to look through or store: what a stage needs,
 
 from __future__ import annotations
 
-import functools
+from functools import partial
 from typing import Any
 
-from distributed import Client
 from prefect import flow, get_run_logger, runtime
 
 from flows.artifacts.publish import publish_artifacts
 from flows.cluster import open_run_cluster
-from flows.retries import DEFAULT_PATIENCE, PatienceConfig, StagePolicy, UnreadTilesError, choose_policy
+from flows.retries import DEFAULT_PATIENCE, PatienceConfig, choose_policy
 from flows.run_names import name_run
-from flows.tasks import describe_outcome, is_last_try, run_stage
+from flows.tasks import describe_outcome, run_stage
 from pipeline.config.run import RunConfig
-from pipeline.runs.inputs import check_inputs
-from pipeline.runs.run import Run
-from pipeline.scenes.pair import find_pair
-from pipeline.summary import ProgressCallback, StageSummary
-from pipeline.tiles.store import TileStore
+from pipeline.runs.record import read_record
+from pipeline.runs.run import Result, StageCall, detect_changes
+from pipeline.summary import StageSummary
 
 
 def _name_flow_run() -> str:
@@ -46,53 +43,29 @@ def detect_changes_flow(
     Returns:
         Run id, folder, tiles per status, changes per kind and names of the report's files, as plain values.
     """
-    policy = functools.partial(choose_policy, config=config, patience=patience)
+    results: dict[str, Any] = {}
+
+    def run_as_task(stage: str, call: StageCall[Result]) -> tuple[Result, StageSummary]:
+        policy = choose_policy(stage, config=config, patience=patience)
+        results[stage], summary = run_stage(stage, call, policy=policy)
+        return results[stage], summary
+
+    report = detect_changes(config, open_cluster=partial(open_run_cluster, config), around_stage=run_as_task)
+    run_id = read_record(report.folder).run_id
+    publish_artifacts(
+        report,
+        run_id=run_id,
+        findings=results["extract_findings"],
+        store=results["write_tiles"],
+        pair=results["find_pair"],
+    )
     logger = get_run_logger()
-    check_inputs(config)
-    pair, found = run_stage("find_pair", lambda _: find_pair(config), policy=policy("find_pair"))
-    with Run.prepare(config, pair=pair) as run:
-        with open_run_cluster(config) as client:
-            run = run.settle(client)
-            logger.info("Run %s writes to %s.", run.run_id, run.folder.uri)
-            store, written = _write_tiles(run, client=client, policy=policy("write_tiles"))
-            tiles, selected = run_stage(
-                "select_tiles", lambda _: run.select_tiles(store), policy=policy("select_tiles")
-            )
-            answers, collected = run_stage(
-                "collect_answers",
-                lambda tell: run.collect_answers(tiles, store=store, client=client, on_progress=tell),
-                policy=policy("collect_answers"),
-            )
-        findings, extracted = run_stage(
-            "extract_findings",
-            lambda _: run.extract_findings(answers, tiles=tiles, store=store),
-            policy=policy("extract_findings"),
-        )
-        report, reported = run_stage(
-            "write_report",
-            lambda _: run.write_report(findings, store=store, answers=answers),
-            policy=policy("write_report"),
-        )
-        stages = [found, written, selected, collected, extracted, reported]
-        run.write_record(report, store=store, answers=answers, stages=stages)
-    publish_artifacts(report, run_id=run.run_id, findings=findings, store=store, pair=pair)
+    logger.info("Run %s has written to %s.", run_id, report.folder.uri)
     logger.log(*describe_outcome(report))
     return {
-        "run_id": run.run_id,
+        "run_id": run_id,
         "output": report.folder.uri,
         "status_counts": dict(report.status_counts),
         "change_counts": dict(report.change_counts),
         "report": list(report.names),
     }
-
-
-def _write_tiles(run: Run, *, client: Client, policy: StagePolicy) -> tuple[TileStore, StageSummary]:
-    """Write the tiles; those that scenes on the network did not give are tried again before they count as failed."""
-
-    def write(tell: ProgressCallback) -> tuple[TileStore, StageSummary]:
-        store, summary = run.write_tiles(client, on_progress=tell)
-        if summary.failed and policy.reads_remote_scenes and not is_last_try(policy):
-            raise UnreadTilesError(summary.failed)
-        return store, summary
-
-    return run_stage("write_tiles", write, policy=policy)

@@ -13,7 +13,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 
 from model.errors import InputError
-from model.redaction import redact_text
+from model.redaction import redact_text, shorten_text
 
 MAX_BODY_LENGTH = 3000
 
@@ -55,8 +55,7 @@ def send_messages(names: Iterable[str], *, subject: str, body: str) -> None:
         subject: One line.
         body: The words; cut off after `MAX_BODY_LENGTH` characters.
     """
-    text = redact_text(body)
-    text = text if len(text) <= MAX_BODY_LENGTH else f"{text[: MAX_BODY_LENGTH - 1].rstrip()}…"
+    text = shorten_text(redact_text(body), max_length=MAX_BODY_LENGTH)
     for name in names:
         try:
             _send(load_notifier(name), subject=redact_text(subject), body=text)

@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.cluster import share_run_cluster
 from pipeline.config.run import RunConfig
+from pipeline.dates import to_utc
 from pipeline.regions.pair_records import PairRecord
 from pipeline.regions.region import Region, RegionReport
 
@@ -69,9 +70,7 @@ def run_pairs(region: Region, records: tuple[PairRecord, ...], *, run_pair: RunP
 
 def settle_now(as_of: dt.datetime | None) -> dt.datetime:
     """Give the moment that a pass takes for the present, UTC."""
-    if as_of is None:
-        return dt.datetime.now(dt.UTC)
-    return as_of.astimezone(dt.UTC) if as_of.tzinfo else as_of.replace(tzinfo=dt.UTC)
+    return dt.datetime.now(dt.UTC) if as_of is None else to_utc(as_of)
 
 
 def describe_pass(report: RegionReport, *, name: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -13,33 +15,30 @@ from pipeline.config.scene import is_remote_scene
 
 HOUR_S = 3600.0
 
+STAGE_TIMEOUTS_S: Mapping[str, float] = {
+    "find_pair": HOUR_S,
+    "write_tiles": 24 * HOUR_S,
+    "select_tiles": HOUR_S,
+    "collect_answers": 72 * HOUR_S,
+    "extract_findings": 4 * HOUR_S,
+    "write_report": 4 * HOUR_S,
+}
+# ^ What hangs is to end, and no work is to be cut short: each is far more than a large run takes, and what a try has
+# done is kept.
+
 
 class PatienceConfig(StrictConfig):
     """Patience with what fails for a while: scenes on the network, shared disks. Wrong input is never tried again."""
+
+    gone_keys: ClassVar[Mapping[str, str]] = {
+        f"{stage}_timeout_s": "each stage has its own limit" for stage in STAGE_TIMEOUTS_S
+    }
 
     retries: int = Field(
         default=3, ge=0, le=10, description="How often a stage is tried again; what it has done is not done again."
     )
     retry_delay_s: float = Field(
         default=10, ge=0, le=3600, description="Seconds before the first further try; twice as many before each next."
-    )
-    find_pair_timeout_s: float | None = Field(
-        default=HOUR_S, gt=0, description="Seconds to search for scenes and read their headers; null: no limit."
-    )
-    write_tiles_timeout_s: float | None = Field(
-        default=24 * HOUR_S, gt=0, description="Seconds to read the scenes into the tile store; null: no limit."
-    )
-    select_tiles_timeout_s: float | None = Field(
-        default=HOUR_S, gt=0, description="Seconds to choose the tiles worth a look; null: no limit."
-    )
-    collect_answers_timeout_s: float | None = Field(
-        default=72 * HOUR_S, gt=0, description="Seconds to ask the model about all tiles; null: no limit."
-    )
-    extract_findings_timeout_s: float | None = Field(
-        default=4 * HOUR_S, gt=0, description="Seconds to read what the answers mean; null: no limit."
-    )
-    write_report_timeout_s: float | None = Field(
-        default=4 * HOUR_S, gt=0, description="Seconds to write the report; null: no limit."
     )
 
 
@@ -63,8 +62,8 @@ class StagePolicy:
 
     retry_delays_s: tuple[float, ...]
     """Seconds before each further try; as many tries as there are delays."""
-    timeout_s: float | None
-    """Seconds that one try may take; None: no limit."""
+    timeout_s: float
+    """Seconds that one try may take."""
     reads_remote_scenes: bool
     """Whether an unreadable scene may be readable later."""
 
@@ -84,7 +83,7 @@ def choose_policy(stage: str, *, config: RunConfig, patience: PatienceConfig) ->
     reads_scenes = stage in {"find_pair", "write_tiles"}
     return StagePolicy(
         retry_delays_s=tuple(patience.retry_delay_s * 2**n for n in range(patience.retries)),
-        timeout_s=getattr(patience, f"{stage}_timeout_s"),
+        timeout_s=STAGE_TIMEOUTS_S[stage],
         reads_remote_scenes=reads_scenes and any(is_remote_scene(scene) for scene in (config.before, config.after)),
     )
 

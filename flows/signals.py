@@ -37,18 +37,21 @@ def dask_setup(_: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def list_heeded_signals() -> list[signal.Signals]:
+    """List the signals that stop a command: one that is ignored when it begins, as SIGHUP under nohup, stays so."""
+    return [each for each in STOP_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Raise `StopRequest` in the main thread at the first signal; a second one ends the process at once."""
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in STOP_SIGNALS:
+        for each in former:
             signal.signal(each, signal.SIG_DFL)
         raise StopRequest(number)
 
-    # One that is ignored, as SIGHUP under nohup, stays so.
-    wanted = [each for each in STOP_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
-    former = {each: signal.signal(each, stop) for each in wanted}
+    former = {each: signal.signal(each, stop) for each in list_heeded_signals()}
     try:
         yield
     finally:

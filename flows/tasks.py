@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import Task, get_run_logger, runtime, task
@@ -15,10 +15,11 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flows.prefect_server import tell_server
-from flows.retries import StagePolicy
+from flows.retries import StagePolicy, UnreadTilesError
 from model.redaction import redact_text
 from pipeline.report.write import Report
-from pipeline.summary import STAGE_TITLES, ProgressCallback, StageSummary
+from pipeline.runs.run import Result, StageCall
+from pipeline.summary import STAGE_TITLES, StageSummary
 
 SECONDS_BETWEEN_UPDATES = 2.0
 RETRY_JITTER = 0.2
@@ -44,12 +45,10 @@ STAGE_ITEMS = {
     "write_report": "files",
 }
 
-Result = TypeVar("Result")
-
 
 def run_stage(
     stage: str,
-    call: Callable[[ProgressCallback], tuple[Result, StageSummary]],
+    call: StageCall[Result],
     *,
     policy: StagePolicy,
 ) -> tuple[Result, StageSummary]:
@@ -57,7 +56,7 @@ def run_stage(
 
     Args:
         stage: The verb, such as ``find_pair``.
-        call: Runs it; gets the callback for what a part of it has done.
+        call: Carries it out.
         policy: How often and how long it is tried.
     """
 
@@ -79,6 +78,8 @@ def run_stage(
     def execute() -> tuple[Result, StageSummary]:
         progress = StageProgress(stage)
         result, summary = call(progress.add)
+        if summary.failed and policy.reads_remote_scenes and not is_last_try(policy):
+            raise UnreadTilesError(summary.failed)
         progress.finish()
         get_run_logger().info("%s", describe_summary(summary))
         return result, summary

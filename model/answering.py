@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from model.decoding.search import search
 from model.decoding.steps import SearchSettings
 from model.decoding.yes_or_no import YesOrNo
+from model.errors import InputError
 from model.interface import Answer, ChangeMasks, ChooseMasked, MaskedAnswers, ModelIdentity, Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, load_weights, read_config
 from model.mask_prediction import decode_masks, predict_change_masks
@@ -90,7 +91,7 @@ class DeltaVlmAnswerer:
             batch_size_tiles: Most pairs that go through the model at once.
 
         Raises:
-            ValueError: another dtype or device, or weights that do not fit the config.
+            InputError: another dtype or device, or weights that do not fit the config.
         """
         # A progress bar per worker would write over the one of the run.
         transformers_logging.disable_progress_bar()
@@ -148,7 +149,7 @@ class DeltaVlmAnswerer:
         """Answer, and outline some pairs by what was encoded for that, as `MaskModel.answer_with_masks` says.
 
         Raises:
-            ValueError: as `answer_prompts` and `predict_masks`.
+            InputError: as `answer_prompts` and `predict_masks`.
         """
         self.model.get_mask_decoder()
         return self._answer_all(pairs, prompts=prompts, choose_masked=choose_masked)
@@ -253,15 +254,16 @@ class DeltaVlmAnswerer:
             prompt: The prompt.
 
         Raises:
-            ValueError: the prompt is empty or longer than the context.
+            InputError: the prompt is empty or longer than the context.
         """
         prefix = self.embed_prompt(self.read_pairs(pairs) if isinstance(pairs, Tensor) else pairs, text=prompt.text)
         max_new_tokens = self.settings.limit_new_tokens(MAX_NEW_TOKENS[prompt.kind])
         context = int(self.model.config.text_config.max_position_embeddings)
         if prefix.shape[1] + 1 > context:
-            raise ValueError(
-                f"prompt {prompt.name!r} takes {prefix.shape[1]} of the language model's {context} positions; "
-                f"expected room for an answer; shorten it by {prefix.shape[1] + max_new_tokens - context} tokens"
+            raise InputError(
+                f"prompt {prompt.name!r} takes {prefix.shape[1]} of the language model's {context} positions",
+                expected="room for an answer",
+                remedy=f"shorten it by {prefix.shape[1] + max_new_tokens - context} tokens",
             )
         found = search(
             self.model.language_model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, InstructBlipQFormerConfig, InstructBlipVisionConfig, LlamaConfig
+from transformers import AutoConfig, InstructBlipQFormerConfig, LlamaConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 
@@ -171,5 +171,3 @@ def build_tiny_config(*, vocab_size: int, bos_token_id: int, eos_token_id: int, 
 
 AutoConfig.register(ConvVisionConfig.model_type, ConvVisionConfig)
 AutoConfig.register(DeltaVlmConfig.model_type, DeltaVlmConfig)
-
-VisionConfig = ConvVisionConfig | InstructBlipVisionConfig

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from model.errors import InputError
 from model.interface import ChangeModel, Prompt
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def describe_reply(reply: Reply) -> dict[str, Any]:
     }
 
 
-class QuestionError(ValueError):
+class QuestionError(InputError):
     """A question that cannot be put to the model: empty, too long, or of an unknown kind."""
 
 
@@ -136,8 +137,9 @@ def fit_prompt(
         if count_tokens(text) <= max_tokens:
             return PromptText(text=text, n_history_turns=len(history) - n_dropped)
     raise QuestionError(
-        f"the question has {count_tokens(question)} tokens; expected at most {max_tokens}, as many as the model reads; "
-        "ask in fewer words, or one thing at a time"
+        f"the question has {count_tokens(question)} tokens",
+        expected=f"at most {max_tokens}, as many as the model reads",
+        remedy="ask in fewer words, or one thing at a time",
     )
 
 
@@ -190,7 +192,9 @@ class Conversation:
         # Without its full stop a known question is another one to the model, and gets a worse answer.
         question = known.text if (known := find_known_prompt(question)) is not None else question
         if not question:
-            raise QuestionError("the question is empty; expected words; ask something, such as: What has changed?")
+            raise QuestionError(
+                "the question is empty", expected="words", remedy="ask something, such as: What has changed?"
+            )
         resolved = (
             infer_kind(question, is_first=not (self._earlier or self._replies)) if kind is None else _resolve_kind(kind)
         )
@@ -212,12 +216,13 @@ class Conversation:
         """Outline what changed; one tile, masks as large as the images.
 
         Raises:
-            ValueError: the model has no mask branch.
+            InputError: the model has no mask branch.
         """
         if not getattr(self.model, "mask_labels", ()):
-            raise ValueError(
-                f"model {self.model.identity.model_id} has no mask branch; expected one that has; "
-                "name a model whose config has a mask_config, or do without masks"
+            raise InputError(
+                f"model {self.model.identity.model_id} has no mask branch",
+                expected="one that has",
+                remedy="name a model whose config has a mask_config, or do without masks",
             )
         return cast(MaskModel, self.model).predict_masks(self._pairs)
 
@@ -245,7 +250,7 @@ def _resolve_kind(kind: PromptKind | str) -> PromptKind:
         return PromptKind(kind)
     except ValueError:
         raise QuestionError(
-            f"kind {kind!r}; expected {', '.join(PromptKind)}; name one of them, or leave it out"
+            f"kind {kind!r}", expected=", ".join(PromptKind), remedy="name one of them, or leave it out"
         ) from None
 
 
@@ -267,8 +272,8 @@ def open_conversation(
         dtype: ``auto``, ``float32`` or ``bfloat16``; likewise.
 
     Raises:
-        FileNotFoundError: a picture or the model is not there.
-        ValueError: a picture cannot be read, holds something else than 8-bit RGB, or the sizes differ.
+        InputError: the model or a picture is not there, a picture cannot be read, holds something else than 8-bit RGB,
+            or the sizes differ.
     """
     pair = make_pair(before, after)
     # ^ first: loading a model takes seconds, and a wrong path should not wait for it.

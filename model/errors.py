@@ -1,27 +1,13 @@
-"""The one error that people are meant to read."""
+"""The one error that people are meant to read; every other exception is a fault of the program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
 
 from model.redaction import redact_text
-
-
-@contextmanager
-def clear_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds, from `model` about its input, into the one that people read."""
-    try:
-        yield
-    except kinds as problem:
-        raise explain_problem(problem) from None
-
-
-def explain_problem(problem: Exception) -> InputError:
-    """Take an error of `model` apart, which says "found; expected ...; remedy"."""
-    return InputError.from_message(
-        problem, expected="what `deltavlm ask --help` speaks of", remedy="correct what was given"
-    )
 
 
 class InputError(ValueError):
@@ -42,26 +28,16 @@ class InputError(ValueError):
         self.expected = expected
         self.remedy = remedy
 
-    @classmethod
-    def from_message(cls, message: object, *, subject: str = "", expected: str, remedy: str) -> InputError:
-        """Take a message of `model` apart, which says "found; expected ...; remedy".
-
-        Args:
-            message: The message, or the error that has it.
-            subject: What stands in front of what was found.
-            expected: Stands in where the message does not tell.
-            remedy: Likewise.
-        """
-        found, _, rest = str(message).partition("; expected ")
-        told, _, advice = rest.partition("; ")
-        return cls(f"{subject}{found}", expected=told or expected, remedy=advice or remedy)
-
     def __str__(self) -> str:
         return f"{self.found}; expected {self.expected}; {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and workers send errors home pickled.
-        return _rebuild_input_error, (type(self), self.found, self.expected, self.remedy)
+        return _rebuild_input_error, (type(self), self.found, self.expected, self.remedy), self.__dict__
+
+    def about(self, subject: str) -> Self:
+        """Give the same error with what it is about in front of what was found, such as ``before: ``."""
+        return type(self)(f"{subject}{self.found}", expected=self.expected, remedy=self.remedy)
 
 
 def _rebuild_input_error(kind: type[InputError], found: str, expected: str, remedy: str) -> InputError:
@@ -73,3 +49,24 @@ class FolderError(InputError):
 
     Other input errors tell of one scene or one tile, and the run goes on without it.
     """
+
+
+@contextmanager
+def refuse_unwritable(place: str | Path, *, remedy: str = "make room, or name another --output") -> Iterator[None]:
+    """Tell of a disk that is full or a place that cannot be written to; around what writes there, and nothing else.
+
+    Args:
+        place: The file or folder.
+        remedy: What can be done.
+
+    Raises:
+        InputError: the system refused.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise InputError(
+            f"{place} cannot be written ({problem.strerror or problem})",
+            expected="a place with room that can be written to",
+            remedy=remedy,
+        ) from None

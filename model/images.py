@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from model.errors import InputError, refuse_unwritable
 from model.interface import ChangeMasks
 
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -35,15 +36,16 @@ def make_pair(before: ImageSource, after: ImageSource) -> npt.NDArray[np.uint8]:
         uint8 of shape (date=2, band=3, y, x).
 
     Raises:
-        FileNotFoundError: a file is not there.
-        ValueError: a file cannot be read, holds something else than 8-bit RGB, or the sizes differ.
+        InputError: a file is not there or cannot be read, holds something else than 8-bit RGB, or the sizes
+            differ.
     """
     images = [_take_image(source, name=name) for source, name in ((before, "before"), (after, "after"))]
     sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in images]
     if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"before is {sizes[0]} pixels and after {sizes[1]}; expected one size, the same ground in both; "
-            "crop them to the same area, or use `deltavlm run`, which puts georeferenced scenes onto one grid"
+        raise InputError(
+            f"before is {sizes[0]} pixels and after {sizes[1]}",
+            expected="one size, the same ground in both",
+            remedy="crop them to the same area, or use `deltavlm run`, which puts georeferenced scenes onto one grid",
         )
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
 
@@ -60,23 +62,26 @@ def _take_image(source: ImageSource, *, name: str) -> npt.NDArray[np.uint8]:
 
 def _check_array(image: npt.NDArray[Any], *, name: str) -> npt.NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in {3, 4}:
-        raise ValueError(
-            f"{name} is {image.dtype} of shape {image.shape}; expected uint8 RGB of shape (y, x, 3); "
-            "scale to 0-255 or move the bands last: np.moveaxis(image, 0, -1)"
+        raise InputError(
+            f"{name} is {image.dtype} of shape {image.shape}",
+            expected="uint8 RGB of shape (y, x, 3)",
+            remedy="scale to 0-255 or move the bands last: np.moveaxis(image, 0, -1)",
         )
     return np.asarray(image[..., :3], np.uint8)
 
 
 def _check_size(width_px: int, height_px: int, *, name: str) -> None:
     if min(width_px, height_px) < MIN_SIDE_PX:
-        raise ValueError(
-            f"{name} is {width_px} x {height_px} pixels; expected at least {MIN_SIDE_PX} a side; "
-            "cut a larger part, such as 256 x 256"
+        raise InputError(
+            f"{name} is {width_px} x {height_px} pixels",
+            expected=f"at least {MIN_SIDE_PX} a side",
+            remedy="cut a larger part, such as 256 x 256",
         )
     if max(width_px, height_px) > MAX_SIDE_PX:
-        raise ValueError(
-            f"{name} is {width_px} x {height_px} pixels; expected at most {MAX_SIDE_PX} a side, as the model sees "
-            "one place at once; cut the part in question, or use `deltavlm run` on whole scenes"
+        raise InputError(
+            f"{name} is {width_px} x {height_px} pixels",
+            expected=f"at most {MAX_SIDE_PX} a side, as the model sees one place at once",
+            remedy="cut the part in question, or use `deltavlm run` on whole scenes",
         )
 
 
@@ -84,14 +89,14 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
     """Read a picture as RGB of shape (y, x, 3); transparency is dropped, a palette resolved.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or holds something else than 8-bit RGB.
+        InputError: there is no such file, or it cannot be read, or holds something else than 8-bit RGB.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a PNG, JPEG or TIFF file; "
-            "correct the path"
+        raise InputError(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}",
+            expected="a PNG, JPEG or TIFF file",
+            remedy="correct the path",
         )
     try:
         with warnings.catch_warnings():
@@ -104,9 +109,10 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
         # ^ Pillow's plugins raise SyntaxError for what they cannot make sense of.
         reason = "no image of a known form" if isinstance(problem, UnidentifiedImageError) else str(problem)
-        raise ValueError(
-            f"{path} cannot be read ({reason}); expected a whole PNG, JPEG or TIFF image of 8-bit RGB; "
-            "check that the file is complete, or convert it to PNG"
+        raise InputError(
+            f"{path} cannot be read ({reason})",
+            expected="a whole PNG, JPEG or TIFF image of 8-bit RGB",
+            remedy="check that the file is complete, or convert it to PNG",
         ) from None
 
 
@@ -114,14 +120,16 @@ def _check_depth(image: Image.Image, *, path: Path) -> None:
     # Pillow reads 16-bit colour as RGB and keeps the upper byte: what it was tells the raw mode of the tiles alone.
     is_deep = image.mode in {"F", "I"} or image.mode.startswith("I;") or "16" in _read_raw_mode(image)
     if is_deep:
-        raise ValueError(
-            f"{path} holds more than 8 bits a band; expected 8-bit RGB; "
-            "scale both dates alike to 0-255 first, such as gdal_translate -ot Byte -scale 0 3000 0 255"
+        raise InputError(
+            f"{path} holds more than 8 bits a band",
+            expected="8-bit RGB",
+            remedy="scale both dates alike to 0-255 first, such as gdal_translate -ot Byte -scale 0 3000 0 255",
         )
     if image.mode not in {"RGB", "RGBA", "RGBX", "P", "YCbCr"}:
-        raise ValueError(
-            f"{path} is of mode {image.mode} with {len(image.getbands())} band(s); expected 8-bit RGB; "
-            "give a colour image: the model has not seen others"
+        raise InputError(
+            f"{path} is of mode {image.mode} with {len(image.getbands())} band(s)",
+            expected="8-bit RGB",
+            remedy="give a colour image: the model has not seen others",
         )
 
 
@@ -148,24 +156,22 @@ def write_mask(masks: ChangeMasks, file: str | Path) -> None:
     """Write the masks of the first tile as a PNG with the values of `paint_mask`.
 
     Raises:
-        ValueError: the file's name does not end in .png, or its folder cannot be written to.
+        InputError: the file's name does not end in .png, or its folder cannot be written to.
     """
     file = Path(file)
     check_mask_file(file)
-    try:
-        Image.fromarray(paint_mask(masks)).save(file, format="PNG")
-    except OSError as problem:
-        raise ValueError(
-            f"{file} cannot be written ({problem.strerror or problem}); expected a folder that can be written to; "
-            "name another file"
-        ) from None
+    image = Image.fromarray(paint_mask(masks))
+    with refuse_unwritable(file, remedy="make room, or name another file"):
+        image.save(file, format="PNG")
 
 
 def check_mask_file(file: Path) -> None:
     """Refuse a name that a mask cannot be written under.
 
     Raises:
-        ValueError: it does not end in .png, or its folder is not there.
+        InputError: it does not end in .png, or its folder is not there.
     """
     if file.suffix.lower() != ".png" or not file.parent.is_dir():
-        raise ValueError(f"{file}; expected a file that ends in .png, in a folder that is there; name another file")
+        raise InputError(
+            str(file), expected="a file that ends in .png, in a folder that is there", remedy="name another file"
+        )

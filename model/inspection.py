@@ -12,6 +12,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from model.errors import InputError
+
 SEARCH_FIELDS = (
     "num_beams",
     "beam_scoring",
@@ -36,13 +38,14 @@ def inspect_model(folder: Path) -> dict[str, Any]:
         What JSON can hold; `warnings` lists what people should know before they trust the answers.
 
     Raises:
-        ValueError: a file of it cannot be read, or it is of another architecture.
+        InputError: a file of it cannot be read, or it is of another architecture.
     """
     config = _read_json(folder / "config.json")
     if config.get("model_type", "deltavlm") != "deltavlm":
-        raise ValueError(
-            f"config.json in {folder}: model type {config.get('model_type')!r}; expected one of model type 'deltavlm'; "
-            "give the folder of a DeltaVLM, such as `deltavlm model convert` writes"
+        raise InputError(
+            f"config.json in {folder}: model type {config.get('model_type')!r}",
+            expected="one of model type 'deltavlm'",
+            remedy="give the folder of a DeltaVLM, such as `deltavlm model convert` writes",
         )
     generation = _read_json(folder / "generation_config.json")
     conversion = _read_json(folder / "conversion.json")
@@ -102,7 +105,7 @@ def count_parameters(files: list[Path]) -> dict[str, int]:
     """Count the parameters of each part of a model from the headers of its weights.
 
     Raises:
-        ValueError: a header cannot be read.
+        InputError: a header cannot be read.
     """
     counts: Counter[str] = Counter()
     for name, shape, _ in _list_tensors(files):
@@ -114,7 +117,7 @@ def count_dtypes(files: list[Path]) -> dict[str, int]:
     """Count the parameters of each dtype, named as safetensors does, from the headers of a model's weights.
 
     Raises:
-        ValueError: a header cannot be read.
+        InputError: a header cannot be read.
     """
     counts: Counter[str] = Counter()
     for _, shape, dtype in _list_tensors(files):
@@ -130,9 +133,11 @@ def _list_tensors(files: list[Path]) -> list[tuple[str, list[int], str]]:
                 for name in opened.keys():  # noqa: SIM118 - this is no mapping
                     part = opened.get_slice(name)
                     tensors.append((name, part.get_shape(), part.get_dtype()))
-        except SafetensorError as problem:
-            raise ValueError(
-                f"{file} cannot be read: {problem}; expected a whole file of weights; fetch it again or convert anew"
+        except (SafetensorError, OSError) as problem:
+            raise InputError(
+                f"{file} cannot be read: {problem}",
+                expected="a whole file of weights",
+                remedy="fetch it again or convert anew",
             ) from None
     return tensors
 
@@ -142,11 +147,13 @@ def _read_json(file: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise ValueError(f"{file} is no JSON: {problem}; expected an object; fetch it again or convert anew") from None
+    except (OSError, ValueError) as problem:
+        raise InputError(
+            f"{file} cannot be read: {problem}", expected="a JSON object", remedy="fetch it again or convert anew"
+        ) from None
     if not isinstance(content, dict):
-        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
-            f"{file} holds {type(content).__name__}; expected an object; fetch it again or convert anew"
+        raise InputError(
+            f"{file} holds {type(content).__name__}", expected="a JSON object", remedy="fetch it again or convert anew"
         )
     return content
 
@@ -176,7 +183,7 @@ def measure_weights(path: str, *, device: str, dtype: str) -> WeightSizes:
             it as the narrow one and the most as the wide one.
 
     Raises:
-        ValueError: a header cannot be read.
+        InputError: a header cannot be read.
     """
     files = sorted(Path(path).glob("*.safetensors")) if path else []
     if not files:

@@ -125,7 +125,7 @@ class MaskModel(ChangeModel, Protocol):
             size_px: Height and width of the masks; left out, those of the tiles.
 
         Raises:
-            ValueError: these weights have no mask branch.
+            InputError: these weights have no mask branch.
         """
         ...
 
@@ -140,7 +140,7 @@ class MaskModel(ChangeModel, Protocol):
             choose_masked: Chooses those pairs by their answers, some pairs at a time.
 
         Raises:
-            ValueError: these weights have no mask branch.
+            InputError: these weights have no mask branch.
         """
         ...
 

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 from model.configuration import ConvVisionConfig, DeltaVlmConfig
 from model.decoding.attention import FLOAT32_ATTENTION
 from model.decoding.llama_steps import fuse_projections
+from model.errors import InputError
 from model.modeling import DeltaVlmForConditionalGeneration
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -21,15 +22,16 @@ def choose_device(name: str) -> torch.device:
     """Find the device of this name; ``auto`` is CUDA where there is one.
 
     Raises:
-        ValueError: this machine has no such device.
+        InputError: this machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {name!r} on a machine with {torch.cuda.device_count()} CUDA devices; "
-            "expected one that is there; use auto or cpu"
+        raise InputError(
+            f"device {name!r} on a machine with {torch.cuda.device_count()} CUDA devices",
+            expected="one that is there",
+            remedy="use auto or cpu",
         )
     return device
 
@@ -38,12 +40,12 @@ def choose_dtype(name: str, *, device: torch.device) -> torch.dtype:
     """Find the precision of this name; ``auto`` is bfloat16 on CUDA and on CPUs with instructions for it, else float32.
 
     Raises:
-        ValueError: another precision.
+        InputError: another precision.
     """
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" or has_cpu_bfloat16() else "float32"
     if name not in DTYPES:
-        raise ValueError(f"dtype {name!r}; expected auto, {' or '.join(DTYPES)}; correct model.dtype")
+        raise InputError(f"dtype {name!r}", expected=f"auto, {' or '.join(DTYPES)}", remedy="correct model.dtype")
     return DTYPES[name]
 
 
@@ -57,7 +59,7 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
     """Load a model onto a device, ready to answer; its files are mapped into memory, not read into it first.
 
     Raises:
-        ValueError: the files are damaged or do not fit the config.
+        InputError: the files are damaged or do not fit the config.
     """
     config = read_config(folder)
     verbosity = transformers_logging.get_verbosity()
@@ -78,9 +80,10 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
     except Exception as problem:
         # safetensors, transformers and torch each have errors of their own for a damaged file.
         lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise ValueError(
-            f"weights in {folder} cannot be loaded ({lines[0][:300]}); expected the model that config.json describes; "
-            "get the files again or convert them again"
+        raise InputError(
+            f"weights in {folder} cannot be loaded ({lines[0][:300]})",
+            expected="the model that config.json describes",
+            remedy="get the files again or convert them again",
         ) from None
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -92,9 +95,10 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
         if report[name]
     ]
     if wrong:
-        raise ValueError(
-            f"weights in {folder} do not fit its config.json ({'; '.join(wrong)}); expected the weights that it "
-            "describes; get the files again or convert them again"
+        raise InputError(
+            f"weights in {folder} do not fit its config.json ({'; '.join(wrong)})",
+            expected="the weights that it describes",
+            remedy="get the files again or convert them again",
         )
     if has_norms:
         model.eval().vision_model.fuse_norms()
@@ -113,7 +117,7 @@ def read_config(folder: str) -> DeltaVlmConfig:
     """Read the config of a model.
 
     Raises:
-        ValueError: it is damaged or describes another architecture.
+        InputError: it is damaged or describes another architecture.
     """
     try:
         model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
@@ -123,7 +127,8 @@ def read_config(folder: str) -> DeltaVlmConfig:
         problem = f"model type {model_type!r}"
     except (ValueError, TypeError, KeyError, AttributeError, OSError, StrictDataclassError) as error:
         problem = " ".join(str(error).split())[:300]
-    raise ValueError(
-        f"config.json in {folder}: {problem}; expected one of model type {DeltaVlmConfig.model_type!r}; "
-        "give the folder of a DeltaVLM, such as `deltavlm model convert` writes"
+    raise InputError(
+        f"config.json in {folder}: {problem}",
+        expected=f"one of model type {DeltaVlmConfig.model_type!r}",
+        remedy="give the folder of a DeltaVLM, such as `deltavlm model convert` writes",
     )

@@ -163,7 +163,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
         """Give the mask branch.
 
         Raises:
-            ValueError: the model has none.
+            InputError: the model has none.
         """
         if self.mask_decoder is None:
             raise ValueError("this model has no mask branch; expected a model whose config has a mask_config")
@@ -180,7 +180,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
             float32 of shape (n, channels, y, x), one place per token.
 
         Raises:
-            ValueError: the model has no mask branch.
+            InputError: the model has no mask branch.
         """
         before, after = before.float(), after.float()
         if self.get_mask_decoder().config.feature_source == "token_difference":
@@ -202,7 +202,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
             Probabilities per label of the config, float32 of shape (n, label, y, x).
 
         Raises:
-            ValueError: the model has no mask branch.
+            InputError: the model has no mask branch.
         """
         with torch.autocast(before.device.type, enabled=False):
             features = self.mask_features(before, after)
@@ -287,7 +287,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
             Logits over queries and text, and the loss where labels were given.
 
         Raises:
-            ValueError: neither pixels nor difference features.
+            InputError: neither pixels nor difference features.
         """
         # 1. Pixels to difference features, once per pair.
         if difference_features is None:

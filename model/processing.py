@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from model.errors import InputError
+
 IMAGE_SETTINGS_FILE = "preprocessor_config.json"
 QFORMER_TOKENIZER_FOLDER = "qformer_tokenizer"
 IGNORED_LABEL = -100
@@ -111,26 +113,35 @@ class DeltaVlmProcessor:
         """Load from a model's folder.
 
         Raises:
-            FileNotFoundError: the settings or a tokenizer are missing.
+            InputError: the settings or a tokenizer are missing.
         """
         folder = Path(folder)
         for name in (IMAGE_SETTINGS_FILE, "tokenizer_config.json", f"{QFORMER_TOKENIZER_FOLDER}/tokenizer_config.json"):
             if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"no {name} in {folder}; expected the folder of a whole DeltaVLM; "
-                    "get its files again or convert it again"
+                raise InputError(
+                    f"no {name} in {folder}",
+                    expected="the folder of a whole DeltaVLM",
+                    remedy="get its files again or convert it again",
                 )
-        settings = json.loads((folder / IMAGE_SETTINGS_FILE).read_text())
-        return cls(
-            images=ImageSettings(
-                image_size=settings["image_size"],
-                image_mean=tuple(settings["image_mean"]),
-                image_std=tuple(settings["image_std"]),
-            ),
-            tokenizer=AutoTokenizer.from_pretrained(folder),
-            qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER),
-            prompt_form=PromptForm(settings.get("prompt_form", PromptForm.RAW)),
-        )
+        try:
+            settings = json.loads((folder / IMAGE_SETTINGS_FILE).read_text())
+            return cls(
+                images=ImageSettings(
+                    image_size=settings["image_size"],
+                    image_mean=tuple(settings["image_mean"]),
+                    image_std=tuple(settings["image_std"]),
+                ),
+                tokenizer=AutoTokenizer.from_pretrained(folder),
+                qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER),
+                prompt_form=PromptForm(settings.get("prompt_form", PromptForm.RAW)),
+            )
+        except Exception as problem:
+            # Nothing but files is read here, and tokenizers has no error of its own for a damaged one.
+            raise InputError(
+                f"settings or tokenizers in {folder} cannot be read ({type(problem).__name__}: {str(problem)[:200]})",
+                expected="the files that a model is saved with",
+                remedy="get them again or convert it again",
+            ) from None
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the settings and both tokenizers into a model's folder."""
@@ -177,7 +188,7 @@ class DeltaVlmProcessor:
             `qformer_attention_mask`, padded on the right; int64 of shape (n, text).
 
         Raises:
-            ValueError: a text is empty or cannot be encoded.
+            InputError: a text is empty or cannot be encoded.
         """
         prompts = [format_prompt(_check_prompt(text), form=self.prompt_form) for text in texts]
         spoken: Any = self.tokenizer(prompts, padding=True, return_tensors="pt")
@@ -188,51 +199,6 @@ class DeltaVlmProcessor:
             "qformer_input_ids": read["input_ids"],
             "qformer_attention_mask": read["attention_mask"],
         }
-
-    def prepare_targets(
-        self,
-        prompts: Sequence[str],
-        answers: Sequence[str],
-        *,
-        max_prompt_tokens: int = 128,
-        max_answer_tokens: int = 256,
-    ) -> dict[str, Tensor]:
-        """Tokenise prompts with the answers to learn, as the original's training does.
-
-        Each row of the language model is [prompt | answer | padding]; only the answer and its end token are targets. A
-        prompt that is too long loses its beginning but for the start token, an answer its end.
-
-        Args:
-            prompts: Questions.
-            answers: What to say to each.
-            max_prompt_tokens: Most tokens of a prompt, for both readers.
-            max_answer_tokens: Most tokens of an answer, its start token (which is dropped) and end token included.
-
-        Returns:
-            `input_ids`, `attention_mask`, `labels` (-100 where there is no target), `qformer_input_ids` and
-            `qformer_attention_mask`; int64 of shape (n, text), padded on the right.
-        """
-        asked = [format_prompt(_check_prompt(text), form=self.prompt_form) for text in prompts]
-        rows = [
-            self._pack_turn(ask, answer, max_prompt_tokens=max_prompt_tokens, max_answer_tokens=max_answer_tokens)
-            for ask, answer in zip(asked, answers, strict=True)
-        ]
-        read: Any = self.qformer_tokenizer(
-            asked, padding=True, truncation=True, max_length=max_prompt_tokens, return_tensors="pt"
-        )
-        return pad_targets(rows, pad_token_id=int(self.tokenizer.pad_token_id)) | {
-            "qformer_input_ids": read["input_ids"],
-            "qformer_attention_mask": read["attention_mask"],
-        }
-
-    def _pack_turn(
-        self, prompt: str, answer: str, *, max_prompt_tokens: int, max_answer_tokens: int
-    ) -> tuple[list[int], list[int]]:
-        start, *prompt_ids = self.tokenizer(prompt)["input_ids"]
-        prompt_ids = [start, *prompt_ids[-(max_prompt_tokens - 1) :]]
-        answer_ids = [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], int(self.tokenizer.eos_token_id)]
-        answer_ids = answer_ids[: max_answer_tokens - 1]
-        return [*prompt_ids, *answer_ids], [IGNORED_LABEL] * len(prompt_ids) + answer_ids
 
     def decode_answers(self, token_ids: Tensor) -> list[str]:
         """Turn generated ids of shape (n, tokens) into texts without special tokens."""
@@ -255,12 +221,13 @@ def pad_targets(rows: Sequence[tuple[list[int], list[int]]], *, pad_token_id: in
 
 def _check_prompt(text: str) -> str:
     if not text.strip():
-        raise ValueError("empty prompt; expected a question; write one")
+        raise InputError("empty prompt", expected="a question", remedy="write one")
     try:
         text.encode()
     except UnicodeEncodeError as problem:
-        raise ValueError(
-            f"prompt with {text[problem.start]!r} at character {problem.start}; expected text that UTF-8 can hold; "
-            "remove half of a surrogate pair"
+        raise InputError(
+            f"prompt with {text[problem.start]!r} at character {problem.start}",
+            expected="text that UTF-8 can hold",
+            remedy="remove half of a surrogate pair",
         ) from None
     return text

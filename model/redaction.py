@@ -1,7 +1,8 @@
 """Credentials stay where they came from: what leaves this program names places without passwords and signatures.
 
 The value of every query parameter is left out, not only of those known to be secret: a signed URL may call its
-signature anything, and nobody needs a query to know which file was read, as its checksum tells that.
+signature anything, and nobody needs a query to know which file was read, as its checksum tells that. What is shown of
+a text is cut short here as well.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ def redact_text(text: str, *, environment: Mapping[str, str] = os.environ) -> st
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, MASK)
     return text
+
+
+def shorten_text(text: str, *, max_length: int) -> str:
+    """Keep a text to what there is room for; an ellipsis stands for what is cut off."""
+    return text if len(text) <= max_length else text[: max_length - 1].rstrip() + "…"
 
 
 def redact_values(values: Any, *, kept: Iterable[str] = ()) -> Any:

@@ -23,19 +23,12 @@ def load_named_model(name: str, *, device: str, dtype: str) -> ChangeModel:
     """Load a model.
 
     Raises:
-        InputError: it cannot be loaded, whatever the reason.
+        InputError: there is no such model, or it cannot be used.
     """
     try:
         return load_model(name, device=device, dtype=dtype, batch_size_tiles=1)
-    except Exception as problem:
-        # What the model says of itself is told in its words; of the rest at least what kind of problem it is.
-        is_told = "; expected " in str(problem)
-        raise InputError.from_message(
-            problem if is_told else f"cannot be loaded ({type(problem).__name__}: {str(problem)[:500]})",
-            subject=f"model {name!r}: ",
-            expected=f"a model that is there, on device {device!r} with dtype {dtype!r}",
-            remedy="correct --model, --device or --dtype",
-        ) from None
+    except InputError as problem:
+        raise problem.about(f"model {name!r}: ") from None
 
 
 ENTRY_POINT_GROUP = "deltavlm.models"
@@ -49,7 +42,7 @@ def find_model_source(name: str) -> ModelSource | None:
     """Give the model of this name that a server offers or an installed package brings, if one does.
 
     Raises:
-        FileNotFoundError: the name begins as one of a served model and has another form.
+        InputError: the name begins as one of a served model and has another form.
     """
     if name.startswith(ENDPOINT_PREFIX):
         from model.remote.model import RemoteModelSource
@@ -65,14 +58,15 @@ def find_model_folder(name: str) -> Path:
     """Resolve the name of a shipped model, or a folder in transformers' layout, to a folder.
 
     Raises:
-        FileNotFoundError: neither a shipped name nor a folder with a ``config.json`` and weights in safetensors, the
-            only form that holds data alone.
+        InputError: neither a shipped name nor a folder with a ``config.json`` and weights in safetensors, the only form
+            that holds data alone.
     """
     folder = Path(str(resources.files("model.weights"))) / name if name in SHIPPED_MODELS else Path(name)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"no model at {name!r}; expected one of {', '.join(SHIPPED_MODELS)} "
-            "or a folder with config.json and model.safetensors"
+        raise InputError(
+            f"no model at {name!r}",
+            expected=f"one of {', '.join(SHIPPED_MODELS)} or a folder with config.json and model.safetensors",
+            remedy="correct the name of the model",
         )
     return folder
 
@@ -81,7 +75,7 @@ def identify_model(name: str) -> ModelIdentity:
     """Hash a model's files without loading them.
 
     Raises:
-        FileNotFoundError: as `find_model_folder`.
+        InputError: as `find_model_folder`.
     """
     if (source := find_model_source(name)) is not None:
         return source.identify()
@@ -119,7 +113,7 @@ def resolve_dtype(name: str, *, device: str, dtype: str) -> str:
         dtype: As `load_model`.
 
     Raises:
-        ValueError: there is no such device or precision here.
+        InputError: there is no such device or precision here.
     """
     if dtype != "auto" or find_model_source(name) is not None:
         return dtype
@@ -140,17 +134,16 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
         batch_size_tiles: Most pairs that go through the model at once.
 
     Raises:
-        FileNotFoundError: as `find_model_folder`.
-        ValueError: a model cannot be used; a server among them that cannot be reached or refuses to answer.
+        InputError: as `find_model_folder`, or a model cannot be used; a server among them that cannot be reached or
+            refuses to answer.
     """
     if (source := find_model_source(name)) is not None:
         return source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
+    identity = identify_model(name)
     # torch and transformers take seconds to import, and only workers need them.
     from model.answering import DeltaVlmAnswerer
 
-    return DeltaVlmAnswerer.from_folder(
-        identify_model(name), device=device, dtype=dtype, batch_size_tiles=batch_size_tiles
-    )
+    return DeltaVlmAnswerer.from_folder(identity, device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
 
 
 def identify_named_model(name: str) -> ModelIdentity:
@@ -161,10 +154,5 @@ def identify_named_model(name: str) -> ModelIdentity:
     """
     try:
         return identify_model(name)
-    except FileNotFoundError as problem:
-        raise InputError.from_message(
-            problem,
-            subject="model.name: ",
-            expected="a model that is there",
-            remedy="correct --model or model.name",
-        ) from None
+    except InputError as problem:
+        raise problem.about("model.name: ") from None

@@ -1,4 +1,4 @@
-"""Dates as names of files and STAC searches write them.
+"""Moments in UTC, and dates as names of files and STAC searches write them.
 
 A pattern such as ``*/scene_%Y%m%d.tif`` finds the date in a name; an interval of STAC is an instant, a day, a month, a
 year, or two of them with a slash between.
@@ -13,6 +13,25 @@ from dataclasses import dataclass
 _CODES = {"Y": r"\d{4}", "m": r"\d{2}", "d": r"\d{2}", "j": r"\d{3}", "H": r"\d{2}", "M": r"\d{2}", "S": r"\d{2}"}
 _TOKEN = re.compile(r"%.?|\*\*/?|\*|\?")
 _DAYS = ({"Y", "m", "d"}, {"Y", "j"})
+
+
+def to_utc(moment: dt.datetime) -> dt.datetime:
+    """Give the same moment in UTC; without a zone it is UTC."""
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def parse_moment(text: str) -> dt.datetime:
+    """Read ISO 8601 as a moment in UTC; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is no date.
+    """
+    return to_utc(dt.datetime.fromisoformat(text))
+
+
+def format_moment(moment: dt.datetime) -> str:
+    """Write a moment in ISO 8601, UTC, such as 2024-05-01T10:30:00Z; without a zone it is UTC."""
+    return to_utc(moment).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +61,7 @@ class NamePattern:
             moment = dt.datetime.strptime(" ".join(digits.values()), " ".join(f"%{code}" for code in digits))
         except ValueError:
             raise ValueError(f"has no date where {self.text} wants one: {'-'.join(digits.values())}") from None
-        return moment.replace(tzinfo=dt.UTC)
+        return to_utc(moment)
 
 
 def compile_name_pattern(text: str) -> NamePattern:
@@ -121,20 +140,13 @@ def parse_interval(text: str) -> Interval:
     return Interval(start=start, end=end)
 
 
-def format_moment(moment: dt.datetime) -> str:
-    """Write a moment in ISO 8601, UTC, such as 2024-05-01T10:30:00Z; without a zone it is UTC."""
-    aware = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-    return aware.isoformat().replace("+00:00", "Z")
-
-
 def _parse_span(text: str) -> tuple[dt.datetime, dt.datetime]:
     match = _MOMENT.fullmatch(text.upper())
     if match is None:
         raise ValueError(f"{text!r} is no date; write for example 2024-05-01 or 2024-05-01T10:30:00Z")
     try:
         if match[4]:
-            moment = dt.datetime.fromisoformat(text.upper())
-            moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+            moment = parse_moment(text.upper())
             return moment, moment
         year, month, day = int(match[1]), int(match[2] or 1), int(match[3] or 1)
         start = dt.datetime(year, month, day, tzinfo=dt.UTC)

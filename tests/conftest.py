@@ -34,9 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid} uses {', '.join(sorted(slow))}; unit tests start no processes: "
                 "use plain values, or move it to tests/integration"
             )
-        if any(item.path.is_relative_to(tier) for tier in PROCESS_TIERS):
-            # A fault of ours fails both times; the second try is told in the closing line.
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_runtest_setup() -> None:

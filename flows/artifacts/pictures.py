@@ -14,15 +14,13 @@ import numpy.typing as npt
 import shapely
 from PIL import Image, ImageDraw
 
-from pipeline.grid.window import PixelWindow
+from pipeline.grid.window import Window
+from pipeline.report.colours import KIND_COLOURS
 from pipeline.report.page.map import MapFrame, frame_close_up
-from pipeline.report.page.pictures import read_pictures
+from pipeline.report.page.pictures import find_visible, read_pictures
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.thumbnails import encode_jpeg
 
-KIND_COLOURS = {"building": (255, 107, 44), "road": (36, 142, 255)}
-"""RGB of the outlines per kind of change."""
-OTHER_COLOUR = (235, 60, 180)
 MAX_OUTLINES = 2000
 _GAP_PX = 6
 
@@ -76,8 +74,7 @@ def draw_pictures(
     """
     if not sizes.map_px:
         return SummaryPictures()
-    is_visible = np.zeros((store.grid.n_rows, store.grid.n_cols), dtype=np.bool_)
-    is_visible[findings["row"].to_numpy(np.int64), findings["col"].to_numpy(np.int64)] = findings["valid_fraction"] > 0
+    is_visible = find_visible(findings, grid=store.grid)
     frame = MapFrame(grid=store.grid)
     whole = read_pictures(store, is_visible=is_visible, window=frame.window, max_size_px=sizes.map_px)
     map_uri = outline_changes(whole.after_uri, changes.head(MAX_OUTLINES), frame=frame, window=frame.window)
@@ -101,7 +98,7 @@ def _draw_close_up(
     return _make_uri(np.concatenate([before, gap, after], axis=1))
 
 
-def outline_changes(uri: str, changes: gpd.GeoDataFrame, *, frame: MapFrame, window: PixelWindow) -> str:
+def outline_changes(uri: str, changes: gpd.GeoDataFrame, *, frame: MapFrame, window: Window) -> str:
     """Draw the outlines of changes onto a picture.
 
     Args:
@@ -120,7 +117,7 @@ def outline_changes(uri: str, changes: gpd.GeoDataFrame, *, frame: MapFrame, win
         for ring in _list_rings(geometry):
             corners = [frame.to_pixel(x, y) for x, y in ring.coords]
             points = [((col - window.left) * scale, (row - window.top) * scale) for col, row in corners]
-            pen.line(points, fill=KIND_COLOURS.get(str(kind), OTHER_COLOUR), width=2, joint="curve")
+            pen.line(points, fill=KIND_COLOURS[kind], width=2, joint="curve")
     return _make_uri(np.asarray(image, dtype=np.uint8))
 
 

@@ -12,9 +12,10 @@ import geopandas as gpd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.artifacts.markdown import make_link
-from flows.artifacts.run_page import RunFacts, rank_changes, tabulate_coverage, write_summary
+from flows.artifacts.run_page import RunFacts, tabulate_coverage, write_summary
 from flows.prefect_server import tell_server
 from model.redaction import redact_text
+from pipeline.findings.changes import rank_changes
 from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME

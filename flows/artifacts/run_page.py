@@ -12,7 +12,7 @@ import pandas as pd
 
 from flows.artifacts.markdown import escape_markdown, make_link
 from flows.artifacts.pictures import PICTURE_SIZES, SummaryPictures, draw_pictures
-from model.redaction import redact_text
+from model.redaction import redact_text, shorten_text
 from pipeline.grid.grid import Grid
 from pipeline.report.words import describe_dates, describe_place, format_area, format_percent, tidy_text
 from pipeline.report.write import Report
@@ -23,7 +23,6 @@ MAX_ARTIFACT_BYTES = 190_000
 """Of one artifact's body, as it is stored."""
 N_LARGEST_CHANGES = 5
 MAX_WORDS_LENGTH = 300
-MAX_REASONS_LENGTH = 300
 
 LOOKED_AT = (TileStatus.ANALYSED, TileStatus.UNREADABLE, TileStatus.IDENTICAL)
 """Statuses of tiles that somebody or something looked at on both dates."""
@@ -66,7 +65,7 @@ def tabulate_coverage(report: Report) -> list[dict[str, Any]]:
 
 def _join_reasons(counts: Mapping[str, int]) -> str:
     text = "; ".join(f"{redact_text(reason)} ({count:,})" for reason, count in counts.items())
-    return text if len(text) <= MAX_REASONS_LENGTH else f"{text[: MAX_REASONS_LENGTH - 1].rstrip()}…"
+    return shorten_text(text, max_length=MAX_WORDS_LENGTH)
 
 
 def write_summary(facts: RunFacts, *, store: TileStore) -> str:
@@ -151,8 +150,7 @@ def _describe_change(change: Mapping[Any, Any]) -> str:
 
 
 def _quote(description: str) -> str:
-    words = tidy_text(redact_text(description))
-    return escape_markdown(words if len(words) <= MAX_WORDS_LENGTH else f"{words[: MAX_WORDS_LENGTH - 1].rstrip()}…")
+    return escape_markdown(shorten_text(tidy_text(redact_text(description)), max_length=MAX_WORDS_LENGTH))
 
 
 def _describe_files(facts: RunFacts) -> list[str]:
@@ -165,8 +163,3 @@ def _link(path: str) -> str:
     uri = make_link(path)
     # A browser may refuse to follow it from another site's page, so what can be copied is there as well.
     return f"[{escape_markdown(redact_text(path))}](<{uri}>)"
-
-
-def rank_changes(changes: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Put the largest changes first, equal ones by name."""
-    return changes.sort_values(["area_m2", "change_id"], ascending=[False, True], ignore_index=True)

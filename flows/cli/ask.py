@@ -68,15 +68,11 @@ def ask_command(
     """Ask the model about a tile of a finished run, or about two images without georeference."""
     from flows.cli.ask_session import Session
     from flows.cli.console import make_console, print_result
-    from model.conversation import QuestionError
-    from model.errors import clear_errors
     from model.images import check_mask_file
-    from model.remote.replies import EndpointError
 
     request = read_request(words or (), before=before, after=after)
     if mask is not None:
-        with clear_errors(ValueError):
-            check_mask_file(mask)
+        check_mask_file(mask)
     console = make_console()
     pair, record = read_place(request)
     name, notes = choose_model(model, record=record)
@@ -89,8 +85,7 @@ def ask_command(
     if mask is not None:
         session.write_mask(str(mask))
     if request.question is not None:
-        with clear_errors(QuestionError, EndpointError):
-            result = session.ask(request.question)
+        result = session.ask(request.question)
     else:
         session.converse()
         result = {"turns": session.turns}
@@ -134,11 +129,9 @@ def read_place(request: AskRequest) -> tuple[npt.NDArray[np.uint8], RunRecord | 
         InputError: the run, the tile or an image cannot be used.
     """
     if request.run is None or request.tile_id is None:
-        from model.errors import clear_errors
         from model.images import make_pair
 
-        with clear_errors(OSError, ValueError):
-            return make_pair(request.before or "", request.after or ""), None
+        return make_pair(request.before or "", request.after or ""), None
     from pipeline.runs.read import read_tile_pair
     from pipeline.runs.record import read_record
     from pipeline.storage.folder import find_run_folder
@@ -162,7 +155,7 @@ def choose_model(given: str | None, *, record: RunRecord | None) -> tuple[str, l
     try:
         if find_model_source(name) is None:
             find_model_folder(name)
-    except FileNotFoundError:
+    except InputError:
         return default, [f"the run's model {name!r} is not there; {default} answers instead. --model names another"]
     return name, []
 

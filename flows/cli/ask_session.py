@@ -14,19 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.cli.console import make_table, show_problem
-from model.conversation import Conversation, QuestionError, Reply
+from model.conversation import Conversation, Reply
 from model.errors import InputError
 from model.images import check_mask_file, write_mask
 from model.interface import ChangeModel, Prompt
 from model.prompts import load_prompt_book
-from model.remote.replies import EndpointError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 from model.conversation import describe_meaning, describe_reply
-from model.errors import clear_errors, explain_problem
 
 _COMMANDS = {
     "/tile ID": "go to another tile of the run; the history begins anew",
@@ -115,10 +113,9 @@ class Session:
         Raises:
             InputError: the model has no masks, or the file cannot be written.
         """
-        with clear_errors(ValueError):
-            check_mask_file(Path(file))
-            masks = self.conversation.predict_masks()
-            write_mask(masks, file)
+        check_mask_file(Path(file))
+        masks = self.conversation.predict_masks()
+        write_mask(masks, file)
         is_changed = masks.probabilities[0] >= 0.5
         fractions = {label: round(float(mask.mean()), 6) for label, mask in zip(masks.labels, is_changed, strict=True)}
         self.masks.append({"tile_id": self.tile_id, "file": file, "changed_fraction": fractions})
@@ -128,9 +125,9 @@ class Session:
         """Put a question; one that cannot be put or is not answered is a turn with its error."""
         try:
             self.ask(question)
-        except (QuestionError, EndpointError) as problem:
+        except InputError as problem:
             self.turns.append({"tile_id": self.tile_id, "question": question.strip(), "error": str(problem)})
-            show_problem(self.console, explain_problem(problem))
+            show_problem(self.console, problem)
 
     def _find_command(self, name: str) -> Callable[[str], None]:
         commands = {

@@ -97,7 +97,7 @@ def changechat_command(
 
     Every pair gets captions, yes-or-no questions, counts, places and dialogues, from its masks and captions.
     """
-    from flows.cli.console import call_with_clear_errors, make_console
+    from flows.cli.console import make_console
     from model.changechat.building import add_records, build_set
     from model.changechat.layouts import Layout, find_pairs
     from model.changechat.reading import read_records
@@ -124,25 +124,21 @@ def changechat_command(
             extra = {"ignored_features": sum(tiles.n_ignored for tiles in cut)}
         else:
             layout = None if kind is SourceKind.AUTO else Layout(kind.value)
-            found = call_with_clear_errors(find_pairs, source, layout=layout, captions=captions, splits=splits)
+            found = find_pairs(source, layout=layout, captions=captions, splits=splits)
             values = _choose_values(class_values, has_roads=road_masks or found.layout is Layout.LEVIR_MCI)
-        built = call_with_clear_errors(
-            build_set, found, class_values=values, on_progress=partial(advance, "Read pairs")
-        )
+        built = build_set(found, class_values=values, on_progress=partial(advance, "Read pairs"))
     if open_questions is not None:
-        built = call_with_clear_errors(add_records, built, call_with_clear_errors(read_records, open_questions))
-    summary = call_with_clear_errors(write_set, built, output)
-    _end_with_summary(console, summary, output=output, extra=extra, is_json=is_json)
+        built = add_records(built, read_records(open_questions))
+    _end_with_summary(console, write_set(built, output), output=output, extra=extra, is_json=is_json)
 
 
 def _choose_values(text: str | None, *, has_roads: bool, is_drawn: bool = False) -> ClassValues | None:
     """Decide what mask values mean; None leaves that to the masks."""
-    from flows.cli.console import call_with_clear_errors
     from model.changechat.masks import LEVIR_MCI_VALUES, ClassValues, parse_class_values
     from model.errors import InputError
 
     if text is not None:
-        values: ClassValues = call_with_clear_errors(parse_class_values, text)
+        values: ClassValues = parse_class_values(text)
         if has_roads and values.road is None:
             raise InputError(
                 f"masks that cover roads, but --class-values {text}",
@@ -209,17 +205,15 @@ def _cut_tiles(
     kinds: Mapping[str, str] | None,
     advance: Any,
 ) -> list[TruthTiles]:
-    from flows.cli.console import call_with_clear_errors
     from pipeline.config.run import load_config
     from pipeline.training_data.truth_tiles import remove_tiles, write_truth_tiles
 
-    call_with_clear_errors(remove_tiles, images)
+    remove_tiles(images)
     cut = []
     for name, before, after, truth in scenes:
         scene_values = {"before": str(before), "after": str(after), "output": str(images), "grid": dict(grid)}
         cut.append(
-            call_with_clear_errors(
-                write_truth_tiles,
+            write_truth_tiles(
                 load_config(None, values=scene_values),
                 truth=truth,
                 folder=images / split,
@@ -234,14 +228,13 @@ def _cut_tiles(
 
 def _take_tiles(output: Path, *, cut: Sequence[TruthTiles], captions: Path | None) -> Source:
     """Find the tiles that were cut, and put those left out beside them."""
-    from flows.cli.console import call_with_clear_errors
     from model.changechat.layouts import Layout, Problem, find_pairs
     from model.changechat.schema import SPLITS
 
     folders = [folder.name for folder in (output / "images").iterdir() if folder.is_dir()]
     splits = [name for name in folders if name not in SPLITS]
-    found: Source = call_with_clear_errors(
-        find_pairs, output, layout=Layout.LEVIR_MCI, captions=captions, splits=[*SPLITS, *splits] if splits else ()
+    found: Source = find_pairs(
+        output, layout=Layout.LEVIR_MCI, captions=captions, splits=[*SPLITS, *splits] if splits else ()
     )
     unseen = [
         Problem(split=found.pairs[0].split, id=name, reason=_UNSEEN, detail=why)

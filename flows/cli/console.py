@@ -32,26 +32,6 @@ def show_warnings(console: Console, warnings: list[str]) -> None:
         console.print(f"Warning: {warning}", style="yellow", markup=False)
 
 
-def call_with_clear_errors(function: Any, *arguments: Any, **named: Any) -> Any:
-    """Call a function of `model`, which knows no `InputError`, and give its errors about the input that form."""
-    from pydantic import ValidationError
-    from yaml import YAMLError
-
-    from model.errors import InputError
-
-    try:
-        return function(*arguments, **named)
-    except ValidationError as problem:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors()]
-        raise InputError(
-            "; ".join(lines), expected="the keys of the configs that ship", remedy="correct the named keys"
-        ) from None
-    except (OSError, ValueError, YAMLError) as problem:
-        raise InputError.from_message(
-            problem, expected="the files and values that --help speaks of", remedy="correct the options"
-        ) from None
-
-
 _STAGES = tuple(STAGE_TITLES)
 
 

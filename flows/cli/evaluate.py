@@ -44,7 +44,7 @@ def calibrate_command(
     is_json: JsonFlag = False,
 ) -> None:
     """Calibrate a model's yes or no, so that answers of confidence 0.9 are right nine times in ten."""
-    from flows.cli.console import call_with_clear_errors, make_console, print_result
+    from flows.cli.console import make_console, print_result
     from model.errors import InputError
     from model.evaluation.calibrating import check_calibratable, store_scaling
     from model.evaluation.evaluation import select_cases
@@ -60,15 +60,13 @@ def calibrate_command(
             remedy="give as many of the one as of the other",
         )
     console = make_console()
-    folder = call_with_clear_errors(check_calibratable, str(model))
-    loaded = call_with_clear_errors(load_model, str(folder))
+    folder = check_calibratable(str(model))
+    loaded = load_model(str(folder))
     answered = []
     for one, size_px in zip(patterns, sizes, strict=True):
-        evaluation = call_with_clear_errors(
-            ask_yes_or_no, loaded, data, pattern=one, split=split, tile_size_px=size_px, console=console
-        )
+        evaluation = ask_yes_or_no(loaded, data, pattern=one, split=split, tile_size_px=size_px, console=console)
         answered += select_cases(evaluation.tiles, PromptKind.CLASSIFY)
-    calibration = call_with_clear_errors(store_scaling, folder, answered)
+    calibration = store_scaling(folder, answered)
     console.print(
         f"Temperature {calibration.confidence_temperature} (was {calibration.former_temperature}), bias towards yes "
         f"{calibration.yes_bias} (was {calibration.former_bias}), fitted to {calibration.n_answers} answers of which "
@@ -130,16 +128,17 @@ def evaluate_command(
 
     The truth is a folder of pairs with masks and captions, or a ChangeChat JSON file with its images.
     """
-    from flows.cli.console import call_with_clear_errors, make_console, print_result
+    from flows.cli.console import make_console, print_result
+    from model.errors import refuse_unwritable
     from model.evaluation.failures import FailureAlbum
     from model.evaluation.writing import check_output, write_evaluation
     from model.registry import load_model
 
+    source: PairFolder | ChangeChatFile
     if data.suffix.lower() == ".json":
-        source = call_with_clear_errors(_open_file, data, images=images, split=split)
+        source = _open_file(data, images=images, split=split)
     else:
-        source = call_with_clear_errors(
-            _open_folder,
+        source = _open_folder(
             data,
             class_values=class_values,
             pattern=pattern,
@@ -148,26 +147,26 @@ def evaluate_command(
             captions=captions,
         )
     if output is not None:
-        call_with_clear_errors(check_output, output)
-    loaded = call_with_clear_errors(load_model, model)
+        check_output(output)
+    loaded = load_model(model)
     console = make_console()
     album = FailureAlbum()
     settings = _make_settings(has_swap_test=swap_test, seed=seed, album=album)
-    evaluation = call_with_clear_errors(_evaluate, loaded, source, settings=settings, console=console)
+    evaluation = _evaluate(loaded, source, settings=settings, console=console)
     _show(evaluation, source=source, console=console)
     result = _summarize(evaluation, source=source)
     if output is not None:
         inputs: dict[str, Any] = {"data": data, "images": images, "model": model, "captions": captions, "split": split}
         inputs |= {"pattern": pattern, "tile_size_px": tile_size_px, "class_values": class_values}
-        files = call_with_clear_errors(
-            write_evaluation,
-            evaluation,
-            output,
-            failures=album.failures,
-            skipped=[*source.skipped, *evaluation.skipped],
-            notes=source.notes,
-            inputs=inputs | {"swap_test": swap_test, "seed": seed},
-        )
+        with refuse_unwritable(output):
+            files = write_evaluation(
+                evaluation,
+                output,
+                failures=album.failures,
+                skipped=[*source.skipped, *evaluation.skipped],
+                notes=source.notes,
+                inputs=inputs | {"swap_test": swap_test, "seed": seed},
+            )
         result["files"] = [str(file) for file in files]
     print_result(result, is_json=is_json)
     if result["n_skipped"]:
@@ -180,8 +179,7 @@ def ask_yes_or_no(
     """Ask whether something changed, and nothing else, about a folder of pairs, with a bar on the console.
 
     Raises:
-        FileNotFoundError: the pairs are not there.
-        ValueError: they or the model cannot be used.
+        InputError: the pairs are not there, or they or the model cannot be used.
     """
     from model.evaluation.evaluation import EvaluationSettings
     from model.interface import PromptKind
@@ -203,11 +201,14 @@ def _open_folder(data: Path, *, class_values: str | None, **selection: Any) -> P
 
 
 def _open_file(data: Path, *, images: Path | None, split: str | None) -> ChangeChatFile:
+    from model.errors import InputError
     from model.evaluation.changechat import open_changechat
 
     if images is None:
-        raise ValueError(
-            f"{data} without its images; expected the folder that its paths are relative to; give it as --images"
+        raise InputError(
+            f"{data} without its images",
+            expected="the folder that its paths are relative to",
+            remedy="give it as --images",
         )
     return open_changechat(data, images=images, split=split)
 

@@ -13,6 +13,8 @@ from flows.cli.options import Device, JsonFlag, RunDtype, RunModelName
 from model.errors import InputError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.types import ASGIApp
 
     from pipeline.storage.folder import RunFolder
@@ -128,8 +130,19 @@ def name_url(host: str, *, port: int) -> str:
 
 
 def serve(app: ASGIApp, *, listener: socket.socket) -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal comes that was not ignored when this began."""
     import uvicorn
+
+    from flows.signals import list_heeded_signals
+
+    heeded = list_heeded_signals()
+
+    class HeedingServer(uvicorn.Server):
+        """One that leaves ignored signals alone; uvicorn's own takes SIGINT also in the background of a script."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if sig in heeded:
+                super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
         app,
@@ -140,4 +153,4 @@ def serve(app: ASGIApp, *, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    HeedingServer(config).run(sockets=[listener])

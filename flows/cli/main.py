@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
 """Exit codes; the last is a fault of this program."""
+REPORT_IT = "report it with all of the lines above; what a run has done is kept, and the same command goes on"
 
 app = make_app(
     "Find what has changed in a region: two scenes of one place in, a GeoParquet report of the changes out.",
@@ -51,6 +52,23 @@ app = make_app(
 data_app = make_app("Make data for training and for trying things out.")
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"deltavlm {version('deltavlm-monitor')}")
+        raise typer.Exit
+
+
+@app.callback()
+def take_common_options(
+    is_version_asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options of the command itself; the work is done by the commands under it."""
 
 
 def run_command(
@@ -209,9 +227,10 @@ def main() -> None:
 
         show_stop(make_console(), stop.name)
         sys.exit(stop.exit_code)
-    except Exception:
+    except Exception as fault:
         # Python would end with 1, which says that a report is there.
         sys.stderr.write(redact_text(traceback.format_exc()))
+        sys.stderr.write(f"Fault: {type(fault).__name__} in the program, whatever was given\nTo do: {REPORT_IT}\n")
         sys.exit(FAULT)
 
 

@@ -68,7 +68,7 @@ def convert_command(
 
     Inputs are local paths, or owner/name and owner/name:file on the Hugging Face hub.
     """
-    from flows.cli.console import call_with_clear_errors, make_console, print_result, show_warnings
+    from flows.cli.console import make_console, print_result, show_warnings
     from model.conversion.converting import convert_model
     from model.conversion.inputs import ConversionSettings
     from model.inspection import inspect_model
@@ -88,8 +88,7 @@ def convert_command(
     )
     console = make_console()
     with console.status("Reading names and shapes") as status:
-        made = call_with_clear_errors(
-            convert_model,
+        made = convert_model(
             settings,
             output=output,
             on_progress=lambda done, total: status.update(f"Written {done} of {total} files of weights"),
@@ -107,7 +106,7 @@ def info_command(
     is_json: JsonFlag = False,
 ) -> None:
     """Show a model's identity, the size of its parts and warnings about its weights."""
-    from flows.cli.console import call_with_clear_errors, make_console, print_result, show_warnings
+    from flows.cli.console import make_console, print_result, show_warnings
     from model.errors import InputError
     from model.inspection import inspect_model
     from model.interface import ENDPOINT_PREFIX
@@ -122,7 +121,7 @@ def info_command(
         "model_id": identity.model_id,
         "weight_hash": identity.weight_hash,
         "path": identity.path,
-        **call_with_clear_errors(inspect_model, Path(identity.path)),
+        **inspect_model(Path(identity.path)),
     }
     console = make_console()
     console.print_json(data=facts)

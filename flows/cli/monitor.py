@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,10 +76,23 @@ def _make_run_pair(console: Console, *, has_bars: bool) -> RunPair:
 
     from flows.cli.console import show_progress
     from flows.cluster import open_run_cluster
+    from model.errors import InputError
+    from model.redaction import redact_text
     from pipeline.config.run import RunConfig
     from pipeline.runs.run import detect_changes
 
     def run_pair(config: RunConfig) -> None:
+        try:
+            compare(config)
+        except InputError:
+            raise
+        except Exception as fault:
+            # The region's record has a line of it; whoever mends the program needs all.
+            trace = redact_text("".join(traceback.format_exception(fault)))
+            console.print(trace, markup=False, highlight=False, soft_wrap=True)
+            raise
+
+    def compare(config: RunConfig) -> None:
         console.print(f"Pair {Path(config.output).name}", highlight=False, markup=False)
         if not has_bars:
             detect_changes(config, open_cluster=partial(open_run_cluster, config))

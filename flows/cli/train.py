@@ -62,17 +62,16 @@ def train_command(
     With kind: mask in the config, only the mask branch is trained. A training that was stopped goes on from its last
     checkpoint when the same command is run again, and ends with the same weights. On several GPUs, torchrun starts it.
     """
-    from flows.cli.console import call_with_clear_errors, make_console, print_result
+    from flows.cli.console import make_console, print_result
     from model.training.recipe import load_training_config
     from model.training.training_run import is_main_process
 
     given = {"trunk_weights": trunk_weights, "initial_weights": initial_weights, "language_model": language_model}
     named = {name: str(value) for name, value in given.items() if value is not None}
-    settings = call_with_clear_errors(load_training_config, config, **named)
+    settings = load_training_config(config, **named)
     console = make_console()
     with show_training(console, is_shown=is_main_process()) as on_progress:
-        result = call_with_clear_errors(
-            choose_training(settings),
+        result = choose_training(settings)(
             settings,
             output=output,
             data_root=data,

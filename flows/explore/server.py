@@ -37,12 +37,11 @@ from flows.explore.requests import (
     list_examples,
     parse_chat,
 )
-from model.conversation import Conversation, QuestionError, Reply, describe_meaning, describe_reply
-from model.errors import FolderError, InputError, clear_errors
+from model.conversation import Conversation, Reply, describe_meaning, describe_reply
+from model.errors import FolderError, InputError
 from model.interface import ChangeModel, NotingModel, PromptKind
 from model.redaction import redact_text
 from model.registry import SHIPPED_MODELS
-from model.remote.replies import EndpointError
 from pipeline.runs.read import read_tile_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import PAGE_NAME
@@ -105,8 +104,7 @@ class ChatDesk:
     def _answer(self, chat: ChatRequest) -> dict[str, Any]:
         pair: npt.NDArray[np.uint8] = self._read_pair(chat.tile_id)
         history = [(turn.question, turn.answer) for turn in chat.history]
-        with clear_errors(QuestionError, EndpointError):
-            reply = Conversation(self.model, pair, history=history).ask(chat.question)
+        reply = Conversation(self.model, pair, history=history).ask(chat.question)
         self.n_answers += 1
         plain = describe_reply(reply)
         return {
@@ -231,8 +229,7 @@ class ReportServer:
         return Response(text, media_type=_OWN_FILES[name], headers={"Content-Security-Policy": CLOSED_POLICY})
 
     async def _send_file(self, request: Request) -> Response:
-        path = request.path_params["path"]
-        return await send_file(path, folder=self._folder, range_header=request.headers.get("range"))
+        return await send_file(request.path_params["path"], folder=self._folder)
 
     async def _refuse(self, _: Request, problem: Exception) -> Response:
         assert isinstance(problem, InputError)
@@ -243,12 +240,12 @@ class ReportServer:
         # The page is told what kind of fault it is, the terminal all of it.
         text = redact_text("".join(traceback.format_exception(fault)))
         self._console.print(text, markup=False, highlight=False, soft_wrap=True, style="red")
-        problem = InputError(
-            f"the program or the model failed ({type(fault).__name__}: {str(fault)[:300]})",
-            expected="an answer",
-            remedy="ask something else; the terminal of `deltavlm explore` has the details",
-        )
-        return _answer_json(describe_problem(problem), status=500)
+        told = {
+            "found": redact_text(f"the program or the model failed ({type(fault).__name__}: {str(fault)[:300]})"),
+            "expected": "an answer",
+            "remedy": "ask something else; the terminal of `deltavlm explore` has the details",
+        }
+        return _answer_json(told, status=500)
 
 
 async def _read_body(request: Request) -> bytes:

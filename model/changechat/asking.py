@@ -40,7 +40,7 @@ class OpenQuestions:
     failed: Mapping[str, str] = field(default_factory=dict)
     """Why there is no reply, by the image of the earlier date."""
     n_not_asked: int = 0
-    """Requests, first and second ones, that there was no money for any more."""
+    """Requests, first and second ones, beyond those that were allowed."""
 
 
 def write_open_questions(
@@ -58,7 +58,7 @@ def write_open_questions(
 
     Raises:
         EndpointError: the server does not answer any more; what it said is in the assistant's cache.
-        ValueError: the cache cannot be written.
+        InputError: the cache cannot be written.
     """
     tell = on_progress or (lambda _done, _total: None)
     first = make_first_requests(pairs, n_questions=assistant.n_questions)

@@ -1,12 +1,11 @@
-"""Asks a language model for open questions about pairs: the requests, what they cost, and where the money ends."""
+"""Asks a language model for open questions about pairs: the requests, a cache of replies, and how many may be sent."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -21,11 +20,8 @@ from model.remote.replies import ChatReply, EndpointError
 
 TEMPERATURE = 0.3
 """ChangeChat-105k's."""
-CHARACTERS_PER_TOKEN = 4
-TOKENS_PER_ITEM = 50
-"""Tokens of one question with its answer in JSON, for estimates."""
 MAX_TOKENS_PER_ITEM = 160
-"""So many are allowed."""
+"""So many are allowed for one question with its answer in JSON."""
 MAX_FAILURES_IN_A_ROW = 8
 """So many requests without a reply between them are no matter of single pairs."""
 
@@ -75,81 +71,37 @@ def make_second_request(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prices:
-    """What tokens cost, in whatever currency the user thinks in."""
-
-    prompt_per_million: float
-    reply_per_million: float
-
-    def compute_cost(self, usage: Usage) -> float:
-        """Give the cost of so many tokens."""
-        return (
-            usage.n_prompt_tokens * self.prompt_per_million + usage.n_reply_tokens * self.reply_per_million
-        ) / 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """How many requests and tokens something takes."""
-
-    n_requests: int = 0
-    n_prompt_tokens: int = 0
-    n_reply_tokens: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            n_requests=self.n_requests + other.n_requests,
-            n_prompt_tokens=self.n_prompt_tokens + other.n_prompt_tokens,
-            n_reply_tokens=self.n_reply_tokens + other.n_reply_tokens,
-        )
-
-
-def estimate_usage(request: ChatRequest, *, n_questions: int) -> Usage:
-    """Estimate the tokens of a request: 4 characters each, and 50 for every question with its answer."""
-    n_characters = sum(len(message["content"]) for message in request.messages)
-    return Usage(
-        n_requests=1,
-        n_prompt_tokens=math.ceil(n_characters / CHARACTERS_PER_TOKEN),
-        n_reply_tokens=n_questions * TOKENS_PER_ITEM,
-    )
-
-
 @dataclass(kw_only=True)
 class Assistant:
-    """A language model with a cache in front of it and a limit to what it may cost."""
+    """A language model with a cache in front of it and a limit to what it is asked."""
 
     endpoint: Endpoint
     cache: ReplyCache
     n_questions: int = 4
     """Questions to ask for about each pair."""
-    prices: Prices | None = None
-    """None: the cost is not known."""
-    max_cost: float = math.inf
-    """Nothing new is asked once this much has been spent by this object; what is under way then comes on top."""
-    used: Usage = field(default_factory=Usage)
-    """What the requests that were sent took, by the server's count or else by estimate; cached replies cost nothing."""
+    max_requests: int | None = None
+    """So many requests are sent by this object at most; None: all."""
+    n_requests: int = 0
+    """Requests that were sent; what the cache answers is none."""
+    n_prompt_tokens: int = 0
+    """Tokens that were sent, where the server counts them."""
+    n_reply_tokens: int = 0
+    """Tokens that came back, where the server counts them."""
 
-    @property
-    def cost(self) -> float | None:
-        """What was spent; None where prices are not known."""
-        return None if self.prices is None else self.prices.compute_cost(self.used)
-
-    def estimate(self, requests: Sequence[ChatRequest]) -> Usage:
-        """Estimate what requests will take that are not answered yet; second ones for what is refused come on top."""
-        missing = [request for request in requests if self.cache.find(self._name(request)) is None]
-        return sum((estimate_usage(request, n_questions=self.n_questions) for request in missing), start=Usage())
+    def list_missing(self, requests: Sequence[ChatRequest]) -> list[ChatRequest]:
+        """List the requests that are not answered yet; second ones for what is refused come on top."""
+        return [request for request in requests if self.cache.find(self._name(request)) is None]
 
     def ask_all(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatReply | EndpointError]]:
         """Get the replies to many requests, from the cache first.
 
         Yields:
             Position of the request and its reply, or what kept it from having one; first those that were known.
-            Requests that there is no money for do not come up.
+            Requests beyond the limit do not come up.
 
         Raises:
             EndpointError: no request is answered any more.
-            ValueError: the cache cannot be written.
+            InputError: the cache cannot be written.
         """
         missing: dict[str, list[int]] = {}
         for position, request in enumerate(requests):
@@ -158,15 +110,17 @@ class Assistant:
                 yield position, known
             else:
                 missing.setdefault(key, []).append(position)
-        keys = list(missing)
+        n_left = None if self.max_requests is None else max(0, self.max_requests - self.n_requests)
+        keys = list(missing)[:n_left]
         n_failures, end = 0, None
-        asked = (requests[positions[0]] for positions in missing.values() if self._has_money())
+        asked = (requests[missing[key][0]] for key in keys)
         for index, outcome in self.endpoint.ask_all(asked, max_failures_in_a_row=MAX_FAILURES_IN_A_ROW):
-            request = requests[missing[keys[index]][0]]
+            self.n_requests += 1
             if isinstance(outcome, ChatReply):
                 n_failures = 0
                 self.cache.add(keys[index], outcome)
-                self.used += self._count(request, reply=outcome)
+                self.n_prompt_tokens += outcome.n_prompt_tokens or 0
+                self.n_reply_tokens += outcome.n_reply_tokens or 0
             else:
                 n_failures += 1
                 if outcome.is_for_all or n_failures >= MAX_FAILURES_IN_A_ROW:
@@ -176,18 +130,6 @@ class Assistant:
                 yield position, outcome
         if end is not None:
             raise end
-
-    def _has_money(self) -> bool:
-        return (self.cost or 0.0) < self.max_cost
-
-    def _count(self, request: ChatRequest, *, reply: ChatReply) -> Usage:
-        estimated = estimate_usage(request, n_questions=0)
-        n_reply_tokens = reply.n_reply_tokens
-        return Usage(
-            n_requests=1,
-            n_prompt_tokens=estimated.n_prompt_tokens if reply.n_prompt_tokens is None else reply.n_prompt_tokens,
-            n_reply_tokens=-(-len(reply.text) // CHARACTERS_PER_TOKEN) if n_reply_tokens is None else n_reply_tokens,
-        )
 
     def _name(self, request: ChatRequest) -> str:
         content: list[Any] = [

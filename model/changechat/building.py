@@ -27,6 +27,7 @@ from model.changechat.phrasing import (
     make_dialogue,
 )
 from model.changechat.schema import Record, Turn, arrange_records
+from model.errors import InputError
 from model.images import read_image
 from model.interface import PromptKind
 from model.pairs.facts import ChangeFacts
@@ -85,7 +86,7 @@ def build_set(
         on_progress: Is told how far it is.
 
     Raises:
-        ValueError: the masks' values could mean anything, or not one pair can be used.
+        InputError: the masks' values could mean anything, or not one pair can be used.
     """
     values = choose_class_values(source.pairs, told=class_values)
     measured: list[MeasuredPair] = []
@@ -101,9 +102,10 @@ def build_set(
     if not measured:
         reasons = Counter(problem.reason for problem in skipped)
         told = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
-        raise ValueError(
-            f"none of {len(skipped)} pairs can be used ({told}); expected whole images of one size, each with a mask "
-            f"or captions; see for example {skipped[0].id}: {skipped[0].detail or skipped[0].reason}"
+        raise InputError(
+            f"none of {len(skipped)} pairs can be used ({told})",
+            expected="whole images of one size, each with a mask or captions",
+            remedy=f"see for example {skipped[0].id}: {skipped[0].detail or skipped[0].reason}",
         )
     return BuiltSet(
         source=source,
@@ -121,16 +123,17 @@ def add_records(built: BuiltSet, records: Sequence[Record]) -> BuiltSet:
     Splits and change flags are those of the pairs, and all ids are made anew.
 
     Raises:
-        ValueError: a record is about a pair that is not in the set.
+        InputError: a record is about a pair that is not in the set.
     """
     pairs = {(pair.pair.before_image, pair.pair.after_image): pair for pair in built.pairs}
     added = []
     for record in records:
         pair = pairs.get((record.before_image, record.after_image))
         if pair is None:
-            raise ValueError(
-                f"a record about {record.before_image} and {record.after_image}; expected a pair of the set; "
-                "make records for the pairs of this set"
+            raise InputError(
+                f"a record about {record.before_image} and {record.after_image}",
+                expected="a pair of the set",
+                remedy="make records for the pairs of this set",
             )
         added.append(replace(record, split=pair.pair.split, is_changed=pair.is_changed))
     return replace(built, records=tuple(arrange_records([*built.records, *added])))
@@ -147,14 +150,14 @@ def choose_class_values(pairs: Sequence[SourcePair], *, told: ClassValues | None
         Their meaning; None where no pair has a mask.
 
     Raises:
-        ValueError: the values could mean anything, or are none of those that were said.
+        InputError: the values could mean anything, or are none of those that were said.
     """
     masks = [pair.mask for pair in pairs if pair.mask is not None]
     if not masks:
         return None
     found: set[int] = set()
     for mask in masks:
-        with suppress(ValueError):
+        with suppress(InputError):
             found.update(list_values(read_mask(mask)))
     if told is None:
         return infer_class_values(found)
@@ -169,13 +172,13 @@ def measure_pair(pair: SourcePair, *, values: ClassValues | None) -> MeasuredPai
     for date, file in (("before", pair.before), ("after", pair.after)):
         try:
             sizes[date] = read_image(file).shape[:2]
-        except (OSError, ValueError) as problem:
+        except InputError as problem:
             return fail(reason=f"image of {date} cannot be used", detail=_shorten(problem))
     facts = None
     if pair.mask is not None and values is not None:
         try:
             mask = read_mask(pair.mask)
-        except ValueError as problem:
+        except InputError as problem:
             return fail(reason="mask cannot be used", detail=_shorten(problem))
         sizes["mask"] = mask.shape
         facts = measure_classes(mask, values=values) if len(set(sizes.values())) == 1 else None

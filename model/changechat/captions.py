@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from model.errors import InputError
 from model.pairs.facts import UNCHANGED_DESCRIPTIONS
 
 _FORMS = (
@@ -58,15 +59,14 @@ def read_captions(file: Path) -> CaptionBook:
     """Read a captions file in one of its two forms, compressed or not.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has neither form; the message names the entry.
+        InputError: there is no such file, or it has neither form; the message names the entry.
     """
     pairs: dict[tuple[str, str], PairCaptions] = {}
     duplicates = []
     for index, entry in enumerate(_read_entries(file)):
         captions = _parse_entry(entry)
         if captions is None:
-            raise ValueError(f"{file}, entry {index}: {str(entry)[:80]}; expected {_FORMS}; correct the entry")
+            raise InputError(f"{file}, entry {index}: {str(entry)[:80]}", expected=_FORMS, remedy="correct the entry")
         key = (captions.split, Path(captions.filename).stem)
         if key in pairs:
             duplicates.append((captions.split, captions.filename))
@@ -83,16 +83,18 @@ def write_as_answer(caption: str) -> str:
 
 def _read_entries(file: Path) -> list[Any]:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there; expected a captions file; correct the path")
+        raise InputError(f"{file} is not there", expected="a captions file", remedy="correct the path")
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         tree = json.loads(content)
     except (OSError, EOFError, ValueError) as problem:
-        raise ValueError(f"{file} cannot be read ({problem}); expected JSON; check that the file is whole") from None
+        raise InputError(
+            f"{file} cannot be read ({problem})", expected="JSON", remedy="check that the file is whole"
+        ) from None
     entries = (tree.get("images") or tree.get("pairs")) if isinstance(tree, dict) else None
     if isinstance(entries, list):
         return entries
-    raise ValueError(f"{file} holds no list of images or pairs; expected {_FORMS}; name another captions file")
+    raise InputError(f"{file} holds no list of images or pairs", expected=_FORMS, remedy="name another captions file")
 
 
 def _parse_entry(entry: Any) -> PairCaptions | None:

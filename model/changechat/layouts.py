@@ -17,6 +17,7 @@ from pathlib import Path
 
 from model.changechat.captions import CaptionBook, read_captions
 from model.changechat.schema import SPLITS, find_split
+from model.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 CAPTION_FILES = ("LevirCCcaptions.json", "captions.json")
@@ -86,7 +87,7 @@ def detect_layout(source: Path) -> Layout:
     """Tell the layout of a folder.
 
     Raises:
-        FileNotFoundError: it is no folder, or has none of the layouts.
+        InputError: it is no folder, or has none of the layouts.
     """
     if any((source / "images" / split / "A").is_dir() for split in SPLITS):
         has_masks = any((source / "images" / split / "label").is_dir() for split in SPLITS)
@@ -96,9 +97,10 @@ def detect_layout(source: Path) -> Layout:
     if (source / "A").is_dir() and (source / "B").is_dir():
         return Layout.FOLDER
     found = "not a folder" if not source.is_dir() else "laid out in no way that is known"
-    raise FileNotFoundError(
-        f"{source} is {found}; expected A/ and B/, {{train,val,test}}/{{A,B,label}} or "
-        "images/{train,val,test}/{A,B}; name the folder that holds one of these"
+    raise InputError(
+        f"{source} is {found}",
+        expected="A/ and B/, {train,val,test}/{A,B,label} or images/{train,val,test}/{A,B}",
+        remedy="name the folder that holds one of these",
     )
 
 
@@ -115,8 +117,8 @@ def find_pairs(
             ``train``.
 
     Raises:
-        FileNotFoundError: the folder, its images or the captions file are not there.
-        ValueError: the captions file is of no known form, or no pair is of the splits named.
+        InputError: the folder, its images or the captions file are not there; the captions file is of no known form, or
+            no pair is of the splits named.
     """
     layout = layout or detect_layout(source)
     captions = captions or next((source / name for name in CAPTION_FILES if (source / name).is_file()), None)
@@ -131,9 +133,10 @@ def find_pairs(
     finder.note_duplicates()
     if not finder.pairs and not finder.skipped:
         named = f" of the split {' or '.join(splits)}" if splits else ""
-        raise FileNotFoundError(
-            f"{source} holds no pair{named}; expected images of one name in A/ and B/ ({layout}); "
-            "name another folder, layout or split"
+        raise InputError(
+            f"{source} holds no pair{named}",
+            expected=f"images of one name in A/ and B/ ({layout})",
+            remedy="name another folder, layout or split",
         )
     order = {split: index for index, split in enumerate(SPLITS)}
     return Source(

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_kind
+from model.errors import InputError
+from model.images import CHANGED_VALUE, ROAD_VALUE
+from model.pairs.facts import ChangeFacts, measure_kind
 
 _CLASSES = ("building", "road")
 _MAX_COUNTED_VALUE = 65535
@@ -32,7 +34,7 @@ class ClassValues:
         return {"building": building, "road": None if self.road is None else list(self.road)}
 
 
-LEVIR_MCI_VALUES = ClassValues(building=(BUILDING_CHANGED,), road=(ROAD_CHANGED,))
+LEVIR_MCI_VALUES = ClassValues(building=(CHANGED_VALUE,), road=(ROAD_VALUE,))
 """What LEVIR-MCI's masks, and so ChangeChat-105k's, hold."""
 ONE_CLASS_VALUES = ClassValues(building=None, road=None)
 """Masks of buildings alone, such as LEVIR-CD's, whatever value they are drawn in."""
@@ -42,19 +44,22 @@ def parse_class_values(text: str) -> ClassValues:
     """Read what a user says of mask values, such as ``building=255,road=128`` or ``building=1+2``.
 
     Raises:
-        ValueError: it is not of this form.
+        InputError: it is not of this form.
     """
     values: dict[str, tuple[int, ...]] = {}
     for part in text.split(","):
         name, _, numbers = (word.strip() for word in part.partition("="))
         if name not in _CLASSES or name in values or not all(n.isdecimal() and int(n) for n in numbers.split("+")):
-            raise ValueError(
-                f"class values {text!r}; expected a number above 0 for building, road or both, such as "
-                "building=255,road=128; join several values of one class by +"
+            raise InputError(
+                f"class values {text!r}",
+                expected="a number above 0 for building, road or both, such as building=255,road=128",
+                remedy="join several values of one class by +",
             )
         values[name] = tuple(int(number) for number in numbers.split("+"))
     if len({n for numbers in values.values() for n in numbers}) < sum(map(len, values.values())):
-        raise ValueError(f"class values {text!r} name a value twice; expected one class for each; correct them")
+        raise InputError(
+            f"class values {text!r} name a value twice", expected="one class for each", remedy="correct them"
+        )
     return ClassValues(building=values.get("building", ()), road=values.get("road"))
 
 
@@ -62,14 +67,15 @@ def check_class_values(values: ClassValues, *, found: Iterable[int]) -> None:
     """Refuse a meaning by which every mask would be empty, though the masks are not.
 
     Raises:
-        ValueError: the masks hold other values alone.
+        InputError: the masks hold other values alone.
     """
     others = sorted(set(found) - {0})
     known = {*(values.building or ()), *(values.road or ())}
     if values.building is not None and others and not known & set(others):
-        raise ValueError(
-            f"masks of the values {_list_first(others)}; expected {' or '.join(map(str, sorted(known)))}; "
-            f"say what they mean: --class-values building={others[-1]}"
+        raise InputError(
+            f"masks of the values {_list_first(others)}",
+            expected=" or ".join(map(str, sorted(known))),
+            remedy=f"say what they mean: --class-values building={others[-1]}",
         )
 
 
@@ -80,16 +86,17 @@ def infer_class_values(found: Iterable[int]) -> ClassValues:
         found: Every value that any of the masks holds.
 
     Raises:
-        ValueError: they could mean anything.
+        InputError: they could mean anything.
     """
     values = sorted(set(found) - {0})
     if len(values) <= 1:
         return ONE_CLASS_VALUES
-    if values == [ROAD_CHANGED, BUILDING_CHANGED]:
+    if values == [ROAD_VALUE, CHANGED_VALUE]:
         return LEVIR_MCI_VALUES
-    raise ValueError(
-        f"masks of the values {_list_first(values)}; expected one value beside 0, or {ROAD_CHANGED} for roads and "
-        f"{BUILDING_CHANGED} for buildings; say what they mean: --class-values building={values[-1]},road={values[0]}"
+    raise InputError(
+        f"masks of the values {_list_first(values)}",
+        expected=f"one value beside 0, or {ROAD_VALUE} for roads and {CHANGED_VALUE} for buildings",
+        remedy=f"say what they mean: --class-values building={values[-1]},road={values[0]}",
     )
 
 
@@ -97,22 +104,25 @@ def read_mask(file: Path) -> npt.NDArray[np.int32]:
     """Read a mask as int32 of shape (y, x): grey levels, or the numbers of a palette; white of a bitmap is 255.
 
     Raises:
-        ValueError: it cannot be read, or is in colour.
+        InputError: it cannot be read, or is in colour.
     """
     try:
         with Image.open(file, formats=("PNG", "TIFF", "JPEG", "BMP")) as image:
             pixels: npt.NDArray[Any] = np.asarray(image.convert("L") if image.mode == "1" else image)
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
         reason = "no image of a known form" if isinstance(problem, UnidentifiedImageError) else str(problem)
-        raise ValueError(
-            f"{file} cannot be read ({reason}); expected a whole PNG or TIFF mask; check that the file is complete"
+        raise InputError(
+            f"{file} cannot be read ({reason})",
+            expected="a whole PNG or TIFF mask",
+            remedy="check that the file is complete",
         ) from None
     if pixels.ndim == 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     if pixels.ndim != 2 or pixels.dtype.kind not in "iub":
-        raise ValueError(
-            f"{file} is {pixels.dtype} of shape {pixels.shape}; expected whole numbers of shape (y, x); "
-            "convert it to grey levels"
+        raise InputError(
+            f"{file} is {pixels.dtype} of shape {pixels.shape}",
+            expected="whole numbers of shape (y, x)",
+            remedy="convert it to grey levels",
         )
     return pixels.astype(np.int32)
 

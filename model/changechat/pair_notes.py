@@ -88,7 +88,7 @@ def note_pair(measured: MeasuredPair, *, class_values: ClassValues | None) -> Pa
         class_values: What the values of masks stand for; None where no pair has a mask.
 
     Raises:
-        ValueError: the mask cannot be read any more.
+        InputError: the mask cannot be read any more.
     """
     objects = []
     if measured.facts is not None and measured.pair.mask is not None and class_values is not None:

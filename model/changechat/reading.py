@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.changechat.schema import Instruction, Record, Turn, find_split, group_by_pair
+from model.errors import InputError
 from model.interface import PromptKind
 from model.prompts import infer_kind, load_prompt_book
 
@@ -35,8 +36,7 @@ def read_changechat(file: Path, *, images: Path) -> list[Instruction]:
         images: Folder that the image paths are relative to.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no JSON list of records; the message names the entry.
+        InputError: there is no such file, or it is no JSON list of records; the message names the entry.
     """
     records = read_records(file)
     captions = {
@@ -56,8 +56,7 @@ def read_records(file: Path) -> list[Record]:
     """Read a ChangeChat file as it is; ids that stand twice get a suffix.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no JSON list of records.
+        InputError: there is no such file, or it is no JSON list of records.
     """
     records = []
     n_seen: dict[str, int] = {}
@@ -65,7 +64,7 @@ def read_records(file: Path) -> list[Record]:
         try:
             record = _parse_entry(entry, index=index, file=file)
         except _RecordError as problem:
-            raise ValueError(f"{file}, entry {index}: {problem}; expected {_ONE_RECORD}; {_REMEDY}") from None
+            raise InputError(f"{file}, entry {index}: {problem}", expected=_ONE_RECORD, remedy=_REMEDY) from None
         n_seen[record.id] = n_seen.get(record.id, 0) + 1
         repeat = n_seen[record.id]
         records.append(record if repeat == 1 else replace(record, id=f"{record.id}-{repeat}"))
@@ -118,19 +117,24 @@ def merge_captions(instructions: Sequence[Instruction]) -> list[Instruction]:
 def _read_entries(file: Path) -> list[Any]:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(
-            f"{file} is {'a folder' if file.is_dir() else 'not there'}; expected a ChangeChat JSON file; "
-            "correct the path"
+    except OSError as problem:
+        raise InputError(
+            f"{file} cannot be read ({problem.strerror or problem})",
+            expected="a ChangeChat JSON file",
+            remedy="correct the path",
         ) from None
     except ValueError as problem:
         # ^ both of JSON and of UTF-8
-        raise ValueError(
-            f"{file} is no JSON ({problem}); expected a ChangeChat JSON file; check that it was fetched whole"
+        raise InputError(
+            f"{file} is no JSON ({problem})",
+            expected="a ChangeChat JSON file",
+            remedy="check that it was fetched whole",
         ) from None
     if isinstance(entries, list):
         return entries
-    raise ValueError(f"{file} holds {type(entries).__name__}; expected a list of entries; name a ChangeChat file")
+    raise InputError(
+        f"{file} holds {type(entries).__name__}", expected="a list of entries", remedy="name a ChangeChat file"
+    )
 
 
 def _parse_entry(entry: Any, *, index: int, file: Path) -> Record:

@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from model.errors import refuse_unwritable
 from model.remote.replies import ChatReply
 
 
@@ -20,11 +21,11 @@ class ReplyCache:
         """Read what is there; lines that a kill cut off, or that are none of ours, are passed over.
 
         Raises:
-            ValueError: the file can be neither read nor made.
+            InputError: the file can be neither read nor made.
         """
         self.file = file
         self._replies: dict[str, ChatReply] = {}
-        try:
+        with refuse_unwritable(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("a+b") as stream:
                 stream.seek(0)
@@ -33,11 +34,6 @@ class ReplyCache:
                 # The next line must not go on where a killed one ended.
                 if stream.tell() and not line.endswith(b"\n"):
                     stream.write(b"\n")
-        except OSError as problem:
-            raise ValueError(
-                f"cache {file} cannot be used ({problem.strerror or problem}); expected a file that can be written to; "
-                "name another --output"
-            ) from None
 
     def find(self, key: str) -> ChatReply | None:
         """Give the reply to a request that was answered already."""
@@ -47,7 +43,7 @@ class ReplyCache:
         """Keep a reply, at once and for good.
 
         Raises:
-            ValueError: it cannot be written; those before it are safe.
+            InputError: it cannot be written; those before it are safe.
         """
         values = {
             "key": key,
@@ -56,16 +52,11 @@ class ReplyCache:
             "n_prompt_tokens": reply.n_prompt_tokens,
             "n_reply_tokens": reply.n_reply_tokens,
         }
-        try:
-            with self.file.open("ab") as stream:
-                stream.write(json.dumps(values).encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as problem:
-            raise ValueError(
-                f"cache {self.file} cannot be written ({problem.strerror or problem}); expected room for replies; "
-                "make room and start again: what was answered before is kept"
-            ) from None
+        kept = "make room and start again: what was answered before is kept"
+        with refuse_unwritable(self.file, remedy=kept), self.file.open("ab") as stream:
+            stream.write(json.dumps(values).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
         self._replies[key] = reply
 
     def _take(self, line: bytes) -> None:

@@ -14,6 +14,7 @@ from model.changechat.building import BuiltSet, MeasuredPair
 from model.changechat.layouts import Problem
 from model.changechat.schema import KIND_SUFFIXES, Record, write_record
 from model.conversation import write_prompt
+from model.errors import refuse_unwritable
 from model.interface import PromptKind
 
 TABLE_NAME = "changechat.parquet"
@@ -53,15 +54,15 @@ def write_set(built: BuiltSet, output: Path) -> dict[str, Any]:
         The summary, as it is written.
 
     Raises:
-        ValueError: the folder cannot be written to.
+        InputError: the folder cannot be written to.
     """
-    try:
+    with refuse_unwritable(output):
         output.mkdir(parents=True, exist_ok=True)
         former = _list_former_files(output)
         with tempfile.TemporaryDirectory(dir=output, prefix=".changechat-") as name:
             drafts = Path(name)
             files = {file: _write_json(entries, drafts / file) for file, entries in _lay_out(built.records)}
-            _write_table(built, drafts / TABLE_NAME)
+            write_table(built, drafts / TABLE_NAME)
             summary = summarise_set(built) | {
                 "files": {file: {"records": n, "sha256": _hash(drafts / file)} for file, n in files.items()}
                 | {TABLE_NAME: {"rows": sum(1 for _ in _list_rows(built)), "sha256": _hash(drafts / TABLE_NAME)}}
@@ -73,11 +74,6 @@ def write_set(built: BuiltSet, output: Path) -> dict[str, Any]:
                 (drafts / file).replace(output / file)
             for file in former - {*files, TABLE_NAME}:
                 (output / file).unlink(missing_ok=True)
-    except OSError as problem:
-        raise ValueError(
-            f"{output} cannot be written ({problem.strerror or problem}); expected a folder with room that can be "
-            "written to; name another one"
-        ) from None
     return summary
 
 
@@ -121,7 +117,8 @@ def _write_json(records: Sequence[Record], file: Path) -> int:
     return len(records)
 
 
-def _write_table(built: BuiltSet, file: Path) -> None:
+def write_table(built: BuiltSet, file: Path) -> None:
+    """Write the records of a set as a table."""
     # pyarrow takes a while to import, and reading a set needs none of it.
     import pyarrow as pa
     import pyarrow.parquet as pq

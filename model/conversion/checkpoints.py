@@ -21,6 +21,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from model.errors import InputError
+
 SAFETENSORS_SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin")
 STATE_KEYS = ("model", "module", "state_dict")
@@ -80,12 +82,12 @@ def find_weight_files(path: Path) -> list[Path]:
         The files, in order; none for a folder with config and tokenizer alone.
 
     Raises:
-        FileNotFoundError: nothing is there, or an index names a file that is not.
+        InputError: nothing is there, or an index names a file that is not.
     """
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise FileNotFoundError(f"no file or folder at {path}; expected weights; correct the path")
+        raise InputError(f"no file or folder at {path}", expected="weights", remedy="correct the path")
     for stem, suffix in (("model", SAFETENSORS_SUFFIX), ("pytorch_model", ".bin")):
         if (index := path / f"{stem}{suffix}.index.json").is_file():
             return _list_indexed_files(index)
@@ -99,13 +101,16 @@ def find_weight_files(path: Path) -> list[Path]:
 def _list_indexed_files(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError(f"{index} cannot be read; expected JSON with a weight_map; fetch it again") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(
+            f"{index} cannot be read", expected="JSON with a weight_map", remedy="fetch it again"
+        ) from None
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
-        raise FileNotFoundError(
-            f"{index.parent} lacks {len(missing)} of {len(names)} weight files, first {missing[0]}; expected all that "
-            f"{index.name} names; fetch the missing ones"
+        raise InputError(
+            f"{index.parent} lacks {len(missing)} of {len(names)} weight files, first {missing[0]}",
+            expected=f"all that {index.name} names",
+            remedy="fetch the missing ones",
         )
     return [index.parent / name for name in names]
 
@@ -114,7 +119,7 @@ def read_weight_file(path: Path) -> WeightFile:
     """Read which tensors a file holds.
 
     Raises:
-        ValueError: the file is cut off, is of another kind, or holds more than data.
+        InputError: the file is cut off, is of another kind, or holds more than data.
     """
     if path.suffix == SAFETENSORS_SUFFIX:
         with _open_safetensors(path) as file:
@@ -134,7 +139,7 @@ def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
     """Open a weight file; what comes gives the tensor of a key, to be copied before the file is closed.
 
     Raises:
-        ValueError: as `read_weight_file`.
+        InputError: as `read_weight_file`.
     """
     if path.suffix == SAFETENSORS_SUFFIX:
         with _open_safetensors(path) as file:
@@ -149,32 +154,34 @@ def load_pickle(path: Path) -> Any:
     Nothing in the file is run: anything but tensors, numbers, texts and containers of them is refused.
 
     Raises:
-        ValueError: the file is cut off, is no such file, or holds more than data.
+        InputError: the file is cut off, is no such file, or holds more than data.
     """
     if path.suffix not in PICKLE_SUFFIXES:
-        raise ValueError(
-            f"{path} ends in {path.suffix!r}; expected weights ending in {SAFETENSORS_SUFFIX}, "
-            f"{', '.join(PICKLE_SUFFIXES)}, or a folder with such files; correct the path"
+        raise InputError(
+            f"{path} ends in {path.suffix!r}",
+            expected=f"weights ending in {SAFETENSORS_SUFFIX}, {', '.join(PICKLE_SUFFIXES)}, or a folder with such "
+            "files",
+            remedy="correct the path",
         )
-    with path.open("rb") as stream:
-        is_zip = stream.read(4) == b"PK\x03\x04"
-    # ^ Files in torch's format from before 1.6, which is no zip, can only be loaded as a whole.
     try:
+        with path.open("rb") as stream:
+            # Files in torch's format from before 1.6, which is no zip, can only be loaded as a whole.
+            is_zip = stream.read(4) == b"PK\x03\x04"
         with warnings.catch_warnings():
             # On a pickle that torch did not write it warns first and fails then; the error is enough.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as problem:
-        raise ValueError(_describe_refusal(path, str(problem))) from None
+        raise _refuse_objects(path, str(problem)) from None
     except _UNREADABLE as problem:
-        raise ValueError(_describe_damage(path, problem)) from None
+        raise _refuse_damaged(path, problem) from None
 
 
 def find_state(payload: Any, *, path: Path) -> Mapping[str, Tensor]:
     """Find the state dict in what a pickle holds: the whole of it, or what stands under one of `STATE_KEYS`.
 
     Raises:
-        ValueError: there is none.
+        InputError: there is none.
     """
     candidates = [payload]
     if isinstance(payload, Mapping):
@@ -183,9 +190,10 @@ def find_state(payload: Any, *, path: Path) -> Mapping[str, Tensor]:
         if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
             return candidate
     keys = ", ".join(map(str, payload)) if isinstance(payload, Mapping) else type(payload).__name__
-    raise ValueError(
-        f"{path} holds no state dict but {keys[:200]}; expected tensors by name, bare or under "
-        f"{', '.join(STATE_KEYS)}; give another file"
+    raise InputError(
+        f"{path} holds no state dict but {keys[:200]}",
+        expected=f"tensors by name, bare or under {', '.join(STATE_KEYS)}",
+        remedy="give another file",
     )
 
 
@@ -194,38 +202,41 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
         file = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as problem:
-        raise ValueError(_describe_damage(path, problem)) from None
+        raise _refuse_damaged(path, problem) from None
     with file:
         yield file
 
 
 def _find_dtype(code: str, *, path: Path) -> torch.dtype:
     if code not in DTYPES_BY_CODE:
-        raise ValueError(
-            f"{path} holds tensors of {code}; expected one of {', '.join(DTYPES_BY_CODE)}; "
-            "give weights that are not quantised"
+        raise InputError(
+            f"{path} holds tensors of {code}",
+            expected=f"one of {', '.join(DTYPES_BY_CODE)}",
+            remedy="give weights that are not quantised",
         )
     return DTYPES_BY_CODE[code]
 
 
-def _describe_refusal(path: Path, message: str) -> str:
+def _refuse_objects(path: Path, message: str) -> InputError:
     # torch's own message advises to switch the check off, which must not be passed on.
     named = re.search(r"GLOBAL:? (\w[\w.]*\.\w+)", message)
     if named is None:
-        return _describe_damage(path, None)
-    return (
-        f"{path} holds more than data: it asks for {named[1]}, and nothing of it was run; expected tensors, numbers "
-        "and texts alone; get the weights from a source you trust, best as safetensors"
+        return _refuse_damaged(path, None)
+    return InputError(
+        f"{path} holds more than data: it asks for {named[1]}, and nothing of it was run",
+        expected="tensors, numbers and texts alone",
+        remedy="get the weights from a source you trust, best as safetensors",
     )
 
 
-def _describe_damage(path: Path, problem: Exception | None) -> str:
+def _refuse_damaged(path: Path, problem: Exception | None) -> InputError:
     is_cut = isinstance(problem, EOFError) or (isinstance(problem, OSError) and problem.errno == errno.EINVAL)
     # ^ EINVAL: it was to be mapped into memory beyond its end.
     reason = "it ends too early" if is_cut else "its bytes make no sense"
     if not is_cut and isinstance(problem, RuntimeError | SafetensorError | OSError):
         reason = " ".join(str(problem).split()).split(". ")[0][:120]
-    return (
-        f"{path} ({path.stat().st_size} bytes) cannot be read: {reason}; expected a whole file as torch.save or "
-        "safetensors writes it; compare its size with the source's and fetch it again"
+    return InputError(
+        f"{path} ({path.stat().st_size} bytes) cannot be read: {reason}",
+        expected="a whole file as torch.save or safetensors writes it",
+        remedy="compare its size with the source's and fetch it again",
     )

@@ -44,6 +44,7 @@ from model.conversion.vocabularies import (
     make_generation_config,
     write_json,
 )
+from model.errors import InputError, refuse_unwritable
 from model.processing import CLIP_IMAGE_SETTINGS, DeltaVlmProcessor
 
 PROVENANCE_FILE = "conversion.json"
@@ -76,25 +77,29 @@ def convert_model(
         What also stands in the folder's `PROVENANCE_FILE`.
 
     Raises:
-        FileNotFoundError: an input is not there.
-        ValueError: an input cannot be read, or they do not make one model; or the output is there already.
+        InputError: an input is not there or cannot be read, or they do not make one model; or the output is
+            there already.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output} is there already; expected a new folder; remove it or name another with --output")
+        raise InputError(
+            f"{output} is there already", expected="a new folder", remedy="remove it or name another with --output"
+        )
     conversion = prepare_conversion(settings)
     shards = split_shards(conversion.plan, max_bytes=settings.max_shard_bytes)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with refuse_unwritable(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     _require_space(output.parent, n_bytes=sum(tensor.n_bytes for tensor in conversion.plan))
     # A conversion that is killed leaves only this, which the next one clears away.
     partial = output.parent / f".{output.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     provenance = describe_conversion(conversion, dtype=settings.dtype)
     try:
-        write_shards(shards, folder=partial, on_progress=on_progress)
-        _write_settings(conversion, folder=partial)
-        write_json(partial / PROVENANCE_FILE, provenance)
-        partial.rename(output)
+        with refuse_unwritable(output):
+            partial.mkdir()
+            write_shards(shards, folder=partial, on_progress=on_progress)
+            _write_settings(conversion, folder=partial)
+            write_json(partial / PROVENANCE_FILE, provenance)
+            partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return provenance
@@ -104,11 +109,10 @@ def prepare_conversion(settings: ConversionSettings) -> Conversion:
     """Read the inputs' names, shapes and vocabularies, and decide what becomes of each tensor.
 
     Raises:
-        FileNotFoundError: as `convert_model`.
-        ValueError: as `convert_model`.
+        InputError: as `convert_model`.
     """
     if settings.dtype is not None and settings.dtype not in DTYPES:
-        raise ValueError(f"dtype {settings.dtype!r}; expected {', '.join(DTYPES)}; correct --dtype")
+        raise InputError(f"dtype {settings.dtype!r}", expected=", ".join(DTYPES), remedy="correct --dtype")
     # 1. Which tensors there are.
     inputs = read_inputs(settings)
     places, accounts = gather_places(inputs.sources)
@@ -170,11 +174,12 @@ def _count_alike(keys: tuple[str, ...]) -> dict[str, int]:
 def _require_parts(places: Mapping[str, Place], language_folder: Path | None, *, n_vision_layers: int) -> Path:
     """Give the language model's folder, if that and all other parts are there."""
     if missing := find_missing_parts(places, n_vision_layers=n_vision_layers):
-        raise ValueError(f"{describe_missing(missing)}; expected all parts of a model; give the named files")
+        raise InputError(describe_missing(missing), expected="all parts of a model", remedy="give the named files")
     if language_folder is None:
-        raise ValueError(
-            "no config and tokenizer of the language model; expected its folder, whose weights are not needed beside a "
-            "full state dict; give it with --language-model"
+        raise InputError(
+            "no config and tokenizer of the language model",
+            expected="its folder, whose weights are not needed beside a full state dict",
+            remedy="give it with --language-model",
         )
     return language_folder
 
@@ -217,7 +222,8 @@ def _set_dtype(config: DeltaVlmConfig, plan: list[PlannedTensor]) -> None:
 def _require_space(folder: Path, *, n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes * 1.01:
-        raise ValueError(
-            f"{folder} has {free / 1e9:.1f} GB free; expected {n_bytes / 1e9:.1f} GB for the weights; free some, or "
-            "name another place with --output"
+        raise InputError(
+            f"{folder} has {free / 1e9:.1f} GB free",
+            expected=f"{n_bytes / 1e9:.1f} GB for the weights",
+            remedy="free some, or name another place with --output",
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
+from model.errors import InputError
+
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+(/[\w.-]+)?)(:(?P<file>[\w./-]+))?")
 
 CONFIG_PATTERNS = ("*.json", "*.model", "*.txt")
@@ -23,7 +25,7 @@ def find_local_path(name: str, *, patterns: Sequence[str], option: str) -> Path:
         option: What the name was given as, for the message.
 
     Raises:
-        FileNotFoundError: there is no such path, and no download of that name.
+        InputError: there is no such path, and no download of that name.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -31,20 +33,22 @@ def find_local_path(name: str, *, patterns: Sequence[str], option: str) -> Path:
     found = _HUB_NAME.fullmatch(name)
     # A path that is mistyped must not be asked of the hub as if it were a repository.
     if found is None or name.startswith(".") or (path.suffix and not found["file"] and "/" not in name):
-        raise FileNotFoundError(f"{option}: no file or folder {name}; expected one that is there; correct the path")
+        raise InputError(f"{option}: no file or folder {name}", expected="one that is there", remedy="correct the path")
     try:
         wanted = [found["file"]] if found["file"] else list(patterns)
         downloaded = Path(snapshot_download(found["repository"], allow_patterns=wanted)) / (found["file"] or "")
     except (OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise FileNotFoundError(
+        raise InputError(
             f"{option}: no file or folder {name} here, and no download of that name from the Hugging Face hub "
-            f"({type(problem).__name__}: {reason}); expected a path, or owner/name or owner/name:file with a network; "
-            "without one, fetch the files elsewhere, copy them here and give their path"
+            f"({type(problem).__name__}: {reason})",
+            expected="a path, or owner/name or owner/name:file with a network",
+            remedy="without one, fetch the files elsewhere, copy them here and give their path",
         ) from None
     if not downloaded.exists():
-        raise FileNotFoundError(
-            f"{option}: {found['repository']} on the Hugging Face hub has no file {found['file']}; expected the name "
-            "of one that it has; correct what stands behind the colon"
+        raise InputError(
+            f"{option}: {found['repository']} on the Hugging Face hub has no file {found['file']}",
+            expected="the name of one that it has",
+            remedy="correct what stands behind the colon",
         )
     return downloaded

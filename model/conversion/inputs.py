@@ -26,6 +26,7 @@ from model.conversion.hub import CONFIG_PATTERNS, find_local_path
 from model.conversion.names import UNUSED_KEYS, infer_config, infer_mask_config, rename_key
 from model.conversion.plan import ORIGINAL_VISION_LAYERS, Place, WeightSource, describe_missing, make_vision_source
 from model.conversion.vocabularies import LanguageVocabulary, load_text_config
+from model.errors import InputError
 from model.modeling import DeltaVlmForConditionalGeneration
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,8 +79,7 @@ def read_inputs(settings: ConversionSettings) -> ConversionInputs:
     """Find the inputs, downloading those that are named as on the hub, and list their tensors.
 
     Raises:
-        FileNotFoundError: an input is not there.
-        ValueError: a file of weights cannot be read.
+        InputError: an input is not there; a file of weights cannot be read.
     """
     sources = []
     checkpoint = WeightSource(role="checkpoint", files=_read_files(settings.checkpoint, option="CHECKPOINT"))
@@ -127,15 +127,16 @@ def fit_vocabulary(text_config: Any, *, vocabulary: LanguageVocabulary, place: P
         How many rows of zeros the weights need: one where they know nothing of the token for padding, else none.
 
     Raises:
-        ValueError: tokenizer and weights do not belong together.
+        InputError: tokenizer and weights do not belong together.
     """
     n_words = len(vocabulary.tokenizer)
     n_rows = place.facts.shape[0] if place is not None else text_config.vocab_size
     n_added = 1 if vocabulary.has_new_pad and n_rows == n_words - 1 else 0
     if n_rows + n_added < n_words:
-        raise ValueError(
-            f"the language model's tokenizer has {n_words} tokens, its embedding {n_rows} rows; expected a row for "
-            "each, but for [PAD]; give --language-model the folder that belongs to the weights"
+        raise InputError(
+            f"the language model's tokenizer has {n_words} tokens, its embedding {n_rows} rows",
+            expected="a row for each, but for [PAD]",
+            remedy="give --language-model the folder that belongs to the weights",
         )
     text_config.vocab_size = n_rows + n_added
     return n_added
@@ -145,7 +146,7 @@ def make_config(places: Mapping[str, Place], *, text_config: Any, settings: Conv
     """Read the sizes of the model off the shapes.
 
     Raises:
-        ValueError: a parameter that tells a size is missing or has no such shape, or heads do not fit.
+        InputError: a parameter that tells a size is missing or has no such shape, or heads do not fit.
     """
     shapes = {key: place.facts.shape for key, place in places.items()}
     try:
@@ -158,7 +159,9 @@ def make_config(places: Mapping[str, Place], *, text_config: Any, settings: Conv
         )
     except KeyError as problem:
         name = rename_key(problem.args[0]) or problem.args[0]
-        raise ValueError(f"{describe_missing([name])}; expected all parts of a model; give the named files") from None
+        raise InputError(
+            describe_missing([name]), expected="all parts of a model", remedy="give the named files"
+        ) from None
 
 
 def list_expected_shapes(config: DeltaVlmConfig) -> dict[str, tuple[int, ...]]:
@@ -189,7 +192,7 @@ def _read_files(name: str, *, option: str) -> tuple[WeightFile, ...]:
     path = find_local_path(name, patterns=WEIGHT_PATTERNS, option=option)
     files = find_weight_files(path)
     if not files:
-        raise FileNotFoundError(f"{option}: no weights in {path}; expected a file of weights; name the file itself")
+        raise InputError(f"{option}: no weights in {path}", expected="a file of weights", remedy="name the file itself")
     return tuple(read_weight_file(file) for file in files)
 
 
@@ -208,18 +211,20 @@ def _require_mask_alone(files: tuple[WeightFile, ...]) -> tuple[WeightFile, ...]
     for file in files:
         for key in file.tensors:
             if not key.startswith("mask_decoder.") and not UNUSED_KEYS.fullmatch(key):
-                raise ValueError(
-                    f"{file.path} holds {key}; expected mask_decoder.* alone; give a checkpoint that holds more as "
-                    "CHECKPOINT"
+                raise InputError(
+                    f"{file.path} holds {key}",
+                    expected="mask_decoder.* alone",
+                    remedy="give a checkpoint that holds more as CHECKPOINT",
                 )
     return files
 
 
 def _build_language_model(text_config: Any) -> tuple[Any, Mapping[str, str]]:
     if type(text_config) not in AutoModelForCausalLM._model_mapping:
-        raise ValueError(
-            f"no causal language model of type {text_config.model_type}; expected one such as llama; give another "
-            "folder with --language-model"
+        raise InputError(
+            f"no causal language model of type {text_config.model_type}",
+            expected="one such as llama",
+            remedy="give another folder with --language-model",
         )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(text_config)

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
+from model.errors import InputError
 
 VISION_HEAD_WIDTH = 88
 """Width of an attention head of EVA ViT-g, which no shape tells."""
@@ -84,24 +85,6 @@ def join_qkv_bias(q_bias: Tensor, v_bias: Tensor) -> Tensor:
     return torch.cat([q_bias, torch.zeros_like(v_bias), v_bias])
 
 
-def rename_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict of the original, or a part of one, under our names.
-
-    Raises:
-        KeyError: a key that the original does not have, or half of a bias without the other.
-    """
-    renamed = {}
-    for key, tensor in state.items():
-        name = rename_key(key)
-        if name is None or name in renamed:
-            continue
-        if part := _QKV_BIAS_PART.fullmatch(key):
-            stem = f"visual_encoder.blocks.{part[1]}.attn."
-            tensor = join_qkv_bias(state[f"{stem}q_bias"], state[f"{stem}v_bias"])
-        renamed[name] = tensor
-    return renamed
-
-
 def infer_config(
     shapes: Shapes,
     *,
@@ -121,7 +104,7 @@ def infer_config(
 
     Raises:
         KeyError: a parameter that tells a size is missing.
-        ValueError: no whole number of heads fits a width.
+        InputError: no whole number of heads fits a width.
     """
     return DeltaVlmConfig(
         vision_config=_infer_vision_config(shapes, n_heads=vision_heads),
@@ -201,8 +184,9 @@ def _count_heads(width: int, *, given: int | None, head_width: int, part: str) -
     n_heads = given or width // head_width
     if n_heads == 0 or width % n_heads or (given is None and width % head_width):
         sought = f"{given} heads" if given else f"heads of the original's width {head_width}"
-        raise ValueError(
-            f"{part} part of width {width}: {sought} do not fit; expected a number of heads that divides the width; "
-            f"give the true one with --{part}-heads"
+        raise InputError(
+            f"{part} part of width {width}: {sought} do not fit",
+            expected="a number of heads that divides the width",
+            remedy=f"give the true one with --{part}-heads",
         )
     return n_heads

@@ -11,6 +11,7 @@ import torch
 
 from model.conversion.checkpoints import TensorFacts, WeightFile
 from model.conversion.names import rename_key
+from model.errors import InputError
 
 ORIGINAL_VISION_LAYERS = 39
 """Blocks of EVA ViT-g's 40 that the original builds."""
@@ -105,7 +106,7 @@ def gather_places(sources: Sequence[WeightSource]) -> tuple[dict[str, Place], li
     """Find a place for each of the original's keys, the first source that holds it counting.
 
     Raises:
-        ValueError: a key that the original does not have, or one that two files of a source hold.
+        InputError: a key that the original does not have, or one that two files of a source hold.
     """
     places: dict[str, Place] = {}
     accounts = []
@@ -133,18 +134,21 @@ def _list_places(source: WeightSource) -> dict[str, Place]:
         for key, facts in file.tensors.items():
             full = source.prefix + key
             if full in own:
-                raise ValueError(
-                    f"{file.path} holds {key}, which another file beside it holds too; expected each tensor once; "
-                    "remove the files that do not belong to the model"
+                raise InputError(
+                    f"{file.path} holds {key}, which another file beside it holds too",
+                    expected="each tensor once",
+                    remedy="remove the files that do not belong to the model",
                 )
             own[full] = Place(path=file.path, key=key, facts=facts)
             if not (source.is_unused(full) or _has_name(full)):
                 unknown.append(key)
     if unknown:
         names = ", ".join(unknown[:N_SHOWN]) + (", ..." if len(unknown) > N_SHOWN else "")
-        raise ValueError(
+        raise InputError(
             f"{source.files[0].path}: {len(unknown)} of its {len(own)} tensors have names that the original does not "
-            f"know ({names}); expected the original's {source.role.replace('_', ' ')}; give that, not another model's"
+            f"know ({names})",
+            expected=f"the original's {source.role.replace('_', ' ')}",
+            remedy="give that, not another model's",
         )
     return own
 
@@ -215,35 +219,38 @@ def plan_tensors(
         dtype: Of floating-point tensors; left out, each keeps its own.
 
     Raises:
-        ValueError: a tensor is missing, is not the model's, or has another shape than its config says.
+        InputError: a tensor is missing, is not the model's, or has another shape than its config says.
     """
     by_name: dict[str, list[tuple[str, Place]]] = {}
     for key, place in places.items():
         if (name := rename_key(key)) is not None:
             by_name.setdefault(name, []).append((key, place))
     if missing := [name for name in expected if name not in by_name]:
-        raise ValueError(
-            f"{describe_missing(missing)}; expected {len(expected)} tensors, found {len(expected) - len(missing)}; "
-            "give the named files"
+        raise InputError(
+            describe_missing(missing),
+            expected=f"{len(expected)} tensors, found {len(expected) - len(missing)}",
+            remedy="give the named files",
         )
     if extra := [found for name, found in by_name.items() if name not in expected]:
         first = extra[0][0][1]
-        raise ValueError(
-            f"{first.path} holds {first.key} and {len(extra) - 1} more that a model of these sizes has no use for; "
-            "expected the parameters of one model; give files that belong together"
+        raise InputError(
+            f"{first.path} holds {first.key} and {len(extra) - 1} more that a model of these sizes has no use for",
+            expected="the parameters of one model",
+            remedy="give files that belong together",
         )
     plans = [_plan_tensor(name, by_name[name], n_added_rows=padded.get(name, 0), dtype=dtype) for name in expected]
     if wrong := [plan for plan in plans if plan.shape != expected[plan.name]]:
-        raise ValueError(_describe_misfit(wrong, expected=expected[wrong[0].name]))
+        raise _refuse_misfit(wrong, expected=expected[wrong[0].name])
     return plans
 
 
-def _describe_misfit(wrong: Sequence[PlannedTensor], *, expected: tuple[int, ...]) -> str:
+def _refuse_misfit(wrong: Sequence[PlannedTensor], *, expected: tuple[int, ...]) -> InputError:
     first = wrong[0]
-    return (
+    return InputError(
         f"{first.places[0].path}: {first.places[0].key} makes {first.name} {_show(first.shape)}, and {len(wrong) - 1} "
-        f"more do not fit; expected {_show(expected)} by the sizes of the other parts and of the language model's "
-        "config.json; give files that belong together"
+        "more do not fit",
+        expected=f"{_show(expected)} by the sizes of the other parts and of the language model's config.json",
+        remedy="give files that belong together",
     )
 
 
@@ -254,9 +261,10 @@ def _plan_tensor(
     shape, own_dtype = places[0].facts.shape, places[0].facts.dtype
     if name.endswith(".self_attn.qkv.bias") and name.startswith("vision_model."):
         if len(places) != 2:
-            raise ValueError(
-                f"{places[0].path} holds {places[0].key} without its other half; expected q_bias and v_bias; "
-                "give a whole file"
+            raise InputError(
+                f"{places[0].path} holds {places[0].key} without its other half",
+                expected="q_bias and v_bias",
+                remedy="give a whole file",
             )
         shape = (2 * shape[0] + places[1].facts.shape[0],)
     elif n_added_rows:

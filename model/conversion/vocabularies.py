@@ -10,6 +10,9 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from model.errors import InputError
+from model.extras import require_extra
+
 PAD_TOKEN = "[PAD]"
 LLAMA_START, LLAMA_END = "<s>", "</s>"
 QFORMER_START = "[DEC]"
@@ -38,24 +41,27 @@ def load_text_config(folder: Path) -> Any:
     """Load the config of a language model.
 
     Raises:
-        ValueError: there is none, or none of a language model that transformers knows.
+        InputError: there is none, or none of a language model that transformers knows.
     """
     if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"no config.json in {folder}; expected a language model's folder with config.json and tokenizer; "
-            "give that with --language-model"
+        raise InputError(
+            f"no config.json in {folder}",
+            expected="a language model's folder with config.json and tokenizer",
+            remedy="give that with --language-model",
         )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, OSError, StrictDataclassError) as problem:
-        raise ValueError(
-            f"{folder / 'config.json'}: {' '.join(str(problem).split())[:200]}; expected the config of a causal "
-            "language model that transformers knows; give such a folder with --language-model"
+        raise InputError(
+            f"{folder / 'config.json'}: {' '.join(str(problem).split())[:200]}",
+            expected="the config of a causal language model that transformers knows",
+            remedy="give such a folder with --language-model",
         ) from None
     if not hasattr(config, "vocab_size"):
-        raise ValueError(
-            f"{folder / 'config.json'} is of a {config.model_type} model; expected one of a language model alone, such "
-            "as llama; give such a folder with --language-model"
+        raise InputError(
+            f"{folder / 'config.json'} is of a {config.model_type} model",
+            expected="one of a language model alone, such as llama",
+            remedy="give such a folder with --language-model",
         )
     # Where it came from is nobody's business on another machine.
     config.name_or_path = ""
@@ -69,16 +75,19 @@ def load_language_vocabulary(folder: Path) -> LanguageVocabulary:
     id 2. Other families keep their own special tokens, and get `[PAD]` only where they have none for padding.
 
     Raises:
-        ValueError: there is no tokenizer.
+        InputError: there is no tokenizer, or only a `tokenizer.model` and the extra convert is missing.
     """
+    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
+        require_extra("convert", use=f"{folder / 'tokenizer.model'}, a vocabulary of SentencePiece,")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, padding_side="left", truncation_side="left", trust_remote_code=False
         )
     except (ValueError, OSError, KeyError, ImportError, TypeError) as problem:
-        raise ValueError(
-            f"no tokenizer can be read in {folder}: {' '.join(str(problem).split())[:200]}; expected tokenizer.model "
-            "or tokenizer.json with tokenizer_config.json; add the files of the language model"
+        raise InputError(
+            f"no tokenizer can be read in {folder}: {' '.join(str(problem).split())[:200]}",
+            expected="tokenizer.model or tokenizer.json with tokenizer_config.json",
+            remedy="add the files of the language model",
         ) from None
     n_own = len(tokenizer)
     is_llama = (tokenizer.bos_token, tokenizer.eos_token) == (LLAMA_START, LLAMA_END)
@@ -104,7 +113,7 @@ def load_qformer_tokenizer(path: Path, *, max_text_tokens: int, n_rows: int) -> 
         n_rows: Of the Q-Former's embedding.
 
     Raises:
-        ValueError: there is no vocabulary, or one of another size.
+        InputError: there is no vocabulary, or one of another size.
     """
     vocabulary = path / "vocab.txt" if path.is_dir() else path
     # Only what a tokenizer is made with is saved with it.
@@ -118,15 +127,17 @@ def load_qformer_tokenizer(path: Path, *, max_text_tokens: int, n_rows: int) -> 
     elif (path / "tokenizer.json").is_file():
         tokenizer = BertTokenizer.from_pretrained(path, **sides)
     else:
-        raise ValueError(
-            f"no vocab.txt at {path}; expected the vocabulary of bert-base-uncased; give its folder or file with "
-            "--qformer-tokenizer"
+        raise InputError(
+            f"no vocab.txt at {path}",
+            expected="the vocabulary of bert-base-uncased",
+            remedy="give its folder or file with --qformer-tokenizer",
         )
     tokenizer.add_special_tokens({"bos_token": QFORMER_START})
     if len(tokenizer) != n_rows:
-        raise ValueError(
-            f"{path} has {len(tokenizer)} words with {QFORMER_START}; expected {n_rows}, the rows of the Q-Former's "
-            "embedding; give the vocabulary of bert-base-uncased with --qformer-tokenizer"
+        raise InputError(
+            f"{path} has {len(tokenizer)} words with {QFORMER_START}",
+            expected=f"{n_rows}, the rows of the Q-Former's embedding",
+            remedy="give the vocabulary of bert-base-uncased with --qformer-tokenizer",
         )
     return tokenizer
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+from model.errors import InputError
+
 GENERATION_FILE = "generation_config.json"
 MIN_ROWS_ON_CPU = 8
 """Fewest rows of a decoding step there: fewer are multiplied by other instructions, which round otherwise."""
@@ -67,7 +69,15 @@ class SearchSettings:
         settings = cls(eos_token_id=eos_token_id, pad_token_id=pad_token_id)
         if not (Path(folder) / GENERATION_FILE).is_file():
             return settings
-        stored: dict[str, Any] = GenerationConfig.from_pretrained(folder).to_dict()
+        try:
+            stored: dict[str, Any] = GenerationConfig.from_pretrained(folder).to_dict()
+            scoring = BeamScoring(stored["beam_scoring"]) if stored.get("beam_scoring") else None
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            raise InputError(
+                f"{GENERATION_FILE} in {folder} cannot be read ({str(problem)[:200]})",
+                expected="transformers' settings",
+                remedy="correct or remove the file",
+            ) from None
         given: dict[str, Any] = {
             "max_length": stored.get("max_length"),
             "start_token_id": stored.get("decoder_start_token_id"),
@@ -76,7 +86,7 @@ class SearchSettings:
             "length_penalty": stored.get("length_penalty"),
             "confidence_temperature": stored.get("confidence_temperature"),
             "yes_bias": stored.get("yes_bias"),
-            "beam_scoring": BeamScoring(stored["beam_scoring"]) if stored.get("beam_scoring") else None,
+            "beam_scoring": scoring,
             "suppressed_ids": tuple(stored["suppress_tokens"]) if stored.get("suppress_tokens") else None,
         }
         return replace(settings, **{name: value for name, value in given.items() if value is not None})

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from model.errors import InputError
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, Skipped, SwapAnswers
 from model.evaluation.mask_scores import PixelCounts, count_pixels
 from model.evaluation.scores import KINDS, read_cells
@@ -38,29 +39,33 @@ def answer_tiles(
         skipped: Gets the tiles that the model cannot answer.
 
     Raises:
-        ValueError: not one tile of a whole batch can be answered: a server may have gone, and asking on would only
+        InputError: not one tile of a whole batch can be answered: a server may have gone, and asking on would only
             take long. What the model said of the first.
     """
     for _, of_one_size in groupby(tiles, key=lambda tile: tile.pixels.shape):
         for batch in _cut_batches(of_one_size):
-            refused: list[Skipped] = []
+            refused: list[tuple[str, InputError]] = []
             answered = _try_batch(model, batch, swap_prompt=swap_prompt, refused=refused)
             if not answered:
-                raise ValueError(refused[0].reason)
-            skipped += refused
+                raise refused[0][1]
+            skipped += [Skipped(name=name, reason=str(problem)) for name, problem in refused]
             yield from answered
 
 
 def _try_batch(
-    model: ChangeModel, batch: Sequence[EvaluationTile], *, swap_prompt: Prompt | None, refused: list[Skipped]
+    model: ChangeModel,
+    batch: Sequence[EvaluationTile],
+    *,
+    swap_prompt: Prompt | None,
+    refused: list[tuple[str, InputError]],
 ) -> list[AnsweredTile]:
     try:
         return _answer_batch(model, batch, swap_prompt=swap_prompt)
-    except (ValueError, OSError) as problem:
+    except InputError as problem:
         if getattr(problem, "is_for_all", False):
             raise
         if len(batch) == 1:
-            refused.append(Skipped(name=batch[0].name, reason=str(problem)))
+            refused.append((batch[0].name, problem))
             return []
     half = len(batch) // 2
     return [

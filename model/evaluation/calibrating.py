@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.decoding.steps import GENERATION_FILE
+from model.errors import InputError, refuse_unwritable
 from model.evaluation.calibration import expected_calibration_error, fit_scaling
 from model.evaluation.cases import AnsweredCase
 from model.evaluation.evaluation import list_yes_probabilities, read_confidences
@@ -44,13 +45,14 @@ def check_calibratable(name: str) -> Path:
     """Give the folder of a model that can be written to.
 
     Raises:
-        FileNotFoundError: the name is not that of a folder with a model.
+        InputError: the name is not that of a folder with a model.
     """
     folder = Path(name)
     if name in SHIPPED_MODELS or not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{name} is no folder with a model; expected one that can be written to, such as training leaves; "
-            "give its path"
+        raise InputError(
+            f"{name} is no folder with a model",
+            expected="one that can be written to, such as training leaves",
+            remedy="give its path",
         )
     return folder
 
@@ -65,26 +67,30 @@ def store_scaling(folder: Path, answered: Sequence[AnsweredCase]) -> Calibration
         answered: Its yes and no about pairs that it did not learn from.
 
     Raises:
-        ValueError: the answers have no confidence or their truths are all alike, or the file cannot be read.
+        InputError: the answers have no confidence or their truths are all alike, or the file cannot be read.
     """
     probability, is_yes = list_yes_probabilities(answered)
     if not probability:
-        raise ValueError(
-            "no yes or no with a confidence; expected pairs whose change is known, and a model that tells "
-            "probabilities; give other pairs"
+        raise InputError(
+            "no yes or no with a confidence",
+            expected="pairs whose change is known, and a model that tells probabilities",
+            remedy="give other pairs",
         )
     fitted = fit_scaling(probability, is_yes)
     file = folder / GENERATION_FILE
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError:
-        raise ValueError(f"{file} is no JSON; expected transformers' settings; correct or remove the file") from None
+    except (OSError, ValueError):
+        raise InputError(
+            f"{file} is no JSON", expected="transformers' settings", remedy="correct or remove the file"
+        ) from None
     temperature, bias = float(values.get(TEMPERATURE_KEY, 1.0)), float(values.get(BIAS_KEY, 0.0))
     values[TEMPERATURE_KEY] = round(temperature * fitted.temperature, 4)
     values[BIAS_KEY] = round(bias + temperature * fitted.bias, 4)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+    with refuse_unwritable(file, remedy="make room, or copy the model to where it can be written"):
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        partial.replace(file)
     _, confidence, is_right = read_confidences(answered)
     return Calibration(
         model=str(folder),

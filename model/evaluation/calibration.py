@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.errors import InputError
 from model.evaluation.measures import Combine, Floats, Measure
 
 N_BINS = 15
@@ -82,7 +83,7 @@ def expected_calibration_error(confidence: npt.ArrayLike, is_right: npt.ArrayLik
         n_bins: Equal bins of confidence.
 
     Raises:
-        ValueError: as `bin_answers`.
+        InputError: as `bin_answers`.
     """
     return float(combine_calibration_error(bin_answers(confidence, is_right, n_bins=n_bins).sum(axis=0)))
 
@@ -140,8 +141,10 @@ def fit_scaling(yes_probability: npt.ArrayLike, is_yes: npt.ArrayLike) -> Scalin
     n_yes = truth.sum()
     n_no = len(truth) - n_yes
     if not n_yes or not n_no:
-        raise ValueError(
-            f"{n_yes:.0f} times yes and {n_no:.0f} times no in the truth; expected both; give pairs of both kinds"
+        raise InputError(
+            f"{n_yes:.0f} times yes and {n_no:.0f} times no in the truth",
+            expected="both",
+            remedy="give pairs of both kinds",
         )
     logit = np.log(probability) - np.log1p(-probability)
     target = np.where(truth > 0, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from model.changechat.reading import merge_captions, read_changechat
 from model.changechat.schema import Instruction
+from model.errors import InputError
 from model.evaluation.captions import tokenize_caption
 from model.evaluation.cases import Case, EvaluationTile, Skipped
 from model.evaluation.pair_folders import find_scene
@@ -50,7 +51,7 @@ class ChangeChatFile:
             cases = [case for instruction in group if (case := self._make_case(instruction)) is not None]
             try:
                 pixels = make_pair(first.before, first.after)
-            except (FileNotFoundError, ValueError) as problem:
+            except InputError as problem:
                 self.skipped.append(Skipped(name=first.before.stem, reason=str(problem)))
             else:
                 if cases:
@@ -96,8 +97,7 @@ def open_changechat(file: Path, *, images: Path, split: str | None = None) -> Ch
         split: Which split; all where left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is of another form, or holds nothing of the split.
+        InputError: there is no such file, or it is of another form, or holds nothing of the split.
     """
     everything = read_changechat(file, images=images)
     chosen = [i for i in merge_captions(everything) if split is None or i.split == split]
@@ -105,7 +105,7 @@ def open_changechat(file: Path, *, images: Path, split: str | None = None) -> Ch
         splits = sorted({i.split for i in everything} - {""})
         known = f" of the splits {', '.join(splits)}" if splits else ""
         found = f"no instruction of split {split!r}" if split is not None else "no instruction"
-        raise ValueError(f"{found} in {file}; expected some{known}; correct --data or --split")
+        raise InputError(f"{found} in {file}", expected=f"some{known}", remedy="correct --data or --split")
     groups: dict[tuple[Path, Path], list[Instruction]] = {}
     for instruction in chosen:
         groups.setdefault((instruction.before, instruction.after), []).append(instruction)

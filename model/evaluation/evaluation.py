@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from model.errors import InputError
 from model.evaluation.asking import answer_tiles
 from model.evaluation.calibration import fit_temperature, measure_calibration
 from model.evaluation.captions import CaptionedText, Meteor, has_java, measure_captions
@@ -19,6 +20,7 @@ from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
+from model.extras import require_extra
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
 from model.pairs.folders import LabelledPair
 from model.parsing import ParsedClassify
@@ -101,7 +103,7 @@ def evaluate(
         settings: What else is measured.
 
     Raises:
-        ValueError: no tiles.
+        InputError: no tiles, or the extra train is missing.
     """
     made = (make_labelled_tile(tile, prompts=prompts) for tile in tiles)
     return evaluate_tiles(model, made, settings=settings or EvaluationSettings())
@@ -121,8 +123,9 @@ def evaluate_tiles(
         settings: What else is measured.
 
     Raises:
-        ValueError: no tiles, or a model that cannot answer any tile of a whole batch.
+        InputError: no tiles, a model that cannot answer any tile of a whole batch, or the extra train is missing.
     """
+    require_extra("train", use="an evaluation")
     start = time.perf_counter()
     skipped: list[Skipped] = []
     album = settings.album
@@ -133,9 +136,10 @@ def evaluate_tiles(
         if album is not None:
             album.consider(tile)
     if not answered:
-        raise ValueError(
-            "no tile to ask about; expected pairs of images with a mask, captions or answers; "
-            "look at the reasons that were given for the pairs left out"
+        raise InputError(
+            "no tile to ask about",
+            expected="pairs of images with a mask, captions or answers",
+            remedy="look at the reasons that were given for the pairs left out",
         )
     seconds = time.perf_counter() - start
     notes = _take_notes(model)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile
 from model.interface import PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate
+from model.redaction import shorten_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -72,19 +73,20 @@ class FailureAlbum:
     """Keeps the worst of the tiles that pass, and of the others nothing."""
 
     n_shown: int = N_SHOWN
-    _pending: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    pending: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    """Pixels of the tiles that are not answered yet, by their names."""
     _worst: list[tuple[float, int, Failure]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=lambda: iter(count(0, -1)))
 
     def watch(self, tiles: Iterable[EvaluationTile]) -> Iterator[EvaluationTile]:
         """Pass tiles on, and remember their pixels until they are answered."""
         for tile in tiles:
-            self._pending[tile.name] = tile.pixels
+            self.pending[tile.name] = tile.pixels
             yield tile
 
     def consider(self, tile: AnsweredTile) -> None:
         """Keep an answered tile if it is among the worst so far; of equal ones those that came first."""
-        pixels = self._pending.pop(tile.name, None)
+        pixels = self.pending.pop(tile.name, None)
         severity = judge_tile(tile)
         if pixels is None or severity == 0:
             return
@@ -120,14 +122,14 @@ def draw_failures(failures: list[Failure]) -> Picture | None:
 
 def describe_failure(tile: AnsweredTile) -> list[str]:
     """Give lines of text: the tile's name, then truth and answer of every wrong answer, and its description."""
-    lines = [tile.name]
+    lines = []
     for answered in tile.answered:
         truth, kind = answered.case.truth, answered.case.prompt.kind
         if kind is PromptKind.DESCRIBE:
-            lines.append(_shorten(f'says "{answered.answer.text}"'))
+            lines.append(f'says "{answered.answer.text}"')
         elif truth is not None and judge_answer(answered) > 0:
-            lines.append(_shorten(f"{_tell(truth)}; says {_tell(answered.meaning)}"))
-    return lines
+            lines.append(f"{_tell(truth)}; says {_tell(answered.meaning)}")
+    return [tile.name, *(shorten_text(line, max_length=_LINE_LENGTH) for line in lines)]
 
 
 def _tell(meaning: object) -> str:
@@ -139,7 +141,3 @@ def _tell(meaning: object) -> str:
         n_cells = len(meaning.building_cells or ())
         return f"{n_cells} cell{'' if n_cells == 1 else 's'}"
     return "something else"
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= _LINE_LENGTH else f"{line[: _LINE_LENGTH - 3]}..."

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from model.changechat.layouts import SourcePair, find_pairs
 from model.changechat.masks import ONE_CLASS_VALUES, ClassValues, infer_class_values, read_mask
+from model.errors import InputError
 from model.evaluation.cases import EvaluationTile, Skipped, make_labelled_tile
 from model.evaluation.references import PartCaptions, PartKey, holds_parts, read_part_captions
-from model.images import read_image
+from model.images import CHANGED_VALUE, ROAD_VALUE, read_image
 from model.interface import Prompt
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
 from model.pairs.folders import LabelledPair
 
 _LEVIR_CC_STEM = re.compile(r"(train|val|test)_(\d{6})")
@@ -73,7 +73,7 @@ class PairFolder:
         for files in self.pairs:
             try:
                 pair = self._read_pair(files)
-            except (FileNotFoundError, ValueError) as problem:
+            except InputError as problem:
                 self.skipped.append(Skipped(name=files.id, reason=str(problem)))
             else:
                 yield from self._cut(pair, files=files, prompts=prompts, used=used)
@@ -86,14 +86,24 @@ class PairFolder:
 
     def _read_pair(self, files: SourcePair) -> LabelledPair:
         if files.mask is None and not files.captions and files.is_changed is None:
-            raise FileNotFoundError("no mask in label/, and no captions; expected one of them")
+            raise InputError(
+                "no mask in label/, and no captions", expected="one of them", remedy="add one, or leave the pair out"
+            )
         before, after = read_image(files.before), read_image(files.after)
         mask = np.zeros(before.shape[:2], np.int32) if files.mask is None else read_mask(files.mask)
         sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (before, after, mask)]
         if len(set(sizes)) > 1:
-            raise ValueError(f"before, after and mask are {', '.join(sizes)} pixels; expected one size")
+            raise InputError(
+                f"before, after and mask are {', '.join(sizes)} pixels",
+                expected="one size",
+                remedy="crop them to one area",
+            )
         if self.tile_size_px is not None and min(mask.shape) < self.tile_size_px:
-            raise ValueError(f"{sizes[0]} pixels; expected at least {self.tile_size_px} a side, as a tile has")
+            raise InputError(
+                f"{sizes[0]} pixels",
+                expected=f"at least {self.tile_size_px} a side, as a tile has",
+                remedy="lower the size of tiles, or leave the pair out",
+            )
         return LabelledPair(
             name=files.id,
             before=before,
@@ -143,8 +153,8 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
         selection: Which of them, and what is known besides.
 
     Raises:
-        FileNotFoundError: there is no such folder or file, or no pair of the selection.
-        ValueError: the captions have another form, or none of them holds a word.
+        InputError: there is no such folder or file, or no pair of the selection; the captions have another form, or
+            none of them holds a word.
     """
     in_parts = selection.captions is not None and holds_parts(selection.captions)
     parts = read_part_captions(selection.captions) if in_parts and selection.captions is not None else {}
@@ -155,9 +165,11 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
     )
     pairs = [pair for pair in source.pairs if fnmatchcase(pair.id, selection.pattern)]
     if not pairs:
-        raise FileNotFoundError(
-            f"no pair {selection.pattern!r} in {folder}; expected one of {len(source.pairs)} images there, such as "
-            f"{source.pairs[0].id if source.pairs else 'A/x.png and B/x.png'}; correct --data or --pattern"
+        raise InputError(
+            f"no pair {selection.pattern!r} in {folder}",
+            expected=f"one of {len(source.pairs)} images there, such as "
+            f"{source.pairs[0].id if source.pairs else 'A/x.png and B/x.png'}",
+            remedy="correct --data or --pattern",
         )
     stems = {pair.id for pair in pairs}
     notes = [f"{note.id}: {note.reason} ({note.detail})" for note in source.notes if note.id in stems]
@@ -166,9 +178,10 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
     if notes and not any(
         captions for captions in (*(p.captions for p in pairs), *(p.captions for p in parts.values()))
     ):
-        raise ValueError(
-            f"captions of {folder} without a word in any of them: {notes[0]}; expected words separated by blanks; "
-            "correct the captions, or take them away to score the other answers alone"
+        raise InputError(
+            f"captions of {folder} without a word in any of them: {notes[0]}",
+            expected="words separated by blanks",
+            remedy="correct the captions, or take them away to score the other answers alone",
         )
     n_unmasked = sum(pair.mask is None for pair in pairs)
     notes += [f"{n_unmasked} of {len(pairs)} pairs have no mask: judged by captions alone"] if n_unmasked else []
@@ -194,13 +207,13 @@ def _infer_values(pairs: Sequence[SourcePair], *, notes: list[str]) -> ClassValu
         if pair.mask is not None:
             try:
                 found |= set(np.unique(read_mask(pair.mask)).tolist())
-            except ValueError:
+            except InputError:
                 # It is told when the pair is read.
                 continue
     try:
         return infer_class_values(found)
-    except ValueError as problem:
-        notes.append(f"{str(problem).split(';')[0]}: any value but 0 is taken as a changed building")
+    except InputError as problem:
+        notes.append(f"{problem.found}: any value but 0 is taken as a changed building")
         return ONE_CLASS_VALUES
 
 
@@ -208,8 +221,8 @@ def name_values(mask: npt.NDArray[np.int32], *, values: ClassValues) -> npt.NDAr
     """Give a mask the values that ChangeChat-105k's masks have: 0, 128 for roads and 255 for buildings."""
     is_building = mask != 0 if values.building is None else np.isin(mask, values.building)
     is_road = np.isin(mask, values.road or ())
-    named = np.where(is_road, np.uint8(ROAD_CHANGED), np.uint8(0))
-    return np.where(is_building, np.uint8(BUILDING_CHANGED), named)
+    named = np.where(is_road, np.uint8(ROAD_VALUE), np.uint8(0))
+    return np.where(is_building, np.uint8(CHANGED_VALUE), named)
 
 
 def find_scene(stem: str) -> str:

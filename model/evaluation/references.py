@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.errors import InputError
 from model.evaluation.captions import tokenize_caption
 
 Box = tuple[int, int, int, int]
@@ -42,20 +43,23 @@ def read_part_captions(file: Path) -> Mapping[PartKey, PartCaptions]:
     """Read a list of ``panel``, ``box_xyxy``, ``changeflag`` and ``captions``.
 
     Raises:
-        ValueError: an entry has another form, or a part is given twice and differently; the message names it.
+        InputError: an entry has another form, or a part is given twice and differently; the message names it.
     """
     parts: dict[PartKey, PartCaptions] = {}
     for index, entry in enumerate(json.loads(file.read_text(encoding="utf-8"))):
         try:
             key, part = _read_entry(entry)
         except (KeyError, TypeError, ValueError) as problem:
-            raise ValueError(
-                f"{file}, entry {index}: {type(problem).__name__} {problem}; expected {_ENTRY}; correct the entry"
+            raise InputError(
+                f"{file}, entry {index}: {type(problem).__name__} {problem}",
+                expected=_ENTRY,
+                remedy="correct the entry",
             ) from None
         if parts.setdefault(key, part) != part:
-            raise ValueError(
-                f"{file}, entry {index}: {key[0]} {key[1]} is given twice, and not the same; expected each part once; "
-                "remove one of the two"
+            raise InputError(
+                f"{file}, entry {index}: {key[0]} {key[1]} is given twice, and not the same",
+                expected="each part once",
+                remedy="remove one of the two",
             )
     return parts
 

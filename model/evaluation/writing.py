@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from model.errors import refuse_unwritable
 from model.evaluation.calibration import list_reliability
 from model.evaluation.cases import AnsweredTile, Skipped
 from model.evaluation.demolition import read_direction
@@ -25,16 +26,12 @@ def check_output(folder: Path) -> None:
     """Make the folder of an evaluation, before hours go into one that cannot be written.
 
     Raises:
-        ValueError: it cannot be made or written to.
+        InputError: it cannot be made or written to.
     """
-    try:
+    with refuse_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
-    except OSError as problem:
-        raise ValueError(
-            f"{folder} cannot be written to ({problem.strerror or problem}); expected a folder; name another --output"
-        ) from None
 
 
 def write_evaluation(

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from model.errors import InputError
 from model.pairs.facts import ChangeFacts
 
 N_HASHES = 1 << 13
@@ -205,7 +206,7 @@ class CaptionPool:
         """Read the captions of the changed pairs of a split from LEVIR-CC's JSON file, packed with gzip or not.
 
         Raises:
-            ValueError: no changed pair of this split in the file.
+            InputError: no changed pair of this split in the file.
         """
         packed = file.read_bytes()
         images = json.loads(gzip.decompress(packed) if file.suffix == ".gz" else packed)["images"]
@@ -215,8 +216,10 @@ class CaptionPool:
             if image["split"] == split and image["changeflag"] == 1
         ]
         if not sets:
-            raise ValueError(
-                f"no changed pair of split {split!r} in {file}; expected LEVIR-CC's captions; check the split"
+            raise InputError(
+                f"no changed pair of split {split!r} in {file}",
+                expected="LEVIR-CC's captions",
+                remedy="check the split",
             )
         return cls(sets)
 

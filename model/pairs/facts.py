@@ -12,12 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.images import CHANGED_VALUE, ROAD_VALUE
 from model.interface import CELL_NAMES, PromptKind
 
-ROAD_CHANGED = 128
-"""Mask value of a changed road."""
-BUILDING_CHANGED = 255
-"""Mask value of a changed building."""
 CELL_CHANGED_FRACTION = 0.05
 NO_CHANGE_COUNT = "There are no changes in roads or buildings between the two images."
 UNCHANGED_DESCRIPTIONS = (
@@ -80,10 +77,10 @@ def measure_kind(mask: npt.NDArray[np.bool_]) -> KindFacts:
 
 
 def measure_mask(mask: npt.NDArray[np.uint8], *, has_road_truth: bool, is_removal: bool = False) -> ChangeFacts:
-    """Measure a change mask of shape (y, x) with the values 0, `ROAD_CHANGED` and `BUILDING_CHANGED`."""
+    """Measure a change mask of shape (y, x) with the values 0, `ROAD_VALUE` and `CHANGED_VALUE`."""
     return ChangeFacts(
-        building=measure_kind(mask == BUILDING_CHANGED),
-        road=measure_kind(mask == ROAD_CHANGED) if has_road_truth else None,
+        building=measure_kind(mask == CHANGED_VALUE),
+        road=measure_kind(mask == ROAD_VALUE) if has_road_truth else None,
         is_removal=is_removal,
     )
 
@@ -161,7 +158,7 @@ def phrase_answer(kind: PromptKind, facts: ChangeFacts, *, random: np.random.Gen
     """Answer a prompt of one of the four kinds that a mask can answer.
 
     Raises:
-        ValueError: a mask cannot answer prompts of this kind.
+        InputError: a mask cannot answer prompts of this kind.
     """
     if kind is PromptKind.CLASSIFY:
         return phrase_classify(facts)

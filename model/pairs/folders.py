@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.images import read_image
+from model.errors import InputError
+from model.images import CHANGED_VALUE, ROAD_VALUE, read_image
 from model.pairs.captions import GroundCover
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED, ChangeFacts, measure_mask
+from model.pairs.facts import ChangeFacts, measure_mask
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ PAIR_FOLDERS = {"A": "image of the earlier date", "B": "image of the later date"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Ends of the names of files that are looked at, in lower case."""
 
-MASK_VALUES = {"building": (BUILDING_CHANGED,), "road": (ROAD_CHANGED,), "change": (ROAD_CHANGED, BUILDING_CHANGED)}
+MASK_VALUES = {"building": (CHANGED_VALUE,), "road": (ROAD_VALUE,), "change": (ROAD_VALUE, CHANGED_VALUE)}
 """Which values of a pair's mask a label of the decoder stands for."""
 
 
@@ -65,18 +66,6 @@ class FolderReading:
     """One line per pair that was left out: its name and why."""
 
 
-def read_pair_folder(
-    folder: Path,
-    *,
-    pattern: str = "*",
-    captions: Mapping[str, tuple[str, ...]] | None = None,
-    has_road_truth: bool = False,
-) -> list[LabelledPair]:
-    """Read the pairs of a folder, as `scan_pair_folder` does, and warn of those that are left out."""
-    reading = scan_pair_folder(folder, pattern=pattern, captions=captions, has_road_truth=has_road_truth)
-    return list(reading.pairs)
-
-
 def scan_pair_folder(
     folder: Path,
     *,
@@ -97,24 +86,24 @@ def scan_pair_folder(
             zero is a changed building.
 
     Raises:
-        FileNotFoundError: no pair is left.
-        ValueError: two files of one folder share their stem.
+        InputError: no pair is left; two files of one folder share their stem.
     """
     pairs, skipped = [], []
     files = {name: _list_files(folder / name, pattern=pattern) for name in PAIR_FOLDERS}
     for name in sorted({*files["A"], *files["B"]}):
         try:
             pair = _read_pair({part: files[part].get(name) for part in PAIR_FOLDERS}, has_road_truth=has_road_truth)
-        except (ValueError, FileNotFoundError) as problem:
-            skipped.append(f"{name}: {str(problem).split('; expected')[0]}")
+        except InputError as problem:
+            skipped.append(f"{name}: {problem.found}")
             logger.warning("%s left out: %s", folder / "A" / name, problem)
         else:
             pairs.append(replace(pair, captions=tuple((captions or {}).get(name, ()))))
     if not pairs:
         found = f"; {len(skipped)} left out, the first is {skipped[0]}" if skipped else ""
-        raise FileNotFoundError(
-            f"no pair {pattern!r} in {folder}{found}; expected images in A/, B/ and label/ of one stem; "
-            "correct the folder, the pattern or the files"
+        raise InputError(
+            f"no pair {pattern!r} in {folder}{found}",
+            expected="images in A/, B/ and label/ of one stem",
+            remedy="correct the folder, the pattern or the files",
         )
     return FolderReading(pairs=tuple(pairs), skipped=tuple(skipped))
 
@@ -126,9 +115,10 @@ def _list_files(folder: Path, *, pattern: str) -> dict[str, Path]:
         if file.suffix.lower() not in IMAGE_SUFFIXES or not fnmatchcase(file.stem, pattern):
             continue
         if (other := found.get(file.stem)) is not None:
-            raise ValueError(
-                f"{other.name} and {file.name} in {folder} share a name; expected one image per name; "
-                "move one of them away, or rename it in all three folders"
+            raise InputError(
+                f"{other.name} and {file.name} in {folder} share a name",
+                expected="one image per name",
+                remedy="move one of them away, or rename it in all three folders",
             )
         found[file.stem] = file
     return found
@@ -137,23 +127,27 @@ def _list_files(folder: Path, *, pattern: str) -> dict[str, Path]:
 def _read_pair(files: Mapping[str, Path | None], *, has_road_truth: bool) -> LabelledPair:
     for part, what in PAIR_FOLDERS.items():
         if files[part] is None:
-            raise ValueError(f"no {what} of this name in {part}/; expected one; add it")
+            raise InputError(f"no {what} of this name in {part}/", expected="one", remedy="add it")
     before, after, label = (cast(Path, files[part]) for part in PAIR_FOLDERS)
     mask = read_mask(label)
     pair = LabelledPair(
         name=before.stem,
         before=read_image(before),
         after=read_image(after),
-        mask=mask if has_road_truth else np.where(mask > 0, BUILDING_CHANGED, 0).astype(np.uint8),
+        mask=mask if has_road_truth else np.where(mask > 0, CHANGED_VALUE, 0).astype(np.uint8),
         has_road_truth=has_road_truth,
     )
     sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (pair.before, pair.after, pair.mask)]
     if len(set(sizes)) > 1:
-        raise ValueError(
-            f"A is {sizes[0]}, B {sizes[1]} and label {sizes[2]} pixels; expected one size; crop them to one area"
+        raise InputError(
+            f"A is {sizes[0]}, B {sizes[1]} and label {sizes[2]} pixels",
+            expected="one size",
+            remedy="crop them to one area",
         )
-    if unknown := sorted(set(np.unique(pair.mask).tolist()) - {0, ROAD_CHANGED, BUILDING_CHANGED}):
-        raise ValueError(f"{label} holds {unknown[0]}; expected 0, 128 for roads and 255 for buildings; recode it")
+    if unknown := sorted(set(np.unique(pair.mask).tolist()) - {0, ROAD_VALUE, CHANGED_VALUE}):
+        raise InputError(
+            f"{label} holds {unknown[0]}", expected="0, 128 for roads and 255 for buildings", remedy="recode it"
+        )
     return pair
 
 
@@ -161,12 +155,14 @@ def read_mask(file: Path) -> npt.NDArray[np.uint8]:
     """Read a mask as grey values of shape (y, x).
 
     Raises:
-        ValueError: it is no image.
+        InputError: it is no image.
     """
     # OpenCV gives the values of a 1-bit file as 0 and 255 and those of any other as they are.
     mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise ValueError(f"{file} cannot be read; expected a PNG, JPEG or TIFF mask; check that the file is whole")
+        raise InputError(
+            f"{file} cannot be read", expected="a PNG, JPEG or TIFF mask", remedy="check that the file is whole"
+        )
     return mask.astype(np.uint8, copy=False)
 
 
@@ -174,22 +170,22 @@ def read_captions(file: Path, *, split: str) -> dict[str, tuple[str, ...]]:
     """Read the sentences of one split of a ``captions.json`` as in LEVIR-CC rebuilds, by stem.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has another form, or nothing of this split.
+        InputError: there is no such file, or it has another form, or nothing of this split.
     """
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))["pairs"]
         found = {Path(e["filename"]).stem: tuple(e["captions"]) for e in entries if e["split"] == split}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{file} is not there; expected a captions.json; correct the path") from None
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ValueError(
-            f"{file} cannot be read ({type(problem).__name__}: {problem}); "
-            'expected {"pairs": [{"filename", "split", "captions"}]}; correct the file'
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise InputError(
+            f"{file} cannot be read ({type(problem).__name__}: {problem})",
+            expected='{"pairs": [{"filename", "split", "captions"}]}',
+            remedy="correct the path or the file",
         ) from None
     if not found:
         splits = ", ".join(sorted({str(e["split"]) for e in entries})) or "none"
-        raise ValueError(f"no captions of split {split!r} in {file}; expected one of: {splits}; set captions_split")
+        raise InputError(
+            f"no captions of split {split!r} in {file}", expected=f"one of: {splits}", remedy="set captions_split"
+        )
     return found
 
 
@@ -203,11 +199,13 @@ def separate_labels(
         LEVIR masks tell nothing of roads; ``change`` is whatever the mask holds.
 
     Raises:
-        ValueError: a label that no value of masks stands for.
+        InputError: a label that no value of masks stands for.
     """
     if unknown := [label for label in labels if label not in MASK_VALUES]:
-        raise ValueError(
-            f"no truth for the label {', '.join(unknown)}; expected {', '.join(MASK_VALUES)}; name one of these"
+        raise InputError(
+            f"no truth for the label {', '.join(unknown)}",
+            expected=", ".join(MASK_VALUES),
+            remedy="name one of these",
         )
     masks = np.stack([np.isin(pair.mask, MASK_VALUES[label]) for label in labels])
     return masks, np.array([label != "road" or pair.has_road_truth for label in labels])

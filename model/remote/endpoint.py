@@ -17,6 +17,8 @@ from itertools import islice
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from model.errors import InputError
+from model.extras import require_extra
 from model.interface import ENDPOINT_PREFIX
 from model.remote.replies import ChatReply, EndpointError, explain_failure, read_reply
 
@@ -43,8 +45,8 @@ class EndpointAddress:
         """Read ``openai:URL#NAME``.
 
         Raises:
-            FileNotFoundError: it has another form, or its URL holds a password or a query, which would end up in
-                every file that names the model.
+            InputError: it has another form, or its URL holds a password or a query, which would end up in every file
+                that names the model.
         """
         url, _, model = name.removeprefix(ENDPOINT_PREFIX).partition("#")
         form = "openai:URL#NAME, such as openai:http://127.0.0.1:8000/v1#my-model"
@@ -55,14 +57,15 @@ class EndpointAddress:
         except ValueError:
             host, has_secret, has_port = None, False, False
         if has_secret:
-            raise FileNotFoundError(
-                f"the URL of model openai:...#{model} holds a password or a query; expected {form}; "
-                f"put the key into the environment variable {KEY_VARIABLE}"
+            raise InputError(
+                f"the URL of model openai:...#{model} holds a password or a query",
+                expected=form,
+                remedy=f"put the key into the environment variable {KEY_VARIABLE}",
             )
         if not name.startswith(ENDPOINT_PREFIX) or not (host and has_port and model.strip()):
-            raise FileNotFoundError(f"no model at {name!r}; expected {form}; correct the name")
+            raise InputError(f"no model at {name!r}", expected=form, remedy="correct the name")
         if parts.scheme not in {"http", "https"}:
-            raise FileNotFoundError(f"no model at {name!r}; expected {form}; begin the URL with http:// or https://")
+            raise InputError(f"no model at {name!r}", expected=form, remedy="begin the URL with http:// or https://")
         return cls(base_url=url.rstrip("/"), model=model.strip())
 
     @property
@@ -88,7 +91,7 @@ class EndpointSettings:
         """Read ``DELTAVLM_ENDPOINT_CONCURRENCY``, ``DELTAVLM_ENDPOINT_TIMEOUT_S`` and ``DELTAVLM_ENDPOINT_RETRIES``.
 
         Raises:
-            ValueError: one of them is no number, or too small.
+            InputError: one of them is no number, or too small.
         """
         return cls(
             n_requests_at_once=int(_read_number("DELTAVLM_ENDPOINT_CONCURRENCY", cls.n_requests_at_once, least=1)),
@@ -104,7 +107,7 @@ def _read_number(variable: str, default: float, *, least: float) -> float:
     except ValueError:
         number = -1.0
     if not least <= number < 1e6:
-        raise ValueError(f"{variable}={text}; expected a number of at least {least}; correct or unset it")
+        raise InputError(f"{variable}={text}", expected=f"a number of at least {least}", remedy="correct or unset it")
     return number
 
 
@@ -158,8 +161,9 @@ class Endpoint:
             settings: How to treat the server; left out, as the environment says.
 
         Raises:
-            ValueError: the key or a setting in the environment cannot be used.
+        InputError: the extra openai is missing, or the key or a setting in the environment cannot be used.
         """
+        require_extra("openai", use=f"model {address.model!r} at {address.base_url}")
         # Importing it takes a third of a second, which naming a model should not wait for.
         from openai import OpenAI, Timeout
 
@@ -268,11 +272,13 @@ def read_key() -> str | None:
     """Read the key from the environment; None where there is none.
 
     Raises:
-        ValueError: it holds something that no header can carry.
+        InputError: it holds something that no header can carry.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise ValueError(
-            f"{KEY_VARIABLE} holds characters that no key has; expected letters, digits and signs of ASCII; set it anew"
+        raise InputError(
+            f"{KEY_VARIABLE} holds characters that no key has",
+            expected="letters, digits and signs of ASCII",
+            remedy="set it anew",
         )
     return key or None

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import yaml
 from PIL import Image
 
+from model.extras import require_extra
 from model.interface import Answer, ModelIdentity, Prompt, PromptKind
 from model.remote.endpoint import ChatRequest, Endpoint, EndpointAddress
 from model.remote.replies import ChatReply, EndpointError, ReplyToken, mean_probability
@@ -86,9 +87,11 @@ class RemoteModelSource:
         """Read the name.
 
         Raises:
-            FileNotFoundError: as `EndpointAddress.parse`.
+        InputError: as `EndpointAddress.parse`; the extra openai is missing.
         """
-        return cls(address=EndpointAddress.parse(name))
+        address = EndpointAddress.parse(name)
+        require_extra("openai", use=f"model {name!r}")
+        return cls(address=address)
 
     def identify(self) -> ModelIdentity:
         """Tell the model apart from others, without any network.
@@ -111,7 +114,7 @@ class RemoteModelSource:
             batch_size_tiles: Likewise; ``DELTAVLM_ENDPOINT_CONCURRENCY`` says how many requests are under way at once.
 
         Raises:
-            ValueError: a setting in the environment cannot be used.
+            InputError: a setting in the environment cannot be used.
             EndpointError: the server cannot be reached or refuses to answer.
         """
         del device, dtype, batch_size_tiles

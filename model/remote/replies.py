@@ -8,20 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.errors import InputError
+
 MAX_QUOTED_CHARACTERS = 300
 """So much of a server's words is repeated in an error."""
 
 
-class EndpointError(ValueError):
-    """A request that has no usable reply; says what was found, what was expected and what to do.
+class EndpointError(InputError):
+    """A request that has no usable reply.
 
     Args:
-        message: The error in one line.
+        found: As of `InputError`.
+        expected: Likewise.
+        remedy: Likewise.
         is_for_all: Whether every other request would end the same way.
     """
 
-    def __init__(self, message: str, *, is_for_all: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, found: str, *, expected: str, remedy: str, is_for_all: bool = False) -> None:
+        super().__init__(found, expected=expected, remedy=remedy)
         self.is_for_all = is_for_all
 
 
@@ -164,7 +168,7 @@ def explain_failure(
         case _:
             found, expected = f"{base_url} answers nonsense ({words})", "a chat completion as OpenAI defines it"
             remedy = "correct the URL, which mostly ends in /v1, or look into the server's log"
-    return EndpointError(f"{found}; expected {expected}; {remedy}", is_for_all=is_for_all)
+    return EndpointError(found, expected=expected, remedy=remedy, is_for_all=is_for_all)
 
 
 def is_lasting(problem: Exception) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import InputError
 from model.synthesis.canvas import Canvas
 from model.synthesis.drawing import Stage, draw_block, set_stage
 from model.synthesis.geometry import MAX_SHIFT_PX, Block, ByteArray
@@ -102,7 +103,7 @@ def synthesize_pair(
             single houses go.
 
     Raises:
-        ValueError: An argument is outside its range.
+        InputError: An argument is outside its range.
     """
     _check_seed(seed)
     for name, size in (("height_px", height_px), ("width_px", width_px)):
@@ -180,10 +181,12 @@ def synthesize_tiles(
         Pairs in the order of the seeds. Outlines of objects are where the mask has them.
 
     Raises:
-        ValueError: An argument is outside its range.
+        InputError: An argument is outside its range.
     """
     if not 0.0 <= max_shift_px <= MAX_SHIFT_PX:
-        raise ValueError(f"max_shift_px is {max_shift_px}; expected 0 to {MAX_SHIFT_PX} pixels; pass another shift")
+        raise InputError(
+            f"max_shift_px is {max_shift_px}", expected=f"0 to {MAX_SHIFT_PX} pixels", remedy="pass another shift"
+        )
     _check_size("size_px", size_px, largest_px=MAX_SIZE_PX // _TILES_PER_SIDE)
     _check_scene(resolution_m=resolution_m, change_level=change_level, removal_level=removal_level)
     for seed in seeds:
@@ -266,21 +269,24 @@ def _finish(
 
 def _check_seed(seed: int) -> None:
     if seed < 0:
-        raise ValueError(f"seed is {seed}; expected an integer from 0; pass a non-negative seed")
+        raise InputError(f"seed is {seed}", expected="an integer from 0", remedy="pass a non-negative seed")
 
 
 def _check_size(name: str, size_px: int, *, largest_px: int) -> None:
     if not MIN_SIZE_PX <= size_px <= largest_px:
-        raise ValueError(f"{name} is {size_px}; expected {MIN_SIZE_PX} to {largest_px} pixels; pass another size")
+        raise InputError(
+            f"{name} is {size_px}", expected=f"{MIN_SIZE_PX} to {largest_px} pixels", remedy="pass another size"
+        )
 
 
 def _check_scene(*, resolution_m: float, change_level: float, removal_level: float) -> None:
     low, high = RESOLUTION_RANGE_M
     if not low <= resolution_m <= high:
-        raise ValueError(
-            f"resolution_m is {resolution_m}; expected {low} to {high} metres per pixel, at which houses can be seen; "
-            "pass another resolution"
+        raise InputError(
+            f"resolution_m is {resolution_m}",
+            expected=f"{low} to {high} metres per pixel, at which houses can be seen",
+            remedy="pass another resolution",
         )
     for name, level in (("change_level", change_level), ("removal_level", removal_level)):
         if not 0.0 <= level <= 1.0:
-            raise ValueError(f"{name} is {level}; expected 0 (never) to 1 (always); pass a probability")
+            raise InputError(f"{name} is {level}", expected="0 (never) to 1 (always)", remedy="pass a probability")

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from model.images import CHANGED_VALUE
 from model.pairs.captions import judge_ground
-from model.pairs.facts import BUILDING_CHANGED
 from model.pairs.folders import LabelledPair, crop_pair
 
 Image = npt.NDArray[np.uint8]
@@ -80,7 +80,7 @@ def draw_sample(
             sample = replace(sample, before=sample.after, after=sample.before, is_removal=not sample.is_removal)
     # By the colours as they were taken: the light that comes next bends them.
     ground = sample.after if sample.is_removal else sample.before
-    cover = judge_ground(ground, changed=sample.mask == BUILDING_CHANGED)
+    cover = judge_ground(ground, changed=sample.mask == CHANGED_VALUE)
     before, after, mask = move_images(
         (sample.before, sample.after, sample.mask), augmentation=augmentation, random=random
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from model.errors import InputError
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
 
@@ -36,7 +37,7 @@ FULL_DISK_WORDS: Final = (
 """What torch and safetensors write, in lower case, for a file that they could not write."""
 
 
-class CheckpointError(OSError):
+class CheckpointError(InputError):
     """A checkpoint or a model could not be written; the message says what is left to go on from."""
 
 
@@ -103,9 +104,9 @@ def explain_full_disk(what: str, *, folder: Path, checkpoints: Path, has_halves:
         left = f"goes on from step {whole[-1][0]}" if whole else "starts anew, as there is no checkpoint yet"
         free_mb = shutil.disk_usage(checkpoints).free / 1e6
         raise CheckpointError(
-            f"{what} cannot be written to {folder} ({_first_line(problem)}; {free_mb:.0f} MB are free); "
-            "expected room on the disk; free some, or lower n_checkpoints_kept, and give the same command again: "
-            f"it {left}"
+            f"{what} cannot be written to {folder} ({_first_line(problem)}; {free_mb:.0f} MB are free)",
+            expected="room on the disk",
+            remedy=f"free some, or lower n_checkpoints_kept, and give the same command again: it {left}",
         ) from problem
 
 

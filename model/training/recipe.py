@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.interface import Prompt, PromptKind
 from model.processing import PromptForm
 from model.prompts import load_prompt_book
+from model.settings import check_settings, read_settings
 from model.training.augmentation import Augmentation
 from model.training.sources import AnySourceConfig, ChangeChatSourceConfig, SyntheticSourceConfig, ValidationConfig
+
+DESCRIBED_IN = "model/training/recipe.py"
+"""Where the keys are explained, for messages."""
 
 
 class TrainingPrompt(BaseModel):
@@ -92,10 +95,10 @@ class PairTrainingConfig(BaseModel):
     @model_validator(mode="after")
     def _check_length(self) -> PairTrainingConfig:
         if (self.n_steps is None) == (self.n_epochs is None):
-            raise ValueError("n_steps and n_epochs; expected one of the two")
+            raise ValueError("one of n_steps and n_epochs is needed, and not both")
         endless = [s for s in self.sources if isinstance(s, SyntheticSourceConfig) and s.on_the_fly]
         if self.n_epochs is not None and endless:
-            raise ValueError("n_epochs with a source on_the_fly, which never ends; expected n_steps")
+            raise ValueError("n_epochs with a source on_the_fly, which never ends: n_steps is needed")
         return self
 
 
@@ -174,13 +177,13 @@ class TrainingConfig(PairTrainingConfig):
         askable = {PromptKind.DESCRIBE, PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE}
         kinds = [prompt.kind for prompt in self.prompts]
         if unknown := [kind.value for kind in kinds if kind not in askable]:
-            raise ValueError(f"a prompt of kind {unknown[0]}; expected kinds that a mask can answer")
+            raise ValueError(f"a prompt of kind {unknown[0]}, which no mask can answer")
         if len(set(kinds)) < len(kinds):
-            raise ValueError("two prompts of one kind; expected one of each")
+            raise ValueError("two prompts of one kind")
         if self.renews_vocabulary and self.language_model is not None:
-            raise ValueError("renews_vocabulary beside language_model, which brings its own; expected one of them")
+            raise ValueError("renews_vocabulary beside language_model, which brings its own")
         if self.has_clean_answers and not all(isinstance(s, ChangeChatSourceConfig) for s in self.sources):
-            raise ValueError("has_clean_answers with pairs that have masks; expected sources of kind changechat alone")
+            raise ValueError("has_clean_answers goes with sources of kind changechat alone")
         return self
 
 
@@ -220,9 +223,9 @@ class MaskTrainingConfig(PairTrainingConfig):
     @model_validator(mode="after")
     def _check_masks(self) -> MaskTrainingConfig:
         if any(isinstance(source, ChangeChatSourceConfig) for source in self.sources):
-            raise ValueError("a source of kind changechat, which has no masks; expected folder or synthetic")
+            raise ValueError("a source of kind changechat, which has no masks")
         if self.validation is not None and self.validation.figure != "loss":
-            raise ValueError(f"validation.figure {self.validation.figure} of masks; expected loss")
+            raise ValueError(f"validation.figure {self.validation.figure} of masks, which have loss alone")
         return self
 
 
@@ -234,17 +237,8 @@ def load_training_config(file: Path, **given: Any) -> TrainingConfig | MaskTrain
         **given: Values that go over those of the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no mapping, or a key or value of it is wrong (pydantic's ValidationError names it).
+        InputError: the file cannot be read, or a key or value does not fit.
     """
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(
-            f"no file {file}; expected a training config such as configs/fine-tune.yaml; correct the path"
-        ) from None
-    if not isinstance(values, dict):
-        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
-            f"{file} holds no mapping; expected keys such as sources and n_steps; correct the file"
-        )
-    return (MaskTrainingConfig if "kind" in values else TrainingConfig).model_validate(values | given)
+    values = read_settings(file, described_in=DESCRIBED_IN, begin_with="configs/fine-tune.yaml") | given
+    kind: type[TrainingConfig | MaskTrainingConfig] = MaskTrainingConfig if "kind" in values else TrainingConfig
+    return check_settings(kind, values, source=file, described_in=DESCRIBED_IN)

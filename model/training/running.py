@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch.utils.tensorboard import SummaryWriter
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction
 
+from model.errors import InputError
 from model.loading import has_cpu_bfloat16
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
@@ -69,7 +69,7 @@ def build_arguments(run: TrainingRun, *, n_steps: int) -> TrainingArguments:
     """Say in transformers' words how long, how large and how precise a training is.
 
     Raises:
-        ValueError: the pairs of a step cannot be shared out evenly.
+        InputError: the pairs of a step cannot be shared out evenly.
     """
     config, has_cuda = run.config, torch.cuda.is_available()
     every = config.checkpoint_every_steps or math.ceil(n_steps / 10)
@@ -127,9 +127,11 @@ def _share_out(config: PairTrainingConfig, arguments: TrainingArguments) -> Trai
         arguments._n_gpu = 1
     n_shares = config.accumulation_steps * arguments.world_size
     if config.batch_size_pairs % n_shares:
-        raise ValueError(
+        raise InputError(
             f"batch_size_pairs {config.batch_size_pairs} on {arguments.world_size} processes with accumulation_steps "
-            f"{config.accumulation_steps}; expected a multiple of {n_shares}; change one of them"
+            f"{config.accumulation_steps}",
+            expected=f"a multiple of {n_shares}",
+            remedy="change one of them",
         )
     arguments.per_device_train_batch_size = config.batch_size_pairs // n_shares
     arguments.per_device_eval_batch_size = config.batch_size_pairs // n_shares
@@ -195,6 +197,9 @@ def _make_trainer(run: TrainingRun, setup: Setup, *, first_step: int) -> PartsTr
     # First of all, so that whatever else a step ends with sees the average with that step in it.
     callbacks: list[TrainerCallback] = [AverageCallback(setup.training_model), LastStepCallback()]
     if is_main_process():
+        # Comes with the extra train; everything else here can be imported without it.
+        from torch.utils.tensorboard import SummaryWriter
+
         # What a killed training has logged after its last checkpoint is dropped.
         writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
         callbacks.append(TensorBoardCallback(writer))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from model.errors import InputError
 from model.pairs.folders import LabelledPair, read_captions, scan_pair_folder
 from model.training.conversations import InstructionSource, scan_instructions
 from model.training.dataset import PairSource, Source
@@ -79,7 +80,7 @@ class SyntheticSourceConfig(CroppedSourceConfig):
     @model_validator(mode="after")
     def _check_number(self) -> SyntheticSourceConfig:
         if self.on_the_fly == (self.n_pairs is not None):
-            raise ValueError("n_pairs or on_the_fly: true; expected one of the two")
+            raise ValueError("one of n_pairs and on_the_fly: true is needed, and not both")
         return self
 
 
@@ -129,7 +130,7 @@ class ValidationConfig(BaseModel):
     @model_validator(mode="after")
     def _check_sources(self) -> ValidationConfig:
         if not self.sources and not self.held_out_fraction:
-            raise ValueError("neither sources nor held_out_fraction; expected pairs to validate on")
+            raise ValueError("sources or held_out_fraction is needed: there is nothing to validate on")
         return self
 
 
@@ -159,8 +160,8 @@ def load_sources(
             whatever else the folder holds. Synthetic pairs are never held out.
 
     Raises:
-        FileNotFoundError: a source is not there, or no pair of it can be used.
-        ValueError: a source is damaged, or too small to hold anything out.
+        InputError: a source is not there, or no pair of it can be used; a source is damaged, or too small to hold
+            anything out.
     """
     training: list[Source[Any]] = []
     held_out: list[Source[Any]] = []
@@ -193,8 +194,7 @@ def load_all_sources(
     """Read or make the sources to learn from, and with them what they are validated on.
 
     Raises:
-        FileNotFoundError: as `load_sources`.
-        ValueError: as `load_sources`.
+        InputError: as `load_sources`.
     """
     if validation is None:
         return load_sources(configs, data_root=data_root)
@@ -215,9 +215,10 @@ def _make_synthetic(config: SyntheticSourceConfig) -> PairSource:
         seeds = range(config.first_seed, config.first_seed + config.n_pairs)
         pairs = synthesize_tile_pairs(seeds, size_px=config.size_px, resolution_m=config.resolution_m)
         if not pairs:
-            raise ValueError(
-                f"{config.n_pairs} synthetic pairs, and buildings came and went in all; expected some of one kind; "
-                "raise n_pairs, to 32 or more"
+            raise InputError(
+                f"{config.n_pairs} synthetic pairs, and buildings came and went in all",
+                expected="some of one kind",
+                remedy="raise n_pairs, to 32 or more",
             )
     return PairSource(
         pairs=pairs, crop_size_px=config.crop_size_px, weight=config.weight, scale_range=config.scale_range
@@ -256,13 +257,14 @@ def choose_held_out(names: set[str], *, fraction: float, path: str) -> set[str]:
     """Choose the names that are held out: those whose hash is small enough, and at least one.
 
     Raises:
-        ValueError: there would be nothing left on one side.
+        InputError: there would be nothing left on one side.
     """
     places = {name: int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8 for name in names}
     held = {name for name, place in places.items() if place < fraction} or {min(places, key=lambda n: places[n])}
     if len(held) == len(names):
-        raise ValueError(
-            f"{len(names)} pair(s) in {path}, of which {fraction:.0%} should be held out; expected pairs on both "
-            "sides; add pairs, or set validation.held_out_fraction to 0"
+        raise InputError(
+            f"{len(names)} pair(s) in {path}, of which {fraction:.0%} should be held out",
+            expected="pairs on both sides",
+            remedy="add pairs, or set validation.held_out_fraction to 0",
         )
     return held

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from model.extras import require_extra
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.captions import CaptionPool
 from model.processing import DeltaVlmProcessor
@@ -57,10 +58,12 @@ def train(
         starts_over: Whether to drop what an earlier training has left there.
 
     Raises:
-        FileNotFoundError: a source, a model or a file of the config is not there.
-        ValueError: one of them is damaged or does not fit, or `output` has a training by another recipe.
+        InputError: a source, a model or a file of the config is not there; one of them is damaged or does not fit, or
+            `output` has a training by another recipe.
         CheckpointError: the disk is full.
+        InputError: the extra train is missing.
     """
+    require_extra("train", use="a training")
     run = TrainingRun(
         config=config, output=output, data_root=data_root, on_progress=on_progress, starts_over=starts_over
     )

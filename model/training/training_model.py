@@ -15,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 
 from model.configuration import ConvVisionConfig
+from model.errors import InputError
 from model.interface import CELL_NAMES
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import IGNORED_LABEL
@@ -33,19 +34,21 @@ def choose_trained(names: Sequence[str], *, trained: Sequence[str], frozen: Sequ
         frozen: Parts whose parameters do not learn whatever fits.
 
     Raises:
-        ValueError: a pattern or a part fits no parameter, or none is left.
+        InputError: a pattern or a part fits no parameter, or none is left.
     """
     for pattern in trained:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(
-                f"trained_parts: {pattern!r} fits no parameter; expected patterns of names such as {names[0]}; "
-                "correct it (`deltavlm model info` lists the parts)"
+            raise InputError(
+                f"trained_parts: {pattern!r} fits no parameter",
+                expected=f"patterns of names such as {names[0]}",
+                remedy="correct it (`deltavlm model info` lists the parts)",
             )
     for part in frozen:
         if not any(_is_within(name, part) for name in names):
-            raise ValueError(
-                f"frozen_parts: the model has no part {part!r}; "
-                f"expected one of {', '.join(dict.fromkeys(name.split('.')[0] for name in names))}; correct it"
+            raise InputError(
+                f"frozen_parts: the model has no part {part!r}",
+                expected=f"one of {', '.join(dict.fromkeys(name.split('.')[0] for name in names))}",
+                remedy="correct it",
             )
     chosen = {
         name
@@ -53,8 +56,10 @@ def choose_trained(names: Sequence[str], *, trained: Sequence[str], frozen: Sequ
         if any(fnmatchcase(name, pattern) for pattern in trained) and not any(_is_within(name, p) for p in frozen)
     }
     if not chosen:
-        raise ValueError(
-            "no parameter is left to learn; expected trained_parts that frozen_parts do not cover; correct one of them"
+        raise InputError(
+            "no parameter is left to learn",
+            expected="trained_parts that frozen_parts do not cover",
+            remedy="correct one of them",
         )
     return chosen
 
@@ -138,14 +143,15 @@ class PartlyTrained(nn.Module):
         """Load what `state_dict` gave; the rest stays, and is not reported as missing.
 
         Raises:
-            ValueError: the state is that of a model in which other parts learn.
+            InputError: the state is that of a model in which other parts learn.
         """
         changing = set(self._list_changing(super().state_dict()))
         if changing != set(state_dict):
             wrong = sorted(changing ^ set(state_dict))
-            raise ValueError(
-                f"{len(wrong)} parameters of the checkpoint are others than those that learn, such as {wrong[0]}; "
-                "expected a checkpoint of the same training; start over, or choose another output"
+            raise InputError(
+                f"{len(wrong)} parameters of the checkpoint are others than those that learn, such as {wrong[0]}",
+                expected="a checkpoint of the same training",
+                remedy="start over, or choose another output",
             )
         super().load_state_dict(state_dict, strict=False)
         return _IncompatibleKeys([], [])
@@ -222,14 +228,15 @@ def build_heads(model: DeltaVlmForConditionalGeneration) -> tuple[DifferenceHead
     """Make the auxiliary heads for a model of the small kind.
 
     Raises:
-        ValueError: its tokens lie otherwise, or it has too few queries.
+        InputError: its tokens lie otherwise, or it has too few queries.
     """
     vision = model.config.vision_config
     if not isinstance(vision, ConvVisionConfig) or model.config.num_query_tokens < len(CELL_NAMES):
-        raise ValueError(
+        raise InputError(
             f"auxiliary heads for a vision tower of kind {vision.model_type} and {model.config.num_query_tokens} "
-            f"queries; expected {ConvVisionConfig.model_type} and at least {len(CELL_NAMES)}; "
-            "set auxiliary_loss_weight to 0"
+            "queries",
+            expected=f"{ConvVisionConfig.model_type} and at least {len(CELL_NAMES)}",
+            remedy="set auxiliary_loss_weight to 0",
         )
     tokens_per_side = vision.image_size // TRUNK_STRIDE_PX
     return (

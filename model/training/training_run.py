@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
+from model.errors import InputError, refuse_unwritable
 from model.training.checkpoints import list_checkpoints
 from model.training.progress import TrainingProgress
 from model.training.recipe import PairTrainingConfig
@@ -101,7 +102,7 @@ def open_run(run: TrainingRun) -> TrainingResult | None:
         The result of a training by the same recipe that is complete; else None.
 
     Raises:
-        ValueError: the folder holds a training by another recipe.
+        InputError: the folder holds a training by another recipe.
     """
     # Bars of others would write over the one of the training.
     transformers_logging.disable_progress_bar()
@@ -114,15 +115,17 @@ def open_run(run: TrainingRun) -> TrainingResult | None:
         names = sorted(told.keys() | former.keys())
         other = [n for n in names if n not in HARMLESS_KEYS and told.get(n) != former.get(n)]
         if other:
-            raise ValueError(
-                f"{run.folder} holds a training by another recipe ({', '.join(other)} differ); "
-                "expected the same, to go on with it; name another output, or start over"
+            raise InputError(
+                f"{run.folder} holds a training by another recipe ({', '.join(other)} differ)",
+                expected="the same, to go on with it",
+                remedy="name another output, or start over",
             )
         return read_result(run)
     if is_main_process():
         shutil.rmtree(run.folder, ignore_errors=True)
-        run.folder.mkdir(parents=True)
-        recipe_file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        with refuse_unwritable(run.folder):
+            run.folder.mkdir(parents=True)
+            recipe_file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return None
 
 

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 from uuid import uuid4
 
 from distributed import Client, KilledWorker
@@ -28,7 +27,7 @@ from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.workers.models import register_model, unregister_model
-from pipeline.workers.tasks import run_bounded
+from pipeline.workers.tasks import Call, run_bounded
 
 MIN_BATCHES_WITHOUT_AN_ANSWER = 8
 """Fewest batches that may go by without any tile of them being answered before the stage gives up."""
@@ -130,7 +129,7 @@ class _Piece:
 
 @dataclass(kw_only=True)
 class _Asking:
-    """Asks batches, and of what fails the halves; iterates over the calls that are to be made next."""
+    """Asks batches, and of what fails the halves."""
 
     interview: Interview
     present: frozenset[str]
@@ -148,20 +147,6 @@ class _Asking:
     """Batches of which a tile failed alone since one was last answered."""
     max_asked: int = 0
 
-    def __iter__(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        return self
-
-    def __next__(self) -> tuple[str, tuple[Any, ...]]:
-        """Give the next call; there may be more after there were none, as some that are under way fail."""
-        if not self.line:
-            raise StopIteration
-        piece = self.line.popleft()
-        key = f"answer-batch-{uuid4().hex}"
-        # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
-        self.asked[key] = piece
-        self.max_asked = max(self.max_asked, len(self.asked))
-        return key, (self.interview, piece.tiles, piece.lack)
-
     def ask_all(self, batches: Sequence[Batch], *, client: Client, max_in_flight: int | None) -> Iterator[StageSummary]:
         """Ask what is missing of some batches, and yield what became of each piece that is settled by it."""
         yield from self._ask(list(enumerate(batches)), client=client, max_in_flight=max_in_flight)
@@ -178,7 +163,7 @@ class _Asking:
         if not self.line:
             return
         register_model(client, model=self.interview.model, identity=self.interview.identity)
-        for key, outcome in run_bounded(client, answer_batch, self, max_in_flight=max_in_flight):
+        for key, outcome in run_bounded(client, answer_batch, self._take_call, max_in_flight=max_in_flight):
             piece = self.asked.pop(key)
             if isinstance(outcome, FolderError):
                 raise outcome
@@ -194,6 +179,17 @@ class _Asking:
                 self.suspects.clear()
                 yield self._fail(rest, reason=f"not asked, as many batches failed: {describe_failure(outcome)}")
                 return
+
+    def _take_call(self) -> Call | None:
+        """Give the next call; there may be more after there were none, as some that are under way fail."""
+        if not self.line:
+            return None
+        piece = self.line.popleft()
+        key = f"answer-batch-{uuid4().hex}"
+        # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
+        self.asked[key] = piece
+        self.max_asked = max(self.max_asked, len(self.asked))
+        return Call(key, (self.interview, piece.tiles, piece.lack))
 
     def _line_up(self, tiles: Batch, *, origin: int, is_first: bool = False) -> Iterator[StageSummary]:
         lack, n_damaged = self._find_lack(tiles)

@@ -18,7 +18,7 @@ from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, desc
 from pipeline.tables.schemas import describe_field
 from pipeline.tiles.table import Tile
 
-_PARTS_AT_ONCE = 1024
+PARTS_AT_ONCE = 1024
 
 ANSWERS_SCHEMA = pa.schema(
     [
@@ -85,7 +85,7 @@ class AnswerParts:
 
     def _read_parts(self, names: Sequence[str], *, decode: Callable[[bytes], pa.Table]) -> Iterator[pa.Table]:
         parts = zip(names, self.folder.read_many(names), strict=True)
-        while batch := [self._parse_part(name, data, decode=decode) for name, data in islice(parts, _PARTS_AT_ONCE)]:
+        while batch := [self._parse_part(name, data, decode=decode) for name, data in islice(parts, PARTS_AT_ONCE)]:
             # A million tiles have more parts than Arrow should keep apart: each takes some kilobytes by itself.
             yield pa.concat_tables(batch).combine_chunks()
 

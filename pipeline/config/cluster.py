@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -45,6 +46,8 @@ class SecurityConfig(StrictConfig):
 class ClusterConfig(StrictConfig):
     """Where the Dask workers are."""
 
+    gone_keys: ClassVar[Mapping[str, str]] = {"worker_ttl_s": "a worker that is silent for ten minutes is given up"}
+
     kind: Literal["local", "address", "cuda", "class"] = Field(
         default="local",
         description="local: processes on this machine; address: a scheduler that runs already; cuda: one process per "
@@ -84,12 +87,6 @@ class ClusterConfig(StrictConfig):
     )
     no_workers_timeout_s: float = Field(
         default=300, gt=0, description="Seconds without any worker after which the run stops."
-    )
-    worker_ttl_s: float | None = Field(
-        default=600,
-        gt=0,
-        description="Seconds without a heartbeat after which a worker is given up; it sends none while it "
-        "loads a model. null: never. For a scheduler that is started here.",
     )
     dashboard_port: int | None = Field(
         default=None,

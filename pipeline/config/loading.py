@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 from model.errors import InputError
+from model.settings import Settings, check_settings, read_settings
 
-Settings = TypeVar("Settings", bound=BaseModel)
+COMMAND_LINE = "the command line"
+"""Where settings come from that are in no file, for messages."""
 
 
 def load_settings(
@@ -38,7 +40,7 @@ def load_settings(
         InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
     """
     tree = read_tree(path, values=values, assignments=assignments, described_in=described_in, begin_with=begin_with)
-    return make_settings(model, tree, path=path, described_in=described_in)
+    return check_settings(model, tree, source=path or COMMAND_LINE, described_in=described_in)
 
 
 def read_tree(
@@ -54,7 +56,7 @@ def read_tree(
     Raises:
         InputError: the file cannot be read, or an assignment has no ``=``.
     """
-    tree = _read_yaml(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
+    tree = read_settings(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
     tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
@@ -69,21 +71,6 @@ def read_tree(
     return tree
 
 
-def make_settings(
-    model: type[Settings], tree: Mapping[str, Any], *, path: str | Path | None, described_in: str
-) -> Settings:
-    """Make settings of what `read_tree` gave.
-
-    Raises:
-        InputError: a key or value does not fit.
-    """
-    try:
-        return model.model_validate(tree)
-    except ValidationError as problem:
-        source = str(path) if path is not None else "the command line"
-        raise _explain(problem, source=source, described_in=described_in) from None
-
-
 def _read_value(text: str, *, assignment: str) -> Any:
     try:
         return yaml.safe_load(text)
@@ -93,24 +80,6 @@ def _read_value(text: str, *, assignment: str) -> Any:
             expected="a value in YAML",
             remedy="put quotes around text with : ? { [ or # in it",
         ) from None
-
-
-def _read_yaml(path: Path, *, described_in: str, begin_with: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise InputError(
-            f"config {path} cannot be read ({problem})",
-            expected=f"a YAML file with the keys of {described_in}",
-            remedy="correct the path or the file",
-        ) from None
-    if not isinstance(tree, dict):
-        raise InputError(
-            f"config {path} holds {type(tree).__name__}",
-            expected=f"a mapping with the keys of {described_in}",
-            remedy=f"start from {begin_with}",
-        )
-    return tree
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,23 +96,8 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _explain(problem: ValidationError, *, source: str, described_in: str) -> InputError:
-    return InputError(
-        f"{source}: " + "; ".join(map(word_mistake, problem.errors())),
-        expected=f"the keys and values described in {described_in}",
-        remedy="correct the named keys",
-    )
-
-
-def word_mistake(error: Mapping[str, Any]) -> str:
-    """Say what one of pydantic's errors is about, by key, and what is wrong."""
-    key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
-    known = {"extra_forbidden": "unknown key", "missing": "missing"}
-    return f"{key}: {known.get(error['type'], error['msg'].removeprefix('Value error, '))}"
-
-
 _UNITS = {"m": "m", "s": "s", "px": "pixels", "tiles": "tiles", "percent": "%"}
-_CAPITALS = {"crs": "CRS", "uri": "URI", "aoi": "AOI", "stac": "STAC", "tls": "TLS", "ttl": "TTL", "ids": "IDs"}
+_CAPITALS = {"crs": "CRS", "uri": "URI", "aoi": "AOI", "stac": "STAC", "tls": "TLS", "ids": "IDs"}
 
 
 def title_field(name: str, _: Any = None) -> str:
@@ -168,9 +122,23 @@ def title_model(model: type[Any]) -> str:
     return title_field("_".join(re.findall(r"[A-Z][a-z0-9]*", model.__name__.removesuffix("Config"))).lower())
 
 
+RECORDED = object()
+"""Context to validate settings in that a run has written down: those that are gone by now are left out."""
+
+
 class StrictConfig(BaseModel):
     """A group of settings; a key that is none of them is refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", field_title_generator=title_field, model_title_generator=title_model
     )
+    gone_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys that were settings once, with what holds now."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _meet_gone_keys(cls, values: Any, info: ValidationInfo) -> Any:
+        gone = [key for key in cls.gone_keys if isinstance(values, Mapping) and key in values]
+        if gone and info.context is not RECORDED:
+            raise ValueError("; ".join(f"the key {key} is gone, {cls.gone_keys[key]}: leave it out" for key in gone))
+        return {key: value for key, value in values.items() if key not in gone} if gone else values

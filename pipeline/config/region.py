@@ -6,36 +6,16 @@ import datetime as dt
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from cronsim import CronSim, CronSimError
-from pydantic import (
-    Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator
 
-from model.redaction import redact_values
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region_sources import PairingConfig, SourceConfig
-from pipeline.config.run import (
-    ZONE_KEYS,
-    GridConfig,
-    ModelConfig,
-    PromptConfig,
-    RegistrationConfig,
-    RunConfig,
-    StorageConfig,
-    TilesConfig,
-    load_default_prompts,
-)
+from pipeline.config.run import GridConfig, RegistrationConfig, RunConfig, RunSettings
 from pipeline.config.scene import SceneConfig
-from pipeline.uris import check_run_uri
 
 _ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _CRON_FIELDS = ("minute", "hour", "day", "month", "weekday")
@@ -134,8 +114,8 @@ class NotifyConfig(StrictConfig):
     )
 
 
-class RegionConfig(StrictConfig):
-    """One region: an area, where its scenes come from, how they are paired, and what is asked of each pair."""
+class RegionPlaces(StrictConfig):
+    """Where a region is, where its scenes come from, and where its results go."""
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the region: small letters, digits and hyphens."
@@ -148,35 +128,24 @@ class RegionConfig(StrictConfig):
         description="Local folder of the region, or s3://bucket/prefix; its pairs, time line and report go there.",
     )
     dates: DateChoiceConfig = Field(default_factory=DateChoiceConfig, description="Which dates are good enough.")
+
+
+class RegionConfig(RunSettings, RegionPlaces):
+    """One region: an area, where its scenes come from, how they are paired, and what is asked of each pair."""
+
     zones: str | None = Field(
         default=None,
         description="Polygons to sum the changes of each pair over (any file geopandas reads); pairs that are done "
         "keep what they have.",
     )
-    zones_id_column: str | None = Field(
-        default=None,
-        description="Column with the zones' ids. Left out, zone_id or id if its values are complete and "
-        "unique, else zones are numbered.",
-    )
-    zones_name_column: str | None = Field(
-        default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
-    )
     grid: LatticeGridConfig = Field(
         default_factory=LatticeGridConfig,
         description="The common grid of all pairs; crs auto is the UTM zone of the area's middle.",
     )
-    tiles: TilesConfig = Field(default_factory=TilesConfig, description="How tiles are written and selected.")
     registration: RegistrationConfig = Field(
         default_factory=RegistrationConfig, description="The shift between the dates of a pair."
     )
-    model: ModelConfig = Field(default_factory=ModelConfig, description="The model that answers.")
-    prompts: tuple[PromptConfig, ...] = Field(
-        default_factory=load_default_prompts,
-        min_length=1,
-        description="The questions; left out, those of configs/prompts.yaml.",
-    )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers, shared by all pairs.")
-    storage: StorageConfig = Field(default_factory=StorageConfig, description="Retries and locks in an object store.")
     schedule: ScheduleConfig | None = Field(
         default=None, description="When passes start automatically. Left out, only when somebody starts one."
     )
@@ -192,27 +161,6 @@ class RegionConfig(StrictConfig):
     retention: RetentionConfig = Field(default_factory=RetentionConfig, description="What becomes of old pairs.")
     notify: tuple[NotifyConfig, ...] = Field(default=(), description="Who is told of what, through Prefect.")
 
-    @field_validator("output")
-    @classmethod
-    def _check_output(cls, value: str) -> str:
-        return check_run_uri(value)
-
-    @model_validator(mode="after")
-    def _check_as_run(self) -> Self:
-        # What a run refuses is refused here, before any scene is looked for.
-        try:
-            self.make_run_config(before=SceneConfig(uri="before"), after=SceneConfig(uri="after"), output="run")
-        except ValidationError as problem:
-            words = [error["msg"].removeprefix("Value error, ") for error in problem.errors()]
-            raise ValueError("; ".join(words)) from None
-        return self
-
-    @model_serializer(mode="wrap")
-    def _redact(self, give: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        # As in a run's config: JSON goes into region.json, to Prefect's server and into logs.
-        values: dict[str, Any] = give(self)
-        return redact_values(values, kept=["prompts"]) if info.mode == "json" else values
-
     def make_run_config(
         self, *, before: SceneConfig, after: SceneConfig, output: str, crs: str | None = None
     ) -> RunConfig:
@@ -227,10 +175,9 @@ class RegionConfig(StrictConfig):
         Raises:
             pydantic.ValidationError: a run cannot be told these settings.
         """
-        shared = ("aoi", *ZONE_KEYS, "tiles", "registration", "model", "prompts", "cluster", "storage")
-        grid = GridConfig(**self.grid.model_dump() | ({"crs": crs} if crs is not None else {}))
-        values = {name: getattr(self, name) for name in shared}
-        return RunConfig(before=before, after=after, output=output, grid=grid, **values)
+        shared = {name: getattr(self, name) for name in RunSettings.model_fields}
+        shared["grid"] = GridConfig(**self.grid.model_dump() | ({"crs": crs} if crs is not None else {}))
+        return RunConfig(before=before, after=after, output=output, aoi=self.aoi, **shared)
 
 
 def load_region_config(

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import (
@@ -21,8 +21,9 @@ from pydantic import (
 from model.errors import InputError
 from model.interface import Prompt, PromptKind
 from model.redaction import redact_values
+from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.loading import StrictConfig, make_settings, read_tree
+from pipeline.config.loading import COMMAND_LINE, StrictConfig, read_tree
 from pipeline.config.scene import SceneConfig, StretchConfig
 from pipeline.uris import check_run_uri
 
@@ -91,6 +92,11 @@ class TilesConfig(StrictConfig):
 class RegistrationConfig(StrictConfig):
     """How the shift between the two dates is measured, and whether it is corrected."""
 
+    gone_keys: ClassVar[Mapping[str, str]] = {
+        "n_blocks": "16 blocks are looked at",
+        "block_size_px": "blocks are 512 pixels wide",
+    }
+
     estimate: bool = Field(
         default=True,
         description="Measure the shift between the dates, in blocks spread over the area that both scenes show.",
@@ -100,10 +106,6 @@ class RegistrationConfig(StrictConfig):
     )
     max_shift_px: float = Field(
         default=32, ge=8, le=256, description="Largest shift to search for, in pixels of the grid."
-    )
-    n_blocks: int = Field(default=16, ge=4, le=256, description="Most blocks to measure.")
-    block_size_px: int = Field(
-        default=512, ge=128, le=2048, description="Side of a block in pixels; smaller where the scenes are small."
     )
 
     @model_validator(mode="after")
@@ -186,20 +188,9 @@ class StorageConfig(StrictConfig):
         return self
 
 
-class RunConfig(StrictConfig):
-    """One run: two scenes of one place, a grid, a model and what to ask it."""
+class RunSettings(StrictConfig):
+    """How pairs are compared: what a run, and a region for all its pairs, can be told beside where things are."""
 
-    before: SceneConfig = Field(description="The earlier scene.")
-    after: SceneConfig = Field(description="The later scene.")
-    output: str = Field(
-        min_length=1,
-        description="Local folder of the run, or s3://bucket/prefix; made if it is not there, continued if it is.",
-    )
-    aoi: str | None = Field(
-        default=None,
-        description="Area of interest: polygons in any file that geopandas reads. Tiles that touch none of "
-        "them get the status outside.",
-    )
     zones: str | None = Field(
         default=None,
         description="Polygons to sum the findings over, such as districts (any file geopandas reads); the sums are in "
@@ -227,7 +218,7 @@ class RunConfig(StrictConfig):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
     storage: StorageConfig = Field(default_factory=StorageConfig, description="Retries and locks in an object store.")
 
-    @field_validator("output")
+    @field_validator("output", check_fields=False)
     @classmethod
     def _check_output(cls, value: str) -> str:
         return check_run_uri(value)
@@ -248,11 +239,6 @@ class RunConfig(StrictConfig):
             )
         return self
 
-    @field_validator("before", "after", mode="before")
-    @classmethod
-    def _accept_plain_uri(cls, value: Any) -> Any:
-        return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
-
     @model_validator(mode="after")
     def _check_device(self) -> Self:
         if self.cluster.kind == "cuda" and self.model.device not in {"auto", "cuda"}:
@@ -272,6 +258,33 @@ class RunConfig(StrictConfig):
         if doubled:
             raise ValueError(f"prompts: more than one of kind {', '.join(doubled)}; further questions are of kind ask")
         return self
+
+
+class PairPlaces(StrictConfig):
+    """Where a run finds its two scenes, and where its result goes."""
+
+    before: SceneConfig = Field(description="The earlier scene.")
+    after: SceneConfig = Field(description="The later scene.")
+    output: str = Field(
+        min_length=1,
+        description="Local folder of the run, or s3://bucket/prefix; made if it is not there, continued if it is.",
+    )
+    aoi: str | None = Field(
+        default=None,
+        description="Area of interest: polygons in any file that geopandas reads. Tiles that touch none of "
+        "them get the status outside.",
+    )
+
+    @field_validator("before", "after", mode="before")
+    @classmethod
+    def _accept_plain_uri(cls, value: Any) -> Any:
+        return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
+
+
+class RunConfig(RunSettings, PairPlaces):
+    """One run: two scenes of one place, a grid, a model and what to ask it."""
+
+    # ^ pydantic takes the fields of the last base first, so forms and run.json begin with the scenes.
 
 
 def load_default_prompts() -> tuple[PromptConfig, ...]:
@@ -300,7 +313,7 @@ def load_config(
     tree = read_run_tree(path, values=values, assignments=assignments)
     if missing := [key for key in REQUIRED_KEYS if tree.get(key) is None]:
         raise explain_missing(missing, tree=tree, path=path)
-    return make_settings(RunConfig, tree, path=path, described_in=DESCRIBED_IN)
+    return check_settings(RunConfig, tree, source=path or COMMAND_LINE, described_in=DESCRIBED_IN)
 
 
 def read_run_tree(

@@ -10,13 +10,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.config.loading import StrictConfig
 from pipeline.config.stac import StacConfig, names_document
+from pipeline.uris import is_remote
 
 
 def is_remote_scene(scene: SceneConfig) -> bool:
     """Tell whether a scene is read over the network; of a STAC item nobody knows before it is read."""
     if scene.stac is not None:
         return True
-    return any("://" in uri and not uri.startswith("file://") for uri in list_scene_uris(scene))
+    return any(is_remote(uri) for uri in list_scene_uris(scene))
 
 
 def list_scene_uris(scene: SceneConfig) -> tuple[str, ...]:

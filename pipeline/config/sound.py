@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from pipeline.config.loading import word_mistake
+from model.settings import Mistake, explain_mistakes, try_settings
+from pipeline.config.loading import COMMAND_LINE
 from pipeline.config.run import (
     DESCRIBED_IN,
     REQUIRED_KEYS,
@@ -51,30 +50,27 @@ def load_sound_part(
     if missing := [key for key in SCENE_KEYS if key in unknown]:
         problems.append(str(explain_missing(missing, tree=tree, path=path)))
     tree |= dict.fromkeys(unknown, _STAND_IN)
-    source = path if path is not None else "the command line"
     for _ in range(_MAX_ROUNDS):
-        try:
-            config = RunConfig.model_validate(tree)
-        except ValidationError as problem:
-            mistakes = problem.errors()
-        else:
+        config, mistakes = try_settings(RunConfig, tree)
+        if config is not None:
             return SoundPart(config=config, problems=tuple(problems), unknown=frozenset(unknown))
         for mistake in mistakes:
-            problems.append(f"{source}: {word_mistake(mistake)}; expected what {DESCRIBED_IN} describes; correct it")
+            told = explain_mistakes([mistake], source=path or COMMAND_LINE, described_in=DESCRIBED_IN)
+            problems.append(str(told))
             unknown |= _leave_out(tree, mistake)
     least = RunConfig.model_validate(dict.fromkeys(REQUIRED_KEYS, _STAND_IN))
     return SoundPart(config=least, problems=tuple(dict.fromkeys(problems)), unknown=frozenset(REQUIRED_KEYS))
 
 
-def _leave_out(tree: dict[str, Any], mistake: Mapping[str, Any]) -> set[str]:
+def _leave_out(tree: dict[str, Any], mistake: Mistake) -> set[str]:
     """Take a mistake out of a tree; gives the required key that has to be done without, if it is one."""
-    keys = [str(key) for key in mistake["loc"]]
+    keys = mistake.keys
     if not keys:
         # Settings that do not go together, whichever they are.
         for key in set(tree) - set(_KEPT):
             del tree[key]
         return set()
-    if keys[0] in REQUIRED_KEYS and mistake["type"] != "extra_forbidden":
+    if keys[0] in REQUIRED_KEYS and not mistake.is_unknown_key:
         tree[keys[0]] = _STAND_IN
         return {keys[0]}
     _delete(tree, keys)

@@ -77,6 +77,11 @@ def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid, outlines: Iterab
     return make_frame(columns, schema=CHANGES_SCHEMA, geometry=geometry, crs=grid.crs)
 
 
+def rank_changes(changes: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Put the largest changes first, equal ones by name."""
+    return changes.sort_values(["area_m2", "change_id"], ascending=[False, True], ignore_index=True)
+
+
 def _pack(
     columns: dict[str, list[Any]], geometry: npt.NDArray[np.object_]
 ) -> tuple[dict[str, pa.Array], npt.NDArray[np.object_]]:

@@ -6,7 +6,6 @@ changed. An answer that cannot be read is a row as well, and its words are kept 
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +20,7 @@ from model.errors import InputError
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.answers.meaning import GivenAnswers
 from pipeline.answers.parts import AnswerParts
+from pipeline.dates import parse_moment
 from pipeline.findings.decide import judge_tiles
 from pipeline.grid.grid import Grid, name_tile
 from pipeline.summary import StageSummary
@@ -91,8 +91,8 @@ def extract_findings(
     columns = judge_tiles(table, prompts=prompts, answers=given, failures=answers.failures)
     del given
     constants = {
-        "before_datetime": parse_datetime(before_datetime),
-        "after_datetime": parse_datetime(after_datetime),
+        "before_datetime": None if before_datetime is None else parse_moment(before_datetime),
+        "after_datetime": None if after_datetime is None else parse_moment(after_datetime),
         "model_id": identity.model_id,
         "run_id": run_id,
     }
@@ -170,14 +170,6 @@ def outline_tiles(tiles: TileTable, *, grid: Grid) -> npt.NDArray[np.object_]:
         lefts[tiles.cols], bottoms[tiles.rows], rights[tiles.cols], tops[tiles.rows]
     )
     return outlines
-
-
-def parse_datetime(text: str | None) -> dt.datetime | None:
-    """Read ISO 8601; UTC if the text names no zone."""
-    if text is None:
-        return None
-    moment = dt.datetime.fromisoformat(text)
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def _summarise(statuses: pa.StringArray, *, seconds: float, bytes_read: int) -> StageSummary:

@@ -149,9 +149,7 @@ def draw_groups(third_rows: IntArray, third_cols: IntArray, *, labels: IntArray,
         return np.column_stack(grid.locate_corner(-rows, cols))
 
     outlines = shapely.transform(shapely.simplify(shapely.normalize(united), 0), place)
-    left, top = grid.transform @ (grid.left_px, grid.top_px)
-    right, bottom = grid.transform @ (grid.left_px + grid.width_px, grid.top_px + grid.height_px)
-    covered = shapely.box(left, bottom, right, top)
+    covered = shapely.box(*grid.shared_bounds)
     shapely.prepare(covered)
     is_beyond = ~shapely.covers(covered, outlines)
     outlines[is_beyond] = shapely.intersection(outlines[is_beyond], covered)

@@ -21,8 +21,8 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
-from model.interface import CELL_NAMES
 from pipeline.grid.projections import check_fit, check_grid_crs, compute_area_scale, find_utm_code, note_scale
+from pipeline.grid.window import Window
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What comes out of rasterio; it has no public name for the errors that GDAL itself raises."""
@@ -89,6 +89,23 @@ class Grid:
         return self.n_rows * self.stride_px, self.n_cols * self.stride_px
 
     @property
+    def shared_window(self) -> Window:
+        """What both scenes show, in pixels."""
+        return Window(self.top_px, self.left_px, self.height_px, self.width_px)
+
+    @property
+    def shared_transform(self) -> Affine:
+        """The same as `transform`, counted from the upper left corner of what both scenes show."""
+        return self.move(self.top_px, self.left_px).transform
+
+    @property
+    def shared_bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top of what both scenes show, in the CRS."""
+        left, top = self.transform @ (self.left_px, self.top_px)
+        right, bottom = self.transform @ (self.left_px + self.width_px, self.top_px + self.height_px)
+        return float(left), float(bottom), float(right), float(top)
+
+    @property
     def tile_area_m2(self) -> float:
         """Area on the ground, in square metres, that a tile in the middle of the grid owns."""
         return float((self.stride_px * self.resolution_m) ** 2 / compute_area_scale(self.crs, **self._middle)[0])
@@ -108,14 +125,14 @@ class Grid:
         """Name a tile, such as ``r0012_c0034``."""
         return name_tile(row, col)
 
-    def tile_window(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """Give first row, first column, height and width in pixels of what a model sees of a tile.
+    def tile_window(self, row: int, col: int) -> Window:
+        """Give what a model sees of a tile, in pixels.
 
         It may reach beyond the pixels of the grid by half of `overlap_px`; nothing is seen out there.
         """
         margin_px = self.overlap_px // 2
         top, left = row * self.stride_px - margin_px, col * self.stride_px - margin_px
-        return top, left, self.tile_size_px, self.tile_size_px
+        return Window(top, left, self.tile_size_px, self.tile_size_px)
 
     def tile_bounds(self, row: int, col: int) -> tuple[float, float, float, float]:
         """Give left, bottom, right, top of the ground that a tile owns, in the CRS."""
@@ -126,18 +143,6 @@ class Grid:
     def tile_polygon(self, row: int, col: int) -> Polygon:
         """Give the ground that a tile owns, in the CRS."""
         return shapely.box(*self.tile_bounds(row, col))
-
-    def cell_polygon(self, row: int, col: int, cell_name: str) -> Polygon:
-        """Give one of the 3 x 3 cells of a tile, as far as the tile owns it; cells that meet share coordinates.
-
-        Raises:
-            ValueError: `cell_name` is none of `CELL_NAMES`.
-        """
-        cell_row, cell_col = divmod(CELL_NAMES.index(cell_name), 3)
-        third_row, third_col = 3 * row + cell_row, 3 * col + cell_col
-        left, top = self.locate_corner(third_row, third_col)
-        right, bottom = self.locate_corner(third_row + 1, third_col + 1)
-        return shapely.box(left, bottom, right, top)
 
     def locate_corner(self, third_row: _Index, third_col: _Index) -> tuple[Any, Any]:
         """Give x and y of the upper left corners of cells, counted over all tiles from the upper left one.

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Window = tuple[int, int, int, int]
-"""First row, first column, height and width in pixels of the grid."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class PixelWindow:
+class Window(NamedTuple):
     """A rectangle of the grid's pixels, half-open."""
 
     top: int

@@ -1,6 +1,13 @@
-"""The area of interest: polygons out of any vector file, in the CRS of the grid."""
+"""The area of interest: polygons out of any vector file, read once and laid on the grid.
+
+Stages hand on the `GridArea`; workers get neither, for they are told shards and tiles.
+"""
 
 from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Self
 
 import geopandas as gpd
 import numpy as np
@@ -14,38 +21,96 @@ from pipeline.grid.grid import Grid
 from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line, wrap_date_line
 
 _EDGE_CUTS = 256
-_BOXES_AT_ONCE = 65_536
+BOXES_AT_ONCE = 65_536
 
 
-def find_inside(grid: Grid, *, aoi: str | None) -> npt.NDArray[np.bool_]:
+@dataclass(frozen=True, kw_only=True)
+class GridArea:
+    """An area of interest as it lies on a grid."""
+
+    geometry: BaseGeometry
+    """All its polygons, in the CRS of the grid."""
+    sha256: str
+    """Hash of the geometry, whatever file it came in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaOfInterest:
+    """The polygons of a file."""
+
+    path: str
+    """Where they were read."""
+    shapes: gpd.GeoSeries
+    """The polygons, in the file's own CRS."""
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        """Read polygons.
+
+        Raises:
+            InputError: the file cannot be read, has no CRS or no polygons.
+        """
+        shapes = read_polygons(path, key="aoi").geometry
+        return cls(path=path, shapes=shapes[has_shape(shapes)])
+
+    def to_degrees(self) -> BaseGeometry:
+        """Bring them into WGS84 longitude and latitude, as one geometry, to search for scenes."""
+        return wrap_date_line(_reproject(self.shapes, crs="EPSG:4326"))
+
+    def lay_on(self, grid: Grid) -> GridArea:
+        """Bring them into the CRS of a grid, as one geometry.
+
+        Raises:
+            InputError: they lie off the grid.
+        """
+        area = _reproject(self.shapes, crs=grid.crs)
+        left, _, _, top = grid.tile_bounds(0, 0)
+        _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
+        if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
+            west, south, east, north = self.shapes.total_bounds
+            raise InputError(
+                f"aoi {self.path} lies off the overlap of the scenes ({self.shapes.crs.to_string()[:40]}: "
+                f"{west:.5f}, {south:.5f} to {east:.5f}, {north:.5f})",
+                expected="polygons that touch what both scenes show",
+                remedy="check the CRS and the place of the polygons",
+            )
+        return GridArea(geometry=area, sha256=hashlib.sha256(shapely.to_wkb(area)).hexdigest())
+
+
+def read_grid_area(path: str | None, *, grid: Grid) -> GridArea | None:
+    """Read an area of interest and lay it on a grid; None without.
+
+    Raises:
+        InputError: it cannot be read, or lies off the grid.
+    """
+    return None if path is None else AreaOfInterest.read(path).lay_on(grid)
+
+
+def find_inside(grid: Grid, *, area: GridArea | None) -> npt.NDArray[np.bool_]:
     """Tell which tiles of a grid share area with an area of interest.
 
     Args:
         grid: The grid.
-        aoi: Polygons; None for everywhere.
+        area: The area of interest; None for everywhere.
 
     Returns:
         bool (row, col).
-
-    Raises:
-        InputError: the area of interest cannot be used.
     """
     is_inside = np.ones((grid.n_rows, grid.n_cols), dtype=np.bool_)
-    if aoi is None:
+    if area is None:
         return is_inside
-    area = read_aoi(aoi, grid=grid)
-    shapely.prepare(area)
+    shapely.prepare(area.geometry)
     # A thousandth of a pixel inwards: tiles that only share an edge with the area, give or take the last
     # digits of its way through another CRS, are outside.
     edge = grid.resolution_m * 1e-3
     lefts, _, rights, _ = np.array([grid.tile_bounds(0, col) for col in range(grid.n_cols)]).T
     _, bottoms, _, tops = np.array([grid.tile_bounds(row, 0) for row in range(grid.n_rows)]).T
-    step = max(1, _BOXES_AT_ONCE // grid.n_cols)
+    step = max(1, BOXES_AT_ONCE // grid.n_cols)
     for rows in (slice(start, start + step) for start in range(0, grid.n_rows, step)):
         boxes = shapely.box(
             lefts[None, :] + edge, bottoms[rows, None] + edge, rights[None, :] - edge, tops[rows, None] - edge
         )
-        is_inside[rows] = shapely.intersects(area, boxes)
+        is_inside[rows] = shapely.intersects(area.geometry, boxes)
     return is_inside
 
 
@@ -61,48 +126,15 @@ def find_shards_inside(is_inside: npt.NDArray[np.bool_], *, shard_size_tiles: in
     return [(int(row), int(col)) for row, col in np.argwhere(by_shards)]
 
 
-def find_shards_needed(grid: Grid, *, aoi: str | None, shard_size_tiles: int) -> list[tuple[int, int]]:
+def find_shards_needed(grid: Grid, *, area: GridArea | None, shard_size_tiles: int) -> list[tuple[int, int]]:
     """List (row, column) of the shards that anything inside an area of interest is seen in, row-major.
 
     Where tiles overlap, a tile inside shows margins that its neighbours own, which may be in a shard beyond the area.
-
-    Raises:
-        InputError: the area of interest cannot be used.
     """
-    is_inside = find_inside(grid, aoi=aoi)
+    is_inside = find_inside(grid, area=area)
     if grid.overlap_px:
         is_inside = np.asarray(binary_dilation(is_inside, structure=np.ones((3, 3))), dtype=np.bool_)
     return find_shards_inside(is_inside, shard_size_tiles=shard_size_tiles)
-
-
-def read_aoi(path: str, *, grid: Grid) -> BaseGeometry:
-    """Read polygons and bring them into the CRS of a grid, as one geometry.
-
-    Raises:
-        InputError: the file cannot be read, has no CRS or no polygons, or lies off the grid.
-    """
-    shapes = _read_polygons(path)
-    west, south, east, north = shapes.total_bounds
-    area = _reproject(shapes, crs=grid.crs)
-    left, _, _, top = grid.tile_bounds(0, 0)
-    _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
-    if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
-        raise InputError(
-            f"aoi {path} lies off the overlap of the scenes ({shapes.crs.to_string()[:40]}: "
-            f"{west:.5f}, {south:.5f} to {east:.5f}, {north:.5f})",
-            expected="polygons that touch what both scenes show",
-            remedy="check the CRS and the place of the polygons",
-        )
-    return area
-
-
-def read_aoi_degrees(path: str) -> BaseGeometry:
-    """Read polygons and bring them into WGS84 longitude and latitude, as one geometry, to search for scenes.
-
-    Raises:
-        InputError: the file cannot be read, has no CRS or no polygons.
-    """
-    return wrap_date_line(_reproject(_read_polygons(path), crs="EPSG:4326"))
 
 
 def _reproject(shapes: gpd.GeoSeries, *, crs: str) -> BaseGeometry:
@@ -111,8 +143,3 @@ def _reproject(shapes: gpd.GeoSeries, *, crs: str) -> BaseGeometry:
     # A long straight edge is a curve in another CRS.
     cut = max(east - west, north - south) / _EDGE_CUTS
     return shapes.make_valid().segmentize(cut).to_crs(crs).union_all()
-
-
-def _read_polygons(path: str) -> gpd.GeoSeries:
-    shapes = read_polygons(path, key="aoi").geometry
-    return shapes[has_shape(shapes)]

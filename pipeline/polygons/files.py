@@ -15,12 +15,13 @@ _POLYGON_KINDS = frozenset({"Polygon", "MultiPolygon"})
 _HALF_TURN, _WHOLE_TURN = 180.0, 360.0
 
 
-def read_polygons(path: str, *, key: str) -> gpd.GeoDataFrame:
+def read_polygons(path: str, *, key: str, may_be_none: bool = False) -> gpd.GeoDataFrame:
     """Read the rows of a vector file of polygons; rows may lack a geometry, or have an empty one.
 
     Args:
         path: The file.
         key: The setting that names it, for messages.
+        may_be_none: Whether a file without any polygon says something too.
 
     Raises:
         InputError: the file cannot be read, has no CRS, no geometry at all, or shapes other than polygons.
@@ -34,11 +35,11 @@ def read_polygons(path: str, *, key: str) -> gpd.GeoDataFrame:
         )
     shapes = frame.geometry[has_shape(frame.geometry)]
     kinds = sorted(set(shapes.geom_type) - _POLYGON_KINDS)
-    if shapes.empty or kinds:
+    if kinds or (shapes.empty and not may_be_none):
         raise InputError(
             f"{key} {path} holds {', '.join(kinds) or 'no geometry'}",
             expected="polygons",
-            remedy="draw the area as one or more polygons",
+            remedy="draw what is meant as one or more polygons; widen lines, for example with a buffer",
         )
     return frame
 

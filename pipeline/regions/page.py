@@ -19,12 +19,12 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid.grid import Grid
-from pipeline.report.page.columns import describe_changes, describe_frame, note_shapes, write_json
+from pipeline.report.page.columns import describe_changes, describe_frame, list_records, note_shapes, write_json
 from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
 from pipeline.report.page.pictures import PicturePair
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
-from pipeline.report.plots import describe_region_plots
+from pipeline.report.plot_figures import PlotText
 from pipeline.report.words import FILTERS, KIND_LABELS, format_area, format_position, list_kinds, write_day
 
 MAX_LATEST_ROWS = 40
@@ -57,6 +57,7 @@ def render_region_page(
     name: str,
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
+    plots: Mapping[str, PlotText] | None = None,
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
 
@@ -66,6 +67,7 @@ def render_region_page(
         name: What to call the region.
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
+        plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
     frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
@@ -87,7 +89,7 @@ def render_region_page(
         "picture_dates": _describe_pictures(ground, pairs=pairs),
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
-        "plots": describe_region_plots(timeline),
+        "plots": plots or {},
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,
@@ -267,16 +269,14 @@ def describe_latest(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> list[dict[s
         return []
     latest = fresh[fresh["after_datetime"].eq(fresh["after_datetime"].iloc[0])].head(MAX_LATEST_ROWS)
     names = ["change_id", "kind", "area_m2", "count", "confidence", "description", "after_datetime"]
-    plain = pd.DataFrame(latest[names]).astype(object)
+    places = latest.geometry.representative_point()
     return [
-        {str(key): value for key, value in record.items()}
+        record
         | {
             "day": write_day(record["after_datetime"]),
             "position": format_position(place.x, place.y, crs=frame.grid.crs),
         }
-        for record, place in zip(
-            plain.where(plain.notna(), None).to_dict("records"), latest.geometry.representative_point(), strict=True
-        )
+        for record, place in zip(list_records(pd.DataFrame(latest[names])), places, strict=True)
     ]
 
 

@@ -28,9 +28,11 @@ from pipeline.config.region_sources import (
     StacSourceConfig,
     YearEarlierPairing,
 )
-from pipeline.dates import Interval, parse_interval
+from pipeline.dates import Interval, parse_interval, to_utc
 from pipeline.grid.projections import check_grid_crs, find_utm_code
-from pipeline.regions.dates import DatedScene, LeftOut
+from pipeline.regions.dates import DatedScene
+from pipeline.scenes.days import LeftOut, rank_clouds
+from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
 
 _KEY_LENGTH = 12
 _DEGREES = 1e-7
@@ -75,7 +77,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
         [
             source,
             config.tiles.model_dump(mode="json", exclude={"shard_size_tiles"}),
-            config.registration.model_dump(mode="json"),
+            {**config.registration.model_dump(mode="json"), "n_blocks": N_BLOCKS, "block_size_px": BLOCK_SIZE_PX},
             [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
             identity.weight_hash,
             config.model.dtype,
@@ -138,7 +140,7 @@ def find_windows(
         return tuple(_end_at(parse_interval(text), now) for text in (pairing.before_dates, pairing.after_dates))
     if isinstance(pairing, YearEarlierPairing):
         return tuple(
-            Interval(start=end - pairing.window_days * _DAY, end=end) for end in (subtract_year(now), _to_utc(now))
+            Interval(start=end - pairing.window_days * _DAY, end=end) for end in (subtract_year(now), to_utc(now))
         )
     if isinstance(pairing, SeriesPairing):
         until = None if pairing.until is None else _begin(pairing.until) + _DAY - dt.timedelta(seconds=1)
@@ -178,7 +180,7 @@ def choose_pairs(
 
 def subtract_year(moment: dt.datetime) -> dt.datetime:
     """Give the same moment of the year before, UTC; of a leap day, the 28th of February."""
-    moment = _to_utc(moment)
+    moment = to_utc(moment)
     last_day = calendar.monthrange(moment.year - 1, moment.month)[1]
     return moment.replace(year=moment.year - 1, day=min(moment.day, last_day))
 
@@ -258,9 +260,7 @@ def _rank_newest(scene: DatedScene) -> tuple[float, ...]:
 
 
 def _rank_clouds(scene: DatedScene) -> tuple[float, ...]:
-    # What does not tell comes behind what is overcast.
-    clouds = 101.0 if scene.cloud_percent is None else scene.cloud_percent
-    return clouds, -scene.start.timestamp(), -scene.covered_fraction
+    return rank_clouds(scene.cloud_percent), -scene.start.timestamp(), -scene.covered_fraction
 
 
 _RANKS: Mapping[str, Callable[[DatedScene], tuple[float, ...]]] = {
@@ -270,13 +270,9 @@ _RANKS: Mapping[str, Callable[[DatedScene], tuple[float, ...]]] = {
 
 
 def _end_at(window: Interval, now: dt.datetime) -> Interval:
-    end = _to_utc(now) if window.end is None else min(window.end, _to_utc(now))
+    end = to_utc(now) if window.end is None else min(window.end, to_utc(now))
     return Interval(start=window.start, end=end)
 
 
 def _begin(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
-
-
-def _to_utc(moment: dt.datetime) -> dt.datetime:
-    return moment.astimezone(dt.UTC)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.dates import format_moment
-from pipeline.regions.dates import LeftOut
 from pipeline.regions.pair_records import PairRecord, PairState, take_current
 from pipeline.regions.pairs import RegionPair
+from pipeline.scenes.days import LeftOut
 
 
 @dataclass(frozen=True, kw_only=True)

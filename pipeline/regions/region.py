@@ -16,7 +16,7 @@ from model.redaction import redact_text
 from model.registry import identify_named_model
 from pipeline.config.region import RegionConfig
 from pipeline.config.run import RunConfig
-from pipeline.polygons.aoi import read_aoi_degrees
+from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.regions.dates import choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
 from pipeline.regions.pairs import choose_pairs, find_crs, find_windows, hash_cell, hash_settings, name_pair
@@ -88,7 +88,7 @@ class Region:
             InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
                 the hands of another pass.
         """
-        area = read_aoi_degrees(config.aoi)
+        area = AreaOfInterest.read(config.aoi).to_degrees()
         crs = find_crs(config.grid.crs, area=area)
         identity = identify_named_model(config.model.name)
         folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
@@ -116,8 +116,9 @@ class Region:
         states = read_states(self.folder)
         analysed = [state.record.pair for state in take_current(states) if state.has_result]
         windows = find_windows(pairing, now=now, analysed=analysed)
-        pieces, unusable = list_pieces(source, area=self.area, windows=windows)
-        scenes, former = group_scenes(pieces, area=choose_search_area(source, area=self.area))
+        area = choose_search_area(source, area=self.area)
+        pieces, unusable = list_pieces(source, area=area, windows=windows)
+        scenes, former = group_scenes(pieces, area=area)
         usable, poor = choose_scenes(scenes, choice=self.config.dates)
         chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
         return decide_pass(
@@ -156,8 +157,7 @@ class Region:
         try:
             yield
         except Exception as problem:
-            words = redact_text(str(problem).partition("\n")[0]) or type(problem).__name__
-            write_record(replace(begun, reason=words), folder=self.folder)
+            write_record(replace(begun, reason=word_failure(problem)), folder=self.folder)
         except BaseException:
             write_record(record, folder=self.folder)
             raise
@@ -193,6 +193,12 @@ class Region:
             _put_if_new(self.folder, name, data)
         self.folder.delete(stale)
         return states, tables, files
+
+
+def word_failure(problem: Exception) -> str:
+    """Say in a line why a pair failed; a fault of the program is not told as one of its scenes."""
+    words = redact_text(str(problem).partition("\n")[0])
+    return words if isinstance(problem, InputError) else f"a fault of the program: {type(problem).__name__}: {words}"
 
 
 def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:

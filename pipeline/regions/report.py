@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pyproj
 
-from pipeline.grid.grid import Grid
 from pipeline.regions.page import GroundPictures, render_region_page
 from pipeline.regions.pair_records import PairState, open_pair_folder
 from pipeline.regions.tables import RegionTables, encode_tables
-from pipeline.report.page.map import MAX_MAP_SIZE_PX, MapFrame
-from pipeline.report.page.pictures import PicturePair, read_pictures
-from pipeline.report.plots import draw_region_plots
+from pipeline.report.page.map import MAX_MAP_SIZE_PX
+from pipeline.report.page.pictures import PicturePair, find_visible, read_pictures
+from pipeline.report.plot_figures import summarise_timeline
+from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.stac_item import COLLECTION_NAME, ITEM_NAME, encode_stac, make_region_collection
 from pipeline.runs.record import read_record, restore_store
 from pipeline.storage.folder import RunFolder, describe_bytes
@@ -30,7 +30,6 @@ from pipeline.tiles.store import TileStore
 
 REPORT_FOLDER = "report"
 ZONES_FOLDER = "report/zones"
-PLOTS_FOLDER = "report/plots"
 PAGE_NAME = "report/index.html"
 
 
@@ -53,7 +52,8 @@ def make_region_files(
     files = dict(encode_tables(tables))
     zones = dict(_copy_zones(told, folder=folder))
     files |= zones
-    files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_region_plots(tables.time_line).items()}
+    figures = summarise_timeline(tables.time_line)
+    files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_plots(figures).items()}
     changes = tables.join_changes()
     page = render_region_page(
         _make_empty(crs) if changes is None else changes,
@@ -61,6 +61,7 @@ def make_region_files(
         name=name,
         ground=_find_ground(told, folder=folder, crs=crs),
         zones=_read_zones(zones, crs=crs),
+        plots=describe_plots(figures),
     )
     files[PAGE_NAME] = page.encode()
     items = dict(_read_items(told, folder=folder))
@@ -113,10 +114,8 @@ class _PairGround:
         """Read the overlap of its scenes at both dates."""
         grid = self.store.grid
         tiles = pd.read_parquet(io.BytesIO(self.run.read(TILES_NAME)), columns=["row", "col", "valid_fraction"])
-        is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
-        is_visible[tiles["row"].to_numpy(np.int64), tiles["col"].to_numpy(np.int64)] = tiles["valid_fraction"] > 0
-        window = MapFrame(grid=grid).window
-        return read_pictures(self.store, is_visible=is_visible, window=window, max_size_px=MAX_MAP_SIZE_PX)
+        is_visible = find_visible(tiles, grid=grid)
+        return read_pictures(self.store, is_visible=is_visible, window=grid.shared_window, max_size_px=MAX_MAP_SIZE_PX)
 
 
 def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> GroundPictures | None:
@@ -130,8 +129,7 @@ def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> G
     if first is not last:
         pictures = replace(pictures, before_uri=first.read().before_uri)
     before, after = first.state.record.pair.before.start, last.state.record.pair.after.start
-    bounds = _measure_bounds(last.store.grid)
-    return GroundPictures(bounds=bounds, pictures=pictures, before=before, after=after)
+    return GroundPictures(bounds=last.store.grid.shared_bounds, pictures=pictures, before=before, after=after)
 
 
 def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> Iterator[_PairGround]:
@@ -143,13 +141,6 @@ def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> 
         store = restore_store(read_record(run), folder=run)
         if pyproj.CRS.from_user_input(store.grid.crs) == wanted:
             yield _PairGround(state=state, run=run, store=store)
-
-
-def _measure_bounds(grid: Grid) -> tuple[float, float, float, float]:
-    """Give left, bottom, right and top of the overlap of both scenes."""
-    window = grid.move(grid.top_px, grid.left_px)
-    right, bottom = window.transform @ (grid.width_px, grid.height_px)
-    return window.origin_x, float(bottom), float(right), window.origin_y
 
 
 def _read_items(told: Sequence[PairState], *, folder: RunFolder) -> Iterator[tuple[str, dict[str, Any]]]:

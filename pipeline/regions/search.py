@@ -20,7 +20,8 @@ from model.redaction import redact_uri
 from pipeline.config.region_sources import FolderSourceConfig, SourceConfig, StacSourceConfig
 from pipeline.config.scene import SceneConfig
 from pipeline.dates import Interval, compile_name_pattern
-from pipeline.regions.dates import DatedScene, LeftOut, ScenePiece
+from pipeline.regions.dates import DatedScene
+from pipeline.scenes.days import LeftOut, ScenePiece
 from pipeline.storage.object_store import open_store
 
 _RETRY_TIMEOUT_S = 30.0
@@ -43,7 +44,7 @@ def list_pieces(
 
     Args:
         source: Where to look.
-        area: The area of interest in WGS84 degrees.
+        area: What scenes are to cover, in WGS84 degrees.
         windows: When it was acquired; one that ends before it starts holds nothing.
 
     Returns:
@@ -60,7 +61,7 @@ def list_pieces(
 
 def choose_search_area(source: SourceConfig, *, area: BaseGeometry) -> BaseGeometry:
     """Give what scenes are to cover: the area of interest, or the box that the search has of its own."""
-    from pipeline.scenes.stac.scene import choose_area
+    from pipeline.scenes.stac.filters import choose_area
 
     found = choose_area(source.search, area=area) if isinstance(source, StacSourceConfig) else area
     return area if found is None else found
@@ -125,45 +126,15 @@ def _search(
     source: StacSourceConfig, *, area: BaseGeometry, windows: Sequence[Interval]
 ) -> tuple[list[ScenePiece], list[LeftOut]]:
     # What reads STAC takes a while to import, and folders do without.
-    from pipeline.scenes.stac.scene import choose_area, list_items
+    from pipeline.scenes.stac.scene import list_items
 
     pieces: list[ScenePiece] = []
     left_out: list[LeftOut] = []
     for window in windows:
-        config = source.search.model_copy(update={"datetime": window.format()})
-        items, others = list_items(config, area=choose_area(config, area=area))
-        left_out += [LeftOut(name=item.item_id, reason=item.reason) for item in others]
-        pieces += [
-            ScenePiece(
-                piece_id=item.item_id,
-                start=item.start,
-                collection=item.collection,
-                cloud_percent=item.cloud_percent,
-                footprint=item.footprint,
-                version=describe_item_version(item.properties),
-                processed=describe_processing(item.properties),
-                is_colour=item.is_colour,
-            )
-            for item in items
-        ]
+        items, others = list_items(source.search.model_copy(update={"datetime": window.format()}), area=area)
+        pieces += items
+        left_out += others
     return pieces, left_out
-
-
-def describe_item_version(properties: Mapping[str, Any]) -> str:
-    """Tell of a STAC item what changes when its pixels do: the version of its processing, else when it was updated."""
-    known = _find_processing(properties) or properties.get("updated") or properties.get("created")
-    return str(known or "")
-
-
-def describe_processing(properties: Mapping[str, Any]) -> str:
-    """Tell of a STAC item what puts versions of one acquisition in order."""
-    parts = (_find_processing(properties), properties.get("created"), properties.get("updated"))
-    return " ".join(str(part or "") for part in parts)
-
-
-def _find_processing(properties: Mapping[str, Any]) -> object:
-    names = ("s2:processing_baseline", "processing:version", "version")
-    return next((properties[name] for name in names if properties.get(name)), None)
 
 
 def _walk(folder: str) -> Iterator[FoundFile]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.plot_figures import (
     AREA_STEPS_HA,
     COVERAGE_CLASSES,
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KIND_COLOURS = {"building": "#ff6b2c", "road": "#22c3ee"}
-"""Colours of the kinds, those of the page."""
-KIND_EDGES = {"building": "#b1430f", "road": "#09708f"}
-"""Darker ones, for lines on a light ground."""
 CLASS_COLOURS = {
     "changed": "#1d282d",
     "answer missing": "#c2185b",
@@ -217,7 +214,7 @@ def draw_sizes(figure: Figure, sizes: ChangeSizes) -> None:
     for index, (kind, counts) in enumerate(sizes.counts.items()):
         places = np.arange(len(names)) + (index - (len(sizes.counts) - 1) / 2) * width
         bars = axes.bar(
-            places, counts, width * 0.92, color=KIND_COLOURS[kind], edgecolor=KIND_EDGES[kind], linewidth=1,
+            places, counts, width * 0.92, color=KIND_COLOURS[kind], edgecolor=KIND_INKS[kind], linewidth=1,
             hatch="" if index == 0 else "///",
             label=f"{kind}s  {sum(counts):,}, {sizes.areas_ha[kind]:,.1f} ha",
         )  # fmt: skip
@@ -230,8 +227,8 @@ def draw_sizes(figure: Figure, sizes: ChangeSizes) -> None:
 
 
 _LINES: tuple[dict[str, Any], ...] = (
-    {"color": KIND_EDGES["building"], "markerfacecolor": KIND_COLOURS["building"], "marker": "o", "linestyle": "-"},
-    {"color": KIND_EDGES["road"], "markerfacecolor": KIND_COLOURS["road"], "marker": "s", "linestyle": "--"},
+    {"color": KIND_INKS["building"], "markerfacecolor": KIND_COLOURS["building"], "marker": "o", "linestyle": "-"},
+    {"color": KIND_INKS["road"], "markerfacecolor": KIND_COLOURS["road"], "marker": "s", "linestyle": "--"},
 )
 _LONE_LINE: dict[str, Any] = {"color": CALM, "markerfacecolor": CALM, "marker": "o", "linestyle": "-"}
 

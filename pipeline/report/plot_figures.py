@@ -153,6 +153,10 @@ class Series:
         return PlotText(title=self.title, alt=f"{self.title}, {pairs}{span}: {'; '.join(told)}.{failed}")
 
 
+Shown = Coverage | Confidences | ChangeSizes | Series
+"""What one plot shows."""
+
+
 def _describe_line(name: str, values: FloatArray, *, unit: str) -> str:
     told = values[~np.isnan(values)]
     if not len(told):
@@ -160,6 +164,24 @@ def _describe_line(name: str, values: FloatArray, *, unit: str) -> str:
     last = f", lately {told[-1]:,.4g}" if len(told) > 1 else ""
     spread = f"{told[0]:,.4g}" if len(told) == 1 else f"{told.min():,.4g} to {told.max():,.4g}"
     return f"{name} {spread} {unit}{last}"
+
+
+def summarise_run(findings: gpd.GeoDataFrame, changes: pd.DataFrame, *, grid: Grid) -> dict[str, Shown]:
+    """Take from a run what its plots show.
+
+    Args:
+        findings: One row per tile of the grid, as `extract_findings` gives them.
+        changes: What `dissolve_changes` made of them.
+        grid: The grid.
+
+    Returns:
+        By the name of the plot's file, always the same names.
+    """
+    return {
+        "coverage.png": summarise_coverage_map(findings, grid=grid),
+        "confidence.png": summarise_confidences(findings),
+        "sizes.png": summarise_sizes(changes),
+    }
 
 
 def summarise_coverage_map(findings: gpd.GeoDataFrame, *, grid: Grid) -> Coverage:
@@ -230,24 +252,25 @@ def summarise_timeline(timeline: pd.DataFrame) -> dict[str, Series]:
     """Take from a region's time line what its plots show.
 
     Args:
-        timeline: Rows of ``timeline.parquet``, one per pair; those without a later date come last.
+        timeline: Rows of ``timeline.parquet``, one per pair; there may be none yet. Those without a later date come
+            last.
 
     Returns:
-        The series ``counts``, ``area`` and ``seen``, by these names.
+        By the name of the plot's file, always the same names.
     """
     ordered = timeline.assign(after=pd.to_datetime(timeline["after_datetime"], utc=True)).sort_values(
         ["after", "pair_id"], kind="stable", na_position="last", ignore_index=True
     )
     moments = ordered["after"].dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
     columns = {
-        "counts": {f"{kind}s": _read_column(ordered, f"{kind}_count") for kind in CHANGE_KINDS},
-        "area": {f"{kind}s": _read_column(ordered, f"{kind}_area_m2") / 1e4 for kind in CHANGE_KINDS},
-        "seen": {"analysed": _read_column(ordered, "analysed_fraction") * 100},
+        "counts.png": {f"{kind}s": _read_column(ordered, f"{kind}_count") for kind in CHANGE_KINDS},
+        "area.png": {f"{kind}s": _read_column(ordered, f"{kind}_area_m2") / 1e4 for kind in CHANGE_KINDS},
+        "seen.png": {"analysed": _read_column(ordered, "analysed_fraction") * 100},
     }
     titles = {
-        "counts": ("Changed objects over time", "changed objects counted", "counted"),
-        "area": ("Changed area over time", "changed area in hectares", "ha"),
-        "seen": ("Tiles analysed over time", "% of tiles", "% of tiles"),
+        "counts.png": ("Changed objects over time", "changed objects counted", "counted"),
+        "area.png": ("Changed area over time", "changed area in hectares", "ha"),
+        "seen.png": ("Tiles analysed over time", "% of tiles", "% of tiles"),
     }
     is_failed = ordered["status"].eq("failed").to_numpy(dtype=np.bool_)
     return {

@@ -7,12 +7,9 @@ program and no time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
-import geopandas as gpd
-import pandas as pd
-
-from pipeline.grid.grid import Grid
 from pipeline.report.plot_drawing import (
     choose_height,
     draw_confidences,
@@ -21,69 +18,32 @@ from pipeline.report.plot_drawing import (
     draw_series,
     draw_sizes,
 )
-from pipeline.report.plot_figures import (
-    PlotText,
-    summarise_confidences,
-    summarise_coverage_map,
-    summarise_sizes,
-    summarise_timeline,
-)
+from pipeline.report.plot_figures import ChangeSizes, Confidences, Coverage, PlotText, Shown
 
 PLOTS_FOLDER = "report/plots"
 """Where plots lie in the folder of a run or a region; the page names them relative to ``report/``."""
 
-_RUN_PLOTS = ("coverage.png", "confidence.png", "sizes.png")
-_REGION_PLOTS = {"counts.png": "counts", "area.png": "area", "seen.png": "seen"}
+
+def describe_plots(figures: Mapping[str, Shown]) -> dict[str, PlotText]:
+    """Give headings and words for what `draw_plots` draws, by the same names."""
+    return {name: shown.text for name, shown in figures.items()}
 
 
-def draw_run_plots(findings: gpd.GeoDataFrame, changes: pd.DataFrame, *, grid: Grid) -> dict[str, bytes]:
-    """Draw the plots of a run.
-
-    Args:
-        findings: One row per tile of the grid, as `extract_findings` gives them.
-        changes: What `dissolve_changes` made of them.
-        grid: The grid.
+def draw_plots(figures: Mapping[str, Shown]) -> dict[str, bytes]:
+    """Draw what `summarise_run` or `summarise_timeline` gave.
 
     Returns:
-        PNG by the name of its file, always the same names; a plot without data says so.
+        PNG by the name of its file; a plot without data says so.
     """
-    coverage, confidences = summarise_coverage_map(findings, grid=grid), summarise_confidences(findings)
-    sizes = summarise_sizes(changes)
-    drawn = (
-        draw_plot(coverage.text.title, partial(draw_coverage, coverage=coverage), height_in=choose_height(coverage)),
-        draw_plot(confidences.text.title, partial(draw_confidences, confidences=confidences)),
-        draw_plot(sizes.text.title, partial(draw_sizes, sizes=sizes)),
-    )
-    return dict(zip(_RUN_PLOTS, drawn, strict=True))
+    return {name: _draw(shown) for name, shown in figures.items()}
 
 
-def describe_run_plots(findings: gpd.GeoDataFrame, changes: pd.DataFrame, *, grid: Grid) -> dict[str, PlotText]:
-    """Give headings and words for what `draw_run_plots` draws, by the same names."""
-    texts = (
-        summarise_coverage_map(findings, grid=grid).text,
-        summarise_confidences(findings).text,
-        summarise_sizes(changes).text,
-    )
-    return dict(zip(_RUN_PLOTS, texts, strict=True))
-
-
-def draw_region_plots(timeline: pd.DataFrame) -> dict[str, bytes]:
-    """Draw the plots of a region.
-
-    Args:
-        timeline: Rows of ``timeline.parquet``, one per pair; there may be none yet.
-
-    Returns:
-        PNG by the name of its file, always the same names; a plot without data says so.
-    """
-    series = summarise_timeline(timeline)
-    return {
-        name: draw_plot(series[key].title, partial(draw_series, series=series[key]))
-        for name, key in _REGION_PLOTS.items()
-    }
-
-
-def describe_region_plots(timeline: pd.DataFrame) -> dict[str, PlotText]:
-    """Give headings and words for what `draw_region_plots` draws, by the same names."""
-    series = summarise_timeline(timeline)
-    return {name: series[key].text for name, key in _REGION_PLOTS.items()}
+def _draw(shown: Shown) -> bytes:
+    title = shown.text.title
+    if isinstance(shown, Coverage):
+        return draw_plot(title, partial(draw_coverage, coverage=shown), height_in=choose_height(shown))
+    if isinstance(shown, Confidences):
+        return draw_plot(title, partial(draw_confidences, confidences=shown))
+    if isinstance(shown, ChangeSizes):
+        return draw_plot(title, partial(draw_sizes, sizes=shown))
+    return draw_plot(title, partial(draw_series, series=shown))

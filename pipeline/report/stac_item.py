@@ -26,7 +26,8 @@ import shapely
 
 from model.interface import ENGINE_VERSION, ModelIdentity, Prompt
 from model.redaction import redact_uri
-from pipeline.findings.extract import make_findings_schema, parse_datetime
+from pipeline.dates import parse_moment
+from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
@@ -245,7 +246,7 @@ def make_region_collection(
 
 
 def _describe_dates(pair: ScenePair) -> dict[str, Any]:
-    before, after = (parse_datetime(scene.datetime) for scene in (pair.before, pair.after))
+    before, after = (parse_moment(scene.datetime) if scene.datetime else None for scene in (pair.before, pair.after))
     if before is None or after is None:
         return {"datetime": before or after}
     return {"datetime": None, "start_datetime": before, "end_datetime": after}
@@ -254,13 +255,11 @@ def _describe_dates(pair: ScenePair) -> dict[str, Any]:
 def _describe_projection(grid: Grid) -> dict[str, Any]:
     crs = pyproj.CRS.from_user_input(grid.crs)
     code = crs.to_authority()
-    window = grid.move(grid.top_px, grid.left_px)
-    right, bottom = window.transform @ (grid.width_px, grid.height_px)
     named = {"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt("WKT2_2019")}
     return named | {
-        "proj:bbox": [window.origin_x, float(bottom), float(right), window.origin_y],
+        "proj:bbox": list(grid.shared_bounds),
         "proj:shape": [grid.height_px, grid.width_px],
-        "proj:transform": [float(value) for value in window.transform[:6]],
+        "proj:transform": [float(value) for value in grid.shared_transform[:6]],
     }
 
 
@@ -323,13 +322,9 @@ def _link_sources(scene: Scene, *, date: str) -> list[pystac.Link]:
 
 
 def _find_interval(items: Iterable[Mapping[str, Any]]) -> list[Any]:
-    moments = [
-        parse_datetime(item["properties"].get(name))
-        for item in items
-        for name in ("datetime", "start_datetime", "end_datetime")
-    ]
-    known = [moment for moment in moments if moment is not None]
-    return [min(known), max(known)]
+    names = ("datetime", "start_datetime", "end_datetime")
+    moments = [parse_moment(told) for item in items for name in names if (told := item["properties"].get(name))]
+    return [min(moments), max(moments)]
 
 
 def _summarise(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -360,8 +355,8 @@ def outline_grid(grid: Grid) -> tuple[dict[str, Any], Bounds]:
     Returns:
         A Polygon, or a MultiPolygon with a part on each side of the date line, rings counterclockwise.
     """
-    window = grid.move(grid.top_px, grid.left_px)
-    footprint = compute_footprint(crs=grid.crs, transform=window.transform, width=grid.width_px, height=grid.height_px)
+    size = {"width": grid.width_px, "height": grid.height_px}
+    footprint = compute_footprint(crs=grid.crs, transform=grid.shared_transform, **size)
     # The edges were cut into many pieces; those that do not bend are put together again.
     outline = shapely.orient_polygons(footprint.simplify(_TOLERANCE_DEG))
     fixed = shapely.orient_polygons(shapely.geometry.shape(antimeridian.fix_polygon(outline)))

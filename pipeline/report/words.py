@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import geopandas as gpd
 import pandas as pd
 import pyproj
 
+from model.redaction import shorten_text
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import TileStatus
 
@@ -78,6 +80,7 @@ def _format_length(length_m: float) -> str:
 
 
 MAX_TEXT_LENGTH = 400
+"""Characters of a text that a page has room for; the tables have all of it."""
 
 KIND_LABELS = {"building": ("building", "buildings"), "road": ("road", "roads")}
 
@@ -119,25 +122,22 @@ def format_area(area_m2: float) -> str:
     return f"{area_m2 / 1e4:.1f} ha" if area_m2 >= 1e4 else f"{area_m2:.0f} m²"
 
 
-def shorten_text(text: str) -> str:
-    """Keep a text to what a page has room for; the tables have all of it."""
-    return text if len(text) <= MAX_TEXT_LENGTH else text[: MAX_TEXT_LENGTH - 1].rstrip() + "…"
-
-
 def tidy_text(text: str) -> str:
     """Set a description as a sentence; the tables have the model's words as they came.
 
     The captions that models learn from are in lower case with blanks before each stop.
     """
     text = re.sub(r"\s+(?=[.,;:!?])", "", text.strip())
-    return shorten_text(text[:1].upper() + text[1:])
+    return _shorten(text[:1].upper() + text[1:])
 
+
+_shorten = partial(shorten_text, max_length=MAX_TEXT_LENGTH)
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "number": format_number,
     "percent": format_percent,
     "area": format_area,
-    "shorten": shorten_text,
+    "shorten": _shorten,
     "tidy": tidy_text,
     "kind": lambda name, n: KIND_LABELS[name][n != 1],
 }

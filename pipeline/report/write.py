@@ -22,8 +22,9 @@ from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones
 from pipeline.report.page.page import render_page
 from pipeline.report.page.tile_files import FOLDER_NAME as TILE_FILES_NAME
-from pipeline.report.page.tile_files import make_tile_files
-from pipeline.report.plots import PLOTS_FOLDER, describe_run_plots, draw_run_plots
+from pipeline.report.page.tile_files import choose_told, make_tile_files
+from pipeline.report.plot_figures import summarise_run
+from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.words import count_reasons
 from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
 from pipeline.storage.names import CHANGES_NAME, FLATGEOBUF_NAME, PAGE_NAME, STYLE_NAME, TILES_NAME, ZONES_NAME
@@ -59,11 +60,6 @@ class Report:
     def names(self) -> tuple[str, ...]:
         """Names in the folder of what people take away: all but the files beside the page that it reads on demand."""
         return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
-
-    @property
-    def zones_name(self) -> str | None:
-        """Name in the folder of the table with one row per zone; None without zones."""
-        return ZONES_NAME if ZONES_NAME in self.files else None
 
     @property
     def is_complete(self) -> bool:
@@ -133,9 +129,9 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
     sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid) if zones is not None else None
-    names = {"before_name": before_name, "after_name": after_name}
-    plots = describe_run_plots(findings, changes, grid=store.grid)
-    page = render_page(findings, changes=changes, store=store, prompts=prompts, zones=sums, plots=plots, **names)
+    figures, told = summarise_run(findings, changes, grid=store.grid), choose_told(findings)
+    words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
+    page = render_page(findings, changes=changes, store=store, prompts=prompts, told=told, zones=sums, **words)
     if before_writing is not None:
         before_writing()
     writer.put(PAGE_NAME, page.encode())
@@ -143,14 +139,13 @@ def write_report(
         writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
     writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
     change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
-    sizes = pd.DataFrame(changes[["kind", "area_m2"]])
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del changes, page
-    for name, png in draw_run_plots(findings, sizes, grid=store.grid).items():
+    for name, png in draw_plots(figures).items():
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
     writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
     writer.put_for_gis()
-    for name, data in make_tile_files(findings, store=store, prompts=prompts):
+    for name, data in make_tile_files(findings, store=store, prompts=prompts, told=told):
         writer.put(name, data)
     writer.remove_former()
     report = Report(

@@ -17,19 +17,15 @@ from model.registry import identify_named_model
 from pipeline.config.run import SCENE_KEYS, RunConfig
 from pipeline.config.scene import SceneConfig
 from pipeline.config.sound import SoundPart, load_sound_part
+from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.runs.inputs import list_checks
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME, hash_aoi, read_record
-from pipeline.scenes.pair import ScenePair, make_pair
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record
+from pipeline.scenes.pair import ScenePair, choose_search_area, make_pair
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder, find_run_folder
 
 Figure = str | int | float
-
-GPU_FLOP_PER_S = 2e14
-"""What a GPU is reckoned with: a quarter of what products of matrices reach on an H100."""
-CPU_CORE_FLOP_PER_S = 1e11
-"""What a core is reckoned with that multiplies bfloat16 by instructions of its own; others are several times slower."""
 
 
 @dataclass(kw_only=True)
@@ -74,20 +70,19 @@ def check_config(
         if setting not in sound.unknown:
             with facts.gather_problems():
                 results[setting] = check()
-    if results.get("zones") is not None:
-        facts.figures["n_zones"] = len(results["zones"])
-    scenes = _read_scenes(sound, area=results.get("aoi"), facts=facts)
-    n_tiles = 0
+    aoi: AreaOfInterest | None = results.get("aoi")
+    scenes = _read_scenes(sound, area=choose_search_area(config, aoi=aoi), facts=facts)
     if len(scenes) == len(SCENE_KEYS):
         with facts.gather_problems():
             pair = make_pair(**scenes, config=config)
             facts.figures |= _measure(pair, config=config)
-            n_tiles = pair.grid.n_rows * pair.grid.n_cols
-            if "aoi" in results:
-                hash_aoi(config.aoi, grid=pair.grid)
+            if aoi is not None:
+                aoi.lay_on(pair.grid)
+    if results.get("zones") is not None:
+        facts.figures["n_zones"] = len(results["zones"])
     if "model" in results:
         with facts.gather_problems():
-            facts.figures |= _estimate_compute(config, n_tiles=n_tiles)
+            _check_weights(config)
     return facts
 
 
@@ -128,30 +123,22 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     }
 
 
-def _estimate_compute(config: RunConfig, *, n_tiles: int) -> dict[str, Figure]:
-    """Look for the model, and count what it has to compute at most where its config tells.
+def _check_weights(config: RunConfig) -> None:
+    """Hash the weights of the model as the run would, and read its config where it has one.
 
     Raises:
         InputError: there is no such model, or its files are damaged.
     """
     path = identify_named_model(config.model.name).path
-    if not n_tiles or not path or not (Path(path) / "config.json").is_file():
-        return {}
+    if not path or not (Path(path) / "config.json").is_file():
+        return
     # Not before it is asked for: it brings torch.
-    from model.costs import count_tile_cost
+    from model.loading import read_config
 
     try:
-        cost = count_tile_cost(path, prompts=[prompt.to_prompt() for prompt in config.prompts])
-    except ValueError as problem:
-        raise InputError.from_message(
-            problem, subject="model.name: ", expected="a model that can be loaded", remedy="get its files again"
-        ) from None
-    flop = n_tiles * cost.flop
-    return {
-        "model_tflop_at_most": round(flop / 1e12, 3),
-        "gpu_hours_at_200_tflop_per_s": round(flop / GPU_FLOP_PER_S / 3600, 4),
-        "cpu_core_hours_at_100_gflop_per_s": round(flop / CPU_CORE_FLOP_PER_S / 3600, 4),
-    }
+        read_config(path)
+    except InputError as problem:
+        raise problem.about("model.name: ") from None
 
 
 def check_run(uri: str) -> Facts:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.errors import InputError
+from model.extras import require_extra
 from pipeline.runs.record import RunRecord, read_record
 from pipeline.storage.folder import RunFolder, find_run_folder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME, ZONES_NAME
@@ -56,12 +57,15 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
         Paths or URIs of the files.
 
     Raises:
-        InputError: the run has not ended, a format is not known, or the place does not fit or cannot be written to.
+        InputError: the run has not ended, a format is not known or its extra is missing, or the place does not fit or
+            cannot be written to.
     """
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise InputError(
             f"format {unknown[0]!r} is not known", expected=f"one of {', '.join(FORMATS)}", remedy="correct --format"
         )
+    if SUMMARY_FORMAT in formats:
+        require_extra("docx", use=f"--format {SUMMARY_FORMAT}")
     folder = find_run_folder(uri)
     record = read_record(folder)
     tables = {table: name for table, name in _NAMES.items() if name in record.files}

@@ -18,20 +18,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 
+from model.redaction import shorten_text
+from pipeline.findings.changes import rank_changes
 from pipeline.grid.grid import Grid
+from pipeline.report.colours import KIND_COLOURS, KIND_INKS
+from pipeline.report.words import MAX_TEXT_LENGTH
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
 from pipeline.tables.vector_formats import CONTROLS
 
 N_LARGEST_CHANGES = 10
 MAX_ZONES = 40
-MAX_TEXT_LENGTH = 400
 MAX_DRAWN_CHANGES = 5_000
-_KIND_COLOURS = {"building": "#ff6b2c", "road": "#0b7ea3"}
 _KIND_STYLES: dict[str, dict[str, Any]] = {
-    "building": {"facecolor": _KIND_COLOURS["building"]},
+    "building": {"facecolor": KIND_COLOURS["building"], "edgecolor": KIND_COLOURS["building"]},
     # Buildings often fill the same cells.
-    "road": {"facecolor": "none", "hatch": "////"},
+    "road": {"facecolor": "none", "edgecolor": KIND_INKS["road"], "hatch": "////"},
 }
 _STATUS_COLOURS = {
     TileStatus.ANALYSED: "#e9eef2",
@@ -127,7 +129,7 @@ def _list_largest(document: Document, changes: gpd.GeoDataFrame) -> None:
     if changes.empty:
         document.add_paragraph("None.")
         return
-    largest = changes.sort_values(["area_m2", "change_id"], ascending=[False, True]).head(N_LARGEST_CHANGES)
+    largest = rank_changes(changes).head(N_LARGEST_CHANGES)
     places = largest.geometry.representative_point().to_crs("OGC:CRS84")
     for change, place in zip(largest.to_dict("records"), places, strict=True):
         document.add_heading(f"{change['kind'].capitalize()}, {change['area_m2']:,.0f} m²", 2)
@@ -152,8 +154,7 @@ def _clean(text: Any) -> str:
     """Give a text without what XML does not know, and not endlessly long; markup is the library's to escape."""
     if text is None or (not isinstance(text, str) and pd.isna(text)):
         return ""
-    cleaned = CONTROLS.sub("", str(text))
-    return cleaned if len(cleaned) <= MAX_TEXT_LENGTH else f"{cleaned[:MAX_TEXT_LENGTH]}…"
+    return shorten_text(CONTROLS.sub("", str(text)), max_length=MAX_TEXT_LENGTH)
 
 
 def _write(value: Any, *, digits: int = 0) -> str:
@@ -180,9 +181,9 @@ def draw_map(
     colours = ListedColormap(list(_STATUS_COLOURS.values()))
     axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(_STATUSES) - 0.5, extent=(left, right, bottom, top))
     drawn = changes.nlargest(MAX_DRAWN_CHANGES, "area_m2")
-    for kind, colour in _KIND_COLOURS.items():
+    for kind, style in _KIND_STYLES.items():
         shapes = _collect(drawn.geometry[drawn["kind"] == kind])
-        axes.add_collection(PatchCollection(shapes, edgecolor=colour, linewidth=0.6, alpha=0.8, **_KIND_STYLES[kind]))
+        axes.add_collection(PatchCollection(shapes, linewidth=0.6, alpha=0.8, **style))
     if zones is not None:
         axes.add_collection(PatchCollection(_collect(zones.geometry), facecolor="none", edgecolor="#222222"))
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
@@ -191,11 +192,7 @@ def draw_map(
         Patch(facecolor=_STATUS_COLOURS[_STATUSES[code]], edgecolor="#999999", label=_STATUSES[code].value)
         for code in is_there
     ]
-    legend += [
-        Patch(edgecolor=colour, label=kind, **_KIND_STYLES[kind])
-        for kind, colour in _KIND_COLOURS.items()
-        if (changes["kind"] == kind).any()
-    ]
+    legend += [Patch(label=kind, **style) for kind, style in _KIND_STYLES.items() if (changes["kind"] == kind).any()]
     figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     content = io.BytesIO()
     figure.savefig(content, format="png")

@@ -10,7 +10,7 @@ from model.errors import InputError
 from model.registry import find_model_folder, find_model_source
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import make_findings_schema
-from pipeline.polygons.aoi import read_aoi_degrees
+from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.runs.record import read_run_zones
 from pipeline.storage.folder import check_foreign, find_folder
 from pipeline.uris import is_remote
@@ -32,7 +32,7 @@ def list_checks(config: RunConfig) -> dict[str, Callable[[], object]]:
         "prompts": lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
         "model": lambda: _check_model(config.model.name),
         "output": lambda: _check_writable(config),
-        "aoi": lambda: read_aoi_degrees(config.aoi) if config.aoi is not None else None,
+        "aoi": lambda: AreaOfInterest.read(config.aoi) if config.aoi is not None else None,
         "zones": lambda: read_run_zones(config),
     }
 
@@ -42,13 +42,8 @@ def _check_model(name: str) -> None:
     try:
         if find_model_source(name) is None:
             find_model_folder(name)
-    except FileNotFoundError as problem:
-        raise InputError.from_message(
-            problem,
-            subject="model.name: ",
-            expected="a model that is there",
-            remedy="correct --model or model.name",
-        ) from None
+    except InputError as problem:
+        raise problem.about("model.name: ") from None
 
 
 def _check_writable(config: RunConfig) -> None:

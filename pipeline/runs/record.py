@@ -16,8 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-import shapely
-
 from model.errors import InputError
 from model.interface import ENGINE_VERSION, ModelIdentity
 from model.redaction import MASK, redact_values
@@ -25,7 +23,6 @@ from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
 from pipeline.grid.grid import Grid
-from pipeline.polygons.aoi import read_aoi
 from pipeline.polygons.zones import Zones, read_zones
 from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
@@ -203,17 +200,6 @@ def compute_run_id(
     if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
         content.append([kinds, OUTLINE_VERSION])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-
-
-def hash_aoi(uri: str | None, *, grid: Grid) -> str | None:
-    """Hash the polygons of an area of interest as they lie on the grid, whatever file they come in; None without.
-
-    Raises:
-        InputError: they cannot be read, or lie off the grid.
-    """
-    if uri is None:
-        return None
-    return hashlib.sha256(shapely.to_wkb(read_aoi(uri, grid=grid))).hexdigest()
 
 
 def make_record(

@@ -56,7 +56,7 @@ def place_raster(header: RasterHeader, *, assume_crs: str | None, date: str) -> 
     try:
         footprint = _outline(asset)
     except InputError as refusal:
-        raise InputError(f"{header.uri}: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
+        raise refusal.about(f"{header.uri}: ") from None
     return Asset(**{**vars(asset), "footprint": footprint})
 
 

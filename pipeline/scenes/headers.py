@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rasterio.io import DatasetReader
 from rasterio.transform import from_gcps
 
 from model.errors import InputError
+from pipeline.dates import format_moment, parse_moment
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.scenes.integrity import compute_checksum
 from pipeline.scenes.rasters import open_raster, refuse_unreadable
@@ -106,15 +106,9 @@ def parse_tag_datetime(text: str) -> str | None:
     """Read a time as files write it, ISO 8601 or ``YYYY:MM:DD HH:MM:SS``; without a zone it is UTC."""
     words = re.sub(r"^(\d{4}):(\d{2}):(\d{2})", r"\1-\2-\3", text.strip())
     try:
-        return format_datetime(dt.datetime.fromisoformat(words))
+        return format_moment(parse_moment(words))
     except ValueError:
         return None
-
-
-def format_datetime(value: dt.datetime) -> str:
-    """Write a time in ISO 8601, UTC; without a zone it is UTC."""
-    moment = value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def clean_nodata(nodata: float | None, *, dtype: str) -> float | None:

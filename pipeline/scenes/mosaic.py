@@ -15,9 +15,9 @@ from pipeline.scenes.scene import Scene, ScenePart
 from pipeline.scenes.stretch import BandLimits, stretch_band
 from pipeline.scenes.warp import read_bands
 
-_MEDIAN_BYTES = 1 << 27
+MEDIAN_BYTES = 1 << 27
 # ^ What the parts of a median may take at once; more of them are worked on in narrower strips.
-_STRIP_ROWS = 128
+STRIP_ROWS = 128
 # ^ Height of the blocks that GDAL warps in.
 _MARGIN_PX = 4.0
 _ABSENT = 256
@@ -44,7 +44,7 @@ def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, lim
     Args:
         scene: Where the pixels are.
         grid: What they are warped onto.
-        window: First row, first column, height and width in pixels of the grid.
+        window: What to read, in pixels of the grid.
         resampling: ``auto`` or the name of one of rasterio's resampling methods.
         limits: Physical values that become 0 and 255; None where the scene holds bytes to be shown.
 
@@ -52,14 +52,14 @@ def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, lim
         InputError: a file cannot be read to the end.
     """
     parts = list_parts_in_window(scene, grid=grid, window=window)
-    height, width = window[2:]
+    first_row, first_col, height, width = window
     if scene.mosaic == "first" or len(parts) < 2:
         return _take_first(
             _read_parts(scene, parts, grid=grid, window=window, resampling=resampling, limits=limits),
             shape=(height, width),
         )
     rows = _choose_strip(len(parts), height=height, width=width)
-    strips = [(window[0] + top, window[1], min(rows, height - top), width) for top in range(0, height, rows)]
+    strips = [Window(first_row + top, first_col, min(rows, height - top), width) for top in range(0, height, rows)]
     blocks = [
         _take_median(list(_read_parts(scene, parts, grid=grid, window=strip, resampling=resampling, limits=limits)))
         for strip in strips
@@ -114,7 +114,7 @@ def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) ->
         part: One piece of the scene.
         scene: Tells which classes hide the ground.
         grid: What the classes are laid onto, each pixel the class that is nearest.
-        window: First row, first column, height and width in pixels of the grid.
+        window: What to read, in pixels of the grid.
 
     Raises:
         InputError: the file cannot be read to the end.
@@ -158,5 +158,5 @@ def _take_median(parts: Sequence[Block]) -> Block:
 
 def _choose_strip(n_parts: int, *, height: int, width: int) -> int:
     # Two bytes to sort in, one as read and one of masks, of three bands and each part.
-    rows = _MEDIAN_BYTES // (n_parts * width * 12)
-    return min(height, max(_STRIP_ROWS, rows // _STRIP_ROWS * _STRIP_ROWS))
+    rows = MEDIAN_BYTES // (n_parts * width * 12)
+    return min(height, max(STRIP_ROWS, rows // STRIP_ROWS * STRIP_ROWS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import time
@@ -13,9 +12,10 @@ from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
 from pipeline.config.run import RegistrationConfig, RunConfig
+from pipeline.dates import parse_moment
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, UInt8Array, Window
-from pipeline.polygons.aoi import read_aoi, read_aoi_degrees
+from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.scenes.mosaic import Block, read_block
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.registration import Registration, derive_content_key, measure_registration
@@ -64,7 +64,7 @@ class ScenePair:
 
         Args:
             date: ``before`` or ``after``.
-            window: First row, first column, height and width in pixels of the grid.
+            window: What to read, in pixels of the grid.
 
         Raises:
             InputError: a file cannot be read to the end.
@@ -88,26 +88,23 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
             does not fit them.
     """
     start = time.perf_counter()
-    area = read_search_area(config)
+    aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
+    area = choose_search_area(config, aoi=aoi)
     before = read_scene(config.before, date="before", area=area)
     after = read_scene(config.after, date="after", area=area)
     pair = make_pair(before, after, config=config)
-    if config.aoi is not None:
-        # Read again where it is used; here only so that a wrong one ends the run before anything is written.
-        read_aoi(config.aoi, grid=pair.grid)
+    if aoi is not None:
+        # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
+        aoi.lay_on(pair.grid)
     pair = register_dates(pair, config=config.registration)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
 
 
-def read_search_area(config: RunConfig) -> BaseGeometry | None:
-    """Read where scenes are to be that have to be searched for: the area of interest; None where nothing is searched.
-
-    Raises:
-        InputError: the area of interest cannot be used.
-    """
+def choose_search_area(config: RunConfig, *, aoi: AreaOfInterest | None) -> BaseGeometry | None:
+    """Give where scenes are to be that have to be searched for, in WGS84 degrees; None where nothing is searched."""
     is_searched = any(scene.stac is not None for scene in (config.before, config.after))
-    return read_aoi_degrees(config.aoi) if is_searched and config.aoi is not None else None
+    return aoi.to_degrees() if is_searched and aoi is not None else None
 
 
 def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
@@ -209,16 +206,12 @@ def _check_two_dates(before: Scene, after: Scene) -> None:
             expected="two scenes of two dates",
             remedy="name the other date's file",
         )
-    if before.datetime and after.datetime and _parse(before.datetime) > _parse(after.datetime):
+    if before.datetime and after.datetime and parse_moment(before.datetime) > parse_moment(after.datetime):
         raise InputError(
             f"before was acquired on {before.datetime}, after on {after.datetime}",
             expected="the earlier scene first",
             remedy="swap the two, or set before.datetime and after.datetime if the files' tags are wrong",
         )
-
-
-def _parse(moment: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(moment)
 
 
 def _list_colour_assets(scene: Scene) -> list[Asset]:

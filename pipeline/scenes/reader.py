@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,10 +10,11 @@ from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
+from pipeline.dates import format_moment, parse_moment
 from pipeline.scenes.bands import check_types, choose_band, choose_colours, make_source
 from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
 from pipeline.scenes.footprints import join_footprints, move_beside, place_raster
-from pipeline.scenes.headers import RasterHeader, format_datetime, read_header
+from pipeline.scenes.headers import RasterHeader, read_header
 from pipeline.scenes.integrity import check_pixels
 from pipeline.scenes.locate import resolve_files
 from pipeline.scenes.rasters import resolve_uri
@@ -39,7 +39,7 @@ def read_scene(config: SceneConfig, *, date: str, area: BaseGeometry | None = No
     try:
         return open_scene(resolve_files(config, date=date, area=area), config=config, date=date)
     except InputError as refusal:
-        raise InputError(f"{date}: {refusal.found}", expected=refusal.expected, remedy=refusal.remedy) from None
+        raise refusal.about(f"{date}: ") from None
 
 
 def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:
@@ -59,7 +59,7 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:
     told = files.datetime or next((header.datetime for header, _ in rasters.values() if header.datetime), None)
     return Scene(
         scene_id=files.scene_id,
-        datetime=None if told is None else format_datetime(dt.datetime.fromisoformat(told)),
+        datetime=None if told is None else format_moment(parse_moment(told)),
         parts=parts,
         mosaic=files.mosaic,
         cloud_classes=config.cloud_classes,

@@ -21,16 +21,20 @@ from skimage.registration import phase_cross_correlation
 
 from pipeline.config.run import RegistrationConfig
 from pipeline.grid.grid import Grid
-from pipeline.grid.window import Window
+from pipeline.grid.window import BoolArray, Window
 
 FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 ReadBlock = Callable[[str, Grid, Window], tuple[npt.NDArray[np.uint8], BoolArray]]
 """Gives pixels, uint8 (3, height, width), and validity of ``before`` or ``after`` in a window of a grid."""
 
 NOTED_SHIFT_PX = 1.0
 """People are told of a larger shift, and of blocks that disagree by more; in pixels that are measured in."""
+
+N_BLOCKS = 16
+# ^ Enough that some lie on water, under clouds or on what was built and the others still agree; reading them is short.
+BLOCK_SIZE_PX = 512
+# ^ Wide beside the shifts that are looked for, so that both dates show mostly the same in a block.
 
 _MIN_BLOCKS = 3
 _MIN_AGREEING_FRACTION = 0.5
@@ -149,21 +153,21 @@ def measure_registration(read: ReadBlock, *, grid: Grid, coarseness: float, conf
         read: Reads a block of one date.
         grid: The grid of the pair.
         coarseness: How many times larger than the grid's the pixels of the coarser scene are.
-        config: How many blocks, how large, and how far to look.
+        config: How far to look, and whether the shift is put right.
 
     Raises:
         InputError: a scene cannot be read.
     """
     factor = max(1, int(coarseness + 0.25))
     coarse = grid.coarsen(factor)
-    windows = choose_blocks(coarse, config=config)
+    windows = choose_blocks(coarse)
     blocks = []
     for window in windows:
         (before, is_before), (after, is_after) = read("before", coarse, window), read("after", coarse, window)
         is_valid = is_before & is_after
         shift = estimate_shift(before, after, is_valid=is_valid, max_shift_px=config.max_shift_px)
         if shift is not None:
-            blocks.append(BlockShift(top_px=window[0], left_px=window[1], row_px=shift[0], col_px=shift[1]))
+            blocks.append(BlockShift(top_px=window.top, left_px=window.left, row_px=shift[0], col_px=shift[1]))
     shift, spread_px, agreeing_fraction = agree_on_shift(blocks, n_blocks=len(windows))
     return Registration(
         row_px=round(factor * shift[0], 3) if shift else None,
@@ -173,29 +177,29 @@ def measure_registration(read: ReadBlock, *, grid: Grid, coarseness: float, conf
         n_blocks=len(windows),
         resolution_m=grid.resolution_m,
         coarseness=factor,
-        block_size_px=factor * windows[0][2] if windows else 0,
+        block_size_px=factor * windows[0].height if windows else 0,
         is_corrected=config.correct and shift is not None,
         blocks=tuple(block.scale(factor, top_px=grid.top_px, left_px=grid.left_px) for block in blocks),
     )
 
 
-def choose_blocks(grid: Grid, *, config: RegistrationConfig) -> list[Window]:
+def choose_blocks(grid: Grid) -> list[Window]:
     """Spread blocks evenly over a grid; none where that is too small to tell anything."""
     height, width = grid.height_px, grid.width_px
     shorter = min(height, width)
-    size = min(config.block_size_px, shorter // 2 if shorter >= 4 * _MIN_BLOCK_PX else shorter)
+    size = min(BLOCK_SIZE_PX, shorter // 2 if shorter >= 4 * _MIN_BLOCK_PX else shorter)
     # ^ Two by two at least, unless they got too small for that.
     if size < _MIN_BLOCK_PX:
         return []
-    n_rows = min(max(1, round(np.sqrt(config.n_blocks * height / width))), config.n_blocks)
+    n_rows = min(max(1, round(np.sqrt(N_BLOCKS * height / width))), N_BLOCKS)
     # Blocks may overlap by half: each is looked at through a window that fades towards its edge.
     n_rows = min(n_rows, 2 * height // size - 1)
-    n_cols = min(max(1, config.n_blocks // n_rows), 2 * width // size - 1)
+    n_cols = min(max(1, N_BLOCKS // n_rows), 2 * width // size - 1)
     tops, lefts = (
         np.linspace(0, length - size, count) if count > 1 else np.array([(length - size) / 2])
         for length, count in ((height, n_rows), (width, n_cols))
     )
-    return [(round(top), round(left), size, size) for top in tops.tolist() for left in lefts.tolist()]
+    return [Window(round(top), round(left), size, size) for top in tops.tolist() for left in lefts.tolist()]
 
 
 def estimate_shift(

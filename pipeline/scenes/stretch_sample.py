@@ -56,7 +56,7 @@ def choose_windows(grid: Grid, *, n_blocks: int) -> list[Window]:
     height, width = grid.height_px, grid.width_px
     if height * width <= _SMALL_GRID_PX:
         rows = max(1, _STRIP_PX // width)
-        return [(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
+        return [Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
     # Evenly spread and in no rhythm that a scene may have too: the R2 sequence of Martin Roberts.
     n_rows, n_cols = -(-height // _BLOCK_PX[0]), -(-width // _BLOCK_PX[1])
     places = {
@@ -64,7 +64,9 @@ def choose_windows(grid: Grid, *, n_blocks: int) -> list[Window]:
         for n in range(n_blocks)
     }
     corners = [(row * _BLOCK_PX[0], col * _BLOCK_PX[1]) for row, col in sorted(places)]
-    return [(top, left, min(_BLOCK_PX[0], height - top), min(_BLOCK_PX[1], width - left)) for top, left in corners]
+    return [
+        Window(top, left, min(_BLOCK_PX[0], height - top), min(_BLOCK_PX[1], width - left)) for top, left in corners
+    ]
 
 
 def _read_pieces(scene: Scene, *, grid: Grid) -> Iterator[list[FloatArray]]:
@@ -94,7 +96,7 @@ def _cut(grid: Grid) -> list[Window]:
     """Cut a coarse grid into blocks, so that of a mosaic each part is read where it is."""
     height, width = grid.shape_px
     return [
-        (top, left, min(_PIECE_PX, height - top), min(_PIECE_PX, width - left))
+        Window(top, left, min(_PIECE_PX, height - top), min(_PIECE_PX, width - left))
         for top in range(0, height, _PIECE_PX)
         for left in range(0, width, _PIECE_PX)
     ]

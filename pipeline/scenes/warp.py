@@ -22,11 +22,11 @@ from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
-from rasterio.windows import Window
+from rasterio.windows import Window as RasterWindow
 
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS, Grid, compute_warp_scale
-from pipeline.grid.window import BoolArray
+from pipeline.grid.window import BoolArray, Window
 from pipeline.scenes.rasters import name_for_gdal, refuse_unreadable, share_settings
 from pipeline.scenes.scene import Asset, BandSource
 
@@ -73,7 +73,7 @@ def read_bands(
     sources: Sequence[BandSource],
     *,
     grid: Grid,
-    window: tuple[int, int, int, int],
+    window: Window,
     resampling: str,
 ) -> tuple[list[ValueArray], BoolArray]:
     """Read a rectangle of the grid out of bands.
@@ -84,7 +84,7 @@ def read_bands(
     Args:
         sources: The bands.
         grid: What they are warped onto.
-        window: First row, first column, height and width in pixels of the grid.
+        window: What to read, in pixels of the grid.
         resampling: ``auto`` or the name of one of rasterio's resampling methods.
 
     Returns:
@@ -126,7 +126,7 @@ def _read_group(
     sources: Sequence[BandSource],
     *,
     grid: Grid,
-    window: tuple[int, int, int, int],
+    window: Window,
     resampling: str,
 ) -> ValueArray:
     """Read bands and, last, an alpha band: (band, height, width)."""
@@ -164,9 +164,7 @@ def _turn(sources: Sequence[BandSource]) -> list[list[BandSource]]:
     ]
 
 
-def _read_by_transform(
-    sources: Sequence[BandSource], *, grid: Grid, window: tuple[int, int, int, int], method: str
-) -> ValueArray:
+def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Window, method: str) -> ValueArray:
     row, col, height, width = window
     x_scale, y_scale = _scale(sources[0].asset, grid=grid)
     above, beside = find_warp_block(grid)
@@ -189,7 +187,7 @@ def _read_by_transform(
         ) as vrt,
     ):
         # One read for all: GDAL warps every band of a block at once.
-        return np.asarray(vrt.read(window=Window(beside + col, above + row, width, height)))
+        return np.asarray(vrt.read(window=RasterWindow(beside + col, above + row, width, height)))
 
 
 def find_warp_block(grid: Grid) -> tuple[int, int]:
@@ -202,9 +200,7 @@ def find_warp_block(grid: Grid) -> tuple[int, int]:
     return y % WARP_BLOCK_PX[0], x % WARP_BLOCK_PX[1]
 
 
-def _read_by_points(
-    sources: Sequence[BandSource], *, grid: Grid, window: tuple[int, int, int, int], method: str
-) -> ValueArray:
+def _read_by_points(sources: Sequence[BandSource], *, grid: Grid, window: Window, method: str) -> ValueArray:
     """Warp by a polynomial through control points, which WarpedVRT cannot lay onto a grid of ours.
 
     In blocks that are fixed in the grid, so that here too any window gives the same pixels.

@@ -108,11 +108,7 @@ class RunFolder:
         Raises:
             FolderError: it cannot be written.
         """
-        try:
-            with self.clear_errors():
-                obstore.put(self.store, name, data)
-        except FileNotFoundError as failure:
-            raise explain_failure(self.uri, failure) from None
+        self._put(name, data)
         return len(data)
 
     def put_file(self, name: str, path: Path) -> int:
@@ -121,12 +117,15 @@ class RunFolder:
         Raises:
             FolderError: it cannot be written.
         """
+        self._put(name, path)
+        return path.stat().st_size
+
+    def _put(self, name: str, content: bytes | Path) -> None:
         try:
             with self.clear_errors():
-                obstore.put(self.store, name, path)
+                obstore.put(self.store, name, content)
         except FileNotFoundError as failure:
             raise explain_failure(self.uri, failure) from None
-        return path.stat().st_size
 
     def read(self, name: str) -> bytes:
         """Read a whole object.

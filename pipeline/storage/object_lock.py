@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -31,18 +32,29 @@ _TRIES = 5
 class ObjectLock:
     """An object ``run.lock`` that a thread replaces every now and then to show that its holder lives."""
 
-    def __init__(self, store: ObjectStore, *, uri: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        uri: str,
+        timeout_s: float,
+        holder: Holder | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Prepare a lock that is not held yet.
 
         Args:
             store: Where the object is; it should not repeat requests for long.
             uri: The store's place, for people.
             timeout_s: How long a holder may show no life.
+            holder: Who takes it; None for this process.
+            clock: Gives seconds that only ever rise.
         """
         self.uri = uri
         self.timeout_s = timeout_s
         self._store = store
-        self._me = Holder()
+        self._me = holder or Holder()
+        self._clock = clock
         self._e_tag = ""
         self._shown_at_s = 0.0
         self._loss = ""
@@ -73,7 +85,7 @@ class ObjectLock:
         """Make sure that nobody else has the lock, nor could have it by now."""
         if self._loss:
             raise tell_loss(self.uri, self._loss)
-        silent_s = time.monotonic() - self._shown_at_s
+        silent_s = self._clock() - self._shown_at_s
         if silent_s > _DOUBT_FRACTION * self.timeout_s:
             raise tell_loss(self.uri, f"for {silent_s:.0f} s the store took no sign of life")
 
@@ -89,7 +101,7 @@ class ObjectLock:
     def show_life(self) -> None:
         """Replace the object by a younger one, if it still is this holder's."""
         me = replace(self._me, beat=self._me.beat + 1)
-        asked_at_s = time.monotonic()
+        asked_at_s = self._clock()
         try:
             self._e_tag = _put(self._store, me, e_tag=self._e_tag)
             self._me = me
@@ -122,7 +134,7 @@ class ObjectLock:
 
     def _try_to_acquire(self, store: ObjectStore) -> bool:
         """Tell whether the lock was taken; False: somebody else was quicker in one way or another."""
-        asked_at_s = time.monotonic()
+        asked_at_s = self._clock()
         try:
             self._e_tag = _put(store, self._me, e_tag=None)
         except AlreadyExistsError:
@@ -132,7 +144,7 @@ class ObjectLock:
                 return False
             # The answer to a former try may have been lost; then it is this run that has the lock.
             if holder is None or holder.owner != self._me.owner:
-                self._check_left(holder, age_s=(self._ask_time(store) - modified).total_seconds())
+                self._check_left(holder, age_s=(ask_time(store, owner=self._me.owner) - modified).total_seconds())
                 try:
                     e_tag = _put(store, self._me, e_tag=e_tag)
                 except PreconditionError:
@@ -151,18 +163,19 @@ class ObjectLock:
             f"sign of life, which was {max(0, age_s):.0f} s ago",
         )
 
-    def _ask_time(self, store: ObjectStore) -> dt.datetime:
-        """Ask the store for the time, as clocks of machines differ: by an object that is made for it."""
-        name = f"{LOCK_NAME}-{self._me.owner}"
-        obstore.put(store, name, b"")
-        modified: dt.datetime = obstore.head(store, name)["last_modified"]
-        obstore.delete(store, name)
-        return modified
-
     @staticmethod
     def _read(store: ObjectStore) -> tuple[Holder | None, str, dt.datetime]:
         found = obstore.get(store, LOCK_NAME)
         return Holder.from_json(bytes(found.bytes())), found.meta["e_tag"] or "", found.meta["last_modified"]
+
+
+def ask_time(store: ObjectStore, *, owner: str) -> dt.datetime:
+    """Ask the store for the time, as clocks of machines differ: by an object that is made for it."""
+    name = f"{LOCK_NAME}-{owner}"
+    obstore.put(store, name, b"")
+    modified: dt.datetime = obstore.head(store, name)["last_modified"]
+    obstore.delete(store, name)
+    return modified
 
 
 def _put(store: ObjectStore, holder: Holder, *, e_tag: str | None) -> str:

@@ -28,12 +28,6 @@ MARK_VERSION = 2
 """Part of every mark's name: raised when marks come to tell other things than before."""
 
 
-def list_shards(grid: Grid, *, shard_size_tiles: int) -> list[tuple[int, int]]:
-    """List (row, column) of all shards of a grid, row-major."""
-    n_rows, n_cols = -(-grid.n_rows // shard_size_tiles), -(-grid.n_cols // shard_size_tiles)
-    return [(row, col) for row in range(n_rows) for col in range(n_cols)]
-
-
 def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> list[tuple[int, int]]:
     """List (row, column) of the tiles in a shard, row-major."""
     rows, cols = (range(index * shard_size_tiles, (index + 1) * shard_size_tiles) for index in shard)

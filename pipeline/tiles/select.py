@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from pipeline.polygons.aoi import find_inside, find_shards_inside
+from pipeline.polygons.aoi import GridArea, find_inside, find_shards_inside
 from pipeline.summary import StageSummary
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.marks import TileFacts, list_tiles_of_shard
@@ -16,22 +16,19 @@ from pipeline.tiles.write import OUTSIDE_REASON
 
 
 def select_tiles(
-    store: TileStore, *, aoi: str | None, min_valid_fraction: float, max_cloud_fraction: float = 1.0
+    store: TileStore, *, area: GridArea | None, min_valid_fraction: float, max_cloud_fraction: float = 1.0
 ) -> tuple[TileTable, StageSummary]:
     """List every tile of the grid, row-major, and say which of them are worth asking about.
 
     Args:
         store: The tile store.
-        aoi: Polygons; tiles that share no area with them are outside, and nothing of them counts as seen.
+        area: The area of interest; tiles that share no area with them are outside, and nothing of them counts as seen.
         min_valid_fraction: Tiles of which less is valid on both dates are not asked about.
         max_cloud_fraction: Tiles of which more is cloudy on either date are not asked about.
-
-    Raises:
-        InputError: the area of interest cannot be used.
     """
     start = time.perf_counter()
     grid, size = store.grid, store.shard_size_tiles
-    is_inside = find_inside(grid, aoi=aoi)
+    is_inside = find_inside(grid, area=area)
     tiles = TileTable.make(grid)
     tiles.status_codes[:], tiles.reasons[:] = encode_status(TileStatus.OUTSIDE), OUTSIDE_REASON
     shards = find_shards_inside(is_inside, shard_size_tiles=size)

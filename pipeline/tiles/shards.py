@@ -23,7 +23,7 @@ from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from pipeline.grid.grid import Grid
-from pipeline.grid.window import BoolArray, UInt8Array
+from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.scenes.pair import DATES, ScenePair
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
@@ -127,7 +127,7 @@ def write_shard(
     start = time.perf_counter()
     shard, grid = (shard_row, shard_col), pair.grid
     ys, xs = _find_extent(grid, shard, shard_size_tiles=shard_size_tiles)
-    window = ys.start, xs.start, ys.stop - ys.start, xs.stop - xs.start
+    window = Window(ys.start, xs.start, ys.stop - ys.start, xs.stop - xs.start)
     blocks = [pair.read_block(date, window=window) for date in DATES]
     pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
     is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
@@ -180,12 +180,12 @@ def encode_shard(array: zarr.Array[Any], content: UInt8Array, *, ys: slice, xs: 
     return shards[0].to_bytes() if shards else None
 
 
-def read_window(group: zarr.Group, window: tuple[int, int, int, int]) -> tuple[UInt8Array, BoolArray]:
+def read_window(group: zarr.Group, window: Window) -> tuple[UInt8Array, BoolArray]:
     """Read a rectangle of the store.
 
     Args:
         group: The open store.
-        window: First row, first column, height and width in pixels of the grid.
+        window: What to read, in pixels of the grid.
 
     Returns:
         Pixels, uint8 (date=2, band=3, height, width), and validity, bool (date=2, height, width).

@@ -12,7 +12,7 @@ import zarr
 from model.errors import FolderError
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, UInt8Array, Window
-from pipeline.polygons.aoi import find_shards_needed
+from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
 from pipeline.tiles.marks import (
@@ -87,14 +87,13 @@ class TileStore:
         rows, cols = zip(*owners, strict=True)
         top, left = min(rows) * stride_px, min(cols) * stride_px
         bottom, right = (max(rows) + 1) * stride_px, (max(cols) + 1) * stride_px
-        pixels, is_valid = self._read_window(
-            group, (top, left, bottom - top, right - left), shard=self._find_shard(*owners[0])
-        )
+        shown = Window(top, left, bottom - top, right - left)
+        pixels, is_valid = self._read_window(group, shown, shard=self._find_shard(*owners[0]))
         self._check_owned(pixels, is_valid, owners=owners, corner=(top, left))
         pixels *= is_valid.all(axis=0)
         beyond = (
-            (max(0, top - min(w[0] for w in windows)), max(0, max(w[0] + w[2] for w in windows) - bottom)),
-            (max(0, left - min(w[1] for w in windows)), max(0, max(w[1] + w[3] for w in windows) - right)),
+            (max(0, top - min(w.top for w in windows)), max(0, max(w.top + w.height for w in windows) - bottom)),
+            (max(0, left - min(w.left for w in windows)), max(0, max(w.left + w.width for w in windows) - right)),
         )
         return np.pad(pixels, ((0, 0), (0, 0), *beyond)), top - beyond[0][0], left - beyond[1][0]
 
@@ -167,14 +166,10 @@ class TileStore:
             remedy="run again: that shard is written anew",
         )
 
-    def list_missing_shards(self, *, aoi: str | None) -> list[tuple[int, int]]:
-        """List (row, column) of shards that should be whole and are not.
-
-        Raises:
-            InputError: the area of interest cannot be used.
-        """
+    def list_missing_shards(self, *, area: GridArea | None) -> list[tuple[int, int]]:
+        """List (row, column) of shards that should be whole and are not."""
         size = self.shard_size_tiles
-        needed = find_shards_needed(self.grid, aoi=aoi, shard_size_tiles=size)
+        needed = find_shards_needed(self.grid, area=area, shard_size_tiles=size)
         shards = [shard for shard in needed if shard not in self.failed_shards]
         whole = find_whole_shards(self.folder, shards, content_key=self.content_key, shard_size_tiles=size)
         return [shard for shard in shards if shard not in whole]

@@ -11,7 +11,7 @@ import distributed
 from model.errors import FolderError, InputError
 from model.redaction import redact_text
 from pipeline.config.run import TilesConfig
-from pipeline.polygons.aoi import find_shards_needed
+from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
@@ -20,7 +20,7 @@ from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
 from pipeline.tiles.shards import check_arrays, create_store, describe_store, open_store, write_shard
 from pipeline.tiles.store import TileStore
-from pipeline.workers.tasks import run_bounded
+from pipeline.workers.tasks import Call, run_bounded
 
 OUTSIDE_REASON = "outside the area of interest"
 """Why tiles outside it are not asked about, and their shards not written."""
@@ -33,7 +33,7 @@ def write_tiles(
     config: TilesConfig,
     client: distributed.Client,
     max_in_flight: int | None,
-    aoi: str | None = None,
+    area: GridArea | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[TileStore, StageSummary]:
     """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.
@@ -41,11 +41,10 @@ def write_tiles(
     Shards without any tile inside the area of interest are neither read nor written. Items of the summary are tiles.
 
     Raises:
-        InputError: the area of interest cannot be used, or not one shard could be written because a scene cannot be
-            read.
+        InputError: not one shard could be written because a scene cannot be read.
     """
     grid, size = pair.grid, config.shard_size_tiles
-    shards = find_shards_needed(grid, aoi=aoi, shard_size_tiles=size)
+    shards = find_shards_needed(grid, area=area, shard_size_tiles=size)
     whole, n_damaged = _prepare_store(folder, pair, shards=shards, shard_size_tiles=size)
     n_tiles = grid.n_rows * grid.n_cols
     n_inside, n_kept = (
@@ -62,9 +61,9 @@ def write_tiles(
     on_progress(summary)
     missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
     # ^ not named by the content: runs into two folders may share a scheduler, not a task.
-    arguments = ((key, (folder, pair, size, *shard)) for key, shard in missing.items())
+    calls = (Call(key, (folder, pair, size, *shard)) for key, shard in missing.items())
     problems: dict[tuple[int, int], BaseException] = {}
-    for key, outcome in run_bounded(client, write_shard, arguments, max_in_flight=max_in_flight):
+    for key, outcome in run_bounded(client, write_shard, partial(next, calls, None), max_in_flight=max_in_flight):
         if isinstance(outcome, FolderError):
             raise outcome
         if isinstance(outcome, BaseException):

@@ -24,7 +24,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
-from model.errors import InputError
+from model.errors import InputError, refuse_unwritable
 from model.synthesis.pairs import (
     DEFAULT_CHANGE_LEVEL,
     MAX_SIZE_PX,
@@ -129,14 +129,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         InputError: It cannot be made.
     """
-    try:
+    with refuse_unwritable(folder, remedy="choose another one"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(
-            f"folder {folder} cannot be made ({problem.strerror})",
-            expected="a folder that can be written to",
-            remedy="choose another one",
-        ) from None
 
 
 def check_request(seed: int, size_px: tuple[int, int], resolution_m: float, levels: dict[str, float]) -> None:

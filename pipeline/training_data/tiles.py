@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import InputError
+from model.errors import InputError, refuse_unwritable
 from model.synthesis.pairs import (
     DEFAULT_CHANGE_LEVEL,
     DEFAULT_REMOVAL_LEVEL,
@@ -95,8 +94,7 @@ def write_synthetic_tiles(
         change_level=change_level,
         removal_level=removal_level,
     )
-    with _raise_input_errors():
-        pairs = _begin(pairs)
+    pairs = _begin(pairs)
     make_folder(folder)
     n_changed, shown = 0, []
     on_sheet = set(np.linspace(0, n_tiles - 1, SHEET_PAIRS).astype(int).tolist())
@@ -144,16 +142,6 @@ def _begin(pairs: Iterator[SyntheticPair]) -> Iterator[SyntheticPair]:
     return resume()
 
 
-@contextmanager
-def _raise_input_errors() -> Iterator[None]:
-    """Turns the generator's complaint about an argument into an error for people."""
-    try:
-        yield
-    except ValueError as problem:
-        found, expected, remedy = str(problem).split("; ")
-        raise InputError(found, expected=expected.removeprefix("expected "), remedy=remedy) from None
-
-
 def _write_pair(folder: Path, drafts: Path, name: str, pair: SyntheticPair) -> None:
     """Writes the three images of a pair."""
     for part, image in (("A", pair.before), ("B", pair.after), ("label", pair.change_mask)):
@@ -171,8 +159,9 @@ def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes:
 def _write_bytes(path: Path, drafts: Path, data: bytes) -> None:
     """Writes a file that appears complete under its name or not at all."""
     draft = drafts / path.name
-    draft.write_bytes(data)
-    draft.replace(path)
+    with refuse_unwritable(path, remedy="make room, or choose another folder"):
+        draft.write_bytes(data)
+        draft.replace(path)
 
 
 def _read_pictures(folder: Path) -> list[Pictures]:

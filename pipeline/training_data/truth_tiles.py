@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -21,11 +20,14 @@ from PIL import Image
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
-from model.errors import InputError
+from model.errors import InputError, refuse_unwritable
 from model.images import CHANGED_VALUE, ROAD_VALUE
 from pipeline.config.run import RunConfig
 from pipeline.grid.grid import Grid
+from pipeline.grid.window import Window
+from pipeline.polygons.files import has_shape, read_polygons
 from pipeline.scenes.pair import DATES, ScenePair, find_pair
+from pipeline.training_data.scenes import make_folder
 
 KIND_COLUMN = "kind"
 """Column of the polygons that tells buildings and roads apart, where there is one of this name."""
@@ -88,13 +90,12 @@ def write_truth_tiles(
         on_progress: Is told how far it is.
 
     Raises:
-        InputError: the scenes make no pair, or the polygons cannot be used.
-        OSError: the folder cannot be written to.
+        InputError: the scenes make no pair, the polygons cannot be used, or the folder cannot be written to.
     """
     pair, _ = find_pair(config)
     polygons = read_truth(truth, grid=pair.grid, kind_column=kind_column, kinds=kinds)
     for part in ("A", "B", "label"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / part)
     skipped: dict[str, str] = {}
     n_tiles = pair.grid.n_rows * pair.grid.n_cols
     for index in range(n_tiles):
@@ -126,7 +127,8 @@ def read_truth(
     Raises:
         InputError: the file cannot be read, has no CRS or no polygons, lacks the column, or names no known kind.
     """
-    frame = _read_frame(path)
+    frame = read_polygons(str(path), key="truth", may_be_none=True)
+    frame = frame[has_shape(frame.geometry)]
     named = _name_kinds(frame, path=path, kind_column=kind_column, kinds=kinds)
     told = set(named) or {"building"}
     # ^ No feature at all: polygons of what changed, and nothing did.
@@ -177,7 +179,7 @@ def _read_tile(
     pair: ScenePair, *, row: int, col: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     side = pair.grid.stride_px
-    window = (row * side, col * side, side, side)
+    window = Window(row * side, col * side, side, side)
     blocks = [pair.read_block(date, window=window) for date in DATES]
     before, after = (np.moveaxis(block.pixels, 0, -1) for block in blocks)
     return before, after, blocks[0].is_valid & blocks[1].is_valid
@@ -208,39 +210,11 @@ def _name_kinds(
     return named
 
 
-def _read_frame(path: Path) -> gpd.GeoDataFrame:
-    try:
-        is_parquet = path.suffix.lower() in {".parquet", ".geoparquet"}
-        frame: Any = gpd.read_parquet(path) if is_parquet else gpd.read_file(path)
-    # pyogrio, pyarrow and the operating system each bring their own kinds.
-    except Exception as problem:
-        words = str(problem).partition("\n")[0] or type(problem).__name__
-        raise InputError(
-            f"truth {path} cannot be read ({words})",
-            expected="a vector file such as GeoJSON, GeoPackage or GeoParquet",
-            remedy="correct the path or the file",
-        ) from None
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
-        raise InputError(
-            f"truth {path} has {'no CRS' if isinstance(frame, gpd.GeoDataFrame) else 'no geometry'}",
-            expected="polygons with a CRS",
-            remedy="choose another file, or set its CRS, for example with ogr2ogr -a_srs",
-        )
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
-    others = sorted(set(frame.geometry.geom_type) - {"Polygon", "MultiPolygon"})
-    if others:
-        raise InputError(
-            f"truth {path} holds {', '.join(others)}",
-            expected="polygons",
-            remedy="draw what changed as polygons; widen lines, for example with a buffer",
-        )
-    return frame
-
-
 def _write_png(pixels: npt.NDArray[np.uint8], file: Path) -> None:
     draft = file.with_suffix(f".{os.getpid()}.part")
     try:
-        Image.fromarray(pixels).save(draft, format="PNG")
-        draft.replace(file)
+        with refuse_unwritable(file):
+            Image.fromarray(pixels).save(draft, format="PNG")
+            draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
 
 from model.errors import InputError
-from model.inspection import measure_weights
+from model.inspection import WeightSizes, measure_weights
 from model.registry import find_model_folder, find_model_source
 from pipeline.config.run import RunConfig
 
@@ -31,20 +31,18 @@ class WorkerNeed:
 
     batch_bytes: int = 0
     """Pixels of one batch."""
-    held_bytes: int = 0
-    """Weights while the model answers, at the least."""
-    loading_bytes: int = 0
-    """Weights while they are loaded, at the most."""
+    weights: WeightSizes = field(default_factory=WeightSizes)
+    """Of its model."""
 
     @property
     def least_bytes(self) -> int:
         """With less than this a worker cannot even begin."""
-        return LIBRARIES_BYTES + self.held_bytes
+        return LIBRARIES_BYTES + self.weights.held_bytes
 
     @property
     def ample_bytes(self) -> int:
         """With this a worker never comes near its limit unless something is wrong."""
-        return LIBRARIES_BYTES + WORKING_BYTES + BATCHES_IN_HAND * self.batch_bytes + self.loading_bytes
+        return LIBRARIES_BYTES + WORKING_BYTES + BATCHES_IN_HAND * self.batch_bytes + self.weights.loading_bytes
 
 
 def measure_need(config: RunConfig) -> WorkerNeed:
@@ -57,18 +55,9 @@ def measure_need(config: RunConfig) -> WorkerNeed:
     try:
         path = "" if find_model_source(model.name) is not None else str(find_model_folder(model.name))
         weights = measure_weights(path, device=model.device, dtype=model.dtype)
-    except (ValueError, OSError) as problem:
-        raise InputError.from_message(
-            problem,
-            subject="model.name: ",
-            expected="whole files of weights",
-            remedy="get the files again or convert them again",
-        ) from None
-    return WorkerNeed(
-        batch_bytes=side_px**2 * _BYTES_PER_PIXEL,
-        held_bytes=weights.held_bytes,
-        loading_bytes=weights.loading_bytes,
-    )
+    except InputError as problem:
+        raise problem.about("model.name: ") from None
+    return WorkerNeed(batch_bytes=side_px**2 * _BYTES_PER_PIXEL, weights=weights)
 
 
 def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: float) -> int:
@@ -82,17 +71,16 @@ def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: fl
     Raises:
         InputError: it is not enough to hold the weights.
     """
-    limit = need.ample_bytes if asked is None else parse_bytes(asked)
-    limit = int(min(limit, memory_bytes))
+    wanted = need.ample_bytes if asked is None else parse_bytes(asked)
+    limit = int(min(wanted, memory_bytes))
     if limit < need.least_bytes:
-        source = "this machine's memory" if asked is None or limit < parse_bytes(asked) else "cluster.memory_limit"
+        source = "cluster.memory_limit" if asked is not None and limit == wanted else "this machine's memory"
         raise InputError(
             f"{source}: {format_bytes(limit)} for a worker",
-            expected=f"at least {format_bytes(need.least_bytes)}: {format_bytes(need.held_bytes)} of weights and "
-            f"{format_bytes(LIBRARIES_BYTES)} of libraries",
-            remedy="take a smaller model, model.dtype: bfloat16 or a GPU"
-            if asked is None
-            else "raise cluster.memory_limit or leave it out, or take a smaller model, model.dtype: bfloat16 or a GPU",
+            expected=f"at least {format_bytes(need.least_bytes)}: {format_bytes(need.weights.held_bytes)} of weights "
+            f"and {format_bytes(LIBRARIES_BYTES)} of libraries",
+            remedy=("" if asked is None else "raise cluster.memory_limit or leave it out, or ")
+            + "take a smaller model, model.dtype: bfloat16 or a GPU",
         )
     return limit
 

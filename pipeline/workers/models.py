@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class ModelPlugin(WorkerPlugin):
         """
         try:
             refuse_mismatch(list_versions(), expected=self.versions, source=f"worker {worker.address}")
-            await asyncio.to_thread(_take_model, self.key, lambda: self._load(worker.address))
-        except InputError:
+            await asyncio.to_thread(take_model, self.key, lambda: self._load(worker.address))
+        except Exception:
             if not worker.periodic_callbacks["heartbeat"].is_running():
                 # ^ It is only just joining, so nobody hears of its error; it would fail one batch after the other.
                 worker.loop.add_callback(worker.close, reason="deltavlm-unfit")
@@ -72,10 +73,9 @@ class ModelPlugin(WorkerPlugin):
         """Let the model go, unless another run on this worker uses it."""
         if self._has_model:
             self._has_model = False
-            _return_model(self.key)
+            return_model(self.key)
 
     def _load(self, address: str) -> ChangeModel:
-        problem = ""
         try:
             loaded = load_model(
                 self.config.name,
@@ -83,16 +83,17 @@ class ModelPlugin(WorkerPlugin):
                 dtype=self.config.dtype,
                 batch_size_tiles=self.config.batch_size_tiles,
             )
-        except Exception as failure:
-            # Whatever it is, no worker will do better; and some errors cannot be pickled, so the words go home alone.
-            problem = f"{type(failure).__name__}: {failure}"
-        if problem:
+        except InputError as problem:
             raise InputError(
-                f"worker {address} cannot load model {self.config.name!r} ({problem[:500]})",
+                f"worker {address} cannot load model {self.config.name!r} ({problem.found})",
                 expected=f"the files of {self.identity.model_id} on every worker's machine, and device "
                 f"{self.config.device!r} there",
                 remedy="install or copy the model there, or correct model.name and model.device",
-            )
+            ) from None
+        except Exception:
+            # Some errors cannot be pickled, so the words of the fault go home alone.
+            words = f"worker {address} failed to load model {self.config.name!r}:\n{traceback.format_exc()}"
+            raise RuntimeError(words) from None
         if loaded.identity.weight_hash != self.identity.weight_hash:
             raise InputError(
                 f"worker {address} holds {loaded.identity.model_id} as model {self.config.name!r}",
@@ -106,14 +107,22 @@ def _name_model(model: ModelConfig, *, identity: ModelIdentity) -> str:
     return f"{identity.weight_hash}-{model.device}-{model.dtype}-{model.batch_size_tiles}"
 
 
-def _take_model(key: str, load: Callable[[], ChangeModel]) -> None:
+def list_held_models() -> dict[str, ChangeModel]:
+    """Give the models that this process holds by their keys, which begin with the hash of the weights."""
+    with _loading:
+        return {key: held.model for key, held in _held.items()}
+
+
+def take_model(key: str, load: Callable[[], ChangeModel]) -> None:
+    """Hold a model for one more run; it is loaded if it is not there yet."""
     with _loading:
         if key not in _held:
             _held[key] = _HeldModel(model=load())
         _held[key].n_holders += 1
 
 
-def _return_model(key: str) -> None:
+def return_model(key: str) -> None:
+    """Let go of a model on behalf of one run; with the last of them it goes."""
     with _loading:
         _held[key].n_holders -= 1
         if not _held[key].n_holders:
@@ -208,9 +217,4 @@ def settle_dtype(client: Client, model: ModelConfig) -> ModelConfig:
 
 
 def _resolve_dtype(model: ModelConfig) -> str:
-    problem = ""
-    try:
-        return resolve_dtype(model.name, device=model.device, dtype=model.dtype)
-    except (ValueError, OSError) as failure:
-        problem = str(failure)
-    raise InputError(problem, expected="a device that is there", remedy="correct model.device")
+    return resolve_dtype(model.name, device=model.device, dtype=model.dtype)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice
-from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import Client, Future
+from distributed import Client, Future, as_completed
 from distributed.client import ClosedClientError
 
 from model.errors import InputError
@@ -22,6 +20,15 @@ TASKS_PER_WORKER = 3
 
 SECONDS_BETWEEN_COUNTS = 1.0
 """How often the scheduler is asked for its workers, at the most."""
+
+
+class Call(NamedTuple):
+    """One call of a function on a worker."""
+
+    key: str
+    """Name of the task, unique on the scheduler."""
+    arguments: tuple[Any, ...]
+    """Positional arguments."""
 
 
 class WorkerCount:
@@ -87,10 +94,9 @@ def choose_max_in_flight(n_workers: int, *, asked: int | None) -> int:
 def run_bounded(
     client: Client,
     function: Callable[..., Any],
-    arguments: Iterable[tuple[str, tuple[Any, ...]]],
+    take_call: Callable[[], Call | None],
     *,
     max_in_flight: int | None,
-    resources: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, Any | BaseException]]:
     """Run a function on the workers for each of many arguments, never more than a few at once.
 
@@ -100,10 +106,9 @@ def run_bounded(
     Args:
         client: The cluster.
         function: A top-level function; it may run more than once for one argument, as workers may die.
-        arguments: Unique task key and positional arguments of each call, taken from lazily. An iterator that had
-            ended is asked again after each outcome, so whoever takes the outcomes may put more into it.
+        take_call: Gives what is to be called next, or None where there is nothing for now: it is asked again after
+            each outcome, so whoever takes the outcomes may have more to call by then.
         max_in_flight: Most tasks that the scheduler knows of at any time; None follows the number of workers.
-        resources: Worker resources that each task takes up.
 
     Yields:
         Task key and the call's result, or the exception that ended it, in the order in which they finish. A
@@ -112,32 +117,32 @@ def run_bounded(
     Raises:
         InputError: the scheduler went away, or all workers and for too long.
     """
-    waiting = iter(arguments)
-    running: dict[Future[Any], str] = {}
-    finished: SimpleQueue[Future[Any]] = SimpleQueue()
+    # Not with results: where a worker goes down with one, as_completed would never tell of what comes of it.
+    completed = as_completed(loop=client.loop)
+    running: set[Future[Any]] = set()
     workers = WorkerCount(client)
     address = str(client.scheduler.address) if client.scheduler else "(closed)"
     try:
         while True:
-            n_more = choose_max_in_flight(workers.get(), asked=max_in_flight) - len(running)
-            for key, values in islice(waiting, max(0, n_more)):
+            n_most = choose_max_in_flight(workers.get(), asked=max_in_flight)
+            while len(running) < n_most and (call := take_call()) is not None:
                 try:
-                    future = client.submit(function, *values, key=key, pure=False, resources=resources)
+                    future = client.submit(function, *call.arguments, key=call.key, pure=False)
                 except ClosedClientError:
                     raise _miss_scheduler(address) from None
-                running[future] = key
-                future.add_done_callback(finished.put)
+                running.add(future)
+                completed.add(future)
             if not running:
                 return
-            try:
-                future = finished.get(timeout=SECONDS_BETWEEN_COUNTS)
-            except Empty:
-                # Nothing has ended, but workers may have come or gone.
-                continue
-            outcome = _take_outcome(future, address=address)
-            key = running.pop(future)
-            future.release()
-            yield key, outcome
+            with completed.thread_condition:
+                is_ready = completed.thread_condition.wait_for(completed.has_ready, timeout=SECONDS_BETWEEN_COUNTS)
+            if is_ready:
+                # Else nothing has ended, but workers may have come or gone.
+                future = next(completed)
+                outcome = _take_outcome(future, address=address)
+                running.remove(future)
+                future.release()
+                yield str(future.key), outcome
     finally:
         # What is still running when the caller stops early is of no use to anyone: releasing it cancels it.
         for future in running:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from page_visits import Visit
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+PATIENCE_MS = 120_000
+"""For one thing to show on a machine that is busy with others."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -23,8 +25,11 @@ def browser() -> Iterator[Browser]:
     """A headless Chromium; each test opens its own pages."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine; apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-quic"])
+        running = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-quic"], timeout=PATIENCE_MS
+        )
         yield running
         running.close()
 
@@ -33,6 +38,7 @@ def browser() -> Iterator[Browser]:
 def visit(browser: Browser) -> Iterator[Visit]:
     """A fresh page of a screen of ordinary size."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
     yield Visit(context.new_page())
     context.close()
 

@@ -171,9 +171,7 @@ def test_thinking_shows_and_can_be_cancelled(visit: Visit, slow_server: ExploreS
     open_tile(chat.page, "r0001_c0002")
     again = open_tile(chat.page, "r0000_c0000")
     expect(again.get_by_role("status")).to_have_text("stand-in is thinking …")
-    expect(again.locator(".chat-model .chat-text")).to_have_text(
-        "2 buildings have changed, and 0 roads have changed.", timeout=30_000
-    )
+    expect(again.locator(".chat-model .chat-text")).to_have_text("2 buildings have changed, and 0 roads have changed.")
 
 
 def test_without_the_server_the_page_has_no_chat_box(visit: Visit, run: Path) -> None:
@@ -211,7 +209,7 @@ def test_the_model_that_ships_answers(visit: Visit, run: Path) -> None:
         expect(chat.locator(".chat-notes")).to_contain_text("may differ")
         for number, label in enumerate(EXAMPLE_LABELS.values(), start=1):
             chat.get_by_role("button", name=label, exact=True).click()
-            expect(chat.locator(".chat-model")).to_have_count(number, timeout=60_000)
+            expect(chat.locator(".chat-model")).to_have_count(number)
 
         expect(chat.locator(".chat-model .chat-who").first).to_have_text("deltavlm-tiny")
         expect(chat.locator(".chat-model .chat-details").last).to_contain_text("an open question")

@@ -20,11 +20,6 @@ from prefect_processes import PrefectServer
 pytestmark = pytest.mark.timeout(600)
 
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (3, 4): ["bottom-left"]}
-PATIENCE_MS = 60_000
-"""For one thing to show on a machine that is busy with others."""
-USUAL_PATIENCE_MS = 5_000
-"""Playwright's own, for the tests that come after."""
-
 READ_TABLE = "table => [...table.rows].map(row => [...row.cells].map(cell => cell.innerText.trim()))"
 
 RUN_AND_DEPLOY = """
@@ -32,7 +27,7 @@ import json, sys
 
 from flows.deployments import make_run_deployment
 from flows.detect_changes import detect_changes_flow
-from pipeline.config import RunConfig
+from pipeline.config.run import RunConfig
 
 make_run_deployment().apply()
 detect_changes_flow(RunConfig.model_validate(json.loads(sys.argv[1])))
@@ -69,11 +64,8 @@ def run_id(server: PrefectServer) -> str:
 
 
 @pytest.fixture
-def page(visit: Visit) -> Iterator[Page]:
-    visit.page.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    yield visit.page
-    expect.set_options(timeout=USUAL_PATIENCE_MS)
+def page(visit: Visit) -> Page:
+    return visit.page
 
 
 def take_picture(page: Page, name: str, *, repository: Path) -> None:

@@ -13,7 +13,8 @@ from page_visits import Visit
 from playwright.sync_api import Page, expect
 
 from pipeline.regions.page import render_region_page
-from pipeline.report.plots import draw_region_plots
+from pipeline.report.plot_figures import summarise_timeline
+from pipeline.report.plots import describe_plots, draw_plots
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,10 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
     )
     timeline = make_timeline([{}, {}])
-    page = render_region_page(changes, timeline=timeline, name="Delta")
+    figures = summarise_timeline(timeline)
+    page = render_region_page(changes, timeline=timeline, name="Delta", plots=describe_plots(figures))
     (folder / "report" / "plots").mkdir(parents=True)
-    for plot, png in draw_region_plots(timeline).items():
+    for plot, png in draw_plots(figures).items():
         (folder / "report" / "plots" / plot).write_bytes(png)
     (folder / "report" / "index.html").write_text(page, encoding="utf-8")
     made = write_made_page(folder / "made")

@@ -24,7 +24,7 @@ def client() -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_cluster(client: Client) -> OpenCluster:
     """Give the shared workers to what wants to open a cluster."""
     return partial(open_cluster, ClusterConfig(kind="address", address=client.scheduler.address))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,8 +12,9 @@ from typing import Any
 import pytest
 import trustme
 from dask_processes import run_scheduler, run_worker
-from distributed import Client, Worker
+from distributed import Client, Scheduler, SchedulerPlugin, Worker
 from made_scenes import MadeScenes, make_config, make_scenes
+from patience import PATIENCE_S, wait_for
 
 from flows.cluster import open_cluster
 from model.errors import InputError
@@ -25,8 +25,9 @@ from pipeline.runs.record import RunRecord, read_record
 from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
+from pipeline.workers import checks
 from pipeline.workers.checks import check_workers, list_versions
-from pipeline.workers.models import register_model
+from pipeline.workers.models import list_held_models, register_model
 
 CHANGED = {(0, 0): ["top-left"], (3, 5): ["bottom-right"]}
 SPEC = {
@@ -45,7 +46,7 @@ def read_table(run: Path) -> bytes:
 
 
 def make_class_config(class_path: str, **settings: Any) -> ClusterConfig:
-    return ClusterConfig(kind="class", class_path=class_path, no_workers_timeout_s=60, **settings)
+    return ClusterConfig(kind="class", class_path=class_path, no_workers_timeout_s=PATIENCE_S, **settings)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_run_on_a_cluster_class_gives_the_same_table(
     detect_changes(make_config(scenes, output=tmp_path / "undisturbed"), open_cluster=shared_cluster)
 
     with open_cluster(make_class_config(class_path, **settings)) as client:
-        client.wait_for_workers(n_workers, timeout=60)
+        client.wait_for_workers(n_workers, timeout=PATIENCE_S)
         address = client.scheduler.address
 
         def connect() -> Any:
@@ -121,7 +122,7 @@ def test_tls_keeps_others_out(tmp_path: Path, certificates: dict[str, str]) -> N
         security = {key: certificates[key] for key in keys}
 
         with open_cluster(ClusterConfig(kind="address", address=address, security=security)) as client:
-            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+            assert client.submit(sum, [1, 2]).result(timeout=PATIENCE_S) == 3
         assert address.startswith("tls://")
         for other in (None, security | {"tls_client_cert": str(tmp_path / "stranger.pem")}):
             config = ClusterConfig(kind="address", address=address, security=other)
@@ -132,7 +133,7 @@ def test_tls_keeps_others_out(tmp_path: Path, certificates: dict[str, str]) -> N
 def test_local_workers_talk_tls_where_it_is_configured(certificates: dict[str, str]) -> None:
     with open_cluster(ClusterConfig(n_workers=1, security=certificates)) as client:
         assert client.scheduler.address.startswith("tls://127.0.0.1:")
-        assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        assert client.submit(sum, [1, 2]).result(timeout=PATIENCE_S) == 3
 
 
 @pytest.mark.parametrize(
@@ -166,9 +167,7 @@ def test_fit_workers_leave_nothing_in_the_folder(client: Client, tmp_path: Path,
 @pytest.fixture
 def other_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have this process, and not the workers, take itself for one with an older torch."""
-    monkeypatch.setattr(
-        "pipeline.workers.checks._find_version", lambda name: "2.6.0" if name == "torch" else version(name)
-    )
+    monkeypatch.setattr(checks, "version", lambda name: "2.6.0" if name == "torch" else version(name))
     list_versions.cache_clear()
     yield
     list_versions.cache_clear()
@@ -248,7 +247,7 @@ def test_weights_neither_pause_nor_end_a_worker_that_has_room_for_them() -> None
         [(address, held_gib)] = client.run(hold_weights).values()
         client.run(memory_monitor_ran_again)
 
-        assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        assert client.submit(sum, [1, 2]).result(timeout=PATIENCE_S) == 3
         assert list(client.run(tell_status).values()) == [(address, "running")]
 
     assert held_gib > 0.85
@@ -289,11 +288,23 @@ def test_precision_that_the_workers_took_is_recorded_and_names_the_answers(
     assert (adopted.run_id, n_adopted) == (others.run_id, 0)
 
 
+class Comings(SchedulerPlugin):
+    """Who joined a scheduler of this process, and who left it."""
+
+    def __init__(self) -> None:
+        self.joined: list[str] = []
+        self.left: list[str] = []
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        self.joined.append(worker)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        self.left.append(worker)
+
+
 def test_worker_that_joins_late_without_the_model_leaves_again(tmp_path: Path) -> None:
     def list_models(dask_worker: Worker) -> int:
-        from pipeline.workers.models import _held
-
-        return len(_held)
+        return len(list_held_models())
 
     copy = tmp_path / "model"
     shutil.copytree(find_model_folder("deltavlm-tiny"), copy)
@@ -302,14 +313,12 @@ def test_worker_that_joins_late_without_the_model_leaves_again(tmp_path: Path) -
         [first] = client.scheduler_info()["workers"]
         register_model(client, model=model, identity=identity)
         (copy / "model.safetensors").unlink()
-        seen: list[set[str]] = []
+        comings = Comings()
+        client.cluster.scheduler.add_plugin(comings)
 
         client.cluster.scale(2)
-        deadline = time.monotonic() + 60
-        while (not seen or len(seen[-1]) != 1 or max(map(len, seen)) < 2) and time.monotonic() < deadline:
-            seen.append(set(client.nthreads()))
-            time.sleep(0.02)
 
-        assert max(map(len, seen)) == 2
-        assert seen[-1] == {first}
+        wait_for(lambda: comings.left, what="leave of the second worker")
+        assert comings.left == comings.joined
+        assert set(client.nthreads()) == {first}
         assert client.run(list_models) == {first: 1}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,10 +48,7 @@ def name(folder: Path) -> Iterator[str]:
     command = shutil.which("transformers", path=str(Path(sys.executable).parent))
     if command is None or not is_serve_available():
         pytest.skip("transformers serve needs fastapi, uvicorn, pydantic and openai")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    settings = ["--host", "127.0.0.1", "--port", "0", "--device", "cpu", "--dtype", "float32"]
     with subprocess.Popen(
         [command, "serve", *settings, str(folder)],
         stdout=subprocess.DEVNULL,
@@ -64,10 +61,11 @@ def name(folder: Path) -> Iterator[str]:
             log = []
             for line in process.stderr:
                 log.append(line)
-                if "Uvicorn running" in line:
+                if (told := re.search(r"Uvicorn running on (http://[\d.:]+)", line)) is not None:
                     break
-            assert process.poll() is None, "".join(log)
-            yield f"openai:http://127.0.0.1:{port}/v1#{folder}"
+            else:
+                raise RuntimeError(f"transformers serve ended: {''.join(log)}")
+            yield f"openai:{told[1]}/v1#{folder}"
         finally:
             process.kill()
 
@@ -130,5 +128,5 @@ def test_a_model_that_babbles_gives_no_questions(name: str, tmp_path: Path) -> N
 
     assert (result.records, result.failed) == ((), {})
     assert result.rejected == {"no JSON list of questions and answers": 2}
-    assert assistant.used.n_requests == 2
-    assert assistant.used.n_prompt_tokens > 1000
+    assert assistant.n_requests == 2
+    assert assistant.n_prompt_tokens > 1000

@@ -6,8 +6,9 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import geopandas as gpd
 import httpx
 import obstore
 import pytest
+from dispositions import HANGUPS, IN_THE_BACKGROUND
 from explore_server import ExploreServer, start_explore
 from made_scenes import TILE_PX, make_config, make_scenes
+from patience import PATIENCE_S
 from s3_server import BUCKET, start_s3_server
 from stand_in_model import RAISES_COLOUR
 
@@ -55,13 +58,16 @@ def server(finished_run: Path) -> Iterator[ExploreServer]:
         yield server
 
 
+get = partial(httpx.get, timeout=PATIENCE_S)
+
+
 def ask(server: ExploreServer, **changes: Any) -> httpx.Response:
     body = {"tile_id": "r0000_c0000", "question": QUESTIONS["count"]} | changes
-    return httpx.post(f"{server.url}/api/chat", json=body, timeout=60)
+    return httpx.post(f"{server.url}/api/chat", json=body, timeout=PATIENCE_S)
 
 
 def test_the_session_tells_who_answers(server: ExploreServer, finished_run: Path) -> None:
-    session = httpx.get(f"{server.url}/api/session").json()
+    session = get(f"{server.url}/api/session").json()
 
     record = json.loads((finished_run / "run.json").read_text())
     assert (session["model_id"], session["run_id"]) == ("stand-in@1", record["run_id"])
@@ -128,7 +134,7 @@ def test_a_body_is_limited_whatever_its_claims(server: ExploreServer) -> None:
             yield b" " * 65536
 
     response = httpx.post(
-        f"{server.url}/api/chat", content=send(), headers={"Content-Type": "application/json"}, timeout=60
+        f"{server.url}/api/chat", content=send(), headers={"Content-Type": "application/json"}, timeout=PATIENCE_S
     )
 
     assert response.status_code == 413
@@ -149,7 +155,10 @@ def test_nobody_elses_page_may_ask(server: ExploreServer, headers: dict[str, str
     body = json.dumps({"tile_id": "r0000_c0000", "question": "Where?"})
 
     response = httpx.post(
-        f"{server.url}/api/chat", content=body, headers={"Content-Type": "application/json"} | headers, timeout=60
+        f"{server.url}/api/chat",
+        content=body,
+        headers={"Content-Type": "application/json"} | headers,
+        timeout=PATIENCE_S,
     )
 
     assert response.status_code == status
@@ -157,7 +166,7 @@ def test_nobody_elses_page_may_ask(server: ExploreServer, headers: dict[str, str
 
 
 def test_the_page_is_shown_under_its_widened_policy(server: ExploreServer) -> None:
-    page = httpx.get(f"{server.url}/")
+    page = get(f"{server.url}/")
 
     policy = page.headers["content-security-policy"]
     assert "connect-src 'self'" in policy
@@ -165,9 +174,9 @@ def test_the_page_is_shown_under_its_widened_policy(server: ExploreServer) -> No
     assert "default-src 'none'" in policy
     assert page.text.count("explore/chat.js") == 1
     assert "http-equiv" not in page.text
-    script = httpx.get(f"{server.url}/explore/chat.js")
+    script = get(f"{server.url}/explore/chat.js")
     assert script.headers["content-type"].startswith("text/javascript")
-    assert httpx.get(f"{server.url}/").headers["content-security-policy"] != policy
+    assert get(f"{server.url}/").headers["content-security-policy"] != policy
     for response in (page, script):
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["cross-origin-resource-policy"] == "same-origin"
@@ -176,15 +185,15 @@ def test_the_page_is_shown_under_its_widened_policy(server: ExploreServer) -> No
 def test_files_of_the_report_come_whole_and_in_parts(server: ExploreServer, finished_run: Path) -> None:
     tiles = (finished_run / "report" / "tiles.parquet").read_bytes()
 
-    whole = httpx.get(f"{server.url}/tiles.parquet")
-    tail = httpx.get(f"{server.url}/tiles.parquet", headers={"Range": "bytes=-8"})
-    beyond = httpx.get(f"{server.url}/tiles.parquet", headers={"Range": f"bytes={len(tiles)}-"})
+    whole = get(f"{server.url}/tiles.parquet")
+    tail = get(f"{server.url}/tiles.parquet", headers={"Range": "bytes=-8"})
+    beyond = get(f"{server.url}/tiles.parquet", headers={"Range": f"bytes={len(tiles)}-"})
 
     assert whole.content == tiles
     assert (tail.status_code, tail.content) == (206, tiles[-8:])
     assert tail.headers["content-range"] == f"bytes {len(tiles) - 8}-{len(tiles) - 1}/{len(tiles)}"
     assert beyond.status_code == 416
-    assert httpx.get(f"{server.url}/plots/coverage.png").headers["content-type"] == "image/png"
+    assert get(f"{server.url}/plots/coverage.png").headers["content-type"] == "image/png"
 
 
 @pytest.mark.parametrize(
@@ -193,26 +202,28 @@ def test_files_of_the_report_come_whole_and_in_parts(server: ExploreServer, fini
 def test_no_path_leads_out_of_the_report(server: ExploreServer, path: str) -> None:
     target = httpx.URL(f"{server.url}/").copy_with(raw_path=f"/{path}".encode())
 
-    response = httpx.get(target)
+    response = get(target)
 
     assert response.status_code == 404
     assert response.json()["expected"] == "a file of the report"
 
 
-def test_questions_wait_for_each_other_and_too_many_are_turned_away(finished_run: Path) -> None:
-    n_asked = MAX_WAITING + 6
+def test_questions_wait_for_each_other_and_too_many_are_turned_away(finished_run: Path, tmp_path: Path) -> None:
+    gate, n_turned_away = tmp_path / "gate", 5
     with (
-        start_explore(finished_run, STAND_IN_SECONDS_PER_TILE="0.3") as server,
-        ThreadPoolExecutor(n_asked) as people,
+        ThreadPoolExecutor(MAX_WAITING + 1 + n_turned_away) as people,
+        start_explore(finished_run, STAND_IN_WAITS_FOR=str(gate)) as server,
     ):
-        responses = list(people.map(lambda _: ask(server), range(n_asked)))
+        asked = [people.submit(ask, server) for _ in range(MAX_WAITING + 1 + n_turned_away)]
 
-        statuses = [response.status_code for response in responses]
-        assert set(statuses) == {200, 503}
-        assert statuses.count(200) >= MAX_WAITING
-        assert {response.json()["answer"] for response in responses if response.status_code == 200} == {
-            "2 buildings have changed, and 0 roads have changed."
-        }
+        # One is being answered and others wait: while that lasts, only who is turned away hears anything.
+        refused = [one.result().status_code for one in islice(as_completed(asked), n_turned_away)]
+        gate.touch()
+        responses = [one.result() for one in asked]
+
+        assert refused == [503] * n_turned_away
+        answers = [response.json()["answer"] for response in responses if response.status_code == 200]
+        assert answers == ["2 buildings have changed, and 0 roads have changed."] * (MAX_WAITING + 1)
         assert ask(server).status_code == 200
 
 
@@ -222,9 +233,19 @@ def test_a_signal_ends_it_cleanly(finished_run: Path, number: signal.Signals, co
         ask(server)
         server.process.send_signal(number)
 
-        assert server.process.wait(timeout=60) == code
+        assert server.process.wait(timeout=PATIENCE_S) == code
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{server.url}/")
+            get(f"{server.url}/")
+
+
+def test_in_the_background_it_outlives_its_terminal(finished_run: Path) -> None:
+    with start_explore(finished_run, wrapper=IN_THE_BACKGROUND) as server:
+        for number in HANGUPS:
+            server.process.send_signal(number)
+            assert ask(server).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+
+        assert server.process.wait(timeout=PATIENCE_S) == 143
 
 
 def test_a_run_in_a_bucket_is_shown_alike(finished_run: Path) -> None:
@@ -235,13 +256,14 @@ def test_a_run_in_a_bucket_is_shown_alike(finished_run: Path) -> None:
                 obstore.put(store, str(path.relative_to(finished_run)), path)
         with start_explore(f"s3://{BUCKET}/weekly/one", **s3.environment) as server:
             tiles = (finished_run / "report" / "tiles.parquet").read_bytes()
-            part = httpx.get(f"{server.url}/tiles.parquet", headers={"Range": "bytes=4-11"})
+            whole = get(f"{server.url}/tiles.parquet", headers={"Range": "bytes=4-11"})
 
-            assert httpx.get(f"{server.url}/tiles.parquet").content == tiles
-            assert part.content == tiles[4:12]
-            assert "explore/chat.js" in httpx.get(f"{server.url}/").text
+            # Out of a bucket no parts are given, and a server need not give any.
+            assert (whole.status_code, whole.content) == (200, tiles)
+            assert whole.headers["content-length"] == str(len(tiles))
+            assert "explore/chat.js" in get(f"{server.url}/").text
             assert ask(server).json()["answer"] == "2 buildings have changed, and 0 roads have changed."
-            assert httpx.get(f"{server.url}/nothing").status_code == 404
+            assert get(f"{server.url}/nothing").status_code == 404
 
 
 def test_wrong_input_ends_it_at_once(tmp_path: Path, finished_run: Path, run_command: Any) -> None:

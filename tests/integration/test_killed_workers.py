@@ -6,8 +6,8 @@ import os
 import random
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from made_scenes import (
     make_scenes,
     run_arguments,
 )
+from patience import PATIENCE_S, wait_for
 from stand_in_model import HUNGRY_COLOUR, KILLS_COLOUR, RAISES_COLOUR
 
 from flows.cluster import open_cluster
@@ -34,23 +35,25 @@ from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.summary import StageSummary
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
-DEADLINE_S = 240
 STAGE = "collect_answers"
 
 # Processes that start from nothing take their time on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-def scenes(tmp_path: Path) -> MadeScenes:
-    return make_scenes(tmp_path / "scenes", changed=CHANGED)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("scenes"), changed=CHANGED)
 
 
-@pytest.fixture
-def undisturbed(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster
+) -> dict[str, bytes]:
     """Give the tables of a run that nothing happened to."""
-    detect_changes(make_config(scenes, output=tmp_path / "undisturbed"), open_cluster=shared_cluster)
-    return read_tables(tmp_path / "undisturbed")
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+    return read_tables(run)
 
 
 def read_tables(run: Path) -> dict[str, bytes]:
@@ -90,24 +93,21 @@ def test_chaos_leaves_no_trace(
     monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.1")
     config = make_config(scenes, output=tmp_path / "run")
     chaos = KillWorker(delay="500 ms", mode=mode)
-    chaos.name = "chaos"
     first: set[int] = set()
     last: set[int] = set()
 
-    def seed(dask_worker: Worker) -> None:
-        # The two will die after 0.9 and 0.1 s, which is before they can have done with six batches of 0.4 s.
+    async def strike(dask_worker: Worker) -> None:
+        # The two will die after 0.9 and 0.1 s, which is before they can have done with six batches of 0.4 s. Those in
+        # their place live on.
         random.seed(dask_worker.name)
+        await chaos.setup(dask_worker)
 
     def befall(client: Client, n_done: int) -> None:
         last.clear()
         last.update(client.run(os.getpid, on_error="ignore").values())
         if not first:
             first.update(last)
-            client.run(seed)
-            client.register_plugin(chaos)
-        elif n_done and chaos.name:
-            client.unregister_worker_plugin(chaos.name)
-            chaos.name = ""
+            client.run(strike)
 
     open_own_cluster, on_progress = disturb(config.cluster, befall)
     # Workers that closed of their own will do not come back by themselves; others are waited for a while.
@@ -145,20 +145,32 @@ def test_workers_that_are_sent_away_are_made_up_for(
 def test_adaptive_cluster_grows_with_the_work(
     tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.2")
+    gate = tmp_path / "gate"
+    monkeypatch.setenv("STAND_IN_WAITS_FOR", str(gate))
     settings = {"distributed.adaptive.target-duration": "500 ms", "distributed.adaptive.interval": "100 ms"}
     config = make_config(
         scenes,
         output=tmp_path / "run",
         assignments=("cluster.n_workers=null", "cluster.adaptive={minimum: 1, maximum: 2}"),
     )
-    counts: set[int] = set()
+    at_first: list[int] = []
 
-    open_own_cluster, on_progress = disturb(config.cluster, lambda client, n_done: counts.add(len(client.nthreads())))
-    with dask.config.set(settings):
+    def befall(client: Client, n_done: int) -> None:
+        if not at_first:
+            at_first.append(len(client.nthreads()))
+            watchers.submit(watch, client)
+
+    def watch(client: Client) -> None:
+        # No batch is answered before there are two to do it.
+        wait_for(lambda: len(client.nthreads()) == 2, what="second worker")
+        gate.touch()
+
+    open_own_cluster, on_progress = disturb(config.cluster, befall)
+    with ThreadPoolExecutor(1) as watchers, dask.config.set(settings):
         report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
 
-    assert counts == {1, 2}
+    assert at_first == [1]
+    assert gate.exists()
     assert report.is_complete
     assert read_tables(tmp_path / "run") == undisturbed
 
@@ -210,11 +222,9 @@ def test_killed_scheduler_ends_the_run_with_a_word_and_the_next_one_finishes_it(
         scheduler, address = stack.enter_context(run_scheduler(tmp_path))
         stack.enter_context(run_worker(address, settings=slow))
         process = start_command(scenes, run=run, address=address)
-        deadline = time.monotonic() + DEADLINE_S
-        while count_parts(run) < 8 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: count_parts(run) >= 8 or process.poll() is not None, what="answers")
         os.kill(scheduler.pid, signal.SIGKILL)
-        _, words = process.communicate(timeout=DEADLINE_S)
+        _, words = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 2, words
     assert "went away in the middle of the work" in " ".join(words.split())
@@ -225,7 +235,7 @@ def test_killed_scheduler_ends_the_run_with_a_word_and_the_next_one_finishes_it(
         _, address = stack.enter_context(run_scheduler(tmp_path))
         stack.enter_context(run_worker(address))
         process = start_command(scenes, run=run, address=address)
-        _, words = process.communicate(timeout=DEADLINE_S)
+        _, words = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 0, words
     assert read_tables(run) == undisturbed

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from made_scenes import SETTINGS, command_line, make_scenes
-from prefect_processes import PrefectServer, wait_for
+from patience import wait_for
+from prefect_processes import PrefectServer
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -124,12 +125,14 @@ def test_a_cron_schedule_fires_and_tells_people_what_is_new(
 
 def test_of_two_runs_at_once_the_later_is_cancelled(server: PrefectServer, tmp_path: Path) -> None:
     region = write_region(tmp_path, name="busy")
-    with server.work("env", "STAND_IN_SECONDS_PER_TILE=0.3", *command_line("serve", str(region), "--limit", "2")):
+    gate = tmp_path / "gate"
+    with server.work("env", f"STAND_IN_WAITS_FOR={gate}", *command_line("serve", str(region), "--limit", "2")):
         deployment = wait_for(lambda: server.find_deployment("busy"), what="deployment")
         first = server.start_run(deployment)
         server.wait_for_state(first, "RUNNING")
         second = server.start_run(deployment)
         refused = server.wait_for_state(second)
+        gate.touch()
         done = server.wait_for_state(first)
 
     assert refused["state_type"] == "CANCELLED"

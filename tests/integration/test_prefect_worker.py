@@ -14,7 +14,8 @@ import psutil
 import pytest
 import yaml
 from made_scenes import SETTINGS, command_line, make_scenes
-from prefect_processes import PREFECT, PrefectServer, kill_group, wait_for
+from patience import PATIENCE_S, wait_for
+from prefect_processes import PREFECT, PrefectServer, kill_group
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -102,7 +103,7 @@ def test_a_run_that_dies_with_its_machine_is_marked_as_crashed(server: PrefectSe
     automate = command_line("serve", "--automations-only", "--silence-s", str(SILENCE_S))
     for _ in range(2):
         with server.work(*automate, log="automations.log") as setting_up:
-            assert setting_up.wait(120) == 0
+            assert setting_up.wait(PATIENCE_S) == 0
     deployment = server.find_deployment("detect-changes")
     assert deployment is not None
     with start_worker(server, STAND_IN_SECONDS_PER_TILE="2") as worker:
@@ -125,8 +126,8 @@ RUN_FLOW = """
 import json, sys
 
 from flows.detect_changes import detect_changes_flow
-from flows.patience import PatienceConfig
-from pipeline.config import RunConfig
+from flows.retries import PatienceConfig
+from pipeline.config.run import RunConfig
 
 config = RunConfig.model_validate(json.loads(sys.argv[1]))
 detect_changes_flow(config, patience=PatienceConfig(retries=6, retry_delay_s=1))
@@ -152,12 +153,12 @@ def test_results_do_not_depend_on_the_server(tmp_path: Path) -> None:
         restarted = wait_for(lambda: find_run(0), what="run that asks the model")
         kill_group(first)
         with server.run() as second:
-            assert run.wait(120) == 0
+            assert run.wait(PATIENCE_S) == 0
             assert server.wait_for_state(restarted)["state_type"] == "COMPLETED"
             with start("gone", n_retries=0) as run:
                 gone = wait_for(lambda: find_run(1), what="run that asks the model")
                 kill_group(second)
-                run.wait(120)
+                run.wait(PATIENCE_S)
         with server.run():
             state = server.get(f"flow_runs/{gone}")
 

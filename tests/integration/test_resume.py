@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from made_scenes import (
     make_scenes,
     run_arguments,
 )
+from patience import PATIENCE_S, wait_for
 from stand_in_model import RAISES_COLOUR
 
 from flows.cluster import open_cluster
@@ -29,22 +29,22 @@ from pipeline.summary import StageSummary
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 N_PARTS = 6 * 4
 """Six batches of four tiles, four prompts."""
-DEADLINE_S = 240
 
 # Processes that start from nothing take their time on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-def scenes(tmp_path: Path) -> MadeScenes:
-    return make_scenes(tmp_path / "scenes", changed=CHANGED)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("scenes"), changed=CHANGED)
 
 
-@pytest.fixture
-def undisturbed(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> bytes:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster) -> bytes:
     """Give ``tiles.parquet`` of a run that nothing happened to."""
-    detect_changes(make_config(scenes, output=tmp_path / "undisturbed"), open_cluster=shared_cluster)
-    return read_table(tmp_path / "undisturbed")
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+    return read_table(run)
 
 
 def read_table(run: Path) -> bytes:
@@ -106,11 +106,9 @@ def test_killed_command_is_continued(tmp_path: Path, scenes: MadeScenes, undistu
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + DEADLINE_S
-    while count_parts(run) < 8 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: count_parts(run) >= 8 or process.poll() is not None, what="answers")
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=DEADLINE_S)
+    process.wait(timeout=PATIENCE_S)
     kept = read_state(run, "tiles.zarr", "marks", "answers")
     assert 8 <= count_parts(run) < N_PARTS
     assert not (run / "run.json").exists()
@@ -135,11 +133,9 @@ def test_killed_while_writing_tiles_is_continued(
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + DEADLINE_S
-    while not (run / "tiles.zarr").exists() and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_for(lambda: (run / "tiles.zarr").exists() or process.poll() is not None, what="store of tiles", pause_s=0.001)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=DEADLINE_S)
+    process.wait(timeout=PATIENCE_S)
     assert not (run / "run.json").exists()
 
     detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)

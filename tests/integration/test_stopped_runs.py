@@ -7,15 +7,16 @@ import os
 import random
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+from dispositions import HANGUPS, IN_THE_BACKGROUND, heed_hangups
 from distributed import Client
 from killed_client import make_context, run_client
 from made_scenes import MadeScenes, command_environment, command_line, make_config, make_scenes, run_arguments
+from patience import PATIENCE_S, wait_for
 
 from model.errors import FolderError
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
@@ -24,7 +25,6 @@ from pipeline.storage.lock import hold_lock
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 N_PARTS = 6 * 4
-DEADLINE_S = 240
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,11 +34,14 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
     return make_scenes(tmp_path_factory.mktemp("stopped") / "scenes", changed=CHANGED)
 
 
-@pytest.fixture
-def undisturbed(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster
+) -> dict[str, bytes]:
     """The files of a run that nothing happened to."""
-    detect_changes(make_config(scenes, output=tmp_path / "undisturbed"), open_cluster=shared_cluster)
-    return read_results(tmp_path / "undisturbed")
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+    return read_results(run)
 
 
 @pytest.fixture
@@ -46,15 +49,16 @@ def start_run(scenes: MadeScenes) -> Iterator[Callable[..., subprocess.Popen[str
     """Start ``deltavlm run`` in a session of its own."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(output: Path, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            command_line(*run_arguments(scenes, output=output)),
-            env=command_environment(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(output: Path, *, wrapper: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
+        with heed_hangups():
+            process = subprocess.Popen(
+                [*wrapper, *command_line(*run_arguments(scenes, output=output))],
+                env=command_environment(**environment),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         started.append(process)
         return process
 
@@ -72,9 +76,7 @@ def read_results(run: Path) -> dict[str, bytes]:
 
 
 def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_for(lambda: is_so() or process.poll() is not None, what="sign of the run", pause_s=0.005)
 
 
 def list_session(session_id: int) -> list[int]:
@@ -91,10 +93,7 @@ def list_session(session_id: int) -> list[int]:
 
 def check_all_gone(session_id: int) -> None:
     """Workers notice within a moment that their command has ended."""
-    deadline = time.monotonic() + 20
-    while list_session(session_id) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert list_session(session_id) == []
+    wait_for(lambda: not list_session(session_id), what="end of the workers")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_a_run_that_is_told_to_stop_ends_in_order(
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    out, err = process.communicate(timeout=DEADLINE_S)
+    out, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 128 + number, err
     assert out == ""
@@ -136,6 +135,28 @@ def test_a_run_that_is_told_to_stop_ends_in_order(
     assert {name: after.get(name) for name in before} == before
 
 
+def test_a_run_in_the_background_outlives_its_terminal_and_stops_when_told(
+    tmp_path: Path, start_run: Callable[..., subprocess.Popen[str]]
+) -> None:
+    run = tmp_path / "run"
+    process = start_run(run, wrapper=IN_THE_BACKGROUND, STAND_IN_SECONDS_PER_TILE="0.3")
+    wait_until(lambda: any(run.glob("answers/*.parquet")), process)
+
+    for number in HANGUPS:
+        # As a terminal does it: to the command and its workers.
+        os.killpg(process.pid, number)
+    n_parts = len(list(run.glob("answers/*.parquet")))
+    wait_until(lambda: len(list(run.glob("answers/*.parquet"))) > n_parts, process)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 143, err
+    assert "Stopped by SIGTERM" in err
+    assert not (run / "run.lock").exists()
+    check_all_gone(process.pid)
+
+
 def test_a_second_run_is_sent_away_and_does_not_disturb_the_first(
     tmp_path: Path,
     start_run: Callable[..., subprocess.Popen[str]],
@@ -150,7 +171,7 @@ def test_a_second_run_is_sent_away_and_does_not_disturb_the_first(
     with pytest.raises(FolderError, match=rf"is being written by process {first.pid} on .*, since 20"):
         detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
 
-    out, err = first.communicate(timeout=DEADLINE_S)
+    out, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 0, err
     assert json.loads(out)["exit_code"] == 0
     assert read_results(run) == undisturbed
@@ -170,7 +191,7 @@ def test_workers_of_a_killed_client_end_by_themselves_and_its_lock_is_nobodys(
     wait_until(lambda: any(run.glob("answers/*.parquet")), process)
 
     process.kill()
-    process.communicate(timeout=DEADLINE_S)
+    process.communicate(timeout=PATIENCE_S)
 
     assert (run / "run.lock").exists()
     detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)

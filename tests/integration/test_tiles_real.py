@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import rioxarray  # noqa: F401  (registers the accessor)
 import shapely
 import xarray as xr
 from distributed import Client
+from patience import wait_for
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform
 from rasterio.windows import Window
@@ -26,10 +26,10 @@ from shapely.geometry import Polygon
 
 from model.errors import InputError
 from pipeline.config.run import RunConfig, load_config
+from pipeline.polygons.aoi import find_shards_needed
 from pipeline.scenes.pair import find_pair
 from pipeline.storage.folder import RunFolder, open_run_folder
 from pipeline.summary import StageSummary
-from pipeline.tiles.marks import list_shards
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.shards import create_store, write_shard
 from pipeline.tiles.store import TileStore
@@ -77,7 +77,7 @@ def test_every_tile_agrees_with_rasterios_warp(config: RunConfig, client: Client
     grid = store.grid
     size = grid.tile_size_px
     assert (summary.done, summary.failed) == (grid.n_rows * grid.n_cols, 0)
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=0.2)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=0.2)
     pairs = store.read_pairs(tiles)
     with xr.open_zarr(f"{config.output}/tiles.zarr", consolidated=False) as dataset:
         assert dataset.rio.crs.to_string() == grid.crs
@@ -114,7 +114,7 @@ def test_footprints_agree_with_rasterios_transform(config: RunConfig) -> None:
 def test_before_and_after_show_the_same_ground(config: RunConfig, client: Client) -> None:
     """The two dates match best where they lie, not a few pixels beside it."""
     store, _ = write(config, client)
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=1.0)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=1.0)
     pairs = store.read_pairs([tile for tile in tiles if tile.status is None]).astype(float).mean(axis=2)
     edges = [np.hypot(*np.gradient(pairs[:, date], axis=(1, 2))) for date in (0, 1)]
     margin = 8
@@ -167,8 +167,12 @@ def write_slowly(config: RunConfig) -> None:
     folder = open_run_folder(config.output)
     size = config.tiles.shard_size_tiles
     create_store(folder, pair, shard_size_tiles=size)
-    for shard in list_shards(pair.grid, shard_size_tiles=size):
+    *shards, last = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size)
+    for shard in shards:
         write_shard(folder, pair, size, *shard)
+    # However late it is killed, it is not done.
+    signal.pause()
+    write_shard(folder, pair, size, *last)
 
 
 def test_kill_in_the_middle_and_run_again(small: RunConfig, client: Client, tmp_path: Path) -> None:
@@ -176,8 +180,7 @@ def test_kill_in_the_middle_and_run_again(small: RunConfig, client: Client, tmp_
     process = multiprocessing.get_context("spawn").Process(target=write_slowly, args=(small,))
     process.start()
     marks = Path(small.output) / "marks"
-    while process.is_alive() and len(list(marks.glob("*.json"))) < 3:
-        time.sleep(0.001)
+    wait_for(lambda: len(list(marks.glob("*.json"))) >= 3 or not process.is_alive(), what="marks", pause_s=0.001)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -197,7 +200,7 @@ def test_another_pair_in_the_same_folder_takes_the_place_of_the_first(small: Run
     other, summary = write(coarser, client)
     assert other.content_key != store.content_key
     assert summary.skipped == 0
-    assert len(other.folder.list_names("marks")) == len(list_shards(other.grid, shard_size_tiles=2))
+    assert len(other.folder.list_names("marks")) == len(find_shards_needed(other.grid, aoi=None, shard_size_tiles=2))
     assert dict(other.open().attrs)["content_key"] == other.content_key
 
 
@@ -231,7 +234,7 @@ def test_shards_over_a_damaged_block_fail_and_the_others_do_not(
     store, summary = write_tiles(pair, **options)
     assert 0 < summary.failed < summary.total
     assert summary.done + summary.failed == summary.total
-    tiles, selection = select_tiles(store, aoi=None, min_valid_fraction=0.2)
+    tiles, selection = select_tiles(store, area=None, min_valid_fraction=0.2)
     reasons = {tile.reason for tile in tiles if tile.status == "failed"}
     assert selection.failed == summary.failed
     assert reasons

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Client
+from patience import PATIENCE_S, wait_for
 from stand_in_model import StandInModel
 
 from flows.cluster import open_cluster
@@ -18,8 +20,9 @@ from model.interface import ModelIdentity
 from model.registry import find_model_folder, identify_model
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import ModelConfig
-from pipeline.workers.models import ModelPlugin, hold_model, register_model, unregister_model
-from pipeline.workers.tasks import choose_max_in_flight, run_bounded
+from pipeline.workers import tasks
+from pipeline.workers.models import ModelPlugin, hold_model, list_held_models, register_model, unregister_model
+from pipeline.workers.tasks import Call, choose_max_in_flight, run_bounded
 
 # Functions of a test module reach the workers by value: that module cannot be imported there.
 
@@ -30,14 +33,23 @@ def square(number: int) -> int:
     return number**2
 
 
-def count_tasks(client: Client) -> int:
-    return int(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+def take(calls: Iterable[tuple[str, tuple[Any, ...]]]) -> Callable[[], Call | None]:
+    """Give one call after the other, and None when there are no more."""
+    waiting = (Call(*call) for call in calls)
+    return lambda: next(waiting, None)
+
+
+def count_tasks(client: Client, prefix: str) -> int:
+    """Count the tasks of one kind: the workers are shared, and so others may be there."""
+    return int(
+        client.run_on_scheduler(lambda dask_scheduler: sum(key.startswith(prefix) for key in dask_scheduler.tasks))
+    )
 
 
 def test_results_and_errors_come_back_once_each(client: Client) -> None:
     expected: dict[str, Any] = {f"square-{number}": number**2 for number in range(12) if number != 3}
 
-    outcomes = list(run_bounded(client, square, ((f"square-{n}", (n,)) for n in range(12)), max_in_flight=3))
+    outcomes = list(run_bounded(client, square, take((f"square-{n}", (n,)) for n in range(12)), max_in_flight=3))
 
     errors = {key: str(outcome) for key, outcome in outcomes if isinstance(outcome, BaseException)}
     assert {key: outcome for key, outcome in outcomes if key not in errors} == expected
@@ -47,8 +59,8 @@ def test_results_and_errors_come_back_once_each(client: Client) -> None:
 
 def test_scheduler_never_knows_more_than_the_window(client: Client) -> None:
     counts = [
-        count_tasks(client)
-        for _ in run_bounded(client, square, ((f"window-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
+        count_tasks(client, "window-")
+        for _ in run_bounded(client, square, take((f"window-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
     ]
 
     assert len(counts) == 20
@@ -64,33 +76,24 @@ def test_arguments_are_taken_as_they_are_needed(client: Client) -> None:
             taken.append(number)
             yield f"lazy-{number}", (number,)
 
-    first = next(run_bounded(client, square, arguments(), max_in_flight=2))
+    first = next(run_bounded(client, square, take(arguments()), max_in_flight=2))
 
     assert first[1] in {100**2, 101**2}
     assert len(taken) <= 3
 
 
 def test_stopping_early_leaves_nothing_behind(client: Client) -> None:
-    outcomes = run_bounded(client, square, ((f"early-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
+    outcomes = run_bounded(client, square, take((f"early-{n}", (100 + n,)) for n in range(20)), max_in_flight=4)
     next(outcomes)
 
     outcomes.close()
 
-    deadline = time.monotonic() + 20
-    while count_tasks(client) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert count_tasks(client) == 0
+    wait_for(lambda: count_tasks(client, "early-") == 0, what="end of the tasks")
 
 
 def name_held_model(model: ModelConfig, identity: ModelIdentity) -> tuple[str, int]:
     with hold_model(model, identity=identity) as held:
         return held.identity.model_id, id(held)
-
-
-def list_held_models() -> list[str]:
-    from pipeline.workers.models import _held
-
-    return sorted(_held)
 
 
 def test_model_is_loaded_once_per_worker(client: Client) -> None:
@@ -102,7 +105,7 @@ def test_model_is_loaded_once_per_worker(client: Client) -> None:
         assert {model_id for model_id, _ in seen.values()} == {"stand-in@1"}
         calls = ((f"name-{n}", (config, StandInModel.identity)) for n in range(8))
         # Whatever worker a task ran on, it met a model that was there before.
-        assert {outcome for _, outcome in run_bounded(client, name_held_model, calls, max_in_flight=4)} <= set(
+        assert {outcome for _, outcome in run_bounded(client, name_held_model, take(calls), max_in_flight=4)} <= set(
             seen.values()
         )
     unregister_model(client, model=config, identity=StandInModel.identity)
@@ -117,29 +120,37 @@ def test_model_goes_with_the_last_run_that_uses_it(client: Client) -> None:
         assert set(client.run(get_models_of_worker, identity).values()) == first
 
         unregister_model(client, model=config, identity=identity)
-        calls = [("after-the-first", (config, identity))]
+        calls = take([("after-the-first", (config, identity))])
         assert next(outcome for _, outcome in run_bounded(other, name_held_model, calls, max_in_flight=1)) in first
 
         unregister_model(other, model=config, identity=identity)
-    assert all(held == [] for held in client.run(list_held_models).values())
+    assert all(held == [] for held in client.run(list_held_keys).values())
 
 
 def test_model_of_a_client_that_is_gone_is_let_go(client: Client) -> None:
     model, identity = ModelConfig(name="stand-in", batch_size_tiles=3), StandInModel.identity
     with Client(client.scheduler.address, set_as_default=False) as other:
         register_model(other, model=model, identity=identity)
+        gone = other.id
+    wait_for(lambda: gone not in list_clients(client), what="end of the other client")
 
     register_model(client, model=ModelConfig(name="stand-in"), identity=identity)
 
-    assert all(len(held) == 1 for held in client.run(list_held_models).values())
+    assert all(len(held) == 1 for held in client.run(list_held_keys).values())
     unregister_model(client, model=ModelConfig(name="stand-in"), identity=identity)
 
 
-def get_models_of_worker(identity: ModelIdentity) -> tuple[str, int]:
-    from pipeline.workers.models import _held
+def list_held_keys() -> list[str]:
+    return sorted(list_held_models())
 
-    [held] = [held for key, held in _held.items() if key.startswith(identity.weight_hash)]
-    return held.model.identity.model_id, id(held.model)
+
+def list_clients(client: Client) -> list[str]:
+    return list(client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients)))
+
+
+def get_models_of_worker(identity: ModelIdentity) -> tuple[str, int]:
+    [model] = [model for key, model in list_held_models().items() if key.startswith(identity.weight_hash)]
+    return model.identity.model_id, id(model)
 
 
 def test_other_weights_on_a_worker_are_refused(client: Client) -> None:
@@ -175,7 +186,7 @@ def test_model_that_could_not_be_loaded_is_tried_again(client: Client, tmp_path:
 
 def test_scheduler_that_goes_away_is_told() -> None:
     with open_cluster(ClusterConfig(n_workers=1)) as client:
-        outcomes = run_bounded(client, square, ((f"gone-{n}", (100 + n,)) for n in range(1000)), max_in_flight=2)
+        outcomes = run_bounded(client, square, take((f"gone-{n}", (100 + n,)) for n in range(1000)), max_in_flight=2)
         next(outcomes)
         client.cluster.close()
 
@@ -184,10 +195,13 @@ def test_scheduler_that_goes_away_is_told() -> None:
 
 
 def test_address_without_a_scheduler_is_told() -> None:
-    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        config = ClusterConfig(kind="address", address=address)
 
-    with pytest.raises(InputError, match=r"cluster\.address tcp://127\.0\.0\.1:9"), open_cluster(config):
-        pass
+        with pytest.raises(InputError, match=rf"cluster\.address {address}"), open_cluster(config):
+            pass
 
 
 @pytest.mark.parametrize(("n_workers", "asked", "expected"), [(2, None, 6), (0, None, 3), (2, 1, 1), (100, 5, 5)])
@@ -196,7 +210,7 @@ def test_window_is_what_is_asked_for_or_a_few_per_worker(n_workers: int, asked: 
 
 
 def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.01)
+    monkeypatch.setattr(tasks, "SECONDS_BETWEEN_COUNTS", 0.01)
     taken: list[int] = []
 
     def arguments() -> Iterator[tuple[str, tuple[int]]]:
@@ -205,11 +219,11 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
             yield f"grow-{number}", (number,)
 
     with open_cluster(ClusterConfig(n_workers=1)) as small:
-        outcomes = run_bounded(small, square, arguments(), max_in_flight=None)
+        outcomes = run_bounded(small, square, take(arguments()), max_in_flight=None)
         next(outcomes)
         n_at_first = len(taken)
         small.cluster.scale(2)
-        small.wait_for_workers(2, timeout=60)
+        small.wait_for_workers(2, timeout=PATIENCE_S)
         n_before = len(taken)
         for _ in range(3):
             next(outcomes)
@@ -221,9 +235,9 @@ def test_window_grows_with_the_cluster(client: Client, monkeypatch: pytest.Monke
 
 
 def test_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.tasks.SECONDS_BETWEEN_COUNTS", 0.05)
+    monkeypatch.setattr(tasks, "SECONDS_BETWEEN_COUNTS", 0.05)
     with open_cluster(ClusterConfig(n_workers=1, no_workers_timeout_s=0.3)) as client:
-        outcomes = run_bounded(client, time.sleep, ((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
+        outcomes = run_bounded(client, time.sleep, take((f"slow-{n}", (60,)) for n in range(3)), max_in_flight=None)
         client.cluster.scale(0)
 
         with pytest.raises(InputError, match=r"no worker has been there for 0\.3 s"):

@@ -6,6 +6,7 @@ import torch
 
 from model.answering import DeltaVlmAnswerer
 from model.decoding.steps import FoundTokens, SearchSettings
+from model.decoding.yes_or_no import YesOrNo
 from model.interface import Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, has_cpu_bfloat16, load_weights
 from model.pairs.folders import cut_tiles
@@ -203,9 +204,8 @@ def test_yes_and_no_are_weighed_against_each_other(answerer):
         confidence=torch.tensor([0.6, 0.8]),
         first_probabilities=probabilities,
     )
-    torch.testing.assert_close(
-        answerer._choice.tell_confidence(found, settings=answerer.settings), torch.tensor([0.75, 0.8])
-    )
+    choice = YesOrNo.from_tokenizer(tokenizer)
+    torch.testing.assert_close(choice.tell_confidence(found, settings=answerer.settings), torch.tensor([0.75, 0.8]))
 
 
 def test_devices_and_precisions_are_checked():

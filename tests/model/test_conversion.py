@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from original_files import OriginalFiles, make_llm_config, make_state, settle, write_original_files
+from original_files import OriginalFiles, make_llm_config, make_state, rename_state, settle, write_original_files
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,8 +21,9 @@ from model.conversion import converting, hub
 from model.conversion.converting import convert_model
 from model.conversion.csrm_training import CSRM_WEIGHTS
 from model.conversion.inputs import ConversionSettings
-from model.conversion.names import infer_config, infer_mask_config, rename_state
+from model.conversion.names import infer_config, infer_mask_config
 from model.conversion.vocabularies import load_language_vocabulary
+from model.errors import InputError
 from model.inspection import inspect_model
 from model.interface import Prompt, PromptKind
 from model.mask_decoder import ChangeMaskDecoder
@@ -309,7 +310,7 @@ def test_a_failure_leaves_no_folder(originals, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(converting, "write_shards", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="No space left"):
         convert_model(settle(originals), output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -339,7 +340,7 @@ def test_names_of_the_hub_are_downloaded(originals, converted, tmp_path, monkeyp
     assert find_differences(load_folder(tmp_path / "out"), load_folder(converted)) == []
     assert asked[0] == ("some/checkpoint", ["checkpoint_best.pth"])
     assert "*.safetensors" in asked[1][1]
-    with pytest.raises(FileNotFoundError, match=r"CHECKPOINT: some/checkpoint .* has no file other\.pth"):
+    with pytest.raises(InputError, match=r"CHECKPOINT: some/checkpoint .* has no file other\.pth"):
         convert_model(replace(settings, checkpoint="some/checkpoint:other.pth"), output=tmp_path / "other")
 
 
@@ -348,7 +349,7 @@ def test_without_a_network_the_name_and_the_way_out_are_told(originals, tmp_path
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(hub, "snapshot_download", download)
-    with pytest.raises(FileNotFoundError, match=r"--language-model: no file or folder some/vicuna .* copy them here"):
+    with pytest.raises(InputError, match=r"--language-model: no file or folder some/vicuna .* copy them here"):
         convert_model(settle(originals, language_model="some/vicuna"), output=tmp_path / "out")
 
 

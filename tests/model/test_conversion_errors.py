@@ -17,6 +17,7 @@ from flows.cli import main as cli
 from model.conversion.checkpoints import find_weight_files, read_weight_file
 from model.conversion.converting import convert_model
 from model.conversion.plan import describe_missing
+from model.errors import InputError
 from model.inspection import inspect_model
 
 
@@ -71,7 +72,7 @@ def test_other_files_are_told_apart_from_weights(tmp_path):
         read_weight_file(tmp_path / "log.pth")
     with pytest.raises(ValueError, match=r"list\.pth holds no state dict but list"):
         read_weight_file(tmp_path / "list.pth")
-    with pytest.raises(FileNotFoundError, match="no file or folder at"):
+    with pytest.raises(InputError, match="no file or folder at"):
         find_weight_files(tmp_path / "absent")
 
 
@@ -84,7 +85,7 @@ def test_a_folder_gives_its_weights_once(tmp_path):
     (tmp_path / "model-2.safetensors").touch()
     assert [file.name for file in find_weight_files(tmp_path)] == ["model-1.safetensors", "model-2.safetensors"]
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-3.safetensors"}}))
-    with pytest.raises(FileNotFoundError, match=r"lacks 1 of 1 weight files, first model-3\.safetensors"):
+    with pytest.raises(InputError, match=r"lacks 1 of 1 weight files, first model-3\.safetensors"):
         find_weight_files(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(ValueError, match="expected JSON with a weight_map"):
@@ -113,7 +114,7 @@ def test_missing_parts_are_named_with_where_they_come_from():
     ],
 )
 def test_settings_that_make_no_model(originals, tmp_path, changes, message):
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises(InputError, match=message):
         convert_model(settle(originals, **changes), output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -171,6 +172,21 @@ def test_a_folder_without_config_or_tokenizer(originals, tmp_path):
     (folder / "config.json").unlink()
     with pytest.raises(ValueError, match=r"no config\.json in .*; give that with --language-model"):
         convert_model(settle(originals, language_model=str(folder)), output=tmp_path / "out")
+
+
+def test_a_vocabulary_of_sentencepiece_without_its_package(originals, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "llm"
+    shutil.copytree(originals.language_model, folder)
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    arguments = ["convert", str(originals.checkpoint), "--output", str(tmp_path / "out")]
+    arguments += ["--vision", str(originals.vision), "--language-model", str(folder), "--vision-layers", "3"]
+    monkeypatch.setattr(sys, "argv", ["deltavlm", "model", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == cli.WRONG_INPUT
+    assert capsys.readouterr().err.splitlines()[-1] == "To do: pip install 'deltavlm-monitor[convert]'"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_ends_with_two_and_without_a_traceback(originals, tmp_path, monkeypatch, capsys):
@@ -244,10 +260,10 @@ def test_info_warns_people_and_programs_of_an_untrained_csrm(originals, tmp_path
 def test_damaged_folders_are_told_by_info(tmp_path):
     save_file({"query_tokens": torch.ones(4)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"config\.json holds list; expected an object"):
+    with pytest.raises(ValueError, match=r"config\.json holds list; expected a JSON object"):
         inspect_model(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         inspect_model(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert inspect_model(tmp_path)["parameters"] == {"query_tokens": 4}

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from model.changechat.masks import ClassValues
+from model.errors import InputError
 from model.evaluation.changechat import open_changechat
 from model.evaluation.pair_folders import FolderSelection, find_scene, open_pair_folder
 from model.interface import PromptKind
@@ -156,9 +157,9 @@ def test_splits_are_kept_apart_and_empty_ones_refused(tmp_path):
         write_pair(tmp_path, stem, mask=paint_mask())
     _, tiles = read_all(tmp_path, split="val")
     assert list(tiles) == ["val_000001"]
-    with pytest.raises(FileNotFoundError, match=r"no pair of the split test; expected .+; "):
+    with pytest.raises(InputError, match=r"no pair of the split test; expected .+; "):
         read_all(tmp_path, split="test")
-    with pytest.raises(FileNotFoundError, match=r"no pair 'x\*' .+; expected .+; correct"):
+    with pytest.raises(InputError, match=r"no pair 'x\*' .+; expected .+; correct"):
         read_all(tmp_path, pattern="x*")
 
 

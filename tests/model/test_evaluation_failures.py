@@ -59,7 +59,7 @@ def test_the_worst_are_kept_and_right_ones_never():
         confidence = confidences[name.name]
         album.consider(make_tile(name.name, say_yes(is_right=answers[name.name], confidence=confidence)))
     assert [failure.tile.name for failure in album.failures] == ["worst", "worse"]
-    assert album._pending == {}
+    assert album.pending == {}
 
 
 def test_a_picture_tells_truth_and_answer():
@@ -73,7 +73,7 @@ def test_a_picture_tells_truth_and_answer():
     assert name == "tile_7"
     assert classify == "not changed; says changed"
     assert description.startswith('says "a house is built')
-    assert description.endswith("...")
+    assert description.endswith("…")
     album = FailureAlbum()
     for _ in album.watch([EvaluationTile(name="tile_7", scene="s", pixels=PIXELS, cases=())]):
         album.consider(wrong)

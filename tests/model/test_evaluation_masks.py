@@ -6,8 +6,8 @@ import pytest
 from model.evaluation.evaluation import EvaluationSettings, evaluate
 from model.evaluation.mask_scores import PixelCounts, count_pixels, measure_masks, paint_cells
 from model.evaluation.measures import BootstrapSettings, estimate_figures
+from model.images import CHANGED_VALUE
 from model.interface import Answer, ChangeMasks, ModelIdentity
-from model.pairs.facts import BUILDING_CHANGED
 from model.pairs.folders import LabelledPair
 from model.prompts import load_prompt_book
 
@@ -23,7 +23,7 @@ def make_pair(mask: np.ndarray, *, has_road_truth: bool) -> LabelledPair:
 def make_scored_tile() -> tuple[LabelledPair, np.ndarray]:
     """A tile of 6 x 6 with 4 changed building pixels, and probabilities that meet 3 of them and 3 others."""
     mask = np.zeros((6, 6), np.uint8)
-    mask[0:2, 0:2] = BUILDING_CHANGED
+    mask[0:2, 0:2] = CHANGED_VALUE
     probabilities = np.full((1, 2, 6, 6), 0.1, np.float32)
     probabilities[0, 0, 0:2, 0:2] = [[0.9, 0.5], [0.7, 0.2]]
     probabilities[0, 0, 5, 0:3] = 0.6

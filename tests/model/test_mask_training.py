@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from model.images import CHANGED_VALUE, ROAD_VALUE
 from model.modeling import DeltaVlmForConditionalGeneration
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
 from model.pairs.folders import LabelledPair, separate_labels
 from model.registry import find_model_folder
 from model.training.augmentation import Augmentation
@@ -47,7 +47,7 @@ def tiny_model() -> DeltaVlmForConditionalGeneration:
 def make_pair(*, left: int, has_road_truth: bool = False) -> LabelledPair:
     """A grey place where one bright square was built."""
     mask = np.zeros((96, 96), np.uint8)
-    mask[24:56, left : left + 32] = BUILDING_CHANGED
+    mask[24:56, left : left + 32] = CHANGED_VALUE
     before = np.random.default_rng(left).integers(60, 120, (96, 96, 3), dtype=np.uint8)
     after = np.where(mask[..., None] > 0, 230, before).astype(np.uint8)
     return LabelledPair(name=str(left), before=before, after=after, mask=mask, has_road_truth=has_road_truth)
@@ -71,7 +71,7 @@ def test_a_branch_can_be_gone_on_with_instead_of_a_fresh_one(tiny_model):
 
 
 def test_labels_are_separated_and_what_masks_do_not_tell_is_not_known():
-    mask = np.array([[0, ROAD_CHANGED], [BUILDING_CHANGED, 0]], np.uint8)
+    mask = np.array([[0, ROAD_VALUE], [CHANGED_VALUE, 0]], np.uint8)
     masks, is_known = separate_labels(
         make_scored_pair(mask, has_road_truth=False), labels=("road", "building", "change")
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from golden import TOLERANCE, GoldenSet, list_golden_sets, record_outputs
@@ -15,7 +17,10 @@ from model.decoding.search import search
 from model.decoding.steps import BeamScoring, FoundTokens, SearchSettings, Steps
 from model.interface import ModelIdentity, Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.facts import TargetText
 from model.processing import clean_text
+from model.training.collation import InstructionCollator
+from model.training.dataset import InstructionSample
 
 GOLDEN_SETS = list_golden_sets()
 NO_GOLDEN_SET = pytest.param(
@@ -224,9 +229,9 @@ def test_texts_are_cleaned_as_in_the_original(golden: GoldenSet) -> None:
 @pytest.mark.parametrize("name", ["with_csrm", "with_csrm_trunc", "released_no_csrm", "released_no_csrm_trunc"])
 def test_losses_and_gradients(golden: GoldenSet, name: str) -> None:
     recorded, model = golden.facts["losses"][name], golden.model
-    text = golden.processor.prepare_targets(
-        recorded["text_input"],
-        recorded["text_output"],
+    text = collate(
+        golden,
+        zip(recorded["text_input"], recorded["text_output"], strict=True),
         max_prompt_tokens=recorded["attrs"].get("max_txt_len", golden.config["max_txt_len"]),
         max_answer_tokens=recorded["attrs"].get("max_output_txt_len", golden.config["max_output_txt_len"]),
     )
@@ -248,6 +253,26 @@ def test_losses_and_gradients(golden: GoldenSet, name: str) -> None:
     if "loss_with_A_and_B_swapped" in recorded:
         swapped = run_training_step(model, pixels.flip(1), text, has_csrm="no_csrm" not in name)
         assert swapped.loss.item() == pytest.approx(recorded["loss_with_A_and_B_swapped"], rel=TOLERANCE)
+
+
+def collate(
+    golden: GoldenSet, turns: Iterable[tuple[str, str]], *, max_prompt_tokens: int, max_answer_tokens: int
+) -> dict[str, Tensor]:
+    """Text of a batch, as our training puts it together."""
+    # The original counts the answer's start token, which it then drops, and cuts prompts for both readers alike.
+    collator = InstructionCollator(
+        golden.processor, max_prompt_tokens=max_prompt_tokens, max_answer_tokens=max_answer_tokens - 1
+    )
+    golden.processor.qformer_tokenizer.model_max_length = max_prompt_tokens
+    pair = np.zeros((2, 3, 8, 8), np.uint8)
+    batch = collator(
+        [
+            InstructionSample(pair=pair, facts=None, turns=((prompt, TargetText(text=answer)),))
+            for prompt, answer in turns
+        ]
+    )
+    names = ("input_ids", "attention_mask", "labels", "qformer_input_ids", "qformer_attention_mask")
+    return {name: batch[name] for name in names}
 
 
 def check_targets(golden: GoldenSet, text: dict[str, Tensor], *, prefix: str) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.errors import InputError
 from model.processing import DeltaVlmProcessor
 
 ANSWER = "roads: ['top-left', 'center-center']. buildings: []."
@@ -65,7 +66,7 @@ def test_other_pixels_are_refused(processor, pairs):
 def test_a_missing_file_is_named(processor, tmp_path, name):
     processor.save_pretrained(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"no {name} in"):
+    with pytest.raises(InputError, match=f"no {name} in"):
         DeltaVlmProcessor.from_pretrained(tmp_path)
 
 

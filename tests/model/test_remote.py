@@ -11,8 +11,11 @@ from threading import Barrier
 import numpy as np
 import numpy.typing as npt
 import pytest
+from openai import OpenAI
 from openai_server import SOON, Body, Fault, Reply, read_pair, read_texts, refuse, serve
+from patience import PATIENCE_S
 
+from model.errors import InputError
 from model.interface import CELL_NAMES, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from model.prompts import load_prompt_book
@@ -80,14 +83,14 @@ def test_a_name_gives_address_model_and_identity_without_a_network() -> None:
     ],
 )
 def test_a_wrong_name_is_told_with_the_right_form(name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"; expected openai:URL#NAME, such as .+; ") as caught:
+    with pytest.raises(InputError, match=r"; expected openai:URL#NAME, such as .+; ") as caught:
         identify_model(name)
     assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@host/v1", "http://host/v1?api-key=hunter2"])
 def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds a password or a query.*OPENAI_API_KEY") as caught:
+    with pytest.raises(InputError, match=r"holds a password or a query.*OPENAI_API_KEY") as caught:
         identify_model(f"openai:{url}#model")
     assert "hunter2" not in str(caught.value)
 
@@ -127,13 +130,13 @@ def test_answers_keep_their_places_whoever_comes_first() -> None:
 
     def script(body: Body) -> Reply:
         if len(server.bodies) <= 9:
-            together.wait(timeout=5)
+            together.wait(timeout=PATIENCE_S)
         question = read_texts(body)[-1].splitlines()[0]
         return Reply(text=f"{question} of {read_pair(body)[0, 0, 0, 0]}")
 
     with serve(script) as server:
         endpoint = Endpoint(
-            EndpointAddress.parse(server.name), settings=EndpointSettings(n_requests_at_once=3, timeout_s=5)
+            EndpointAddress.parse(server.name), settings=EndpointSettings(n_requests_at_once=3, timeout_s=PATIENCE_S)
         )
         model = RemoteModel(endpoint, identity=identify_model(server.name))
         answers = model.answer_prompts(pairs, prompts=[COUNT, CLASSIFY])
@@ -378,7 +381,7 @@ def test_after_a_failure_nothing_new_is_asked_and_what_came_is_not_asked_again()
 
 
 def test_an_error_comes_home_from_a_worker() -> None:
-    problem = EndpointError("found; expected something; do this", is_for_all=True)
+    problem = EndpointError("found", expected="something", remedy="do this", is_for_all=True)
     copy = pickle.loads(pickle.dumps(problem))  # noqa: S301 - our own
     assert (str(copy), copy.is_for_all) == (str(problem), True)
 
@@ -399,7 +402,7 @@ def test_connections_are_closed_with_the_endpoint_even_in_a_cycle() -> None:
         assert endpoint.ask(HELLO).text == "Hello!"
         cycle: list[object] = [endpoint]
         cycle.append(cycle)
-        client = endpoint._client
+        [client] = [each for each in gc.get_objects() if type(each) is OpenAI and not each.is_closed()]
         del endpoint, cycle
 
         gc.collect()

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.errors import InputError
 from model.evaluation.evaluation import evaluate
-from model.pairs.folders import cut_tiles, read_pair_folder
+from model.pairs.folders import cut_tiles, scan_pair_folder
 from model.registry import identify_model, load_model
 from model.training.synthetic_pairs import synthesize_pairs
 from pipeline.config.run import load_default_prompts
@@ -41,14 +42,14 @@ def test_the_identity_follows_the_files(folder, tmp_path):
     assert identify_model(str(copy)).weight_hash == identity.weight_hash
     (copy / "config.json").write_text("{}")
     assert identify_model(str(copy)).weight_hash != identity.weight_hash
-    with pytest.raises(FileNotFoundError, match="no-such-model"):
+    with pytest.raises(InputError, match="no-such-model"):
         identify_model("no-such-model")
 
 
 def test_weights_that_are_not_data_alone_are_no_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+    with pytest.raises(InputError, match=r"model\.safetensors"):
         identify_model(str(tmp_path))
 
 
@@ -98,7 +99,7 @@ def test_swapping_the_dates_turns_building_into_demolition():
 
 
 def test_the_figures_of_the_card_can_be_had_again(shared_data):
-    pairs = read_pair_folder(shared_data / "data" / "levir_panels", pattern="256_val_*")
+    pairs = scan_pair_folder(shared_data / "data" / "levir_panels", pattern="256_val_*").pairs
     found = evaluate(load_model(NAME), pairs, prompts=PROMPTS)
     # Other processors round otherwise: one tile of 124 may go the other way.
     assert found.value("classify.accuracy") == pytest.approx(0.9355, abs=0.009)

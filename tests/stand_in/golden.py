@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from original_files import rename_state
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import LlamaConfig
 
-from model.conversion.names import infer_config, rename_state
+from model.conversion.names import infer_config
 from model.conversion.vocabularies import load_language_vocabulary, load_qformer_tokenizer
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import CLIP_IMAGE_SETTINGS, DeltaVlmProcessor

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.conversion.inputs import ConversionSettings
+from model.conversion.names import join_qkv_bias, rename_key
 
 WORDS = ("please", "describe", "the", "changes", "roads", "buildings", "yes", "no", "have", "changed")
 
@@ -29,6 +30,22 @@ class OriginalFiles:
     qformer_tokenizer: Path
     state: Mapping[str, Tensor]
     """Full state dict without the mask branch; the language model's last row is the one for padding."""
+
+
+def rename_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a state dict of the original, or a part of one, under our names.
+
+    Raises:
+        KeyError: a key that the original does not have, or half of a bias without the other.
+    """
+    renamed = {}
+    for key, tensor in state.items():
+        name = rename_key(key)
+        if name is None or name in renamed:
+            continue
+        stem = key.removesuffix("q_bias").removesuffix("v_bias")
+        renamed[name] = tensor if stem == key else join_qkv_bias(state[f"{stem}q_bias"], state[f"{stem}v_bias"])
+    return renamed
 
 
 def settle(files: OriginalFiles, **changes: Any) -> ConversionSettings:

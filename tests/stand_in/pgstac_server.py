@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 REQUIREMENTS = Path(__file__).parent / "stac-api-requirements.txt"
-INSTALL_TIMEOUT_S, START_TIMEOUT_S = 110, 60
+INSTALL_TIMEOUT_S, START_TIMEOUT_S = 240, 240
 ACCOUNT = "postgres"
 """PostgreSQL does not run as root; Debian's package brings this account."""
 
@@ -33,7 +33,9 @@ def prepare_environment(cache: Path) -> Path:
     if not mark.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=60)
+            subprocess.run(
+                [sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S
+            )
             command = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
             subprocess.run(
                 [*command, "-r", REQUIREMENTS], check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S

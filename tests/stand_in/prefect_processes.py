@@ -4,53 +4,46 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from dispositions import heed_hangups
 from made_scenes import command_environment
+from patience import PATIENCE_S, wait_for
 
 PREFECT = [sys.executable, "-m", "prefect"]
 END_STATES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-PATIENCE_S = 180.0
-"""For one thing to happen on a machine that is busy with others."""
-
-Found = TypeVar("Found")
+PORTS = range(20_000, 32_000)
+"""Below those that the system gives to whoever asks for any, outgoing connections first of all."""
 
 
 def find_free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_for(look: Callable[[], Found | None], *, what: str, timeout_s: float = PATIENCE_S) -> Found:
-    """Ask until there is an answer: what is waited for is seen only through the server's API."""
-    end_s = time.monotonic() + timeout_s
-    while time.monotonic() < end_s:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.2)
-    raise TimeoutError(f"no {what} within {timeout_s:g} s")
+    """Find a port that nobody takes before the server does, nor while it is being started anew."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port for a server")
 
 
 @contextmanager
 def start_process(arguments: list[str], *, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a process group of its own, and end the whole group with the context."""
     with log.open("ab") as sink:
-        process = subprocess.Popen(
-            arguments, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        with heed_hangups():
+            process = subprocess.Popen(
+                arguments, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+            )
         try:
             yield process
         finally:
@@ -107,7 +100,8 @@ class PrefectServer:
         """Have it run while the context lasts; again, and it has all it had before."""
         arguments = [*PREFECT, "server", "start", "--port", str(self.port)]
         with start_process(arguments, environment=self.environment, log=self.folder / "server.log") as process:
-            wait_for(self.is_healthy, what="healthy Prefect server")
+            wait_for(lambda: self.is_healthy() or process.poll() is not None, what="healthy Prefect server")
+            assert process.poll() is None, (self.folder / "server.log").read_text()
             yield process
 
     def is_healthy(self) -> bool:
@@ -139,7 +133,7 @@ class PrefectServer:
         return done.stdout
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def post(self, path: str, **body: Any) -> Any:
@@ -149,7 +143,7 @@ class PrefectServer:
             headers={"content-type": "application/json"},
             method="POST",
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -175,7 +169,7 @@ class PrefectServer:
             run = self.get(f"flow_runs/{run_id}")
             return run if run["state_type"] in (set(types) or END_STATES) else None
 
-        return wait_for(look, what=f"run in {', '.join(types) or 'an end state'}")
+        return wait_for(look, what=f"run in {', '.join(types) or 'an end state'}", pause_s=0.2)
 
     def read_log(self, run_id: str) -> str:
         logs = self.post("logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, sort="TIMESTAMP_ASC", limit=200)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +12,20 @@ from dataclasses import dataclass
 
 import obstore
 from obstore.store import S3Store
+from patience import PATIENCE_S
 
 BUCKET = "runs"
 SECRET = "s3cr3t-k3y-that-nobody-may-see"
-START_DEADLINE_S = 60
+SERVE = """
+import signal
+
+from moto.server import ThreadedMotoServer
+
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+signal.pause()
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,33 +70,25 @@ def make_environment(port: int) -> dict[str, str]:
 
 @contextmanager
 def start_s3_server() -> Iterator[S3Server]:
-    """Start the server on a free port with an empty bucket, and stop it with the context."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Start the server on a port that the system gives, with an empty bucket, and stop it with the context."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-c", SERVE],
         env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
+    assert process.stdout is not None
     try:
+        port = int(process.stdout.readline())
         _make_bucket(port)
         yield S3Server(port=port)
     finally:
         process.terminate()
-        process.wait(timeout=START_DEADLINE_S)
+        process.wait(timeout=PATIENCE_S)
+        process.stdout.close()
 
 
 def _make_bucket(port: int) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
-    while True:
-        try:
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
-            urllib.request.urlopen(request, timeout=5).close()
-        except urllib.error.URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
+    urllib.request.urlopen(request, timeout=PATIENCE_S).close()

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ RAISES_COLOUR = (250, 1, 250)
 KILLS_COLOUR = (1, 250, 250)
 MUMBLES_COLOUR = (250, 250, 1)
 HUNGRY_COLOUR = (1, 1, 250)
+GATE_LIMIT_S = 240
 
 CELLS = tuple(f"{y}-{x}" for y in ("top", "center", "bottom") for x in ("left", "center", "right"))
 
@@ -34,6 +36,7 @@ class StandInModel:
     identity = ModelIdentity(model_id="stand-in@1", weight_hash=hashlib.sha256(b"stand-in 1").hexdigest(), path="")
 
     def answer_prompts(self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt]) -> list[list[Answer]]:
+        wait_for_gate(os.environ.get("STAND_IN_WAITS_FOR"))
         time.sleep(float(os.environ.get("STAND_IN_SECONDS_PER_TILE", "0")) * len(pairs))
         for colour in (tuple(pair[0, :, 0, 0].tolist()) for pair in pairs):
             if colour == RAISES_COLOUR:
@@ -43,6 +46,15 @@ class StandInModel:
             if colour == KILLS_COLOUR:
                 os.kill(os.getpid(), signal.SIGKILL)
         return [[answer_one(pair, kind=prompt.kind) for pair in pairs] for prompt in prompts]
+
+
+def wait_for_gate(gate: str | None) -> None:
+    """Wait until there is a file of this name: a test makes it once it has seen what it waited for."""
+    deadline = time.monotonic() + GATE_LIMIT_S
+    while gate is not None and not Path(gate).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{gate} did not come within {GATE_LIMIT_S} s")
+        time.sleep(0.02)
 
 
 def answer_one(pair: npt.NDArray[np.uint8], *, kind: PromptKind) -> Answer:

@@ -55,6 +55,13 @@ def write_json(values: Any) -> markupsafe.Markup:
     return markupsafe.Markup(text)
 
 
+def list_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give rows as plain values by column, None for what is null."""
+    plain = frame.astype(object)
+    records = plain.where(plain.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in record.items()} for record in records]
+
+
 def describe_frame(frame: MapFrame) -> dict[str, Any]:
     """Give the frame of the map and where on Earth it lies."""
     window = frame.window

@@ -15,7 +15,7 @@ import shapely
 
 from pipeline.grid.grid import Grid
 from pipeline.grid.projections import compute_area_scale
-from pipeline.grid.window import PixelWindow
+from pipeline.grid.window import Window
 from pipeline.tables.schemas import TileStatus
 
 MAX_MAP_SIZE_PX = 1200
@@ -47,10 +47,9 @@ class MapFrame:
     """The grid."""
 
     @property
-    def window(self) -> PixelWindow:
+    def window(self) -> Window:
         """What the map shows: the overlap of both scenes."""
-        grid = self.grid
-        return PixelWindow(top=grid.top_px, left=grid.left_px, height=grid.height_px, width=grid.width_px)
+        return self.grid.shared_window
 
     @property
     def detail_m(self) -> float:
@@ -194,7 +193,7 @@ def choose_scale_bar(width_m: float) -> dict[str, Any]:
     return {"label": label, "percent": round(100 * length / width_m, 3)}
 
 
-def frame_close_up(geometry: shapely.Polygon, *, grid: Grid) -> PixelWindow:
+def frame_close_up(geometry: shapely.Polygon, *, grid: Grid) -> Window:
     """Choose the square around a change that a close-up shows: a tile at least, a few tiles at most."""
     left, bottom, right, top = geometry.bounds
     longer_m = max(right - left, top - bottom)
@@ -204,7 +203,7 @@ def frame_close_up(geometry: shapely.Polygon, *, grid: Grid) -> PixelWindow:
     middle = shapely.box(*geometry.bounds).centroid if is_whole else geometry.representative_point()
     side = min(round(side_m / grid.resolution_m), grid.width_px, grid.height_px)
     column, row = MapFrame(grid=grid).to_pixel(middle.x, middle.y)
-    return PixelWindow(
+    return Window(
         top=int(np.clip(round(row - side / 2), grid.top_px, grid.top_px + grid.height_px - side)),
         left=int(np.clip(round(column - side / 2), grid.left_px, grid.left_px + grid.width_px - side)),
         height=side,

@@ -16,9 +16,16 @@ import pandas as pd
 import shapely
 
 from model.interface import Prompt
-from pipeline.findings.changes import count_owned
+from pipeline.findings.changes import count_owned, rank_changes
 from pipeline.grid.grid import Grid
-from pipeline.report.page.columns import describe_changes, describe_frame, describe_tiles, note_shapes, write_json
+from pipeline.report.page.columns import (
+    describe_changes,
+    describe_frame,
+    describe_tiles,
+    list_records,
+    note_shapes,
+    write_json,
+)
 from pipeline.report.page.map import (
     MAX_DRAWN_CHANGES,
     MAX_MAP_SIZE_PX,
@@ -27,9 +34,8 @@ from pipeline.report.page.map import (
     find_unplaced,
     frame_close_up,
 )
-from pipeline.report.page.pictures import read_pictures
+from pipeline.report.page.pictures import find_visible, read_pictures
 from pipeline.report.page.template import render_template
-from pipeline.report.page.tile_files import choose_told
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
 from pipeline.report.words import (
@@ -56,6 +62,7 @@ def render_page(
     changes: gpd.GeoDataFrame,
     store: TileStore,
     prompts: Sequence[Prompt],
+    told: npt.NDArray[np.uint8],
     before_name: str,
     after_name: str,
     zones: gpd.GeoDataFrame | None = None,
@@ -68,14 +75,15 @@ def render_page(
         changes: What `dissolve_changes` made of them.
         store: The tile store, for the pictures.
         prompts: The questions of the run.
+        told: What `choose_told` gave: the tiles that the files beside the page tell of.
         before_name: What to call the before scene.
         after_name: Likewise the after scene.
         zones: What the findings sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
     """
     frame = MapFrame(grid=store.grid)
-    is_visible = _find_visible(findings, grid=store.grid)
-    ranked = changes.sort_values(["area_m2", "change_id"], ascending=[False, True], ignore_index=True)
+    is_visible = find_visible(findings, grid=store.grid)
+    ranked = rank_changes(changes)
     entries = _describe_changes(ranked.head(MAX_CARDS + MAX_TABLE_ROWS), grid=store.grid)
     pictures = read_pictures(store, is_visible=is_visible, window=frame.window, max_size_px=MAX_MAP_SIZE_PX)
     cards = [
@@ -103,7 +111,7 @@ def render_page(
         "prompts": prompts,
         "run_id": findings["run_id"].iloc[0],
         "model_id": findings["model_id"].iloc[0],
-        **_describe_explorer(findings, ranked=ranked, frame=frame, zones=zones, dates=dates),
+        **_describe_explorer(findings, ranked=ranked, frame=frame, told=told, zones=zones, dates=dates),
     }
     return render_template("report/page/page.html", context, filters=FILTERS)
 
@@ -113,12 +121,13 @@ def _describe_explorer(
     *,
     ranked: gpd.GeoDataFrame,
     frame: MapFrame,
+    told: npt.NDArray[np.uint8],
     zones: gpd.GeoDataFrame | None,
     dates: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Give what the page's script works with, and the parts of the page that it works on."""
     kinds = list_kinds()
-    tiles = describe_tiles(findings, grid=frame.grid, told=choose_told(findings))
+    tiles = describe_tiles(findings, grid=frame.grid, told=told)
     data = {
         "isRegion": False,
         "dates": {date: dates[date] for date in ("before", "after")},
@@ -184,10 +193,9 @@ def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
 
 def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
     names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "count", "confidence", "description"]
-    plain = pd.DataFrame(changes[[*names, "tile_ids"]]).astype(object)
-    records = plain.where(plain.notna(), None).to_dict("records")
+    records = list_records(pd.DataFrame(changes[[*names, "tile_ids"]]))
     return [
-        {str(name): value for name, value in record.items()}
+        record
         | {
             "number": number,
             "first_tile_id": record["tile_ids"].partition(";")[0],
@@ -206,13 +214,6 @@ def _show_close_up(geometry: shapely.Polygon, *, store: TileStore, is_visible: n
         "window": window,
         "path": MapFrame(grid=store.grid).draw([geometry], tolerance_m=0),
     }
-
-
-def _find_visible(findings: gpd.GeoDataFrame, *, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Tell which tiles have pixels to show, bool (row, col)."""
-    is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
-    is_visible[findings["row"].to_numpy(np.int64), findings["col"].to_numpy(np.int64)] = findings["valid_fraction"] > 0
-    return is_visible
 
 
 def list_troubles(findings: gpd.GeoDataFrame) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from pipeline.grid.grid import name_tile
-from pipeline.grid.window import PixelWindow
+from pipeline.grid.grid import Grid, name_tile
+from pipeline.grid.window import Window
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.tiles.thumbnails import THUMBNAIL_TILE_PX, UNSEEN_COLOUR, encode_jpeg, shrink_pair
@@ -28,15 +29,26 @@ class PicturePair:
     """JPEG of the after date."""
 
 
+def find_visible(findings: pd.DataFrame, *, grid: Grid) -> npt.NDArray[np.bool_]:
+    """Tell which tiles have pixels to show, bool (row, col).
+
+    Args:
+        findings: Rows with ``row``, ``col`` and ``valid_fraction``.
+        grid: The grid.
+    """
+    is_visible = np.zeros((grid.n_rows, grid.n_cols), dtype=np.bool_)
+    is_visible[findings["row"].to_numpy(np.int64), findings["col"].to_numpy(np.int64)] = findings["valid_fraction"] > 0
+    return is_visible
+
+
 def read_pictures(
-    store: TileStore, *, is_visible: npt.NDArray[np.bool_], window: PixelWindow, max_size_px: int
+    store: TileStore, *, is_visible: npt.NDArray[np.bool_], window: Window, max_size_px: int
 ) -> PicturePair:
     """Read a window of the store at both dates, made smaller on the way.
 
     Args:
         store: The tile store.
-        is_visible: Which tiles have pixels to show, bool (row, col); where there are none, the picture has
-            `UNSEEN_COLOUR`.
+        is_visible: What `find_visible` gave; where there is nothing, the picture has `UNSEEN_COLOUR`.
         window: What to show.
         max_size_px: Longest side of the pictures.
     """

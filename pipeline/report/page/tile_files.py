@@ -20,7 +20,7 @@ from PIL import Image
 
 from model.interface import Prompt, PromptKind
 from pipeline.grid.grid import name_tile
-from pipeline.report.page.columns import write_json
+from pipeline.report.page.columns import list_records, write_json
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
@@ -81,7 +81,7 @@ def _order_by_confidence(
 
 
 def make_tile_files(
-    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt]
+    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt], told: npt.NDArray[np.uint8]
 ) -> Iterator[tuple[str, bytes]]:
     """Make the files one by one, so that no more than one is in memory; equal findings give equal files.
 
@@ -89,11 +89,11 @@ def make_tile_files(
         findings: One row per tile of the grid.
         store: The tile store, for the pictures.
         prompts: The questions of the run.
+        told: What `choose_told` gave.
 
     Yields:
         Name in the folder of the run, and content.
     """
-    told = choose_told(findings)
     chosen = np.flatnonzero(told)
     rows, cols = (findings[name].to_numpy(np.int64)[chosen] for name in ("row", "col"))
     block_rows, block_cols = rows // BLOCK_SIDE_TILES, cols // BLOCK_SIDE_TILES
@@ -119,8 +119,6 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
         findings: Rows of some tiles.
         prompts: The questions of the run.
     """
-    plain = pd.DataFrame(findings.drop(columns=["geometry"])).astype(object)
-    records = plain.where(plain.notna(), None).to_dict("records")
     return {
         row["tile_id"]: {
             "reason": row["reason"],
@@ -129,7 +127,7 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "answers": [[prompt.name, prompt.text.strip(), word_answer(row, prompt=prompt)] for prompt in prompts],
             "cells": {kind: row[f"{kind}_cells"] or "" for kind in ("building", "road")},
         }
-        for row in ({str(name): value for name, value in row.items()} for row in records)
+        for row in list_records(pd.DataFrame(findings.drop(columns=["geometry"])))
     }
 
 
@@ -178,11 +176,11 @@ def _read_pictures(
     if not tiles:
         return
     for tile, pair in zip(tiles, store.read_pairs(tiles), strict=True):
-        before, after = _paint(pair)
+        before, after = paint_pair(pair)
         yield tile.tile_id, {"before": _encode_picture(before), "after": _encode_picture(after)}
 
 
-def _paint(pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def paint_pair(pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Give a pair (date=2, band=3, y, x) as pictures (date=2, y, x, band=3) of at most `MAX_PICTURE_PX` a side."""
     side_px = pair.shape[-1]
     if side_px > MAX_PICTURE_PX:

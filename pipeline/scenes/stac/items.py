@@ -18,10 +18,11 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.stac import StacConfig
+from pipeline.dates import to_utc
+from pipeline.scenes.days import ScenePiece
 from pipeline.scenes.files import BandFile, PartFiles
 from pipeline.scenes.stac.bands import Assets, BandChoice, Scaling, choose_bands, describe_band, find_band, read_scaling
 from pipeline.scenes.stac.hrefs import Place, resolve_href
-from pipeline.scenes.stac.search import FoundItem
 from pipeline.uris import is_remote
 
 DEFAULT_CLASSES = "scl"
@@ -33,27 +34,27 @@ _NEAR_DATE_LINE = 178.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneItem:
+class FoundItem:
+    """An item as it was found, and where its hrefs may lead."""
+
+    content: dict[str, Any]
+    """The item's JSON."""
+    place: Place
+    """Where it lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneItem(ScenePiece):
     """A STAC item that can be a part of a scene."""
 
-    item_id: str
-    """Id of the item."""
-    collection: str | None
-    """Id of its collection."""
-    start: dt.datetime
-    """First moment of the acquisition, UTC."""
     end: dt.datetime
     """Last moment of the acquisition, UTC."""
-    cloud_percent: float | None
-    """Clouds by its own account, 0 to 100; None where it does not tell."""
     properties: Mapping[str, Any]
     """All its properties."""
     footprint: BaseGeometry
     """What it shows, in WGS84 longitude and latitude."""
     part: PartFiles
     """Its files."""
-    is_colour: bool
-    """Whether one colour raster holds red, green and blue: a picture rather than measured values."""
 
 
 def read_item(found: FoundItem, *, config: StacConfig) -> SceneItem:
@@ -75,13 +76,15 @@ def read_item(found: FoundItem, *, config: StacConfig) -> SceneItem:
         classes=None if classes is None else _make_file(assets, classes, item=item, place=found.place, is_class=True),
     )
     return SceneItem(
-        item_id=item.id,
+        piece_id=item.id,
         collection=item.collection_id,
         start=start,
         end=end,
         cloud_percent=_read_percent(item.properties.get("eo:cloud_cover")),
         properties=item.properties,
         footprint=compute_footprint(item, key=red.key),
+        version=describe_version(item.properties),
+        processed=describe_processing(item.properties),
         part=part,
         is_colour=red.band is None or red.key == green.key == blue.key,
     )
@@ -108,6 +111,23 @@ def compute_footprint(item: pystac.Item, *, key: str) -> BaseGeometry:
         raise ValueError("has neither geometry nor bbox nor projection to tell where it lies")
     # With heights there are six.
     return box(bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1])
+
+
+def describe_version(properties: Mapping[str, Any]) -> str:
+    """Tell of an item what changes when its pixels do: the version of its processing, else when it was updated."""
+    known = _find_processing(properties) or properties.get("updated") or properties.get("created")
+    return str(known or "")
+
+
+def describe_processing(properties: Mapping[str, Any]) -> tuple[str, ...]:
+    """Tell of an item what puts versions of one acquisition in order."""
+    parts = (_find_processing(properties), properties.get("created"), properties.get("updated"))
+    return tuple(str(part or "") for part in parts)
+
+
+def _find_processing(properties: Mapping[str, Any]) -> object:
+    names = ("s2:processing_baseline", "processing:version", "version")
+    return next((properties[name] for name in names if properties.get(name)), None)
 
 
 def _parse(content: Any) -> pystac.Item:
@@ -137,11 +157,7 @@ def _read_times(item: pystac.Item) -> tuple[dt.datetime, dt.datetime]:
     end = item.datetime or told[1] or start
     if start is None or end is None:
         raise ValueError("has no datetime")
-    return _to_utc(start), _to_utc(end)
-
-
-def _to_utc(moment: dt.datetime) -> dt.datetime:
-    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return to_utc(start), to_utc(end)
 
 
 def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import pystac
-from pystac_client import Client, ConformanceClasses, ItemSearch
+from pystac_client import Client, ItemSearch
 from pystac_client.warnings import PystacClientWarning
 from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
@@ -18,46 +17,15 @@ from shapely.ops import unary_union
 
 from model.errors import InputError
 from model.redaction import redact_uri
-from pipeline.config.stac import OPERATORS, StacConfig, is_cql2
+from pipeline.config.stac import StacConfig
 from pipeline.dates import parse_interval
 from pipeline.scenes.stac.documents import DocumentReader
+from pipeline.scenes.stac.filters import write_query
 from pipeline.scenes.stac.hrefs import Place, locate_document, resolve_href
+from pipeline.scenes.stac.items import FoundItem
 from pipeline.uris import is_remote
 
-
-def find_unmet(properties: Mapping[str, Any], query: Mapping[str, Any]) -> str | None:
-    """Find the first condition that an item does not meet.
-
-    Args:
-        properties: Of the item; one that it does not have meets no condition.
-        query: The query extension's conditions.
-
-    Returns:
-        The condition in words, such as ``view:off_nadir lte 20``, or None.
-    """
-    for name, conditions in query.items():
-        for operator, wanted in conditions.items():
-            value = properties.get(name)
-            try:
-                is_met = value is not None and OPERATORS[operator](value, wanted)
-            except TypeError:
-                is_met = False
-            if not is_met:
-                return f"{name} {operator} {wanted}"
-    return None
-
-
 _PAGE_ITEMS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundItem:
-    """An item as it was found, and where its hrefs may lead."""
-
-    content: dict[str, Any]
-    """The item's JSON."""
-    place: Place
-    """Where it lies."""
 
 
 def search_items(config: StacConfig, *, area: BaseGeometry | None, reader: DocumentReader) -> Iterator[FoundItem]:
@@ -189,7 +157,7 @@ def _make_search(
     config: StacConfig, client: Client, *, area: BaseGeometry | None, reader: DocumentReader
 ) -> ItemSearch:
     client._stac_io = reader
-    query, cql2 = _write_query(config, client)
+    query, cql2 = write_query(config, client=client)
     methods = {link.extra_fields.get("method", "GET") for link in client.get_links("search")}
     is_across = area is not None and area.bounds[2] - area.bounds[0] > 180
     return client.search(
@@ -213,28 +181,6 @@ def _split_bounds(area: BaseGeometry) -> BaseGeometry:
     return unary_union([box(*half.bounds) for half in halves if not half.is_empty])
 
 
-def _write_query(config: StacConfig, client: Client) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    # Whatever the API cannot do is done here on what it gives, but for CQL2.
-    has_query = client.conforms_to(ConformanceClasses.QUERY)
-    has_filter = client.conforms_to(ConformanceClasses.FILTER)
-    clouds = config.max_cloud_percent
-    if config.query is not None and is_cql2(config.query):
-        if not has_filter:
-            raise InputError(
-                f"{redact_uri(config.href)} has no filter extension, but query is a filter in CQL2",
-                expected="the query extension's {property: {operator: value}}",
-                remedy="write query so",
-            )
-        if clouds is None:
-            return None, config.query
-        limit = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, clouds]}
-        return None, {"op": "and", "args": [config.query, limit]}
-    query = {key: dict(value) for key, value in (config.query or {}).items()}
-    if clouds is not None:
-        query.setdefault("eo:cloud_cover", {}).setdefault("lte", clouds)
-    return (query or None) if has_query else None, None
-
-
 def _take_items(config: StacConfig, search: ItemSearch, *, place: Place) -> Iterator[FoundItem]:
     seen: set[tuple[Any, Any]] = set()
     for n_before, content in enumerate(islice(search.items_as_dicts(), config.max_items + 1)):
@@ -246,7 +192,5 @@ def _take_items(config: StacConfig, search: ItemSearch, *, place: Place) -> Iter
                 remedy="narrow datetime, bbox, max_cloud_percent or collections, or raise max_items",
             )
         is_sound = isinstance(content, dict)
-        key = (content.get("collection"), content.get("id")) if is_sound else (None, n_before)
-        if key not in seen:
-            seen.add(key)
-            yield _locate_item(content, place=place)
+        seen.add((content.get("collection"), content.get("id")) if is_sound else (None, n_before))
+        yield _locate_item(content, place=place)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from dask.utils import parse_bytes
 
+from flows import cluster
 from flows.cluster import choose_dask_settings, choose_local_arguments, find_cluster_class, open_cluster
 from model.errors import InputError
 from pipeline.config.cluster import ClusterConfig
@@ -44,10 +45,10 @@ def test_asked_memory_limit_is_what_workers_get() -> None:
 
 
 def test_silence_and_absence_are_told_to_dask_in_seconds() -> None:
-    settings = choose_dask_settings(ClusterConfig(no_workers_timeout_s=7, worker_ttl_s=None))
+    settings = choose_dask_settings(ClusterConfig(no_workers_timeout_s=7))
 
     assert settings["distributed.scheduler.no-workers-timeout"] == "7.0 s"
-    assert settings["distributed.scheduler.worker-ttl"] is None
+    assert settings["distributed.scheduler.worker-ttl"] == "600 s"
     assert settings["distributed.worker.memory.pause"] is False
 
 
@@ -71,7 +72,7 @@ def test_gpus_are_counted_by_their_devices(
 
 
 def test_gpu_takes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.cluster.count_gpus", lambda: 4)
+    monkeypatch.setattr(cluster, "count_gpus", lambda: 4)
 
     arguments = choose_local_arguments(ClusterConfig(), need=WorkerNeed(), device="auto", security=None)
 

@@ -49,15 +49,20 @@ def test_only_what_may_pass_is_tried_again(problem: object, if_remote: bool, if_
 
 def test_delays_double_and_each_stage_has_its_own_limit() -> None:
     config = load_config(values={"before": "https://host/b.tif", "after": "a.tif", "output": "run"})
-    patience = PatienceConfig(retries=3, retry_delay_s=5, find_pair_timeout_s=60, collect_answers_timeout_s=None)
+    patience = PatienceConfig(retries=3, retry_delay_s=5)
 
     found = choose_policy("find_pair", config=config, patience=patience)
     collected = choose_policy("collect_answers", config=config, patience=patience)
 
-    assert (found.retry_delays_s, found.timeout_s, found.reads_remote_scenes) == ((5, 10, 20), 60, True)
-    assert (collected.timeout_s, collected.reads_remote_scenes) == (None, False)
+    assert (found.retry_delays_s, found.timeout_s, found.reads_remote_scenes) == ((5, 10, 20), 3600, True)
+    assert (collected.timeout_s, collected.reads_remote_scenes) == (72 * 3600, False)
     assert found.allows_retry(WRONG)
     assert not collected.allows_retry(WRONG)
+
+
+def test_time_limits_that_were_settings_are_told_to_be_gone() -> None:
+    with pytest.raises(ValueError, match="the key write_tiles_timeout_s is gone, each stage has its own limit"):
+        PatienceConfig.model_validate({"write_tiles_timeout_s": 60})
 
 
 @pytest.mark.parametrize(

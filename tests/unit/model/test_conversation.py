@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.conversation import Conversation, QuestionError, fit_prompt, open_conversation, write_prompt
+from model.errors import InputError
 from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
 from model.parsing import ParsedCount, ParsedText
 from model.prompts import load_prompt_book
@@ -209,5 +210,5 @@ def test_a_conversation_opens_on_arrays_with_a_loaded_model() -> None:
 
 def test_no_model_of_that_name_is_named() -> None:
     image = np.zeros((40, 50, 3), np.uint8)
-    with pytest.raises(FileNotFoundError, match="deltavlm-huge"):
+    with pytest.raises(InputError, match="deltavlm-huge"):
         open_conversation(image, image, model="deltavlm-huge")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.errors import InputError
 from model.images import make_pair, paint_mask, read_image, write_mask
 from model.interface import ChangeMasks
 
@@ -98,7 +99,7 @@ def test_bad_file_is_refused_with_a_remedy(case: str, tmp_path: Path) -> None:
     make, words = BAD_FILES[case]
     after = make(tmp_path)
 
-    with pytest.raises((ValueError, FileNotFoundError), match=words) as refusal:
+    with pytest.raises(InputError, match=words) as refusal:
         make_pair(PIXELS, after)
 
     assert "; expected " in str(refusal.value)

@@ -12,26 +12,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from flows.artifacts.markdown import escape_markdown, make_link
-from flows.artifacts.pictures import KIND_COLOURS
 from flows.artifacts.run_page import (
     MAX_ARTIFACT_BYTES,
     N_LARGEST_CHANGES,
     RunFacts,
-    rank_changes,
     tabulate_coverage,
     write_summary,
 )
-from pipeline.findings.changes import dissolve_changes
+from pipeline.findings.changes import dissolve_changes, rank_changes
 from pipeline.grid.grid import Grid
+from pipeline.report.colours import KIND_COLOURS
 from pipeline.report.words import count_reasons
 from pipeline.report.write import Report
 from pipeline.storage.folder import RunFolder, describe_bytes
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME, TILES_NAME
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import FINDINGS_SCHEMA, TileStatus
+from pipeline.tables.schemas import CHANGE_KINDS, FINDINGS_SCHEMA, TileStatus
 from pipeline.tiles.store import TileStore
 
 HOSTILE = "<script>alert(1)</script> | ![x](javascript:alert(2)) www.evil.example https://evil.example `x` **b**"
@@ -81,7 +80,7 @@ def make_facts(
         status_counts={status.value: int(counts.get(status.value, 0)) for status in TileStatus},
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
-        change_counts={kind: int((changes["kind"] == kind).sum()) for kind in KIND_COLOURS},
+        change_counts={kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS},
     )
     return RunFacts(
         run_id="abc",
@@ -126,7 +125,7 @@ def test_the_map_shows_the_outline_of_a_change() -> None:
     pixels = np.asarray(next(iter(shown.values())).convert("RGB"), dtype=int)
     # The tile's top row of cells begins a quarter down and a sixth in.
     near = pixels[pixels.shape[0] // 4 - 2 : pixels.shape[0] // 4 + 3, pixels.shape[1] // 6 : pixels.shape[1] // 3]
-    assert (np.abs(near - KIND_COLOURS["building"]).sum(axis=2) < 120).any(axis=0).mean() > 0.8
+    assert (np.abs(near - ImageColor.getrgb(KIND_COLOURS["building"])).sum(axis=2) < 120).any(axis=0).mean() > 0.8
 
 
 @pytest.mark.parametrize("tile_size_px", [48, 240])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import sys
@@ -19,7 +20,8 @@ from stand_in_model import StandInModel
 from flows.cli.ask import AskRequest, choose_model, compare_models, read_request
 from flows.cli.ask_session import Session
 from flows.cli.main import main
-from model.errors import InputError, explain_problem
+from model import registry
+from model.errors import InputError
 from model.interface import ChangeMasks
 from model.prompts import load_prompt_book
 
@@ -220,7 +222,7 @@ def test_an_interrupt_ends_a_conversation_with_what_was_said(images, run_ask, mo
             return line
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("builtins.input", type_line)
+    monkeypatch.setattr(builtins, "input", type_line)
 
     code, out, _ = run_ask(*images, "--model", "stand-in")
 
@@ -292,7 +294,7 @@ class OutliningModel(StandInModel):
 
 
 def test_the_mask_goes_into_a_file(images, run_ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.registry.load_model", lambda name, **_: OutliningModel())
+    monkeypatch.setattr(registry, "load_model", lambda name, **_: OutliningModel())
 
     code, out, _ = run_ask(*images, "--mask", str(tmp_path / "mask.png"), "Why?")
 
@@ -343,17 +345,3 @@ def test_bad_input_is_named_with_a_remedy(
     assert "To do: " in err
     assert "Traceback" not in err
     assert list((tmp_path / "here").iterdir()) == []
-
-
-def test_problems_of_the_model_are_taken_apart() -> None:
-    problem = explain_problem(ValueError("x.png is grey; expected colour, all of it; colour it; or not"))
-
-    assert (problem.found, problem.expected, problem.remedy) == (
-        "x.png is grey",
-        "colour, all of it",
-        "colour it; or not",
-    )
-    bare = explain_problem(ValueError("bad"))
-    assert bare.found == "bad"
-    assert bare.expected
-    assert bare.remedy

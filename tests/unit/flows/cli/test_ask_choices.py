@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows.cli.ask import choose_dtype
+from model import registry
 from model.errors import InputError
 from model.registry import load_named_model
 
@@ -17,19 +18,24 @@ def test_the_precision_is_the_runs_own():
 
 def test_an_error_of_the_model_is_told_in_its_own_words(monkeypatch):
     def refuse(*_, **__):
-        raise ValueError("weights in here are cut; expected all of them; get the files again")
+        raise InputError("weights in here are cut", expected="all of them", remedy="get the files again")
 
-    monkeypatch.setattr("model.registry.load_model", refuse)
+    monkeypatch.setattr(registry, "load_model", refuse)
     with pytest.raises(InputError) as caught:
         load_named_model("mine", device="cpu", dtype="auto")
-    assert "model 'mine': weights in here are cut" in str(caught.value)
-    assert "get the files again" in str(caught.value)
+    told = caught.value
+    assert (told.found, told.expected, told.remedy) == (
+        "model 'mine': weights in here are cut",
+        "all of them",
+        "get the files again",
+    )
 
 
-def test_any_other_error_names_its_kind(monkeypatch):
+def test_a_fault_of_the_model_stays_one(monkeypatch):
     def fail(*_, **__):
-        raise RuntimeError("CUDA went away")
+        raise ValueError("3 is not in list")
 
-    monkeypatch.setattr("model.registry.load_model", fail)
-    with pytest.raises(InputError, match="RuntimeError: CUDA went away"):
+    monkeypatch.setattr(registry, "load_model", fail)
+    with pytest.raises(ValueError, match="3 is not in list") as caught:
         load_named_model("mine", device="cuda", dtype="auto")
+    assert not isinstance(caught.value, InputError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import rasterio
 from made_scenes import make_scenes
 from rasterio.transform import from_origin
 
+import pipeline.runs.run
 from flows.cli.main import main
 
 
@@ -109,6 +111,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_version_is_that_of_the_package(run_main: Callable[..., tuple[int, str, str]]) -> None:
+    assert run_main("--version") == (0, f"deltavlm {version('deltavlm-monitor')}\n", "")
+
+
 @pytest.mark.parametrize("name", BAD_INPUTS)
 def test_bad_input_ends_with_code_2_and_one_message(name: str, folder: Path, run_main) -> None:
     make_arguments, expected = BAD_INPUTS[name]
@@ -160,7 +166,7 @@ def test_fault_of_the_program_has_a_code_of_its_own(folder: Path, run_main, monk
     def stumble(*_: object, **__: object) -> None:
         raise RuntimeError("stumbled")
 
-    monkeypatch.setattr("pipeline.runs.run.detect_changes", stumble)
+    monkeypatch.setattr(pipeline.runs.run, "detect_changes", stumble)
 
     code, out, err = run_main("run", *pair(folder), "--model", "stand-in", "--output", str(folder / "run"))
 

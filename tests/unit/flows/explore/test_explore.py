@@ -13,7 +13,7 @@ from stand_in_model import StandInModel
 
 import flows.explore.server
 from flows.cli.explore import name_url, open_socket
-from flows.explore.files import parse_range, resolve_name
+from flows.explore.files import resolve_name
 from flows.explore.page import STRICT_POLICY, add_chat, widen_policy
 from flows.explore.requests import (
     MAX_HISTORY_TURNS,
@@ -188,33 +188,6 @@ def test_no_path_leads_out_of_the_report(tmp_path: Path, path: str) -> None:
 def test_what_lies_in_the_report_is_found(tmp_path: Path, path: str) -> None:
     assert resolve_name(path, folder=RunFolder(str(tmp_path))) == f"report/{path}"
     assert resolve_name(path, folder=RunFolder("s3://bucket/run")) == f"report/{path}"
-
-
-@pytest.mark.parametrize(
-    ("header", "part"),
-    [
-        (None, None),
-        ("bytes=0-9", (0, 10)),
-        ("bytes=90-", (90, 100)),
-        ("bytes=90-1000", (90, 100)),
-        ("bytes=-8", (92, 100)),
-        ("bytes=-1000", (0, 100)),
-        ("bytes=0-1,4-5", None),
-        ("bytes=9-2", None),
-        ("bytes=-", None),
-        ("lines=1-2", None),
-    ],
-)
-def test_a_range_is_read(header: str | None, part: tuple[int, int] | None) -> None:
-    assert parse_range(header, size=100) == part
-
-
-@pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=-0"])
-def test_a_range_beyond_the_end_is_refused(header: str) -> None:
-    with pytest.raises(RequestError) as refusal:
-        parse_range(header, size=100)
-
-    assert refusal.value.status == 416
 
 
 def test_a_conversation_kept_elsewhere_is_taken_up() -> None:

@@ -12,6 +12,7 @@ from rasterio.features import shapes
 from model.changechat.building import build_set
 from model.changechat.layouts import Layout, detect_layout, find_pairs
 from model.changechat.masks import LEVIR_MCI_VALUES, ClassValues, infer_class_values, parse_class_values, read_mask
+from model.errors import InputError
 from model.interface import CELL_NAMES, PromptKind
 from model.parsing import parse_answer
 
@@ -171,11 +172,11 @@ def test_layouts_are_told_by_their_folders(tmp_path, folders, layout):
 
 
 def test_a_folder_of_no_layout_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="; expected A/ and B/"):
+    with pytest.raises(InputError, match="; expected A/ and B/"):
         detect_layout(tmp_path)
     (tmp_path / "A").mkdir()
     (tmp_path / "B").mkdir()
-    with pytest.raises(FileNotFoundError, match="holds no pair; expected"):
+    with pytest.raises(InputError, match="holds no pair; expected"):
         find_pairs(tmp_path)
 
 

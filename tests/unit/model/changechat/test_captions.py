@@ -8,6 +8,7 @@ import json
 import pytest
 
 from model.changechat.captions import read_captions, write_as_answer
+from model.errors import InputError
 
 
 def make_levir_entry(number, *sentences, split="train", flag=1):
@@ -93,7 +94,7 @@ def test_another_form_is_refused(tmp_path, content):
 
 
 def test_a_captions_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="; expected"):
+    with pytest.raises(InputError, match="; expected"):
         read_captions(tmp_path / "captions.json")
 
 

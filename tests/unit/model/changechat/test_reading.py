@@ -10,6 +10,7 @@ import pytest
 
 from model.changechat.reading import merge_captions, read_changechat, read_records
 from model.changechat.schema import Record, Turn, find_split, write_record
+from model.errors import InputError
 from model.interface import PromptKind
 
 DESCRIBE = "Please briefly describe the changes in these two images."
@@ -129,9 +130,9 @@ def test_a_file_of_another_form_is_refused(tmp_path, content):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="not there; expected"):
+    with pytest.raises(InputError, match=r"No such file.*; expected"):
         read_records(tmp_path / "x.json")
-    with pytest.raises(FileNotFoundError, match="a folder; expected"):
+    with pytest.raises(InputError, match=r"Is a directory.*; expected"):
         read_records(tmp_path)
 
 

@@ -121,7 +121,7 @@ def test_a_disk_that_fills_leaves_the_last_good_set(source_folder, tmp_path, mon
     def fail(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "_write_table", fail)
+    monkeypatch.setattr(writing, "write_table", fail)
     with pytest.raises(ValueError, match="No space left on device"):
         write_set(build_set(find_pairs(source_folder, splits=["test"])), tmp_path / "set")
 

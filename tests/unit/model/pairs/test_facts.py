@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 
+from model.images import CHANGED_VALUE, ROAD_VALUE
 from model.interface import CELL_NAMES, PromptKind
-from model.pairs.facts import (
-    BUILDING_CHANGED,
-    NO_CHANGE_COUNT,
-    ROAD_CHANGED,
-    UNCHANGED_DESCRIPTIONS,
-    measure_mask,
-    phrase_answer,
-)
+from model.pairs.facts import NO_CHANGE_COUNT, UNCHANGED_DESCRIPTIONS, measure_mask, phrase_answer
 
 SIZE_PX = 96
 
@@ -19,7 +13,7 @@ SIZE_PX = 96
 def make_mask(*, buildings: dict[str, int], roads: dict[str, int]) -> np.ndarray:
     """Put so many separate 8 x 8 squares of each value into each named cell of 32 x 32 pixels."""
     mask = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
-    for value, cells in ((BUILDING_CHANGED, buildings), (ROAD_CHANGED, roads)):
+    for value, cells in ((CHANGED_VALUE, buildings), (ROAD_VALUE, roads)):
         for name, n_squares in cells.items():
             row, col = divmod(CELL_NAMES.index(name), 3)
             for index in range(n_squares):
@@ -74,7 +68,7 @@ def test_a_cell_counts_as_changed_above_five_percent(n_pixels, is_named):
     mask = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
     # 5 % of a cell of 32 x 32 pixels are 51.2 of them.
     flat = np.zeros(32 * 32, np.uint8)
-    flat[:n_pixels] = BUILDING_CHANGED
+    flat[:n_pixels] = CHANGED_VALUE
     mask[:32, :32] = flat.reshape(32, 32)
     facts = measure_mask(mask, has_road_truth=False)
     assert facts.building.cells == (["top-left"] if is_named else [])

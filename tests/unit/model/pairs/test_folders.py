@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from model.pairs.facts import BUILDING_CHANGED
-from model.pairs.folders import LabelledPair, cut_tiles, read_pair_folder
+from model.errors import InputError
+from model.images import CHANGED_VALUE
+from model.pairs.folders import LabelledPair, cut_tiles, scan_pair_folder
 from model.training.augmentation import Augmentation, draw_sample, relight
 
 NO_LIGHT = Augmentation(
@@ -20,7 +21,7 @@ def make_pair(size_px: int = 64) -> LabelledPair:
     random = np.random.default_rng(1)
     before = random.integers(0, 100, (size_px, size_px, 3), dtype=np.uint8)
     mask = np.zeros((size_px, size_px), np.uint8)
-    mask[5:20, 30:50] = BUILDING_CHANGED
+    mask[5:20, 30:50] = CHANGED_VALUE
     after = np.where(mask[..., None] > 0, 255, before).astype(np.uint8)
     return LabelledPair(name="made", before=before, after=after, mask=mask, has_road_truth=False)
 
@@ -75,11 +76,11 @@ def test_folders_are_read_and_gaps_left_out(tmp_path, caplog):
         for folder, image in (("A", pair.before), ("B", pair.after), ("label", pair.mask)):
             (tmp_path / folder).mkdir(exist_ok=True)
             if (name, folder) != ("two", "label"):
-                rgb = image[..., ::-1] if image.ndim == 3 else image // BUILDING_CHANGED
+                rgb = image[..., ::-1] if image.ndim == 3 else image // CHANGED_VALUE
                 cv2.imwrite(str(tmp_path / folder / f"{name}.png"), rgb)
-    (read,) = read_pair_folder(tmp_path)
+    (read,) = scan_pair_folder(tmp_path).pairs
     np.testing.assert_array_equal(read.after, pair.after)
     np.testing.assert_array_equal(read.mask, pair.mask)
     assert "two left out: no mask" in caplog.text
-    with pytest.raises(FileNotFoundError, match="no pair 'nothing\\*'"):
-        read_pair_folder(tmp_path, pattern="nothing*")
+    with pytest.raises(InputError, match="no pair 'nothing\\*'"):
+        scan_pair_folder(tmp_path, pattern="nothing*")

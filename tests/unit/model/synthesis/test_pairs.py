@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rasterio.features import rasterize
 
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
+from model.images import CHANGED_VALUE, ROAD_VALUE
 from model.synthesis.geometry import rasterize_polygon
 from model.synthesis.pairs import BLOCK_PX, SyntheticPair, synthesize_pair
 from model.synthesis.truth import SyntheticObject
@@ -83,7 +83,7 @@ def test_arrays_have_the_size_asked_for(height_px: int, width_px: int, resolutio
 def test_mask_is_the_difference_of_the_objects(changed_pairs: list[SyntheticPair]) -> None:
     for pair in changed_pairs:
         expected = np.zeros_like(pair.change_mask)
-        for kind, value in (("road", ROAD_CHANGED), ("building", BUILDING_CHANGED)):
+        for kind, value in (("road", ROAD_VALUE), ("building", CHANGED_VALUE)):
             things = [thing for thing in pair.objects if thing.kind == kind]
             before = draw_truth([thing for thing in things if thing.is_in_before], expected.shape)
             after = draw_truth([thing for thing in things if thing.is_in_after], expected.shape)
@@ -96,7 +96,7 @@ def test_mask_is_the_difference_of_the_objects(changed_pairs: list[SyntheticPair
 
 def test_contours_count_the_changed_buildings(changed_pairs: list[SyntheticPair]) -> None:
     for pair in changed_pairs:
-        is_building = (pair.change_mask == BUILDING_CHANGED).astype(np.uint8)
+        is_building = (pair.change_mask == CHANGED_VALUE).astype(np.uint8)
         contours, _ = cv2.findContours(is_building, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         changed = [
             thing for thing in pair.objects if thing.kind == "building" and thing.is_in_before != thing.is_in_after

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rasterio.features import rasterize
 
-from model.pairs.facts import BUILDING_CHANGED, ROAD_CHANGED
+from model.images import CHANGED_VALUE, ROAD_VALUE
 from model.synthesis.pairs import TILES_PER_LANDSCAPE, SyntheticPair, synthesize_tiles
 
 N_LANDSCAPES = 4
@@ -26,7 +26,7 @@ def unshifted() -> list[SyntheticPair]:
 
 
 def count_contours(pair: SyntheticPair) -> int:
-    mask = (pair.change_mask == BUILDING_CHANGED).astype(np.uint8)
+    mask = (pair.change_mask == CHANGED_VALUE).astype(np.uint8)
     return len(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0])
 
 
@@ -63,7 +63,7 @@ def test_the_mask_is_the_difference_of_the_outlines(tiles: list[SyntheticPair]) 
     assert len(changed) > len(tiles) / 4
     for tile in changed:
         expected = np.zeros_like(tile.change_mask)
-        for kind, value in (("road", ROAD_CHANGED), ("building", BUILDING_CHANGED)):
+        for kind, value in (("road", ROAD_VALUE), ("building", CHANGED_VALUE)):
             is_new = (draw_outlines(tile, kind, is_changed=True) == 1) & (
                 draw_outlines(tile, kind, is_changed=False) == 0
             )

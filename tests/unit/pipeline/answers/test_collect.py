@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.table import Tile
+from pipeline.workers.tasks import Call
 
 CHANGED = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Changed?")
 COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")
@@ -83,14 +84,15 @@ class FakeCluster:
         self,
         client: object,
         function: Callable[..., Any],
-        arguments: Iterable[tuple[str, tuple[Any, ...]]],
+        take_call: Callable[[], Call | None],
         *,
         max_in_flight: int,
     ) -> Iterator[tuple[str, Any]]:
-        for key, (interview, tiles, lack) in arguments:
+        while (call := take_call()) is not None:
+            interview, tiles, lack = call.arguments
             self.asked.append([tile.tile_id for tile in tiles])
             problem = self.spoil(tiles, max_in_flight)
-            yield key, problem if problem is not None else function(interview, tiles, lack)
+            yield call.key, problem if problem is not None else function(interview, tiles, lack)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_batches_hold_every_answer_once(
     parts: AnswerParts, monkeypatch: pytest.MonkeyPatch, parts_at_once: int
 ) -> None:
     expected = parts.read()
-    monkeypatch.setattr(pipeline.answers.parts, "_PARTS_AT_ONCE", parts_at_once)
+    monkeypatch.setattr(pipeline.answers.parts, "PARTS_AT_ONCE", parts_at_once)
 
     batches = list(parts.read_batches())
 

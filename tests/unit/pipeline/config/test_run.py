@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from model.errors import InputError
+from pipeline.config.loading import RECORDED
 from pipeline.config.run import PromptConfig, RunConfig, load_config
 from pipeline.config.stac import StacConfig
 
@@ -106,6 +107,9 @@ def test_assignments_go_over_values_and_values_over_the_file(tmp_path: Path) -> 
         ("before.stac={href: item.json}", "before: uri and stac given; name one of uri, band_files, stac"),
         ("before={stac: {href: item.json}, uri: null, bands: [1, 2, 3]}", "set stac.bands"),
         ("before={stac: {href: item.json, clouds: 3}, uri: null}", "before.stac.clouds: unknown key"),
+        ("registration.n_blocks=25", "registration: the key n_blocks is gone, 16 blocks are looked at: leave it out"),
+        ("registration.block_size_px=256", "the key block_size_px is gone, blocks are 512 pixels wide"),
+        ("cluster.worker_ttl_s=null", "cluster: the key worker_ttl_s is gone"),
         ("grid", "--set 'grid'"),
         ("aoi={a", "--set 'aoi={a'"),
     ],
@@ -155,6 +159,14 @@ def test_file_that_is_no_config_is_named(content: str, tmp_path: Path) -> None:
 def test_workers_with_a_gpu_each_take_no_numbered_device() -> None:
     with pytest.raises(InputError, match=r"model\.device cuda:1: with cluster\.kind cuda it is cuda"):
         load_config(values=REQUIRED, assignments=("cluster.kind=cuda", "model.device=cuda:1"))
+
+
+def test_record_of_a_run_may_name_what_is_gone() -> None:
+    recorded = {**REQUIRED, "registration": {"n_blocks": 16, "correct": True}, "cluster": {"worker_ttl_s": 600}}
+
+    assert RunConfig.model_validate(recorded, context=RECORDED) == load_config(
+        values={**REQUIRED, "registration": {"correct": True}}
+    )
 
 
 def test_config_survives_json() -> None:

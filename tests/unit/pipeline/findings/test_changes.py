@@ -11,6 +11,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_cells import draw_cell
 
 from model.interface import CELL_NAMES
 from pipeline.findings.changes import count_owned, dissolve_changes
@@ -71,9 +72,9 @@ def test_cells_that_touch_over_a_tile_border_are_one_change() -> None:
     first, second = changes.to_dict("records")
     expected = shapely.union_all(
         [
-            grid.cell_polygon(0, 0, "top-right"),
-            grid.cell_polygon(0, 0, "center-right"),
-            grid.cell_polygon(0, 1, "top-left"),
+            draw_cell(grid, 0, 0, "top-right"),
+            draw_cell(grid, 0, 0, "center-right"),
+            draw_cell(grid, 0, 1, "top-left"),
         ]
     )
     assert first["geometry"].equals(expected)
@@ -98,7 +99,7 @@ def test_corners_do_not_join_kinds_do_not_mix_and_holes_stay() -> None:
 
     assert list(changes["kind"]) == ["building", "building", "road"]
     road = changes.geometry.iloc[2]
-    assert [shapely.Polygon(hole).equals(grid.cell_polygon(1, 2, "center-center")) for hole in road.interiors] == [True]
+    assert [shapely.Polygon(hole).equals(draw_cell(grid, 1, 2, "center-center")) for hole in road.interiors] == [True]
     assert changes["count"].isna().all()
     assert changes["confidence"].isna().all()
 
@@ -157,7 +158,7 @@ def test_changes_are_what_geopandas_makes_of_the_cells(cells: set[tuple[int, int
     names: dict[tuple[int, int], list[str]] = {}
     for row, col in cells:
         names.setdefault((row // 3, col // 3), []).append(CELL_NAMES[3 * (row % 3) + col % 3])
-    polygons = [grid.cell_polygon(*tile, name) for tile, listed in names.items() for name in listed]
+    polygons = [draw_cell(grid, *tile, name) for tile, listed in names.items() for name in listed]
     expected = gpd.GeoSeries([shapely.union_all(polygons)]).explode()
 
     findings = make_findings(grid, {tile: {"road_cells": ";".join(listed)} for tile, listed in names.items()})
@@ -271,7 +272,7 @@ def draw_findings(draw: st.DrawFn, *, grid: Grid) -> gpd.GeoDataFrame:
     return make_findings(grid, told)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data(), GRIDS)
 def test_a_region_in_two_runs_changes_as_much_as_in_one(data: st.DataObject, grid: Grid) -> None:
     findings = draw_findings(data.draw, grid=grid)
@@ -301,7 +302,7 @@ def test_a_region_in_two_runs_changes_as_much_as_in_one(data: st.DataObject, gri
             assert one["count"].sum() == pytest.approx(two["count"].sum(), rel=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data(), GRIDS)
 def test_changes_never_overlap_and_never_count_more_than_their_tiles(data: st.DataObject, grid: Grid) -> None:
     findings = draw_findings(data.draw, grid=grid)

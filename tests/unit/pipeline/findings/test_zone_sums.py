@@ -234,7 +234,7 @@ BUILT_TILES = st.dictionaries(
 
 
 @given(partition=draw_partition(), tiles=BUILT_TILES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_sums_over_zones_that_divide_the_area_up_are_the_totals(
     partition: list[shapely.Polygon], tiles: dict[tuple[int, int], tuple[str, int]]
 ) -> None:
@@ -266,7 +266,7 @@ def test_a_cover_has_the_area_of_the_part_on_the_grid(parts: list[shapely.Polygo
 
 
 @given(shape=draw_partition().map(lambda parts: parts[0]), margin=st.floats(1, 100))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_zone_in_another_has_no_more_than_it(shape: shapely.Polygon, margin: float) -> None:
     findings = make_findings({(row, row): BUILT for row in range(20)})
 

@@ -17,6 +17,7 @@ import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from made_cells import draw_cell
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
 from rasterio.windows import Window
@@ -134,7 +135,7 @@ def test_tiles_overlap_and_own_every_pixel_once() -> None:
 
 def test_cells_of_overlapping_tiles_are_cut_to_the_ground_the_tile_owns() -> None:
     grid = replace(GRID, tile_size_px=48, overlap_px=12, resolution_m=1.0, origin_x=0.0, origin_y=0.0)
-    cells = {name: grid.cell_polygon(1, 2, name) for name in CELL_NAMES}
+    cells = {name: draw_cell(grid, 1, 2, name) for name in CELL_NAMES}
     # A tile begins 6 px before the ground it owns; its cells are 16 px wide.
     assert cells["top-left"].bounds == (72.0, -46.0, 82.0, -36.0)
     assert cells["center-center"].bounds == (82.0, -62.0, 98.0, -46.0)
@@ -280,8 +281,8 @@ def test_cells_that_meet_share_the_same_floats(
     )
     row, col = tile
     lines = {"left": 0, "center": 1, "right": 2}
-    across = [grid.cell_polygon(row, col + n // 3, f"top-{list(lines)[n % 3]}").bounds for n in range(6)]
-    down = [grid.cell_polygon(row + n // 3, col, f"{('top', 'center', 'bottom')[n % 3]}-left").bounds for n in range(6)]
+    across = [draw_cell(grid, row, col + n // 3, f"top-{list(lines)[n % 3]}").bounds for n in range(6)]
+    down = [draw_cell(grid, row + n // 3, col, f"{('top', 'center', 'bottom')[n % 3]}-left").bounds for n in range(6)]
     assert all(left[2] == right[0] for left, right in pairwise(across))
     assert all(upper[1] == lower[3] for upper, lower in pairwise(down))
     assert (across[0][0], across[2][2]) == (grid.tile_bounds(row, col)[0], grid.tile_bounds(row, col)[2])
@@ -289,7 +290,7 @@ def test_cells_that_meet_share_the_same_floats(
 
 
 def test_nine_cells_make_the_tile() -> None:
-    cells = [GRID.cell_polygon(2, 3, name) for name in CELL_NAMES]
+    cells = [draw_cell(GRID, 2, 3, name) for name in CELL_NAMES]
     assert shapely.union_all(cells).equals(GRID.tile_polygon(2, 3))
     assert sum(cell.area for cell in cells) == pytest.approx((256 * 0.3) ** 2)
     assert cells[0].bounds[0] == cells[6].bounds[0] == GRID.tile_polygon(2, 3).bounds[0]

@@ -12,10 +12,11 @@ from shapely.geometry import box
 
 from pipeline.config.region import DateChoiceConfig
 from pipeline.config.region_sources import DatesPairing, LastAnalysedPairing, SeriesPairing, YearEarlierPairing
-from pipeline.regions.dates import DatedScene, ScenePiece, choose_scenes, group_scenes
+from pipeline.regions.dates import DatedScene, choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, PairStatus
 from pipeline.regions.pairs import RegionPair, choose_pairs, find_windows, name_pair, subtract_year
 from pipeline.regions.plan import decide_pass
+from pipeline.scenes.days import ScenePiece
 
 NOW = dt.datetime(2026, 6, 20, 2, 30, tzinfo=dt.UTC)
 AREA = box(10.0, 50.0, 10.2, 50.1)
@@ -200,44 +201,11 @@ def test_pieces_of_one_day_make_one_scene() -> None:
     assert left_out == []
 
 
-def test_day_is_one_of_the_local_sun() -> None:
-    fiji = box(179.0, -18.0, 179.5, -17.0)
-    pieces = [
-        piece("a", "2026-06-01T23:50", footprint=box(178.0, -18.0, 179.3, -17.0)),
-        piece("b", "2026-06-02T00:10", footprint=box(179.3, -18.0, 180.0, -17.0)),
-    ]
-
-    assert len(group_scenes(pieces, area=fiji)[0]) == 1
-
-
-def test_repeated_and_reprocessed_items_count_once() -> None:
-    pieces = [
-        piece("a", "2026-06-01T10:00:00", processed="05.00 2026-06-01", version="05.00"),
-        piece("a", "2026-06-01T10:00:00", processed="05.00 2026-06-01", version="05.00"),
-        piece("a_1", "2026-06-01T10:00:00", processed="05.11 2026-06-03", version="05.11"),
-        piece("b", "2026-06-01T10:00:00", footprint=box(10.1, 50.0, 10.4, 50.1)),
-    ]
-
-    scenes, left_out = group_scenes(pieces, area=AREA)
-
-    assert [found.piece_ids for found in scenes] == [("a_1", "b")]
-    assert [(each.name, each.reason) for each in left_out] == [("a", "a former processing of the same")]
-
-
 def test_version_of_a_scene_is_that_of_its_pieces() -> None:
     old, new = (group_scenes([piece("a", "2026-06-01", version=tag)], area=AREA)[0][0] for tag in ("etag-1", "etag-2"))
 
     assert old.version != new.version
     assert old.key == new.key
-
-
-def test_pictures_beside_measured_bands_are_left_out() -> None:
-    pieces = [piece("a", "2026-06-01"), piece("visual", "2026-06-01", is_colour=True)]
-
-    scenes, left_out = group_scenes(pieces, area=AREA)
-
-    assert scenes[0].piece_ids == ("a",)
-    assert left_out[0].reason == "a picture beside measured bands"
 
 
 def test_dates_that_are_not_good_enough_are_left_out_with_the_reason() -> None:

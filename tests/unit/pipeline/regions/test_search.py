@@ -17,7 +17,7 @@ from pipeline.regions.dates import DatedScene, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, PairStatus
 from pipeline.regions.pairs import name_pair
 from pipeline.regions.retention import find_too_old
-from pipeline.regions.search import describe_item_version, list_pieces, make_scene_config
+from pipeline.regions.search import list_pieces, make_scene_config
 
 AREA = box(0, 0, 1, 1)
 EVER = Interval(start=None, end=None)
@@ -73,18 +73,6 @@ def test_run_is_told_of_items_by_their_ids_alone() -> None:
 
     assert config.stac is not None
     assert (config.stac.ids, config.stac.collections, config.stac.max_cloud_percent) == (("x", "y"), ("a",), None)
-
-
-@pytest.mark.parametrize(
-    ("properties", "expected"),
-    [
-        ({"s2:processing_baseline": "05.11", "updated": "2024-06-03"}, "05.11"),
-        ({"updated": "2024-06-03", "created": "2024-06-02"}, "2024-06-03"),
-        ({}, ""),
-    ],
-)
-def test_version_of_an_item(properties: dict[str, str], expected: str) -> None:
-    assert describe_item_version(properties) == expected
 
 
 def make_state(day: str) -> PairState:

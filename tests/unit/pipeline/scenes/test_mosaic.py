@@ -18,6 +18,7 @@ from rasterio.warp import reproject
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import Grid, build_grid
+from pipeline.scenes import headers, mosaic
 from pipeline.scenes.mosaic import Block, list_parts_in_window, read_block
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.scene import Scene
@@ -324,8 +325,8 @@ def test_the_median_agrees_with_numpys(
     tmp_path: Path, write_raster: Any, n_parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Strips of a few rows, as a large window would have.
-    monkeypatch.setattr("pipeline.scenes.mosaic._MEDIAN_BYTES", 1)
-    monkeypatch.setattr("pipeline.scenes.mosaic._STRIP_ROWS", 24)
+    monkeypatch.setattr(mosaic, "MEDIAN_BYTES", 1)
+    monkeypatch.setattr(mosaic, "STRIP_ROWS", 24)
     rng = np.random.default_rng(n_parts)
     parts = rng.integers(1, 256, (n_parts, 3, 64, 64), dtype=np.uint8)
     parts *= (rng.random((n_parts, 1, 64, 64)) > 0.4).astype(np.uint8)
@@ -492,6 +493,6 @@ def test_an_unbelievable_size_and_giant_blocks_are_refused(
     with pytest.raises(InputError, match=r"2000000000 x 2000000000 pixels;.*1e\+12"):
         open_scene(uri=str(path))
     strip = write_raster(tmp_path / "b.tif", transform=NORTH_UP, bands=WORDS, tiled=True, blockxsize=64, blockysize=64)
-    monkeypatch.setattr("pipeline.scenes.headers.MAX_BLOCK_BYTES", 64 * 64 * 2 - 1)
+    monkeypatch.setattr(headers, "MAX_BLOCK_BYTES", 64 * 64 * 2 - 1)
     with pytest.raises(InputError, match=r"b\.tif is stored in blocks.*of at most.*COG"):
         open_scene(uri=str(strip))

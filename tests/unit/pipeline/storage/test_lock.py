@@ -5,19 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import obstore
 import pytest
 from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
+from patience import wait_for
 
 from model.errors import FolderError
+from pipeline.storage import object_lock
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import hold_lock
 from pipeline.storage.lock_holder import Holder, identify_machine, may_take_over
@@ -28,8 +32,15 @@ GONE = {"pid": 2**22 + 1, "process_started": 1.0}
 """No process has such a number."""
 
 
-def make_lock(store: MemoryStore, *, timeout_s: float = 300.0) -> ObjectLock:
-    return ObjectLock(store, uri="s3://bucket/run", timeout_s=timeout_s)
+def make_lock(store: MemoryStore, *, timeout_s: float = 300.0, **more: Any) -> ObjectLock:
+    return ObjectLock(store, uri="s3://bucket/run", timeout_s=timeout_s, **more)
+
+
+def read_holder(store: MemoryStore) -> Holder:
+    """Read who has the lock."""
+    holder = Holder.from_json(bytes(obstore.get(store, LOCK_NAME).bytes()))
+    assert holder is not None
+    return holder
 
 
 def leave_lock(store: MemoryStore, **changes: object) -> Holder:
@@ -179,7 +190,8 @@ def test_a_lock_of_another_machine_has_its_time(monkeypatch: pytest.MonkeyPatch)
     lock = make_lock(store)
     with pytest.raises(FolderError, match="on elsewhere, since"):
         lock.acquire()
-    monkeypatch.setattr(lock, "_ask_time", lambda store: dt.datetime.now(dt.UTC) + dt.timedelta(seconds=301))
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=301)
+    monkeypatch.setattr(object_lock, "ask_time", lambda store, *, owner: later)
 
     lock.acquire()
 
@@ -195,9 +207,7 @@ def test_a_holder_shows_life_and_keeps_its_lock() -> None:
     lock.show_life()
 
     lock.check()
-    holder = Holder.from_json(bytes(obstore.get(store, LOCK_NAME).bytes()))
-    assert holder is not None
-    assert holder.beat == 2
+    assert read_holder(store).beat == 2
     lock.release()
 
 
@@ -212,7 +222,7 @@ def test_a_holder_that_was_replaced_stops_and_lets_the_other_be() -> None:
     with pytest.raises(FolderError, match=r"has lost its lock .it went to process .* on elsewhere"):
         lock.check()
     lock.release()
-    assert Holder.from_json(bytes(obstore.get(store, LOCK_NAME).bytes())) == other
+    assert read_holder(store) == other
 
 
 def test_a_holder_whose_lock_was_removed_stops() -> None:
@@ -233,20 +243,19 @@ def test_a_sign_of_life_whose_answer_was_lost_is_found() -> None:
     lock = make_lock(store)
     lock.acquire()
     # The store has taken a sign of life that this lock knows nothing of.
-    leave_lock(store, **{**json.loads(lock._me.to_json()), "beat": 1})
+    leave_lock(store, **{**asdict(read_holder(store)), "beat": 1})
 
     lock.show_life()
     lock.show_life()
 
     lock.check()
-    assert lock._me.beat == 2
+    assert read_holder(store).beat == 2
     lock.release()
 
 
 def test_a_created_lock_whose_answer_was_lost_is_ones_own() -> None:
     store = MemoryStore()
-    lock = make_lock(store)
-    leave_lock(store, **json.loads(lock._me.to_json()))
+    lock = make_lock(store, holder=leave_lock(store))
 
     lock.acquire()
 
@@ -257,18 +266,18 @@ def test_a_created_lock_whose_answer_was_lost_is_ones_own() -> None:
 
 
 def test_a_holder_that_cannot_show_life_stops_before_another_may_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = make_lock(MemoryStore(), timeout_s=300)
+    now_s = 1000.0
+    lock = make_lock(MemoryStore(), timeout_s=300, clock=lambda: now_s)
     lock.acquire()
-    now_s = lock._shown_at_s
 
     def fail(*_: object, **__: object) -> None:
         raise GenericError("down")
 
-    monkeypatch.setattr("pipeline.storage.object_lock.obstore.put", fail)
+    monkeypatch.setattr(obstore, "put", fail)
     lock.show_life()
-    monkeypatch.setattr("pipeline.storage.object_lock.time.monotonic", lambda: now_s + 200)
+    now_s += 200
     lock.check()
-    monkeypatch.setattr("pipeline.storage.object_lock.time.monotonic", lambda: now_s + 226)
+    now_s += 26
 
     with pytest.raises(FolderError, match="for 226 s the store took no sign of life"):
         lock.check()
@@ -277,16 +286,15 @@ def test_a_holder_that_cannot_show_life_stops_before_another_may_begin(monkeypat
 
 def test_the_thread_shows_life_by_itself() -> None:
     store = MemoryStore()
-    lock = make_lock(store, timeout_s=0.2)
+    others = set(threading.enumerate())
+    # It does so every tenth of this time.
+    lock = make_lock(store, timeout_s=2)
     lock.acquire()
-    first = lock._shown_at_s
-    lock._thread.join(timeout=0.5)
     try:
-        assert lock._shown_at_s > first
-        lock.check()
+        wait_for(lambda: read_holder(store).beat > 0, what="sign of life")
     finally:
         lock.release()
-    assert not lock._thread.is_alive()
+    assert set(threading.enumerate()) <= others
 
 
 def race(n: int, call: Callable[[], object]) -> list[object]:

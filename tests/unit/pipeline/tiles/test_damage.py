@@ -16,6 +16,7 @@ from model.errors import FolderError
 from model.interface import Answer, Prompt, PromptKind
 from pipeline.answers.parts import ANSWERS_SCHEMA, encode_part, is_whole_part
 from pipeline.config.run import load_config
+from pipeline.polygons.aoi import find_shards_needed
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.tiles.marks import (
@@ -23,7 +24,6 @@ from pipeline.tiles.marks import (
     checksum_tiles,
     find_whole_shards,
     list_damaged_shards,
-    list_shards,
     name_mark,
     read_mark,
 )
@@ -57,13 +57,13 @@ def make_pair(tmp_path: Path, write_raster: Any) -> Callable[[int], ScenePair]:
 
 def write_store(folder: RunFolder, pair: ScenePair) -> TileStore:
     create_store(folder, pair, shard_size_tiles=SIZE_TILES)
-    for shard in list_shards(pair.grid, shard_size_tiles=SIZE_TILES):
+    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=SIZE_TILES):
         write_shard(folder, pair, SIZE_TILES, *shard)
     return TileStore(folder=folder, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=SIZE_TILES)
 
 
 def find_whole(store: TileStore) -> set[tuple[int, int]]:
-    shards = list_shards(store.grid, shard_size_tiles=SIZE_TILES)
+    shards = find_shards_needed(store.grid, aoi=None, shard_size_tiles=SIZE_TILES)
     return set(find_whole_shards(store.folder, shards, content_key=store.content_key, shard_size_tiles=SIZE_TILES))
 
 

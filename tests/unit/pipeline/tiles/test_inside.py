@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +19,13 @@ import pipeline.polygons.aoi
 import pipeline.tiles.write
 from pipeline.config.run import TilesConfig, load_config
 from pipeline.grid.grid import Grid
-from pipeline.polygons.aoi import find_inside, find_shards_inside
+from pipeline.polygons.aoi import find_inside, find_shards_inside, read_grid_area
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.write import write_tiles
+from pipeline.workers.tasks import Call
 
 GRID = Grid(
     crs="EPSG:32614",
@@ -53,9 +54,9 @@ def test_a_tile_is_inside_if_it_shares_area_with_the_area(
         shapely.Polygon([(600_010, 3_299_990), (600_070, 3_299_985), (600_020, 3_299_930)]),
         shapely.box(600_096, 3_299_904, 600_112, 3_299_920),
     )
-    monkeypatch.setattr(pipeline.polygons.aoi, "_BOXES_AT_ONCE", boxes_at_once)
+    monkeypatch.setattr(pipeline.polygons.aoi, "BOXES_AT_ONCE", boxes_at_once)
 
-    is_inside = find_inside(GRID, aoi=save(tmp_path / "aoi.parquet", area))
+    is_inside = find_inside(GRID, area=read_grid_area(save(tmp_path / "aoi.parquet", area), grid=GRID))
 
     for row in range(GRID.n_rows):
         for col in range(GRID.n_cols):
@@ -65,7 +66,7 @@ def test_a_tile_is_inside_if_it_shares_area_with_the_area(
 
 
 def test_without_an_area_everything_is_inside() -> None:
-    assert find_inside(GRID, aoi=None).all()
+    assert find_inside(GRID, area=None).all()
 
 
 @settings(deadline=None, derandomize=True)
@@ -77,11 +78,11 @@ def test_shards_with_a_tile_inside_are_needed(is_inside: Any, size: int) -> None
 
 
 def run_here(
-    client: Client, function: Callable[..., Any], arguments: Iterable[tuple[str, tuple[Any, ...]]], **_: Any
+    client: Client, function: Callable[..., Any], take_call: Callable[[], Call | None], **_: Any
 ) -> Iterator[tuple[str, Any]]:
     """Be `run_bounded` without workers."""
-    for key, values in arguments:
-        yield key, function(*values)
+    while (call := take_call()) is not None:
+        yield call.key, function(*call.arguments)
 
 
 @pytest.fixture
@@ -108,13 +109,13 @@ def test_shards_outside_the_area_are_neither_read_nor_written(
     monkeypatch.setattr(ScenePair, "read_block", note)
     monkeypatch.setattr(pipeline.tiles.write, "run_bounded", run_here)
     # One tile in the second shard of the first row of shards, and its neighbour in the third.
-    area = shapely.union(pair.grid.tile_polygon(1, 3), pair.grid.tile_polygon(1, 4))
-    aoi = save(tmp_path / "aoi.parquet", area)
+    shape = shapely.union(pair.grid.tile_polygon(1, 3), pair.grid.tile_polygon(1, 4))
+    area = read_grid_area(save(tmp_path / "aoi.parquet", shape), grid=pair.grid)
     folder = RunFolder(str(tmp_path / "run"))
     config, nobody = TilesConfig(shard_size_tiles=2), cast(Client, None)
 
-    store, summary = write_tiles(pair, folder=folder, config=config, client=nobody, max_in_flight=1, aoi=aoi)
-    tiles, _ = select_tiles(store, aoi=aoi, min_valid_fraction=0.2)
+    store, summary = write_tiles(pair, folder=folder, config=config, client=nobody, max_in_flight=1, area=area)
+    tiles, _ = select_tiles(store, area=area, min_valid_fraction=0.2)
 
     assert sorted(set(read)) == [(0, 32, 32, 32), (0, 64, 32, 32)]
     assert len(folder.list_names("marks")) == 2
@@ -123,21 +124,21 @@ def test_shards_outside_the_area_are_neither_read_nor_written(
     assert [tile.tile_id for tile in tiles if tile.status is None] == ["r0001_c0003", "r0001_c0004"]
     assert {tile.status for tile in tiles} == {None, TileStatus.OUTSIDE}
     assert {tile.valid_fraction for tile in tiles if tile.status} == {0.0}
-    assert store.list_missing_shards(aoi=aoi) == []
-    assert len(store.list_missing_shards(aoi=None)) == 7
+    assert store.list_missing_shards(area=area) == []
+    assert len(store.list_missing_shards(area=None)) == 7
 
 
 def test_what_earlier_runs_have_left_outside_the_area_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: ScenePair
 ) -> None:
     monkeypatch.setattr(pipeline.tiles.write, "run_bounded", run_here)
-    aoi = save(tmp_path / "aoi.parquet", pair.grid.tile_polygon(1, 3))
+    aoi = read_grid_area(save(tmp_path / "aoi.parquet", pair.grid.tile_polygon(1, 3)), grid=pair.grid)
     nobody = cast(Client, None)
     listed = []
     for name, size, areas in (("fresh", 2, [aoi]), ("used", 2, [None, aoi]), ("coarse", 4, [aoi])):
         folder, config = RunFolder(str(tmp_path / name)), TilesConfig(shard_size_tiles=size)
         for area in areas:
-            store, _ = write_tiles(pair, folder=folder, config=config, client=nobody, max_in_flight=1, aoi=area)
-        listed.append(list(select_tiles(store, aoi=aoi, min_valid_fraction=0.2)[0]))
+            store, _ = write_tiles(pair, folder=folder, config=config, client=nobody, max_in_flight=1, area=area)
+        listed.append(list(select_tiles(store, area=aoi, min_valid_fraction=0.2)[0]))
 
     assert listed[0] == listed[1] == listed[2]

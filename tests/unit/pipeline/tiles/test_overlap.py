@@ -12,10 +12,10 @@ import xarray as xr
 
 from model.errors import InputError
 from pipeline.config.run import load_config
+from pipeline.polygons.aoi import find_shards_needed
 from pipeline.scenes.pair import find_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import TileStatus
-from pipeline.tiles.marks import list_shards
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.shards import create_store, write_shard
 from pipeline.tiles.store import TileStore
@@ -45,13 +45,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, write_raster: Any) -> 
     pair, _ = find_pair(load_config(values=values | {"output": "never-written"}, assignments=settings))
     folder = RunFolder(str(tmp_path / "run"))
     create_store(folder, pair, shard_size_tiles=2)
-    for shard in list_shards(pair.grid, shard_size_tiles=2):
+    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2):
         write_shard(folder, pair, 2, *shard)
     return TileStore(folder=folder, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=2)
 
 
 def list_tiles(store: TileStore) -> list[Tile]:
-    tiles, _ = select_tiles(store, aoi=None, min_valid_fraction=0.0)
+    tiles, _ = select_tiles(store, area=None, min_valid_fraction=0.0)
     return list(tiles)
 
 

@@ -14,11 +14,12 @@ from affine import Affine
 from PIL import Image
 
 from pipeline.config.run import load_config
-from pipeline.grid.window import PixelWindow
+from pipeline.grid.window import Window
+from pipeline.polygons.aoi import find_shards_needed
 from pipeline.report.page.pictures import PicturePair, read_pictures
 from pipeline.scenes.pair import find_pair
 from pipeline.storage.folder import RunFolder
-from pipeline.tiles.marks import list_shards, name_mark
+from pipeline.tiles.marks import name_mark
 from pipeline.tiles.shards import create_store, write_shard
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.thumbnails import UNSEEN_COLOUR, make_thumbnail, read_thumbnail
@@ -44,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, write_raster: Any, make_ramp
     pair, _ = find_pair(load_config(values={**scenes, "output": "never-written"}, assignments=settings))
     run = RunFolder(str(folder / "run"))
     create_store(run, pair, shard_size_tiles=2)
-    for shard in list_shards(pair.grid, shard_size_tiles=2):
+    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2):
         write_shard(run, pair, 2, *shard)
     return TileStore(folder=run, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=2)
 
@@ -71,7 +72,7 @@ def decode(uri: str) -> npt.NDArray[np.int16]:
 
 def draw(store: TileStore, *, max_size_px: int, is_visible: Any = None) -> PicturePair:
     grid = store.grid
-    window = PixelWindow(top=0, left=0, height=grid.height_px, width=grid.width_px)
+    window = Window(top=0, left=0, height=grid.height_px, width=grid.width_px)
     everywhere = np.ones((grid.n_rows, grid.n_cols), dtype=bool)
     everywhere[0, 0] = False
     is_visible = everywhere if is_visible is None else is_visible

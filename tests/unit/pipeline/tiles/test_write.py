@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from model.errors import InputError
 from pipeline.config.run import load_config
+from pipeline.polygons.aoi import find_shards_needed, read_grid_area
 from pipeline.runs.read import open_tiles
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import TileStatus
-from pipeline.tiles.marks import TileFacts, count_valid, find_whole_shards, list_shards, list_tiles_of_shard, name_mark
+from pipeline.tiles.marks import TileFacts, count_valid, find_whole_shards, list_tiles_of_shard, name_mark
 from pipeline.tiles.select import decide_tile, select_tiles
 from pipeline.tiles.shards import create_store, describe_store, open_store, write_shard
 from pipeline.tiles.store import TileStore
@@ -55,13 +56,13 @@ def make_pair(before: Path, after: Path, *assignments: str) -> ScenePair:
 def write_store(pair: ScenePair, path: Path, *, shard_size_tiles: int = 2, n_shards: int | None = None) -> TileStore:
     folder = RunFolder(str(path))
     create_store(folder, pair, shard_size_tiles=shard_size_tiles)
-    for shard in list_shards(pair.grid, shard_size_tiles=shard_size_tiles)[:n_shards]:
+    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=shard_size_tiles)[:n_shards]:
         write_shard(folder, pair, shard_size_tiles, *shard)
     return TileStore(folder=folder, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
 
 
 def read_facts(store: TileStore) -> dict[tuple[int, int], TileFacts]:
-    shards = list_shards(store.grid, shard_size_tiles=store.shard_size_tiles)
+    shards = find_shards_needed(store.grid, aoi=None, shard_size_tiles=store.shard_size_tiles)
     return {(facts.row, facts.col): facts for facts in store.read_facts(shards) if facts}
 
 
@@ -207,7 +208,7 @@ def test_one_chunk_is_one_tile_pair_and_one_object_is_one_shard(tmp_path: Path, 
     pixels: Any = store.open()["pixels"]
     assert (pixels.chunks, pixels.shards) == ((2, 3, 16, 16), (2, 3, 32, 32))
     objects = [name for name in store.folder.list_names("tiles.zarr") if "/pixels/c/" in name]
-    assert len(objects) == len(list_shards(pair.grid, shard_size_tiles=2)) == 6
+    assert len(objects) == len(find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2)) == 6
     with pytest.raises(ValueError, match="read"):
         pixels[0, 0, 0, 0] = 1
 
@@ -225,7 +226,7 @@ def test_facts_are_counted_per_tile(tmp_path: Path, pair: ScenePair) -> None:
 
 def test_every_tile_is_listed_with_its_status(tmp_path: Path, pair: ScenePair) -> None:
     store = write_store(pair, tmp_path / "run")
-    tiles, summary = select_tiles(store, aoi=None, min_valid_fraction=0.2)
+    tiles, summary = select_tiles(store, area=None, min_valid_fraction=0.2)
     assert [(tile.row, tile.col) for tile in tiles] == [(row, col) for row in range(3) for col in range(5)]
     assert [tile.tile_id for tile in tiles[:2]] == ["r0000_c0000", "r0000_c0001"]
     assert {tile.tile_id: tile.status for tile in tiles if tile.status} == {
@@ -249,7 +250,7 @@ def test_tiles_of_a_shard_that_could_not_be_written_are_failed(tmp_path: Path, p
         failed_shards={(1, 2): "after.tif cannot be read"},
     )
     for known, reason in ((store, "its shard was not written"), (broken, "after.tif cannot be read")):
-        tiles, summary = select_tiles(known, aoi=None, min_valid_fraction=0.2)
+        tiles, summary = select_tiles(known, area=None, min_valid_fraction=0.2)
         assert [(tile.tile_id, tile.reason) for tile in tiles if tile.status is TileStatus.FAILED] == [
             ("r0002_c0004", reason)
         ]
@@ -264,9 +265,8 @@ def save(path: Path, geometry: Any, *, crs: str | None = "EPSG:32614") -> str:
 def test_an_aoi_of_one_tile_in_another_crs_selects_that_tile(tmp_path: Path, pair: ScenePair) -> None:
     store = write_store(pair, tmp_path / "run")
     square = gpd.GeoSeries([pair.grid.tile_polygon(1, 3)], crs="EPSG:32614").to_crs("EPSG:4326").iloc[0]
-    tiles, summary = select_tiles(
-        store, aoi=save(tmp_path / "aoi.geojson", square, crs="EPSG:4326"), min_valid_fraction=0.2
-    )
+    area = read_grid_area(save(tmp_path / "aoi.geojson", square, crs="EPSG:4326"), grid=pair.grid)
+    tiles, summary = select_tiles(store, area=area, min_valid_fraction=0.2)
     assert [tile.tile_id for tile in tiles if tile.status is None] == ["r0001_c0003"]
     assert summary.reasons == {"outside": 14}
     assert {tile.reason for tile in tiles if tile.status} == {"outside the area of interest"}
@@ -276,7 +276,8 @@ def test_an_aoi_with_a_hole_leaves_the_hole_out(tmp_path: Path, pair: ScenePair)
     store = write_store(pair, tmp_path / "run")
     left, _, _, top = pair.grid.tile_bounds(0, 0)
     ring = shapely.box(left + 33, top - 47, left + 79, top - 1) - shapely.box(left + 48, top - 32, left + 64, top - 16)
-    tiles, _ = select_tiles(store, aoi=save(tmp_path / "aoi.gpkg", ring), min_valid_fraction=0.0)
+    area = read_grid_area(save(tmp_path / "aoi.gpkg", ring), grid=pair.grid)
+    tiles, _ = select_tiles(store, area=area, min_valid_fraction=0.0)
     inside = {(tile.row, tile.col) for tile in tiles if tile.status is not TileStatus.OUTSIDE}
     assert inside == {(row, col) for row in range(3) for col in (2, 3, 4)} - {(1, 3)}
 
@@ -293,9 +294,8 @@ def test_an_aoi_that_does_not_fit_is_named(
     tmp_path: Path, pair: ScenePair, geometry: Any, crs: str | None, words: str
 ) -> None:
     gpd.GeoDataFrame(geometry=[geometry], crs=crs).to_parquet(tmp_path / "aoi.parquet")
-    store = TileStore(folder=RunFolder(str(tmp_path / "run")), grid=pair.grid, content_key="", shard_size_tiles=2)
     with pytest.raises(InputError, match=rf"aoi .*aoi\.parquet {words}"):
-        select_tiles(store, aoi=str(tmp_path / "aoi.parquet"), min_valid_fraction=0.2)
+        read_grid_area(str(tmp_path / "aoi.parquet"), grid=pair.grid)
 
 
 def make_facts(
@@ -389,14 +389,14 @@ def cloudy_pair(tmp_path: Path, write_raster: Any) -> ScenePair:
 
 def test_cloudy_tiles_are_not_asked_about(tmp_path: Path, cloudy_pair: ScenePair) -> None:
     store = write_store(cloudy_pair, tmp_path / "run")
-    tiles, summary = select_tiles(store, aoi=None, min_valid_fraction=0.2, max_cloud_fraction=0.5)
+    tiles, summary = select_tiles(store, area=None, min_valid_fraction=0.2, max_cloud_fraction=0.5)
     assert [(tile.status, tile.cloud_fraction, tile.valid_fraction) for tile in tiles] == [
         ("cloudy", 1.0, 0.0),
         (None, 0.5, 0.5),
         (None, 0.0, 1.0),
     ]
     assert summary.reasons == {"cloudy": 1}
-    stricter, _ = select_tiles(store, aoi=None, min_valid_fraction=0.2, max_cloud_fraction=0.4)
+    stricter, _ = select_tiles(store, area=None, min_valid_fraction=0.2, max_cloud_fraction=0.4)
     assert [tile.status for tile in stricter] == ["cloudy", "cloudy", None]
 
 
@@ -410,7 +410,7 @@ def test_the_store_tells_how_values_became_bytes(tmp_path: Path, cloudy_pair: Sc
 
 def test_shards_hold_every_tile_once(pair: ScenePair) -> None:
     for size in (1, 2, 3, 8):
-        shards = list_shards(pair.grid, shard_size_tiles=size)
+        shards = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size)
         tiles = [tile for shard in shards for tile in list_tiles_of_shard(pair.grid, shard, shard_size_tiles=size)]
         assert sorted(tiles) == [(row, col) for row in range(3) for col in range(5)]
 
@@ -439,7 +439,7 @@ def test_a_shard_counts_with_mark_and_objects_only(
     tmp_path: Path, pair: ScenePair, spoil: Callable[[RunFolder, ScenePair], None]
 ) -> None:
     store = write_store(pair, tmp_path / "run")
-    shards = list_shards(pair.grid, shard_size_tiles=2)
+    shards = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2)
     spoil(store.folder, pair)
     whole = find_whole_shards(store.folder, shards, content_key=pair.content_key, shard_size_tiles=2)
     assert set(shards) - set(whole) == {(0, 1)}

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from model.errors import InputError
-from model.inspection import measure_weights
+from model.inspection import WeightSizes, measure_weights
 from pipeline.config.run import load_config
 from pipeline.workers.memory import WorkerNeed, choose_n_workers, decide_memory_limit, measure_need
 
@@ -66,7 +66,7 @@ def test_small_model_gets_what_it_always_got() -> None:
 
 
 def test_model_of_15_gb_gets_room_beside_its_weights() -> None:
-    need = WorkerNeed(batch_bytes=100 * MIB, held_bytes=15 * GIB, loading_bytes=30 * GIB)
+    need = WorkerNeed(batch_bytes=100 * MIB, weights=WeightSizes(held_bytes=15 * GIB, loading_bytes=30 * GIB))
 
     assert decide_memory_limit(None, need=need, memory_bytes=128 * GIB) == 34 * GIB + 400 * MIB
     # With less it is tried, as not all is needed at once.
@@ -82,7 +82,7 @@ def test_model_of_15_gb_gets_room_beside_its_weights() -> None:
     ],
 )
 def test_limit_below_the_weights_is_refused(asked: str | None, memory_gib: int, expected: str) -> None:
-    need = WorkerNeed(held_bytes=15 * GIB, loading_bytes=30 * GIB)
+    need = WorkerNeed(weights=WeightSizes(held_bytes=15 * GIB, loading_bytes=30 * GIB))
 
     with pytest.raises(InputError, match=expected):
         decide_memory_limit(asked, need=need, memory_bytes=memory_gib * GIB)

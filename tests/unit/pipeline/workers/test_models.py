@@ -11,8 +11,7 @@ from stand_in_model import StandInModel
 from model.errors import InputError
 from model.registry import resolve_dtype
 from pipeline.config.run import ModelConfig
-from pipeline.workers import models as held_models
-from pipeline.workers.models import settle_dtype
+from pipeline.workers.models import list_held_models, return_model, settle_dtype, take_model
 
 
 def make_client(answers: dict[str, Any]) -> Any:
@@ -56,11 +55,11 @@ def test_model_stays_as_long_as_one_run_needs_it() -> None:
         loads.append(1)
         return StandInModel()
 
-    held_models._take_model("key", load)
-    held_models._take_model("key", load)
-    held_models._return_model("key")
-    assert "key" in held_models._held
-    held_models._return_model("key")
+    take_model("key", load)
+    take_model("key", load)
+    return_model("key")
+    assert "key" in list_held_models()
+    return_model("key")
 
-    assert "key" not in held_models._held
+    assert "key" not in list_held_models()
     assert loads == [1]

@@ -21,11 +21,12 @@ from PIL import Image
 from model.interface import CELL_NAMES, Prompt, PromptKind
 from pipeline.findings.changes import dissolve_changes
 from pipeline.grid.grid import Grid
-from pipeline.grid.window import PixelWindow
+from pipeline.grid.window import Window
 from pipeline.report.page.columns import note_shapes
 from pipeline.report.page.map import MapFrame, choose_scale_bar, frame_close_up
 from pipeline.report.page.page import MAX_CARDS, render_page
 from pipeline.report.page.pictures import read_pictures
+from pipeline.report.page.tile_files import choose_told
 from pipeline.report.plot_figures import PlotText
 from pipeline.report.words import MAX_TEXT_LENGTH, format_area, format_percent, format_position, tidy_text
 from pipeline.storage.folder import RunFolder
@@ -87,6 +88,7 @@ def render(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **everywher
         changes=dissolve_changes(findings, grid=grid),
         store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
         prompts=[PROMPT],
+        told=choose_told(findings),
         before_name=f"old {HOSTILE}",
         after_name="new",
     )
@@ -273,7 +275,7 @@ def show(grid: Grid, *places: tuple[int, int]) -> npt.NDArray[np.bool_]:
 def test_pictures_show_every_tile_in_its_place_whatever_the_scale() -> None:
     grid = make_grid(n_rows=3, n_cols=4, tile_size_px=64)
     store = PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2)
-    window = PixelWindow(top=64, left=32, height=128, width=224)
+    window = Window(top=64, left=32, height=128, width=224)
 
     pictures = read_pictures(store, is_visible=show(grid), window=window, max_size_px=112)
 
@@ -289,7 +291,7 @@ def test_pictures_show_every_tile_in_its_place_whatever_the_scale() -> None:
 def test_ground_that_was_not_seen_is_blank_and_darkens_nothing() -> None:
     grid = make_grid(n_rows=1, n_cols=2, tile_size_px=64)
     store = PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2)
-    window = PixelWindow(top=0, left=0, height=64, width=128)
+    window = Window(top=0, left=0, height=64, width=128)
 
     pictures = read_pictures(store, is_visible=show(grid, (0, 0)), window=window, max_size_px=1200)
     pair = np.full((2, 3, 8, 8), 200, dtype=np.uint8)
@@ -377,6 +379,7 @@ def test_plots_are_shown_with_their_figures_in_words() -> None:
         changes=dissolve_changes(findings, grid=grid),
         store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
         prompts=[PROMPT],
+        told=choose_told(findings),
         before_name="old",
         after_name="new",
         plots={"coverage.png": PlotText(title="Coverage", alt=f"12 tiles {HOSTILE}")},

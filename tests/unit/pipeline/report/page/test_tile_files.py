@@ -16,7 +16,7 @@ import pipeline.report.page.tile_files
 from model.interface import Prompt, PromptKind
 from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid
-from pipeline.report.page.tile_files import choose_told, make_tile_files, word_answer
+from pipeline.report.page.tile_files import choose_told, make_tile_files, paint_pair, word_answer
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tiles.store import TileStore
@@ -68,7 +68,7 @@ def make_findings(tiles: dict[tuple[int, int], dict[str, Any]]) -> Any:
 def make_files(findings: Any) -> dict[str, dict[str, Any]]:
     store = RowStore(folder=RunFolder("unused"), grid=GRID, content_key="key", shard_size_tiles=2)
     files = {}
-    for name, content in make_tile_files(findings, store=store, prompts=PROMPTS):
+    for name, content in make_tile_files(findings, store=store, prompts=PROMPTS, told=choose_told(findings)):
         text = content.decode("ascii")
         assert text.startswith("deltavlmTiles({")
         files[name] = json.loads(text.removeprefix("deltavlmTiles(").removesuffix(");\n"))
@@ -107,7 +107,7 @@ def test_words_of_a_model_end_no_script(tmp_path: Path) -> None:
     store = RowStore(folder=RunFolder("unused"), grid=GRID, content_key="key", shard_size_tiles=2)
     findings = make_findings({(0, 0): {"description": HOSTILE}})
 
-    (_, content), *_ = make_tile_files(findings, store=store, prompts=PROMPTS)
+    (_, content), *_ = make_tile_files(findings, store=store, prompts=PROMPTS, told=choose_told(findings))
 
     assert b"<" not in content
     assert content.isascii()
@@ -140,7 +140,7 @@ def test_ground_that_was_not_seen_is_blank(side_px: int) -> None:
     pair = np.full((2, 3, side_px, side_px), 100, dtype=np.uint8)
     pair[..., : side_px // 2] = 0
 
-    pictures = pipeline.report.page.tile_files._paint(pair)
+    pictures = paint_pair(pair)
 
     assert pictures.shape == (2, min(side_px, 256), min(side_px, 256), 3)
     assert tuple(pictures[1, 3, 3]) == UNSEEN_COLOUR

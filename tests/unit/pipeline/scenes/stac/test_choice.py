@@ -15,8 +15,9 @@ from shapely.geometry.base import BaseGeometry
 from model.errors import InputError
 from pipeline.config.stac import StacConfig
 from pipeline.scenes.files import BandFile, PartFiles
+from pipeline.scenes.stac.filters import find_misfit
 from pipeline.scenes.stac.items import SceneItem
-from pipeline.scenes.stac.scene import choose_day, find_misfit, find_stac_scene
+from pipeline.scenes.stac.scene import choose_day, find_stac_scene
 
 AREA = box(0, 0, 10, 10)
 WHOLE, LEFT, RIGHT = box(-1, -1, 11, 11), box(-1, -1, 5, 11), box(5, -1, 11, 11)
@@ -35,7 +36,7 @@ def make(
 ) -> SceneItem:
     start = dt.datetime.fromisoformat(moment).replace(tzinfo=dt.UTC)
     return SceneItem(
-        item_id=item_id,
+        piece_id=item_id,
         collection=collection,
         start=start,
         end=start,
@@ -81,7 +82,8 @@ def make(
             "a",
         ),
         # Within the day the order holds as well; ids settle the rest.
-        ([make("b", "2024-05-01T10:00"), make("a", "2024-05-01T10:00")], "least_cloudy", "a b"),
+        ([make("b", "2024-05-01T10:00"), make("a", "2024-05-01T10:02")], "newest", "a b"),
+        ([make("b", "2024-05-01T10:00", footprint=LEFT), make("a", "2024-05-01T10:00")], "least_cloudy", "a b"),
         ([make("a", "2024-05-01T10:00", clouds=0), make("b", "2024-05-01T10:05", clouds=9)], "newest", "b a"),
         # Collections do not mix, however well they would fit together.
         (
@@ -92,14 +94,24 @@ def make(
             "least_cloudy",
             "a",
         ),
+        # Clouds of a day are the mean of what its items tell.
+        (
+            [
+                make("a", "2024-05-01T10:00", clouds=None, footprint=LEFT),
+                make("b", "2024-05-01T10:00", clouds=10, footprint=RIGHT),
+                make("c", "2024-05-03T10:00", clouds=11),
+            ],
+            "least_cloudy",
+            "b a",
+        ),
         # A picture does not mix with measured bands.
         ([make("a", "2024-05-01T10:00", is_colour=True), make("b", "2024-05-01T10:00")], "least_cloudy", "b"),
     ],
 )
 def test_day(items: list[SceneItem], order: str, chosen: str) -> None:
     found, others = choose_day(items, area=AREA, order=order)
-    assert " ".join(item.item_id for item in found) == chosen
-    assert {item.item_id for item in others} == {item.item_id for item in items} - set(chosen.split())
+    assert " ".join(item.piece_id for item in found) == chosen
+    assert {item.name for item in others} == {item.piece_id for item in items} - set(chosen.split())
 
 
 def test_a_day_is_one_of_the_local_sun() -> None:
@@ -206,7 +218,7 @@ def test_ids_choose_and_missing_ones_are_told(tmp_path: Path) -> None:
         tmp_path / "items.json", ("a", "2024-05-01T10:00:00Z", 20, LEFT), ("b", "2024-05-01T10:00:00Z", 5, RIGHT)
     )
     scene = find_stac_scene(StacConfig(href=str(path), ids=("a", "z")))
-    assert (scene.item_ids, [(item.item_id, item.reason) for item in scene.left_out]) == (("a",), [("z", "not found")])
+    assert (scene.item_ids, [(item.name, item.reason) for item in scene.left_out]) == (("a",), [("z", "not found")])
 
 
 @pytest.mark.parametrize(

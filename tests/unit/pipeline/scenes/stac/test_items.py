@@ -14,7 +14,7 @@ from shapely.geometry import box, mapping
 from pipeline.config.stac import StacConfig
 from pipeline.scenes.files import BandFile
 from pipeline.scenes.stac.hrefs import Place
-from pipeline.scenes.stac.items import SceneItem, read_item
+from pipeline.scenes.stac.items import SceneItem, describe_version, read_item
 from pipeline.scenes.stac.search import FoundItem
 
 PLACE = Place(href="https://stac.example/item.json")
@@ -198,3 +198,15 @@ def test_self_link_bends_no_href(tmp_path: Path) -> None:
     )
     found = read_item(FoundItem(content=item, place=place), config=CONFIG)
     assert found.part.red.uri == str(tmp_path.resolve() / "red.tif")
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"s2:processing_baseline": "05.11", "updated": "2024-06-03"}, "05.11"),
+        ({"updated": "2024-06-03", "created": "2024-06-02"}, "2024-06-03"),
+        ({}, ""),
+    ],
+)
+def test_version_of_an_item(properties: dict[str, str], expected: str) -> None:
+    assert describe_version(properties) == expected

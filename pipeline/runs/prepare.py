@@ -1,0 +1,199 @@
+"""A run before its first tile and after its last: its input checked, its folder held, its record put."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+from distributed import Client
+
+from model.errors import InputError
+from model.interface import ModelIdentity, Prompt
+from model.registry import identify_named_model
+from pipeline.answers.parts import AnswerParts
+from pipeline.config.loading import RECORDED
+from pipeline.config.run import RunConfig
+from pipeline.findings.extract import make_findings_schema
+from pipeline.polygons.aoi import GridArea, read_grid_area
+from pipeline.polygons.zones import Zones
+from pipeline.report.write import Report
+from pipeline.runs.record import (
+    RunRecord,
+    check_readable,
+    check_unchanged,
+    compute_run_id,
+    discard_record,
+    make_record,
+    name_absolutely,
+    read_run_zones,
+    recall_dtype,
+    restore_pair,
+    write_record,
+)
+from pipeline.scenes.pair import ScenePair
+from pipeline.storage.folder import RunFolder, open_run_folder
+from pipeline.storage.lock import RunLock, hold_lock
+from pipeline.summary import ProgressCallback, StageSummary
+from pipeline.tiles.store import TileStore
+from pipeline.workers.checks import check_workers
+from pipeline.workers.models import settle_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of one `RunConfig`: what is settled before its first tile."""
+
+    config: RunConfig
+    """What was asked for."""
+    pair: ScenePair
+    """The scenes and their grid."""
+    identity: ModelIdentity
+    """Which weights answer."""
+    area: GridArea | None
+    """The area of interest; None without one."""
+    zones: Zones | None = None
+    """What the findings are summed over; None without."""
+    folder: RunFolder
+    """Where the run leaves its files."""
+    lock: RunLock
+    """The right to write there."""
+
+    @classmethod
+    @contextmanager
+    def prepare(cls, config: RunConfig, *, pair: ScenePair) -> Iterator[Self]:
+        """Check what else could be wrong about the input, then make the folder and hold it while the context lasts.
+
+        Raises:
+            InputError: there is no such model, the area of interest or the zones cannot be read, a prompt's name is
+                taken, or the folder cannot be written to or is being written by another run.
+        """
+        make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
+        config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
+        identity = identify_named_model(config.model.name)
+        area, zones = read_grid_area(config.aoi, grid=pair.grid), read_run_zones(config)
+        folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
+        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
+            run = cls(config=config, pair=pair, identity=identity, area=area, zones=zones, folder=folder, lock=lock)
+            run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
+            discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
+            yield run
+
+    def with_dtype(self, dtype: str) -> Self:
+        """Give the run with a definite precision, where its config leaves that open."""
+        if self.config.model.dtype != "auto":
+            return self
+        model = self.config.model.model_copy(update={"dtype": dtype})
+        return replace(self, config=self.config.model_copy(update={"model": model}))
+
+    def settle(self, client: Client) -> Self:
+        """Check the workers, and take from them what only they know: the precision that ``auto`` is.
+
+        Raises:
+            InputError: a worker has other packages, does not see the run's folder or a scene, or would answer in
+                another precision than the others.
+        """
+        check_workers(client, folder=self.folder, scenes=[*self.pair.before.uris, *self.pair.after.uris])
+        run = self.with_dtype(settle_dtype(client, self.config.model).dtype)
+        discard_record(run.folder, run_id=run.run_id, shard_size_tiles=run.config.tiles.shard_size_tiles)
+        return run
+
+    @classmethod
+    def restore(
+        cls, record: RunRecord, *, folder: RunFolder, lock: RunLock, zones: Mapping[str, str | None] | None = None
+    ) -> Self:
+        """Take up a finished run, with other zones if they are given.
+
+        Raises:
+            InputError: its area of interest or its zones cannot be read or are others by now.
+        """
+        config = RunConfig.model_validate(record.config, context=RECORDED)
+        if zones is not None:
+            config = RunConfig.model_validate({**record.config, **name_absolutely(zones)}, context=RECORDED)
+        check_readable(config)
+        pair = restore_pair(record)
+        run = cls(
+            config=config,
+            pair=pair,
+            identity=ModelIdentity(path="", mask_labels=tuple(record.mask_labels), **record.model),
+            area=read_grid_area(config.aoi, grid=pair.grid),
+            zones=read_run_zones(config),
+            folder=folder,
+            lock=lock,
+        )
+        run._check_same(record, has_own_zones=zones is None)
+        return run
+
+    def _check_same(self, record: RunRecord, *, has_own_zones: bool) -> None:
+        """Refuse what is not the recorded run any more, but for zones that were to be others.
+
+        Raises:
+            InputError: its polygons have changed, or this program has.
+        """
+        hashes = {"aoi": self.aoi_hash, "zones": self.zones_hash if has_own_zones else None}
+        check_unchanged(self.config, inputs=record.inputs, hashes=hashes, run_id=record.run_id)
+        if self._name((record.inputs.get("zones") or {}).get("sha256")) != record.run_id:
+            raise InputError(
+                f"run {record.run_id} was made by another version of this program",
+                expected="answers of this version",
+                remedy="run `deltavlm run` again with this --output",
+            )
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run by the content its report depends on."""
+        return self._name(self.zones_hash)
+
+    def _name(self, zones_hash: str | None) -> str:
+        return compute_run_id(
+            self.config,
+            content_key=self.pair.content_key,
+            aoi_hash=self.aoi_hash,
+            zones_hash=zones_hash,
+            identity=self.identity,
+        )
+
+    @property
+    def aoi_hash(self) -> str | None:
+        """Hash of the area of interest's geometry; None without one."""
+        return self.area.sha256 if self.area is not None else None
+
+    @cached_property
+    def zones_hash(self) -> str | None:
+        """Hash of the zones with their attributes; None without any."""
+        return self.zones.compute_hash() if self.zones is not None else None
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions."""
+        return tuple(prompt.to_prompt() for prompt in self.config.prompts)
+
+    def write_record(
+        self, report: Report, *, store: TileStore, answers: AnswerParts, stages: Sequence[StageSummary]
+    ) -> None:
+        """Put ``run.json``, which says that the run is complete."""
+        self.lock.check()
+        record = make_record(
+            report,
+            run_id=self.run_id,
+            config=self.config,
+            pair=self.pair,
+            aoi_hash=self.aoi_hash,
+            zones_hash=self.zones_hash,
+            identity=self.identity,
+            store=store,
+            answers=answers,
+            stages=stages,
+        )
+        write_record(record, folder=self.folder)
+
+    def watch(self, on_progress: ProgressCallback) -> ProgressCallback:
+        """Give the callback that also stops a run which has lost its lock."""
+
+        def tell(part: StageSummary) -> None:
+            self.lock.check()
+            on_progress(part)
+
+        return tell
