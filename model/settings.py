@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,18 @@ from pydantic import BaseModel, ValidationError
 from model.errors import InputError
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A key or a value that does not fit."""
+
+    keys: tuple[str, ...]
+    """Where it is, from the outermost key on; empty: settings that do not go together."""
+    is_unknown_key: bool
+    """Whether there is no such setting."""
+    words: str
+    """What is wrong."""
 
 
 def read_settings(path: Path, *, described_in: str, begin_with: str) -> dict[str, Any]:
@@ -54,17 +67,41 @@ def check_settings(kind: type[Settings], tree: Mapping[str, Any], *, source: str
     Raises:
         InputError: a key or a value does not fit.
     """
+    settings, mistakes = try_settings(kind, tree)
+    if settings is None:
+        raise explain_mistakes(mistakes, source=source, described_in=described_in)
+    return settings
+
+
+def try_settings(kind: type[Settings], tree: Mapping[str, Any]) -> tuple[Settings | None, tuple[Mistake, ...]]:
+    """Make settings, or list what is wrong: either there are settings, or there are mistakes."""
     try:
-        return kind.model_validate(tree)
+        return kind.model_validate(tree), ()
     except ValidationError as problem:
-        raise InputError(
-            f"{source}: " + "; ".join(map(_word_mistake, problem.errors())),
-            expected=f"the keys and values described in {described_in}",
-            remedy="correct the named keys",
-        ) from None
+        return None, tuple(
+            Mistake(
+                keys=tuple(str(key) for key in error["loc"]),
+                is_unknown_key=error["type"] == "extra_forbidden",
+                words=_WORDS.get(error["type"], error["msg"].removeprefix("Value error, ")),
+            )
+            for error in problem.errors()
+        )
 
 
-def _word_mistake(error: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(whole config)"
-    known = {"extra_forbidden": "unknown key", "missing": "missing"}
-    return f"{key}: {known.get(error['type'], error['msg'].removeprefix('Value error, '))}"
+_WORDS = {"extra_forbidden": "unknown key", "missing": "missing"}
+
+
+def explain_mistakes(mistakes: Sequence[Mistake], *, source: str | Path, described_in: str) -> InputError:
+    """Give the error that tells of mistakes.
+
+    Args:
+        mistakes: As `try_settings` lists them.
+        source: As `check_settings`.
+        described_in: As `read_settings`.
+    """
+    told = (f"{'.'.join(mistake.keys) or '(whole config)'}: {mistake.words}" for mistake in mistakes)
+    return InputError(
+        f"{source}: {'; '.join(told)}",
+        expected=f"the keys and values described in {described_in}",
+        remedy="correct the named keys",
+    )

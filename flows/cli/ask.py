@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.options import Device, JsonFlag, RunDtype, RunModelName
 from model.errors import InputError
 from model.interface import ENDPOINT_PREFIX, ChangeModel
 from model.registry import SHIPPED_MODELS, find_model_folder, find_model_source
@@ -46,24 +46,28 @@ def ask_command(
         list[str] | None,
         typer.Argument(
             metavar="RUN TILE QUESTION",
-            help="Folder of a finished run, one of its tiles, and a question in quotes; without one, a conversation.",
+            help="Folder of a finished run, a tile of it such as r0001_c0002, and a question in quotes. Without "
+            "a question, a conversation begins.",
             show_default=False,
         ),
     ] = None,
-    before: Annotated[str | None, typer.Option(help="Image of the earlier date, instead of RUN TILE.")] = None,
-    after: Annotated[str | None, typer.Option(help="Image of the later date, of the same size.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME; left out, the run's.")
+    before: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Image of the earlier date, instead of RUN and TILE.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16; left out, the run's, so that it answers alike.")
+    after: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Image of the later date, of the same size.")
     ] = None,
-    mask: Annotated[Path | None, typer.Option(help="PNG file for the change mask of this place.")] = None,
+    model: RunModelName = None,
+    device: Device = "auto",
+    dtype: RunDtype = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the change mask of the tile to this PNG file.")
+    ] = None,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Ask about one place: a tile of a finished run, or two images without any georeference."""
+    """Ask the model about a tile of a finished run, or about two images without georeference."""
     from flows.cli.ask_session import Session
-    from flows.cli.console import make_console
+    from flows.cli.console import make_console, print_result
     from model.images import check_mask_file
 
     request = read_request(words or (), before=before, after=after)
@@ -85,7 +89,7 @@ def ask_command(
     else:
         session.converse()
         result = {"turns": session.turns}
-    typer.echo(json.dumps(make_header(request, model=loaded, notes=notes, masks=session.masks) | result))
+    print_result(make_header(request, model=loaded, notes=notes, masks=session.masks) | result, is_json=is_json)
 
 
 def read_request(words: Sequence[str], *, before: str | None, after: str | None) -> AskRequest:

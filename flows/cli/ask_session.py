@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from flows.cli.console import show_problem
+from flows.cli.console import make_table, show_problem
 from model.conversation import Conversation, Reply
 from model.errors import InputError
 from model.images import check_mask_file, write_mask
@@ -171,7 +170,7 @@ class Session:
         self.console.print(f"{len(tiles)} changed: {' '.join(tiles[:20])}{more}", highlight=False, soft_wrap=True)
 
     def _list_prompts(self, _: str) -> None:
-        table = Table("name", "kind", "words")
+        table = make_table("name", "kind", "words")
         for prompt in load_prompt_book().list_all():
             table.add_row(f"/{prompt.name}", prompt.kind.value, escape(prompt.text))
         self.console.print(table)
@@ -202,7 +201,7 @@ class Session:
         self.console.print("The history begins anew.")
 
     def _help(self, _: str) -> None:
-        table = Table(show_header=False, box=None)
+        table = make_table("command", "meaning", is_headed=False)
         for command, meaning in _COMMANDS.items():
             table.add_row(command, meaning)
         self.console.print(table)

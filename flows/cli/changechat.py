@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from flows.cli.options import JsonFlag
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,41 +40,63 @@ class SourceKind(StrEnum):
 def changechat_command(
     source: Annotated[
         Path,
-        typer.Argument(help="Folder of pairs; or a GeoTIFF of the earlier date, with --after and --truth."),
+        typer.Argument(
+            metavar="SOURCE", help="Folder of pairs; or a GeoTIFF of the earlier date, with --after and --truth."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the set to be.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the data set.")],
     kind: Annotated[
-        SourceKind, typer.Option(help="Layout of the source; geotiff: before.tif, after.tif or A/ B/, and truth.gpkg.")
+        SourceKind,
+        typer.Option(
+            metavar="KIND",
+            help=f"Layout of the source: {', '.join(SourceKind)}. geotiff: before.tif and after.tif, or A/ and B/, "
+            "with truth.gpkg.",
+        ),
     ] = SourceKind.AUTO,
     captions: Annotated[
-        Path | None, typer.Option(help="Captions file; left out, LevirCCcaptions.json or captions.json in the source.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Captions. Default: LevirCCcaptions.json or captions.json of the source."),
     ] = None,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="Split to take, may be given again; what tells no split is of this one."),
+        typer.Option(metavar="SPLIT", help="Only this split; pairs without one are put into it. Can be repeated."),
     ] = None,
     class_values: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND=VALUE,...",
-            help="What mask values mean, such as building=255,road=128; of polygons, what their kinds are called.",
+            metavar="VALUES",
+            help="What mask values mean, such as building=255,road=128; for polygons, the names of their kinds.",
         ),
     ] = None,
     road_masks: Annotated[
-        bool, typer.Option("--road-masks", help="The masks cover roads, too: no road in them is no changed road.")
+        bool,
+        typer.Option(
+            "--road-masks", help="The masks show roads, too: a mask without a road means that no road changed."
+        ),
     ] = False,
     open_questions: Annotated[
-        Path | None, typer.Option(help="ChangeChat JSON of open questions about these pairs, to be put among the rest.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Add these open questions, as `data open-questions` writes them."),
     ] = None,
-    after: Annotated[Path | None, typer.Option(help="GeoTIFF of the later date.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="Polygons of what changed, any vector file.")] = None,
+    after: Annotated[Path | None, typer.Option(metavar="FILE", help="GeoTIFF of the later date.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Polygons of the changes, in any vector format.")
+    ] = None,
     class_column: Annotated[
-        str | None, typer.Option(help="Column of the polygons that says building or road; left out, kind.")
+        str | None, typer.Option(metavar="COLUMN", help="Column of --truth that says building or road. Default: kind.")
     ] = None,
-    resolution_m: Annotated[float, typer.Option(min=0.01, help="Pixel size of tiles cut from GeoTIFFs.")] = 0.5,
-    tile_size_px: Annotated[int, typer.Option(min=16, help="Side of tiles cut from GeoTIFFs.")] = 256,
+    resolution_m: Annotated[
+        float, typer.Option(min=0.01, metavar="METRES", help="Pixel size of tiles cut from GeoTIFFs, in metres.")
+    ] = 0.5,
+    tile_size_px: Annotated[
+        int, typer.Option(min=16, metavar="N", help="Side of tiles cut from GeoTIFFs, in pixels.")
+    ] = 256,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Build a ChangeChat-style set: captions, yes or no, counts, places and dialogues about every pair."""
+    """Build instruction data in the style of ChangeChat from image pairs.
+
+    Every pair gets captions, yes-or-no questions, counts, places and dialogues, from its masks and captions.
+    """
     from flows.cli.console import make_console
     from model.changechat.building import add_records, build_set
     from model.changechat.layouts import Layout, find_pairs
@@ -106,7 +129,7 @@ def changechat_command(
         built = build_set(found, class_values=values, on_progress=partial(advance, "Read pairs"))
     if open_questions is not None:
         built = add_records(built, read_records(open_questions))
-    _end_with_summary(console, write_set(built, output), output=output, extra=extra)
+    _end_with_summary(console, write_set(built, output), output=output, extra=extra, is_json=is_json)
 
 
 def _choose_values(text: str | None, *, has_roads: bool, is_drawn: bool = False) -> ClassValues | None:
@@ -238,12 +261,14 @@ def _show_bars(console: Console) -> Iterator[Any]:
         yield advance
 
 
-def _end_with_summary(console: Console, summary: Mapping[str, Any], *, output: Path, extra: Mapping[str, Any]) -> None:
+def _end_with_summary(
+    console: Console, summary: Mapping[str, Any], *, output: Path, extra: Mapping[str, Any], is_json: bool
+) -> None:
     """Show what was built, say it in one line of JSON and end; 1 where pairs could not be used."""
-    from rich.table import Table
+    from flows.cli.console import make_table, print_result, show_files
 
     kinds = next(iter(summary["records"].values()))
-    table = Table("split", "pairs", *kinds, title="Records")
+    table = make_table("split", "pairs", *kinds, title="Records")
     for split, counts in summary["records"].items():
         table.add_row(split, str(summary["pairs"][split]), *(str(count) for count in counts.values()))
     console.print(table)
@@ -262,5 +287,6 @@ def _end_with_summary(console: Console, summary: Mapping[str, Any], *, output: P
         "files": list(summary["files"]),
         "exit_code": int(has_failed),
     }
-    typer.echo(json.dumps(result))
+    show_files(console, [str(output)])
+    print_result(result, is_json=is_json)
     raise typer.Exit(int(has_failed))

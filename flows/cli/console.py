@@ -1,15 +1,18 @@
-"""What a person at a terminal sees of a run, on stderr: a bar per stage, then a table."""
+"""What a person at a terminal sees, on stderr: a bar per stage, then a table; and the line of JSON for programs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -35,6 +38,25 @@ _STAGES = tuple(STAGE_TITLES)
 def make_console() -> Console:
     """Give the console for people: stderr, as stdout belongs to programs."""
     return Console(stderr=True)
+
+
+def make_table(*headings: str, title: str | None = None, is_headed: bool = True) -> Table:
+    """Give an empty table whose cells wrap in a narrow terminal, where rich's own are cut."""
+    table = Table(title=title, show_header=is_headed)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def print_result(result: Mapping[str, Any], *, is_json: bool) -> None:
+    """Print the result of a command as one line of JSON, the last of stdout, unless people are looking at that.
+
+    Args:
+        result: Plain values.
+        is_json: Print it to a terminal as well, because ``--json`` was given.
+    """
+    if is_json or not sys.stdout.isatty():
+        typer.echo(json.dumps(result))
 
 
 @contextmanager
@@ -76,7 +98,7 @@ def show_progress(console: Console) -> Iterator[ProgressCallback]:
 def show_report(console: Console, report: Report) -> None:
     """Show how many tiles ended how, how many changes were found, and where the page is."""
     n_tiles = sum(report.status_counts.values())
-    table = Table("tiles", "count", "share", title="Coverage")
+    table = make_table("tiles", "count", "share", title="Coverage")
     for status, count in report.status_counts.items():
         if count:
             table.add_row(status, str(count), f"{count / n_tiles:.1%}")
@@ -108,10 +130,11 @@ def show_stop(console: Console, signal_name: str) -> None:
 
 def show_facts(console: Console, facts: Facts) -> None:
     """Show what a check found out."""
-    table = Table(show_header=False)
+    table = make_table("name", "value", is_headed=False)
     for name, value in facts.figures.items():
         table.add_row(name, escape(str(value)))
-    console.print(table)
+    if facts.figures:
+        console.print(table)
     for problem in facts.problems:
         console.print(f"[red]Problem: {escape(problem)}[/red]", soft_wrap=True, highlight=False)
     if not facts.problems:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from flows.cli.options import JsonFlag
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,19 +21,30 @@ if TYPE_CHECKING:
 
 
 def calibrate_command(
-    model: Annotated[Path, typer.Argument(help="Folder of the model; its generation_config.json is written.")],
-    data: Annotated[Path, typer.Option(help="Folder with A/, B/ and label/, of pairs that it did not learn from.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of the model; its generation_config.json is rewritten.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder with A/, B/ and label/, of pairs that the model was not trained on."
+        ),
+    ],
     pattern: Annotated[
-        list[str] | None, typer.Option(help="Which pairs, by their stem, may be given again; left out, all.")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only pairs whose file names fit, such as test_*. Can be repeated."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Which split; left out, all.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only this split, such as test.")] = None,
     tile_size_px: Annotated[
         list[int] | None,
-        typer.Option(min=16, help="Cut pairs into tiles of this side, one per --pattern; left out, they are tiles."),
+        typer.Option(
+            min=16, metavar="N", help="Cut pairs into tiles of N x N pixels; once per --pattern. Default: whole pairs."
+        ),
     ] = None,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Fit a model's yes or no, so that it says yes when that is likelier, and 0.9 is right nine times in ten."""
-    from flows.cli.console import make_console
+    """Calibrate a model's yes or no, so that answers of confidence 0.9 are right nine times in ten."""
+    from flows.cli.console import make_console, print_result
     from model.errors import InputError
     from model.evaluation.calibrating import check_calibratable, store_scaling
     from model.evaluation.evaluation import select_cases
@@ -60,7 +72,7 @@ def calibrate_command(
         f"{calibration.yes_bias} (was {calibration.former_bias}), fitted to {calibration.n_answers} answers of which "
         f"{calibration.former_accuracy:.4f} were right, with a calibration error of {calibration.former_ece:.4f}."
     )
-    typer.echo(json.dumps(calibration.to_dict()))
+    print_result(calibration.to_dict(), is_json=is_json)
 
 
 PARTLY_FAILED = 1
@@ -70,31 +82,53 @@ SKIPPED_SHOWN = 20
 
 
 def evaluate_command(
-    data: Annotated[Path, typer.Option(help="Folder with A/, B/ and label/, or a ChangeChat JSON file.")],
-    model: Annotated[str, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = "deltavlm-tiny",
-    images: Annotated[Path | None, typer.Option(help="Folder that the images of a JSON file are in.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for figures, answers, a table and pictures.")
+    data: Annotated[
+        Path, typer.Option(metavar="PATH", help="Folder with A/, B/ and label/, or a ChangeChat JSON file.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="Name of a model, its folder, or openai:URL#NAME.")
+    ] = "deltavlm-tiny",
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder with the images of a JSON file.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Which split; left out, all.")] = None,
-    pattern: Annotated[str, typer.Option(help="Which pairs of a folder, by their stem.")] = "*",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder for figures, answers, a table and pictures."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only this split, such as test.")] = None,
+    pattern: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Only pairs of a folder whose file names fit, such as test_*.")
+    ] = "*",
     tile_size_px: Annotated[
-        int | None, typer.Option(min=16, help="Cut the pairs into tiles of this side; left out, they are tiles.")
+        int | None,
+        typer.Option(min=16, metavar="N", help="Cut pairs into tiles of N x N pixels. Default: whole pairs."),
     ] = None,
     captions: Annotated[
         Path | None,
-        typer.Option(help="Captions by file name, or by box of a panel; left out, the folder's captions.json."),
+        typer.Option(
+            metavar="FILE", help="Captions by file name, or by box of a panel. Default: the folder's captions.json."
+        ),
     ] = None,
     class_values: Annotated[
-        str | None, typer.Option(help="What values of masks mean, such as building=255,road=128; left out, they tell.")
+        str | None,
+        typer.Option(
+            metavar="VALUES",
+            help="What mask values mean, such as building=255,road=128. Default: found out from the masks.",
+        ),
     ] = None,
     swap_test: Annotated[
-        bool, typer.Option("--swap-test", help="Ask for descriptions with the dates swapped too.")
+        bool, typer.Option("--swap-test", help="Ask for descriptions with the dates swapped, too.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap behind the intervals.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap that the intervals come from.")
+    ] = 0,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Measure a model's answers, and its masks if it has some, against captions, masks or a ChangeChat file."""
-    from flows.cli.console import make_console
+    """Measure a model's answers and masks against the truth.
+
+    The truth is a folder of pairs with masks and captions, or a ChangeChat JSON file with its images.
+    """
+    from flows.cli.console import make_console, print_result
     from model.errors import refuse_unwritable
     from model.evaluation.failures import FailureAlbum
     from model.evaluation.writing import check_output, write_evaluation
@@ -134,7 +168,7 @@ def evaluate_command(
                 inputs=inputs | {"swap_test": swap_test, "seed": seed},
             )
         result["files"] = [str(file) for file in files]
-    typer.echo(json.dumps(result, allow_nan=False))
+    print_result(result, is_json=is_json)
     if result["n_skipped"]:
         raise typer.Exit(PARTLY_FAILED)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import webbrowser
 from threading import Thread
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.options import Device, JsonFlag, RunDtype, RunModelName
 from model.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,27 +25,33 @@ _SHUTDOWN_S = 3
 
 
 def explore_command(
-    run: Annotated[str, typer.Argument(help="Folder of a finished run, or its s3://bucket/prefix.")],
-    model: Annotated[
-        str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME; left out, the run's.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16; left out, the run's, so that it answers alike.")
-    ] = None,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run, or its s3://bucket/prefix.")],
+    model: RunModelName = None,
+    device: Device = "auto",
+    dtype: RunDtype = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; any but this machine's own lets others ask and read.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on. Other than 127.0.0.1, it lets others read and ask, too."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 takes a free one.")
+    ] = 0,
     allowed_hosts: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Further name under which browsers reach this server."),
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Another host name that browsers reach this server by. Can be repeated.",
+        ),
     ] = None,
     has_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Show the report of a run in the browser, and ask the model about its tiles; Ctrl-C ends it."""
+    """Open a run's report in the browser and ask the model about its tiles; Ctrl-C ends it."""
     from flows.cli.ask import choose_dtype, choose_model, compare_models
-    from flows.cli.console import make_console
+    from flows.cli.console import make_console, print_result
     from flows.explore.server import ChatDesk, ReportServer
     from flows.signals import StopRequest, stop_on_signals
     from model.registry import load_named_model
@@ -67,7 +73,7 @@ def explore_command(
             for note in notes:
                 console.print(f"Note: {note}", markup=False, style="yellow", highlight=False, soft_wrap=True)
             url = name_url(host, port=listener.getsockname()[1])
-            typer.echo(json.dumps({"url": url, "run_id": record.run_id, "model_id": loaded.identity.model_id}))
+            print_result({"url": url, "run_id": record.run_id, "model_id": loaded.identity.model_id}, is_json=is_json)
             console.print(f"The report is at {url}\nCtrl-C ends this.", markup=False, highlight=False, soft_wrap=True)
             desk = ChatDesk(loaded, folder=folder)
             try:

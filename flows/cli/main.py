@@ -5,23 +5,33 @@ Nothing heavy is imported at the top: ``deltavlm --help`` must not wait for torc
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.ask import ask_command
 from flows.cli.changechat import changechat_command
+from flows.cli.check import check_command
 from flows.cli.explore import explore_command
+from flows.cli.help import add_command, make_app
 from flows.cli.model import app as model_app
 from flows.cli.monitor import monitor_command
 from flows.cli.open_questions import open_questions_command
+from flows.cli.options import (
+    AreaFile,
+    Assignments,
+    AssumedCrs,
+    ConfigFile,
+    JsonFlag,
+    ModelName,
+    ZonesFile,
+    gather_values,
+)
 from flows.cli.serve import serve_command
 from flows.cli.synthesize import synthesize_command
 
@@ -33,19 +43,13 @@ COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
 """Exit codes; the last is a fault of this program."""
 REPORT_IT = "report it with all of the lines above; what a run has done is kept, and the same command goes on"
 
-app = typer.Typer(
+app = make_app(
+    "Find what has changed in a region: two scenes of one place in, a GeoParquet report of the changes out.",
     name="deltavlm",
-    help="Region-wide change monitoring: two scenes in, a GeoParquet change report out.",
-    epilog="Exit codes: 0 complete, 1 partly failed (the report says which tiles), 2 wrong input, "
-    "3 a fault of the program, 130 and 143 stopped by Ctrl-C or SIGTERM.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 complete; 1 partly failed, the report says which tiles; 2 wrong input; 3 a fault of the "
+    "program; 130 and 143 stopped by Ctrl-C and SIGTERM.",
 )
-data_app = typer.Typer(help="Make data to try things with.", no_args_is_help=True)
-data_app.command("changechat")(changechat_command)
-data_app.command("open-questions")(open_questions_command)
-data_app.command("synthesize")(synthesize_command)
+data_app = make_app("Make data for training and for trying things out.")
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 
@@ -67,32 +71,35 @@ def take_common_options(
     """Take the options of the command itself; the work is done by the commands under it."""
 
 
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any setting of configs/default.yaml, such as grid.resolution_m=1."
-    ),
-]
-
-
-@app.command("run")
 def run_command(
-    before: Annotated[str | None, typer.Argument(help="Scene of the earlier date; may stand in the config.")] = None,
-    after: Annotated[str | None, typer.Argument(help="Scene of the later date; may stand in the config.")] = None,
+    before: Annotated[
+        str | None, typer.Argument(metavar="BEFORE", help="Scene of the earlier date, unless the config names it.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Argument(metavar="AFTER", help="Scene of the later date, unless the config names it.")
+    ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="Folder of the run or s3://bucket/prefix; an unfinished one is continued."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="RUN",
+            help="Folder for the results, or s3://bucket/prefix. An unfinished run in it is continued.",
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
-    aoi: Annotated[str | None, typer.Option(help="Polygons; tiles that touch none are left out.")] = None,
-    zones: Annotated[str | None, typer.Option(help="Polygons to sum the findings over, such as districts.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name of a model, its folder, or openai:URL#NAME.")] = None,
-    assume_crs: Annotated[
-        str | None, typer.Option(metavar="CRS", help="CRS of scenes that name none, such as EPSG:32614.")
-    ] = None,
+    config: ConfigFile = None,
+    aoi: AreaFile = None,
+    zones: ZonesFile = None,
+    model: ModelName = None,
+    assume_crs: AssumedCrs = None,
     assignments: Assignments = None,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Compare two scenes of one place and write a change report."""
+    """Compare two scenes of one place and write a change report.
+
+    A scene is a local path, an http(s) or s3 URI, or a STAC item. Running the same command again does only what is
+    missing.
+    """
     from functools import partial
 
     from flows.cli.console import make_console, show_progress, show_report
@@ -101,50 +108,50 @@ def run_command(
     from pipeline.config.run import load_config
     from pipeline.runs.run import detect_changes
 
-    values = {
-        "before": _describe_scene(before, assume_crs=assume_crs),
-        "after": _describe_scene(after, assume_crs=assume_crs),
-        "output": output,
-        "aoi": aoi,
-        "zones": zones,
-        "model": {"name": model} if model is not None else None,
-    }
+    values = gather_values(
+        before=before, after=after, output=output, aoi=aoi, zones=zones, model=model, assume_crs=assume_crs
+    )
     settings = load_config(config, values=values, assignments=assignments or ())
     console = make_console()
     with stop_on_signals(), show_progress(console) as on_progress:
         report = detect_changes(settings, open_cluster=partial(open_run_cluster, settings), on_progress=on_progress)
     show_report(console, report)
-    _end_with_report(report)
+    _end_with_report(report, is_json=is_json)
 
 
-def _describe_scene(uri: str | None, *, assume_crs: str | None) -> dict[str, str] | None:
-    given = {"uri": uri, "assume_crs": assume_crs}
-    return {key: value for key, value in given.items() if value is not None} or None
-
-
-@app.command("report")
 def report_command(
-    run: Annotated[str, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run, or its s3://bucket/prefix.")],
     zones: Annotated[
-        str | None, typer.Option(help="Polygons to sum the findings over, in the place of the run's own.")
+        str | None,
+        typer.Option(metavar="FILE", help="Sum the changes over these polygons instead of the run's own zones."),
     ] = None,
-    zones_id_column: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with their ids.")] = None,
-    zones_name_column: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with their names.")] = None,
+    zones_id_column: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of --zones that holds their ids.")
+    ] = None,
+    zones_name_column: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of --zones that holds their names.")
+    ] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Write the report that is there in another format, and do not make it anew: gpkg, geojson, "
-            "flatgeobuf, kml, csv, or docx for a summary. Can be repeated.",
+            help="Write the existing report in another format: gpkg, geojson, flatgeobuf, kml, csv, or docx for a "
+            "summary in Word. Can be repeated.",
         ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="Folder or file for --format; left out, formats/ in the run's folder."),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Folder or file for --format. Default: formats/ in the run's folder."
+        ),
     ] = None,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Write the report of a finished run anew from its answers; needs neither model nor scenes."""
+    """Rebuild the report of a finished run from its answers, or write it in another format.
+
+    Neither the model nor the scenes are needed.
+    """
     from flows.cli.console import make_console, show_files, show_report
     from flows.signals import stop_on_signals
     from pipeline.runs.export import export_report
@@ -158,13 +165,13 @@ def report_command(
     if formats and zones is None:
         files = export_report(run, formats=formats, output=output)
         show_files(make_console(), files)
-        _end({"files": files}, code=COMPLETE)
+        _end({"files": files}, code=COMPLETE, is_json=is_json)
     with stop_on_signals():
         report = rebuild_report(run, zones=choice if zones is not None else None)
     files = export_report(run, formats=formats, output=output) if formats else []
     show_report(make_console(), report)
     show_files(make_console(), files)
-    _end_with_report(report, files=files)
+    _end_with_report(report, files=files, is_json=is_json)
 
 
 def _miss(option: str, *, needs: str) -> InputError:
@@ -173,26 +180,26 @@ def _miss(option: str, *, needs: str) -> InputError:
     return InputError(f"{option} without {needs}", expected=f"{needs} with it", remedy=f"add {needs} or leave it out")
 
 
-@app.command("check")
-def check_command(
-    target: Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="YAML file of a run, or a run's folder.")],
-    assignments: Assignments = None,
-) -> None:
-    """Tell what a run would do and every problem found, or what a run holds; writes nothing."""
-    from flows.cli.console import make_console, show_facts
-    from pipeline.runs.check import check_config, check_run
-    from pipeline.uris import is_remote
-
-    is_run = is_remote(target) or Path(target).is_dir()
-    facts = check_run(target) if is_run else check_config(target, assignments=assignments or ())
-    show_facts(make_console(), facts)
-    _end(facts.to_dict(), code=WRONG_INPUT if facts.problems else COMPLETE)
-
-
-app.command("ask")(ask_command)
-app.command("explore")(explore_command)
-app.command("monitor")(monitor_command)
-app.command("serve")(serve_command)
+add_command(
+    app, "run", run_command, example="deltavlm run before.tif after.tif \\\n  --output runs/mine --zones districts.gpkg"
+)
+add_command(app, "report", report_command, example="deltavlm report runs/mine --format gpkg")
+add_command(app, "check", check_command, example="deltavlm check before.tif after.tif \\\n  --output runs/mine")
+add_command(app, "ask", ask_command, example='deltavlm ask runs/mine r0001_c0002 \\\n  "How many buildings are new?"')
+add_command(app, "explore", explore_command, example="deltavlm explore runs/mine")
+add_command(app, "monitor", monitor_command, example="deltavlm monitor configs/regions/folder.yaml")
+add_command(app, "serve", serve_command, example="deltavlm serve configs/regions/folder.yaml")
+add_command(data_app, "synthesize", synthesize_command, example="deltavlm data synthesize scenes --size-px 1024")
+add_command(
+    data_app, "changechat", changechat_command, example="deltavlm data changechat LEVIR-MCI \\\n  --output sets/levir"
+)
+add_command(
+    data_app,
+    "open-questions",
+    open_questions_command,
+    example="deltavlm data open-questions sets/levir \\\n  --output questions.json \\\n"
+    "  --assistant openai:http://gpu1:8000/v1#qwen",
+)
 
 
 def main() -> None:
@@ -209,7 +216,7 @@ def main() -> None:
         warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        app()
+        app(prog_name="deltavlm")
     except InputError as problem:
         from flows.cli.console import make_console, show_problem
 
@@ -227,7 +234,7 @@ def main() -> None:
         sys.exit(FAULT)
 
 
-def _end_with_report(report: Report, *, files: Sequence[str] = ()) -> None:
+def _end_with_report(report: Report, *, files: Sequence[str] = (), is_json: bool) -> None:
     from pipeline.runs.record import read_record
 
     code = COMPLETE if report.is_complete else PARTLY_FAILED
@@ -244,9 +251,12 @@ def _end_with_report(report: Report, *, files: Sequence[str] = ()) -> None:
             "exit_code": code,
         },
         code=code,
+        is_json=is_json,
     )
 
 
-def _end(result: dict[str, Any], *, code: int) -> None:
-    typer.echo(json.dumps(result))
+def _end(result: dict[str, Any], *, code: int, is_json: bool) -> None:
+    from flows.cli.console import print_result
+
+    print_result(result, is_json=is_json)
     raise typer.Exit(code)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.cli.evaluate import calibrate_command, evaluate_command
+from flows.cli.help import add_command, make_app
+from flows.cli.options import JsonFlag
 from flows.cli.train import train_command
 
 VISION_LAYERS = 39
@@ -17,37 +18,57 @@ VISION_LAYERS = 39
 
 def convert_command(
     checkpoint: Annotated[
-        str, typer.Argument(help="The original's checkpoint_best.pth, or a full state dict of it (.pth, .safetensors).")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="DeltaVLM's checkpoint_best.pth, or a full state dict of the model (.pth or .safetensors).",
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model to be.")],
-    vision: Annotated[str | None, typer.Option(help="eva_vit_g.pth, unless the checkpoint holds all of it.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the converted model.")],
+    vision: Annotated[
+        str | None, typer.Option(metavar="FILE", help="eva_vit_g.pth, unless the checkpoint has all of its weights.")
+    ] = None,
     language_model: Annotated[
         str | None,
-        typer.Option(help="Folder of Vicuna-7B; config and tokenizer are enough where the checkpoint has its weights."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of Vicuna-7B; config and tokenizer are enough where the checkpoint has its weights.",
+        ),
     ] = None,
     qformer_tokenizer: Annotated[
-        str, typer.Option(help="Folder or vocab.txt of the Q-Former's vocabulary.")
+        str, typer.Option(metavar="PATH", help="Folder or vocab.txt of the Q-Former's vocabulary.")
     ] = "bert-base-uncased",
     mask_checkpoint: Annotated[
-        str | None, typer.Option(help="Checkpoint of the mask branch alone, to go with the other one.")
+        str | None, typer.Option(metavar="FILE", help="Separate checkpoint of the mask branch.")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; left out, each tensor keeps its own.")
+        str | None,
+        typer.Option(metavar="DTYPE", help="float32, bfloat16 or float16. Default: as each tensor is stored."),
     ] = None,
     vision_layers: Annotated[
-        int, typer.Option(min=1, help="Blocks to use of the vision file, as far as it has them.")
+        int, typer.Option(min=1, metavar="N", help="Blocks of the vision tower to use.")
     ] = VISION_LAYERS,
     vision_heads: Annotated[
-        int | None, typer.Option(min=1, help="Attention heads of the vision tower; left out, one per 88 of its width.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Attention heads of the vision tower. Default: its width divided by 88."),
     ] = None,
     qformer_heads: Annotated[
-        int | None, typer.Option(min=1, help="Attention heads of the Q-Former; left out, one per 64 of its width.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Attention heads of the Q-Former. Default: its width divided by 64."),
     ] = None,
-    max_text_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt that the Q-Former reads.")] = 128,
-    mask_size_px: Annotated[int, typer.Option(min=1, help="Side of the masks, where there is a mask branch.")] = 256,
+    max_text_tokens: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Longest prompt that the Q-Former reads.")
+    ] = 128,
+    mask_size_px: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Side of the masks, where there is a mask branch.")
+    ] = 256,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Convert the original's weights. Inputs are paths, or with a network owner/name or owner/name:file of the hub."""
-    from flows.cli.console import make_console, show_warnings
+    """Convert DeltaVLM's published weights into a model folder.
+
+    Inputs are local paths, or owner/name and owner/name:file on the Hugging Face hub.
+    """
+    from flows.cli.console import make_console, print_result, show_warnings
     from model.conversion.converting import convert_model
     from model.conversion.inputs import ConversionSettings
     from model.inspection import inspect_model
@@ -75,22 +96,17 @@ def convert_command(
     console.print_json(data=made)
     warnings = inspect_model(output)["warnings"]
     show_warnings(console, warnings)
-    typer.echo(json.dumps({"model": str(output), **made, "warnings": warnings}))
+    print_result({"model": str(output), **made, "warnings": warnings}, is_json=is_json)
 
 
-app = typer.Typer(help="Convert, look at, train and evaluate models.", no_args_is_help=True)
-app.command("calibrate")(calibrate_command)
-app.command("convert")(convert_command)
-app.command("evaluate")(evaluate_command)
-app.command("train")(train_command)
-
-
-@app.command("info")
 def info_command(
-    name: Annotated[str, typer.Argument(help="Name of a model, or its folder.")] = "deltavlm-tiny",
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name of a model, or its folder. Default: deltavlm-tiny.")
+    ] = "deltavlm-tiny",
+    is_json: JsonFlag = False,
 ) -> None:
-    """Say which weights these are and how large their parts."""
-    from flows.cli.console import make_console, show_warnings
+    """Show a model's identity, the size of its parts and warnings about its weights."""
+    from flows.cli.console import make_console, print_result, show_warnings
     from model.errors import InputError
     from model.inspection import inspect_model
     from model.interface import ENDPOINT_PREFIX
@@ -110,4 +126,29 @@ def info_command(
     console = make_console()
     console.print_json(data=facts)
     show_warnings(console, facts["warnings"])
-    typer.echo(json.dumps(facts))
+    print_result(facts, is_json=is_json)
+
+
+app = make_app("Inspect, train, evaluate, calibrate and convert models.")
+add_command(app, "info", info_command, example="deltavlm model info deltavlm-tiny")
+add_command(
+    app,
+    "train",
+    train_command,
+    example="deltavlm model train configs/fine-tune.yaml \\\n  --data LEVIR-MCI --output models/mine\n"
+    "torchrun --no-python --nproc-per-node 8 \\\n  deltavlm model train ...",
+)
+add_command(
+    app,
+    "evaluate",
+    evaluate_command,
+    example="deltavlm model evaluate --model models/mine \\\n  --data LEVIR-MCI --output evaluations/mine",
+)
+add_command(app, "calibrate", calibrate_command, example="deltavlm model calibrate models/mine \\\n  --data LEVIR-MCI")
+add_command(
+    app,
+    "convert",
+    convert_command,
+    example="deltavlm model convert checkpoint_best.pth \\\n  --vision eva_vit_g.pth \\\n"
+    "  --language-model vicuna-7b-v1.5 \\\n  --output models/deltavlm",
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.cli.options import JsonFlag
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,24 +21,36 @@ COMPLETE, PARTLY_FAILED = 0, 1
 
 
 def monitor_command(
-    config: Annotated[Path, typer.Argument(help="YAML file of the region, such as configs/regions/folder.yaml.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="REGION", help="YAML file of the region, such as configs/regions/folder.yaml.")
+    ],
     as_of: Annotated[
         dt.datetime | None,
         typer.Option(
             formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-            help="Do as if it were this moment (UTC), to catch up on earlier ones; left out, now.",
+            metavar="TIME",
+            help="Make the pass for this date or time (UTC) instead of now, such as 2025-06-01, to fill in the past.",
         ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder of the region or s3://bucket/prefix.")
+        str | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the results, or s3://bucket/prefix."),
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the region, such as pairing.window_days=14."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting of the region, such as pairing.window_days=14. Can be repeated.",
+        ),
     ] = None,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Find new scenes of a region, compare them and tell what is new; what is done already is not done again."""
-    from flows.cli.console import make_console
+    """Make one pass over a region: find new scenes, compare them, report new changes.
+
+    Pairs of scenes that earlier passes have compared are not compared again.
+    """
+    from flows.cli.console import make_console, print_result
     from flows.region_pass import describe_pass, run_pairs, settle_now
     from flows.signals import stop_on_signals
     from pipeline.config.region import load_region_config
@@ -53,7 +66,7 @@ def monitor_command(
         report = region.merge(plan, now=now)
     _show_pass(console, report)
     code = COMPLETE if report.is_complete else PARTLY_FAILED
-    typer.echo(json.dumps(describe_pass(report, name=settings.name) | {"exit_code": code}))
+    print_result(describe_pass(report, name=settings.name) | {"exit_code": code}, is_json=is_json)
     raise typer.Exit(code)
 
 
@@ -92,9 +105,10 @@ def _make_run_pair(console: Console, *, has_bars: bool) -> RunPair:
 
 def _show_pass(console: Console, report: RegionReport) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("pair", "status", "changes", "new", title="Time line")
+    from flows.cli.console import make_table
+
+    table = make_table("pair", "status", "changes", "new", title="Time line")
     for row in report.tables.time_line.tail(20).to_dict("records"):
         counts = ["" if row["status"] == "failed" else f"{row[name]:.0f}" for name in ("n_changes", "n_new_changes")]
         table.add_row(row["pair_id"], row["status"], *counts)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.options import JsonFlag
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,30 +40,39 @@ class AssistantOptions:
 
 
 def open_questions_command(
-    source: Annotated[Path, typer.Argument(help="Folder of pairs, or of a set that `data changechat` built.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="ChangeChat JSON of the questions to be.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of pairs, or of a set that `data changechat` built.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the questions.")],
     assistant: Annotated[
-        str, typer.Option(metavar="openai:URL#NAME", help="Language model behind an OpenAI-compatible server.")
+        str,
+        typer.Option(metavar="MODEL", help="Language model behind an OpenAI-compatible server, as openai:URL#NAME."),
     ],
     captions: Annotated[
-        Path | None, typer.Option(help="Captions file; left out, LevirCCcaptions.json or captions.json in the source.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Captions. Default: LevirCCcaptions.json or captions.json of the source."),
     ] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Split to take, may be given again.")] = None,
+    split: Annotated[list[str] | None, typer.Option(metavar="SPLIT", help="Only this split. Can be repeated.")] = None,
     class_values: Annotated[
         str | None,
-        typer.Option(metavar="KIND=VALUE,...", help="What mask values mean, such as building=255,road=128."),
+        typer.Option(metavar="VALUES", help="What mask values mean, such as building=255,road=128."),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, max=12, help="Questions about each pair.")] = 4,
+    questions: Annotated[int, typer.Option(min=1, max=12, metavar="N", help="Questions about each pair.")] = 4,
     max_requests: Annotated[
-        int | None, typer.Option(min=1, help="Most requests of this call; the next one goes on with the rest.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most requests of this call; the next one goes on with the rest."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin however many requests it takes.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Begin without asking, however many requests it takes.")
+    ] = False,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Have a language model write open questions about pairs, from captions and masks; it sees no image.
+    """Let a language model write open questions about image pairs.
 
-    Replies are kept in OUTPUT.replies.jsonl: a call that was killed goes on there and pays for nothing twice.
+    It is told captions and what the masks show; it sees no image. Replies are kept beside the output in
+    FILE.replies.jsonl, so that a call that was stopped goes on without paying twice.
     """
-    from flows.cli.console import make_console
+    from flows.cli.console import make_console, print_result, show_files
     from model.changechat.building import build_set
     from model.changechat.layouts import Layout, find_pairs
     from model.changechat.masks import LEVIR_MCI_VALUES, parse_class_values
@@ -77,9 +88,11 @@ def open_questions_command(
     values = LEVIR_MCI_VALUES if found.layout is Layout.LEVIR_MCI else None
     values = values if class_values is None else parse_class_values(class_values)
     built = build_set(found, class_values=values)
-    records, told = ask_for_questions(built, options=options, console=make_console())
+    console = make_console()
+    records, told = ask_for_questions(built, options=options, console=console)
     _write_file(records, output)
-    typer.echo(json.dumps({"output": str(output), **told}))
+    show_files(console, [str(output)])
+    print_result({"output": str(output), **told}, is_json=is_json)
     raise typer.Exit(told["exit_code"])
 
 

@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 def serve_command(
     configs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[CONFIG]...", help="YAML files of regions to watch.")
+        list[Path] | None, typer.Argument(metavar="REGION ...", help="YAML files of the regions to watch.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Runs at a time on this machine; others wait.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Most runs at the same time; further ones wait.")] = 1,
     silence_s: Annotated[
-        float, typer.Option(min=10, help="After so many seconds without a sign of life a run is marked as crashed.")
+        float,
+        typer.Option(
+            min=10, metavar="SECONDS", help="A run that has not been heard of for so long is marked as crashed."
+        ),
     ] = 540.0,
     automations_only: Annotated[
-        bool, typer.Option("--automations-only", help="Set up the server's automations and end: for work pools.")
+        bool, typer.Option("--automations-only", help="Only set up the automations of the server: for work pools.")
     ] = False,
 ) -> None:
-    """Serve deployments of `detect-changes` and, for each region, of `monitor-region` on its schedule.
+    """Run Prefect deployments on this machine: passes over regions on their schedules, and single runs.
 
-    The server is the one of PREFECT_API_URL. Ctrl-C ends this command and pauses the schedules until it runs again.
+    The flows are `monitor-region`, once for each region, and `detect-changes`. PREFECT_API_URL names the server. Ctrl-C
+    ends the command; schedules are paused until it runs again.
     """
     regions = _load_regions(configs or ())
     from flows.automations import ensure_automations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from flows.cli.options import JsonFlag
 
 SCENE_SIZE_PX, TILE_SIZE_PX = 2048, 256
 CHANGE_LEVEL, SCENE_REMOVAL_LEVEL, TILE_REMOVAL_LEVEL = 0.3, 0.0, 0.15
@@ -16,40 +17,53 @@ CHANGE_LEVEL, SCENE_REMOVAL_LEVEL, TILE_REMOVAL_LEVEL = 0.3, 0.0, 0.15
 
 
 def synthesize_command(
-    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pixels.")] = 6,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the files.")],
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same pixels.")] = 6,
     n_tiles: Annotated[
         int | None,
-        typer.Option(min=1, help="Make so many small pairs for training instead of one pair of scenes."),
+        typer.Option(min=1, metavar="N", help="Make N small pairs for training instead of one pair of scenes."),
     ] = None,
     dates: Annotated[
         str | None,
         typer.Option(
-            help="Make a scene of each of these days, such as 2024-06-15,2025-06-18,2026-06-20, instead of a pair: a "
-            "folder to watch a region by."
+            metavar="DATES",
+            help="Make one scene for each of these dates, such as 2024-06-15,2025-06-18, instead of a pair: scenes to "
+            "try `deltavlm monitor` with.",
         ),
     ] = None,
     size_px: Annotated[
         int | None,
-        typer.Option(help=f"Width and height in pixels; {SCENE_SIZE_PX} for scenes, {TILE_SIZE_PX} for tiles."),
+        typer.Option(
+            metavar="N", help=f"Width and height in pixels; {SCENE_SIZE_PX} for scenes, {TILE_SIZE_PX} for tiles."
+        ),
     ] = None,
-    resolution_m: Annotated[float, typer.Option(help="Side of a pixel in metres.")] = 0.5,
+    resolution_m: Annotated[float, typer.Option(metavar="METRES", help="Size of a pixel in metres.")] = 0.5,
     change_level: Annotated[
-        float, typer.Option(help="Probability that buildings or roads of a district come or go, 0 to 1.")
+        float,
+        typer.Option(metavar="SHARE", help="Share of the districts that change, from 0 to 1."),
     ] = CHANGE_LEVEL,
     removal_level: Annotated[
         float | None,
         typer.Option(
-            help="Probability that a changing district is torn down rather than built up; "
-            f"{SCENE_REMOVAL_LEVEL:g} for scenes, {TILE_REMOVAL_LEVEL} for tiles."
+            metavar="SHARE",
+            help="Share of the changing districts that are torn down instead of built; "
+            f"{SCENE_REMOVAL_LEVEL:g} for scenes, {TILE_REMOVAL_LEVEL} for tiles.",
         ),
     ] = None,
     beside: Annotated[
         Path | None,
-        typer.Option(help="With --n-tiles: folder of real pairs (A/, B/) to show on the contact sheet too."),
+        typer.Option(
+            metavar="FOLDER", help="With --n-tiles: folder of real pairs (A/, B/) to show on the contact sheet, too."
+        ),
     ] = None,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Make a georeferenced pair of scenes, a series of them, or many small pairs, whose every change is known."""
+    """Draw scenes or small training pairs with known changes.
+
+    A pair of scenes comes with the exact outlines of its changes, georeferenced.
+    """
+    from flows.cli.console import make_console, print_result, show_files
+
     if dates is not None and n_tiles is not None:
         raise typer.BadParameter("--dates makes scenes and --n-tiles small pairs; give one of the two")
     if dates is not None:
@@ -58,7 +72,8 @@ def synthesize_command(
         result = _make_scenes(folder, seed, size_px, resolution_m, change_level, removal_level)
     else:
         result = _make_tiles(folder, seed, n_tiles, size_px, resolution_m, change_level, removal_level, beside)
-    typer.echo(json.dumps(result))
+    show_files(make_console(), [str(folder)])
+    print_result(result, is_json=is_json)
 
 
 def _make_scenes(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from flows.cli.options import JsonFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,28 +24,45 @@ MAX_LINES_SHOWN = 10
 
 
 def train_command(
-    config: Annotated[Path, typer.Argument(help="YAML file such as configs/fine-tune.yaml.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the model to be; an unfinished training is continued.")
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file of the training, such as configs/fine-tune.yaml.")
     ],
-    data: Annotated[Path, typer.Option(help="Folder that the config's sources are in.")] = Path(),
-    trunk_weights: Annotated[Path | None, typer.Option(help="Pretrained trunk, over the one of the config.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for the trained model. An unfinished training is continued.",
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder with the data sets that the config names.")
+    ] = Path(),
+    trunk_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Pretrained vision trunk, instead of the config's.")
+    ] = None,
     initial_weights: Annotated[
-        str | None, typer.Option(help="Model to go on from, name or folder, over the config's.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Model to start from, by name or folder, instead of the config's."),
     ] = None,
     language_model: Annotated[
-        str | None, typer.Option(help="Language model instead of the small one, over the config's.")
+        str | None, typer.Option(metavar="PATH", help="Language model, instead of the config's.")
     ] = None,
     start_over: Annotated[
-        bool, typer.Option("--start-over", help="Drop what an earlier training has left beside the output.")
+        bool,
+        typer.Option(
+            "--start-over", help="Delete the checkpoints of an earlier training of this output and start anew."
+        ),
     ] = False,
+    is_json: JsonFlag = False,
 ) -> None:
-    """Train a model on pairs with masks or instructions, or its mask branch where the config says kind: mask.
+    """Train a model on pairs with masks or instructions.
 
-    Killed at any moment and given again, it goes on from the last checkpoint, to the same weights. On several GPUs,
-    start it by torchrun: torchrun --no-python --nproc-per-node GPUS deltavlm model train ...
+    With kind: mask in the config, only the mask branch is trained. A training that was stopped goes on from its last
+    checkpoint when the same command is run again, and ends with the same weights. On several GPUs, torchrun starts it.
     """
-    from flows.cli.console import make_console
+    from flows.cli.console import make_console, print_result
     from model.training.recipe import load_training_config
     from model.training.training_run import is_main_process
 
@@ -62,7 +80,7 @@ def train_command(
         )
     if is_main_process():
         show_result(console, result)
-        typer.echo(json.dumps(result.to_dict()))
+        print_result(result.to_dict(), is_json=is_json)
 
 
 def choose_training(settings: Any) -> Callable[..., TrainingResult]:
@@ -138,10 +156,11 @@ def write_validation(progress: TrainingProgress) -> str:
 def show_result(console: Console, result: TrainingResult) -> None:
     """Show what was learned from, what validation measured before and after, and what people should know."""
     from rich.markup import escape
-    from rich.table import Table
+
+    from flows.cli.console import make_table
 
     if result.validation:
-        table = Table("figure", "before", "after", title=f"{result.n_validation_items} validation tiles")
+        table = make_table("figure", "before", "after", title=f"{result.n_validation_items} validation tiles")
         for name, value in result.validation.items():
             before = result.validation_before.get(name)
             table.add_row(name.replace("_", " "), "" if before is None else f"{before:.4f}", f"{value:.4f}")

@@ -56,8 +56,8 @@ class ClusterConfig(StrictConfig):
     n_workers: int | None = Field(
         default=None,
         ge=1,
-        description="Workers of a cluster that is started here; left out, one per GPU where the model is on one, else "
-        "one per core as far as memory goes; of a class, what it starts by itself.",
+        description="Number of workers to start. Left out, one per GPU if the model runs on GPUs, else one "
+        "per core as far as memory allows; for a class, its own default.",
     )
     adaptive: AdaptiveConfig | None = Field(
         default=None,
@@ -66,8 +66,8 @@ class ClusterConfig(StrictConfig):
     memory_limit: str | None = Field(
         default=None,
         pattern=r"^\d+(\.\d+)? ?[kMGT]i?B$",
-        description="Memory that one worker of this machine may take, weights included, such as 8GiB; left out, what "
-        "the libraries, its batches and the model's weights need.",
+        description="Memory limit of a worker on this machine, such as 8GiB. Left out, what the libraries, "
+        "the model's weights and the batches need.",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -80,13 +80,13 @@ class ClusterConfig(StrictConfig):
         default=None, description="Cluster class of an installed package, such as dask_jobqueue.SLURMCluster."
     )
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="What the cluster class is called with; no place for passwords."
+        default_factory=dict, description="Arguments of the cluster class; not for passwords."
     )
     security: SecurityConfig | None = Field(
         default=None, description="Certificates for TLS (tls_ca_file, tls_client_cert, ...); left out, no encryption."
     )
     no_workers_timeout_s: float = Field(
-        default=300, gt=0, description="After so many seconds without any worker the run stops."
+        default=300, gt=0, description="Seconds without any worker after which the run stops."
     )
     dashboard_port: int | None = Field(
         default=None,
@@ -97,7 +97,7 @@ class ClusterConfig(StrictConfig):
     max_batches_in_flight: int | None = Field(
         default=None,
         ge=1,
-        description="Batches handed to the scheduler at once; left out, three per worker that is there.",
+        description="Batches handed to the scheduler at once. Left out, three per worker.",
     )
 
     @model_validator(mode="after")

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from model.errors import InputError
 from model.settings import Settings, check_settings, read_settings
 
+COMMAND_LINE = "the command line"
+"""Where settings come from that are in no file, for messages."""
+
 
 def load_settings(
     model: type[Settings],
@@ -36,6 +39,23 @@ def load_settings(
     Raises:
         InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
     """
+    tree = read_tree(path, values=values, assignments=assignments, described_in=described_in, begin_with=begin_with)
+    return check_settings(model, tree, source=path or COMMAND_LINE, described_in=described_in)
+
+
+def read_tree(
+    path: str | Path | None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    described_in: str,
+    begin_with: str,
+) -> dict[str, Any]:
+    """Gather keys and values as `load_settings` does, before anybody has looked whether they fit.
+
+    Raises:
+        InputError: the file cannot be read, or an assignment has no ``=``.
+    """
     tree = read_settings(Path(path), described_in=described_in, begin_with=begin_with) if path is not None else {}
     tree = _merge(tree, {key: value for key, value in (values or {}).items() if value is not None})
     for assignment in assignments:
@@ -48,7 +68,7 @@ def load_settings(
         for part in reversed(key.split(".")):
             nested = {part: nested}
         tree = _merge(tree, nested)
-    return check_settings(model, tree, source=path or "the command line", described_in=described_in)
+    return tree
 
 
 def _read_value(text: str, *, assignment: str) -> Any:

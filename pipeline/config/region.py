@@ -38,20 +38,20 @@ class DateChoiceConfig(StrictConfig):
         default=0.8,
         ge=0,
         le=1,
-        description="Dates whose scenes show a smaller part of the area, by their own account, are left out. Of scenes "
-        "in a folder nobody tells: they count as whole.",
+        description="Dates whose scenes cover less than this fraction of the area, by their metadata, are "
+        "left out. Scenes in a folder count as covering all of it.",
     )
     max_cloud_percent: float | None = Field(
         default=None,
         ge=0,
         le=100,
-        description="Dates with more clouds, on the mean of their scenes, are left out; those that do not tell "
-        "are kept.",
+        description="Dates with a higher mean cloud cover are left out; dates without cloud cover in their "
+        "metadata are kept.",
     )
 
 
 class ScheduleConfig(StrictConfig):
-    """When a pass over the region begins by itself."""
+    """When passes over the region start automatically."""
 
     cron: str = Field(description="Five fields of cron, such as 30 2 * * 1: Mondays at half past two.")
     timezone: str = Field(
@@ -81,7 +81,7 @@ class ScheduleConfig(StrictConfig):
 class KeepConfig(StrictConfig):
     """How many pairs, and of what age, keep something; where neither is given, all keep it for ever."""
 
-    newest: int | None = Field(default=None, ge=1, description="So many of the newest pairs keep it.")
+    newest: int | None = Field(default=None, ge=1, description="Number of the newest pairs that keep it.")
     days: int | None = Field(
         default=None, ge=1, description="Pairs keep it while their later scene is no older than so many days."
     )
@@ -95,7 +95,7 @@ class RetentionConfig(StrictConfig):
     )
     folders: KeepConfig = Field(
         default_factory=KeepConfig,
-        description="Pairs that keep their folder; of the others just what the region's report tells is left.",
+        description="Pairs that keep their folder; of the others, only what the region's report holds remains.",
     )
 
 
@@ -147,7 +147,7 @@ class RegionConfig(RunSettings, RegionPlaces):
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers, shared by all pairs.")
     schedule: ScheduleConfig | None = Field(
-        default=None, description="When passes begin by themselves; left out, when somebody starts one."
+        default=None, description="When passes start automatically. Left out, only when somebody starts one."
     )
     max_concurrent_pairs: int = Field(
         default=1, ge=1, le=32, description="Pairs that are worked on at the same time; they share the workers."
@@ -156,7 +156,7 @@ class RegionConfig(RunSettings, RegionPlaces):
         default=100, ge=1, le=10_000, description="Pairs of one pass at most, the oldest first; the next pass goes on."
     )
     max_attempts: int = Field(
-        default=3, ge=1, le=100, description="So many passes try a pair that failed; then it stays failed."
+        default=3, ge=1, le=100, description="Passes that try a failing pair before it is given up."
     )
     retention: RetentionConfig = Field(default_factory=RetentionConfig, description="What becomes of old pairs.")
     notify: tuple[NotifyConfig, ...] = Field(default=(), description="Who is told of what, through Prefect.")

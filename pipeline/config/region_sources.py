@@ -25,7 +25,7 @@ class StacSourceConfig(StrictConfig):
         "are the region's to choose, and order is not used."
     )
     scene: SceneSettings = Field(
-        default_factory=SceneSettings, description="What is known better than the files tell, for all scenes."
+        default_factory=SceneSettings, description="What overrides the metadata of the files, for all scenes."
     )
 
     @field_validator("search")
@@ -51,7 +51,7 @@ class FolderSourceConfig(StrictConfig):
         "for folders, %Y %m %d (or %j) and %H %M %S for the acquisition time in UTC. Files of one day make one scene.",
     )
     scene: SceneSettings = Field(
-        default_factory=SceneSettings, description="What is known better than the files tell, for all scenes."
+        default_factory=SceneSettings, description="What overrides the metadata of the files, for all scenes."
     )
 
     @field_validator("folder")
@@ -78,8 +78,8 @@ class _WindowPairing(StrictConfig):
 
     order: Literal["newest", "least_cloudy"] = Field(
         default="newest",
-        description="Which date of a window is taken of those that are good enough: the newest, or the one with the "
-        "fewest clouds.",
+        description="Which of the dates of a window that are good enough is taken: the newest, or the one "
+        "with the fewest clouds.",
     )
 
 

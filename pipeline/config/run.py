@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,10 +18,12 @@ from pydantic import (
     model_validator,
 )
 
+from model.errors import InputError
 from model.interface import Prompt, PromptKind
 from model.redaction import redact_values
+from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.loading import StrictConfig, load_settings
+from pipeline.config.loading import COMMAND_LINE, StrictConfig, read_tree
 from pipeline.config.scene import SceneConfig, StretchConfig
 from pipeline.uris import check_run_uri
 
@@ -60,7 +63,7 @@ class TilesConfig(StrictConfig):
         "finer than the grid by more than 1.25 times, else bilinear.",
     )
     stretch: StretchConfig = Field(
-        default_factory=StretchConfig, description="How values other than bytes become bytes."
+        default_factory=StretchConfig, description="How values other than 8-bit ones are scaled to 0-255."
     )
     shard_size_tiles: int = Field(
         default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
@@ -69,25 +72,25 @@ class TilesConfig(StrictConfig):
         default=0,
         ge=0,
         multiple_of=2,
-        description="Pixels that neighbouring tiles share, so that one of them sees whole what lies on a border; less "
-        "than half of grid.tile_size_px. The report counts nothing twice.",
+        description="Pixels that neighbouring tiles share, so that one of them shows an object on a border as "
+        "a whole; less than half of grid.tile_size_px. Nothing is counted twice.",
     )
     min_valid_fraction: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Tiles of which a smaller part is valid on both dates get the status no_data.",
+        description="Tiles of which less than this fraction is valid on both dates get the status no_data.",
     )
     max_cloud_fraction: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Tiles of which a larger part is cloudy on either date get the status cloudy.",
+        description="Tiles of which more than this fraction is cloudy on either date get the status cloudy.",
     )
 
 
 class RegistrationConfig(StrictConfig):
-    """How far the later date lies beside the earlier one: measured, told and, if asked for, put right."""
+    """How the shift between the two dates is measured, and whether it is corrected."""
 
     gone_keys: ClassVar[Mapping[str, str]] = {
         "n_blocks": "16 blocks are looked at",
@@ -95,13 +98,14 @@ class RegistrationConfig(StrictConfig):
     }
 
     estimate: bool = Field(
-        default=True, description="Measure the shift between the dates in blocks spread over what both scenes show."
+        default=True,
+        description="Measure the shift between the dates, in blocks spread over the area that both scenes show.",
     )
     correct: bool = Field(
-        default=False, description="Read the later date from where the shift says it lies, if one shift fits all."
+        default=False, description="Correct the later date by the measured shift, if one shift fits the whole area."
     )
     max_shift_px: float = Field(
-        default=32, ge=8, le=256, description="Largest shift that is looked for, in pixels of the grid."
+        default=32, ge=8, le=256, description="Largest shift to search for, in pixels of the grid."
     )
 
     @model_validator(mode="after")
@@ -127,8 +131,8 @@ class ModelConfig(StrictConfig):
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
     outlines: Literal["auto", "off"] = Field(
         default="auto",
-        description="What the report draws of changes. auto: their outlines, for the kinds that the model has masks "
-        "of, else the cells that it names; off: the cells.",
+        description="How the report draws changes. auto: as outlines, for the kinds that the model has masks "
+        "of, else as cells; off: as cells.",
     )
 
     @field_validator("outlines", mode="before")
@@ -167,13 +171,14 @@ class StorageConfig(StrictConfig):
         default=120,
         ge=1,
         le=1800,
-        description="How long a request to s3:// is repeated while it fails, in seconds; then the run stops.",
+        description="Seconds for which a failing request to s3:// is retried before the run stops.",
     )
     lock_timeout_s: float = Field(
         default=300,
         ge=2,
         le=7200,
-        description="After so many seconds without a sign of life, the lock of a run in s3:// may be taken over.",
+        description="Seconds after which the lock of a run in s3:// may be taken over, if its owner has not "
+        "renewed it.",
     )
 
     @model_validator(mode="after")
@@ -193,13 +198,14 @@ class RunSettings(StrictConfig):
     )
     zones_id_column: str | None = Field(
         default=None,
-        description="Column with the zones' ids. Left out, zone_id or id if it can serve, else they are numbered.",
+        description="Column with the zones' ids. Left out, zone_id or id if its values are complete and "
+        "unique, else zones are numbered.",
     )
     zones_name_column: str | None = Field(
         default=None, description="Column with the zones' names. Left out, name or zone_name, if there is one."
     )
     grid: GridConfig = Field(default_factory=GridConfig, description="The common grid of both dates.")
-    tiles: TilesConfig = Field(default_factory=TilesConfig, description="Writing and choosing tiles.")
+    tiles: TilesConfig = Field(default_factory=TilesConfig, description="How tiles are written and selected.")
     registration: RegistrationConfig = Field(
         default_factory=RegistrationConfig, description="The shift between the dates."
     )
@@ -210,7 +216,7 @@ class RunSettings(StrictConfig):
         description="The questions; left out, those of configs/prompts.yaml.",
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
-    storage: StorageConfig = Field(default_factory=StorageConfig, description="Patience with an object store.")
+    storage: StorageConfig = Field(default_factory=StorageConfig, description="Retries and locks in an object store.")
 
     @field_validator("output", check_fields=False)
     @classmethod
@@ -265,7 +271,8 @@ class PairPlaces(StrictConfig):
     )
     aoi: str | None = Field(
         default=None,
-        description="Polygons (any file geopandas reads); tiles that touch none get the status outside.",
+        description="Area of interest: polygons in any file that geopandas reads. Tiles that touch none of "
+        "them get the status outside.",
     )
 
     @field_validator("before", "after", mode="before")
@@ -300,16 +307,65 @@ def load_config(
         assignments: ``dotted.key=value`` with the value in YAML, such as ``grid.resolution_m=1``.
 
     Raises:
-        InputError: the file cannot be read, an assignment has no ``=``, or a key or value does not fit.
+        InputError: the file cannot be read, an assignment has no ``=``, a key or value does not fit, or a scene or the
+            output is missing.
     """
-    return load_settings(
-        RunConfig,
-        path,
-        values=values,
-        assignments=assignments,
-        described_in="configs/default.yaml",
-        begin_with="configs/demo.yaml",
+    tree = read_run_tree(path, values=values, assignments=assignments)
+    if missing := [key for key in REQUIRED_KEYS if tree.get(key) is None]:
+        raise explain_missing(missing, tree=tree, path=path)
+    return check_settings(RunConfig, tree, source=path or COMMAND_LINE, described_in=DESCRIBED_IN)
+
+
+def read_run_tree(
+    path: str | Path | None, *, values: Mapping[str, Any] | None, assignments: Sequence[str]
+) -> dict[str, Any]:
+    """Gather what `load_config` makes a config of.
+
+    Raises:
+        InputError: the file cannot be read, or an assignment has no ``=``.
+    """
+    return read_tree(
+        path, values=values, assignments=assignments, described_in=DESCRIBED_IN, begin_with="configs/demo.yaml"
     )
+
+
+def explain_missing(missing: Sequence[str], *, tree: Mapping[str, Any], path: str | Path | None) -> InputError:
+    """Say which of the keys that a run cannot do without are missing, and what to type.
+
+    Args:
+        missing: These keys.
+        tree: What was given.
+        path: The config that does not have them either.
+    """
+    words = ["deltavlm run"]
+    if path is None or set(missing) & set(SCENE_KEYS):
+        words += [_name_scene(key, tree=tree) for key in SCENE_KEYS]
+    words += [f"--config {path}"] if path is not None else []
+    words.append(f"--output {shlex.quote(str(tree.get('output') or 'runs/mine'))}")
+    return InputError(
+        "; ".join(f"no {_REQUIRED[key]}" for key in missing),
+        expected="two scenes and an output" + (f", in {path} or on the command line" if path is not None else ""),
+        remedy=f"type: {' '.join(words)}",
+    )
+
+
+def _name_scene(key: str, *, tree: Mapping[str, Any]) -> str:
+    scene = tree.get(key)
+    uri = scene.get("uri") if isinstance(scene, Mapping) else scene
+    return shlex.quote(uri) if isinstance(uri, str) else f"{key}.tif"
+
+
+DESCRIBED_IN = "configs/default.yaml"
+"""Where every setting is described."""
+SCENE_KEYS = ("before", "after")
+"""Settings that are scenes."""
+REQUIRED_KEYS = (*SCENE_KEYS, "output")
+"""Settings without a default."""
+_REQUIRED = {
+    "before": "BEFORE, the scene of the earlier date",
+    "after": "AFTER, the scene of the later date",
+    "output": "output, the folder for the results",
+}
 
 
 ZONE_KEYS = ("zones", "zones_id_column", "zones_name_column")

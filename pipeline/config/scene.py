@@ -63,18 +63,18 @@ class SceneSettings(StrictConfig):
 
     mosaic: MosaicRule = Field(
         default="first",
-        description="What counts where rasters of one date overlap: first, the first valid one in their order; "
-        "median, of the valid ones.",
+        description="Which pixel counts where rasters of one date overlap. first: the first valid one, in the "
+        "order given; median: the median of the valid ones.",
     )
     bands: tuple[int | str, int | str, int | str] | None = Field(
         default=None,
-        description="1-based numbers or names of the red, green and blue band. Left out, what the raster says of "
-        "its bands, else 1, 2, 3 of 3 or 4.",
+        description="Numbers (from 1) or names of the red, green and blue band. Left out, those that the "
+        "raster declares, else 1, 2, 3 if it has 3 or 4 bands.",
     )
     classes: ClassesConfig | None = Field(
         default=None,
-        description="Band of classes from which clouds are told: a mapping of uri and band; left out, no cloud is "
-        "known of.",
+        description="Band of a scene classification that shows clouds: a mapping of uri and band. Left out, "
+        "no clouds are masked.",
     )
     cloud_classes: tuple[int, ...] = Field(
         default=(3, 8, 9, 10),
@@ -82,18 +82,16 @@ class SceneSettings(StrictConfig):
         "of medium and high probability, thin cirrus.",
     )
     assume_crs: str | None = Field(
-        default=None, description="CRS of rasters that name none, such as EPSG:32614; those that do keep theirs."
+        default=None, description="CRS of rasters that have none, such as EPSG:32614; the others keep theirs."
     )
     nodata: float | None = Field(
-        default=None, description="Stored value that stands for nothing seen; left out, what the raster says."
+        default=None, description="Stored value of pixels without data. Left out, the raster's own."
     )
     scale: float | None = Field(
         default=None,
-        description="Physical value = stored value * scale + offset. Left out, what the raster says, else 1.",
+        description="Physical value = stored value * scale + offset. Left out, the raster's own, else 1.",
     )
-    offset: float | None = Field(
-        default=None, description="Added after scaling. Left out, what the raster says, else 0."
-    )
+    offset: float | None = Field(default=None, description="Added after scaling. Left out, the raster's own, else 0.")
 
     @field_validator("scale")
     @classmethod
@@ -170,13 +168,13 @@ class StretchConfig(StrictConfig):
     )
     percentiles: Limits = Field(
         default=(2.0, 98.0),
-        description="Percentiles of the valid pixels of each band that become 0 and 255, from a thinned reading of "
-        "what both dates share.",
+        description="Percentiles of the valid pixels of each band that become 0 and 255, from a sample of the "
+        "area that both dates show.",
     )
     per_date: bool = Field(
         default=False,
-        description="true: percentiles of each date by itself; false: of both together, so that equal values stay "
-        "equal.",
+        description="true: percentiles of each date separately; false: of both dates together, so that equal "
+        "values stay equal.",
     )
 
     @field_validator("limits")

@@ -36,7 +36,7 @@ class StacConfig(StrictConfig):
         "API: a local path, or an http(s) or s3 URI.",
     )
     collections: tuple[str, ...] = Field(default=(), description="Ids of collections; left out, all of them.")
-    ids: tuple[str, ...] = Field(default=(), description="Ids of items; left out, whatever fits the rest.")
+    ids: tuple[str, ...] = Field(default=(), description="Ids of items. Left out, all that meet the other conditions.")
     datetime: str | None = Field(
         default=None,
         description="When it was acquired: an instant, day, month or year (RFC 3339), or two of them as in "
@@ -48,15 +48,18 @@ class StacConfig(StrictConfig):
         "run's aoi.",
     )
     max_cloud_percent: float | None = Field(
-        default=None, ge=0, le=100, description="Items with more clouds, or that do not tell, are left out."
+        default=None,
+        ge=0,
+        le=100,
+        description="Items with more clouds, or without a cloud cover in their metadata, are left out.",
     )
     query: dict[str, Any] | None = Field(
         default=None,
-        description="What else items have to be: a filter in CQL2 JSON (an API that has it), or the query extension's "
+        description="Further conditions on items: a filter in CQL2 JSON (an API that has it), or the query extension's "
         "{property: {operator: value}}.",
     )
     max_items: int = Field(
-        default=200, ge=1, le=10_000, description="Where more items fit, the run asks for a narrower search."
+        default=200, ge=1, le=10_000, description="A search that finds more items is refused: it has to be narrowed."
     )
     bands: tuple[str, str, str] | tuple[str] = Field(
         default=("red", "green", "blue"),
@@ -65,8 +68,8 @@ class StacConfig(StrictConfig):
     )
     classes: str | None = Field(
         default="scl",
-        description="Asset with the classes that clouds are told from, by key, name or title. Where the default scl "
-        "is not there, there are none.",
+        description="Asset with the scene classification that shows clouds, by key, name or title. For items "
+        "without the default, scl, no clouds are masked.",
     )
     order: Literal["least_cloudy", "newest"] = Field(
         default="least_cloudy",

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shapely.geometry.base import BaseGeometry
+
 from model.errors import InputError
 from model.redaction import redact_uri
 from model.registry import identify_named_model
-from pipeline.config.run import RunConfig, load_config
-from pipeline.findings.extract import make_findings_schema
+from pipeline.config.run import SCENE_KEYS, RunConfig
+from pipeline.config.scene import SceneConfig
+from pipeline.config.sound import SoundPart, load_sound_part
 from pipeline.polygons.aoi import AreaOfInterest
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, read_run_zones
+from pipeline.runs.inputs import list_checks
+from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record
 from pipeline.scenes.pair import ScenePair, choose_search_area, make_pair
 from pipeline.scenes.reader import read_scene
-from pipeline.storage.folder import RunFolder, check_foreign, find_folder, find_run_folder
-from pipeline.uris import is_remote
+from pipeline.scenes.scene import Scene
+from pipeline.storage.folder import RunFolder, find_run_folder
 
 Figure = str | int | float
 
@@ -47,43 +50,51 @@ class Facts:
             self.problems.append(str(problem))
 
 
-def check_config(path: str, *, assignments: Sequence[str] = ()) -> Facts:
+def check_config(
+    path: str | Path | None, *, values: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+) -> Facts:
     """Find every problem of a run and say how large it would be; reads headers and writes nothing.
 
     Args:
-        path: YAML file with the keys of `RunConfig`.
+        path: YAML file with the keys of `RunConfig`; None: there is none.
+        values: Keys on top of the file; None values are left out. An output is not needed.
         assignments: ``key=value`` settings on top.
 
     Raises:
-        InputError: the file is no config at all, so that nothing more can be said.
+        InputError: the file cannot be read, or an assignment has no ``=``.
     """
-    config = load_config(path, assignments=assignments)
-    facts = Facts()
-    scenes, aoi = [], None
-    with facts.gather_problems():
-        aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
-    area = choose_search_area(config, aoi=aoi)
-    for date, scene in (("before", config.before), ("after", config.after)):
+    sound = load_sound_part(path, values=values, assignments=assignments)
+    config, facts = sound.config, Facts(problems=list(sound.problems))
+    results: dict[str, Any] = {}
+    for setting, check in list_checks(config).items():
+        if setting not in sound.unknown:
+            with facts.gather_problems():
+                results[setting] = check()
+    aoi: AreaOfInterest | None = results.get("aoi")
+    scenes = _read_scenes(sound, area=choose_search_area(config, aoi=aoi), facts=facts)
+    if len(scenes) == len(SCENE_KEYS):
         with facts.gather_problems():
-            scenes.append(read_scene(scene, date=date, area=area))
-    if len(scenes) == 2:
-        with facts.gather_problems():
-            pair = make_pair(*scenes, config=config)
+            pair = make_pair(**scenes, config=config)
             facts.figures |= _measure(pair, config=config)
             if aoi is not None:
                 aoi.lay_on(pair.grid)
-    with facts.gather_problems():
-        if (zones := read_run_zones(config)) is not None:
-            facts.figures["n_zones"] = len(zones)
-    checks: list[Callable[[], object]] = [
-        lambda: _check_model(config),
-        lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
-        lambda: _check_writable(config.output),
-    ]
-    for check in checks:
+    if results.get("zones") is not None:
+        facts.figures["n_zones"] = len(results["zones"])
+    if "model" in results:
         with facts.gather_problems():
-            check()
+            _check_weights(config)
     return facts
+
+
+def _read_scenes(sound: SoundPart, *, area: BaseGeometry | None, facts: Facts) -> dict[str, Scene]:
+    """Read the scenes that can be read; what is wrong with the others goes to the problems."""
+    scenes = {}
+    for date in SCENE_KEYS:
+        scene: SceneConfig = getattr(sound.config, date)
+        if date not in sound.unknown:
+            with facts.gather_problems():
+                scenes[date] = read_scene(scene, date=date, area=area)
+    return scenes
 
 
 def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
@@ -112,8 +123,8 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     }
 
 
-def _check_model(config: RunConfig) -> None:
-    """Look for the model, and read its config where it has one.
+def _check_weights(config: RunConfig) -> None:
+    """Hash the weights of the model as the run would, and read its config where it has one.
 
     Raises:
         InputError: there is no such model, or its files are damaged.
@@ -128,22 +139,6 @@ def _check_model(config: RunConfig) -> None:
         read_config(path)
     except InputError as problem:
         raise problem.about("model.name: ") from None
-
-
-def _check_writable(output: str) -> None:
-    if is_remote(output) or Path(output).is_dir():
-        check_foreign(find_folder(output))
-    if is_remote(output):
-        return
-    place = Path(output).absolute()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(
-            f"output {output} cannot be written to ({place})",
-            expected="a folder that can be made or written to",
-            remedy="choose another --output or change its permissions",
-        )
 
 
 def check_run(uri: str) -> Facts:

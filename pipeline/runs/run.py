@@ -21,6 +21,7 @@ from pipeline.config.run import RunConfig
 from pipeline.findings.extract import extract_findings
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
+from pipeline.runs.inputs import check_inputs
 from pipeline.runs.prepare import Run
 from pipeline.runs.record import recall_record, restore_answers, restore_store, withdraw_record
 from pipeline.scenes.pair import ScenePair, find_pair
@@ -68,6 +69,7 @@ def detect_changes(
     Raises:
         InputError: the input cannot be worked on; if that shows at once, nothing is written.
     """
+    check_inputs(config)
     stages = Stages(around=around_stage or tell_progress(on_progress))
     pair = stages.find_pair(config)
     with Run.prepare(config, pair=pair) as run:

@@ -113,7 +113,7 @@ class Registration:
         return (self.row_px or 0.0, self.col_px or 0.0) if self.is_corrected else (0.0, 0.0)
 
     def describe(self) -> str | None:
-        """Say what people should know; None where the dates lie on each other as far as that can be told."""
+        """Say what people should know; None where the dates are aligned as far as that can be measured."""
         noted_px = NOTED_SHIFT_PX * self.coarseness
         if self.row_px is not None and self.col_px is not None and (self.distance_px or 0) > noted_px:
             found = (
@@ -121,10 +121,12 @@ class Registration:
                 f"{abs(self.col_px):.1f} px {'right' if self.col_px > 0 else 'left'} of the earlier one "
                 f"({np.hypot(self.row_px, self.col_px) * self.resolution_m:.1f} m)"
             )
-            return f"{found}; {'this was' if self.is_corrected else 'registration.correct: true has it'} put right"
+            return f"{found}; " + (
+                "this was corrected" if self.is_corrected else "registration.correct: true corrects it"
+            )
         if self.distance_px is None and self.spread_px is not None and self.spread_px > noted_px:
             return (
-                f"the dates do not lie on each other by one shift: places differ by {self.spread_px:.1f} px "
+                f"no single shift aligns the dates: places differ by {self.spread_px:.1f} px "
                 f"({self.spread_px * self.resolution_m:.1f} m) from their median, as with leaning houses or relief"
             )
         return None

@@ -92,7 +92,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "memory limit": (lambda folder: [*pair(folder), "--set", "cluster.memory_limit=lots"], "cluster.memory_limit"),
     "output elsewhere": (lambda folder: [*pair(folder), "--set", "output=gs://bucket/run"], "neither a local path"),
     "assignment": (lambda folder: [*pair(folder), "--set", "grid"], "--set 'grid'"),
-    "missing after": (lambda folder: [str(folder / "good.tif")], "after: missing"),
+    "missing after": (lambda folder: [str(folder / "good.tif")], "no AFTER"),
     "no such model": (lambda folder: [*pair(folder), "--model", "deltavlm-huge"], "deltavlm-huge"),
     "no such aoi": (lambda folder: [*pair(folder), "--aoi", str(folder / "none.geojson")], "none.geojson"),
     "no such config": (lambda folder: [*pair(folder), "--config", str(folder / "none.yaml")], "none.yaml"),
@@ -219,6 +219,106 @@ def test_check_names_every_problem(folder: Path, run_main) -> None:
         True
     ] * 3
     assert len(problems) == 3
+
+
+def test_check_takes_what_run_takes_and_tells_all_at_once(folder: Path, run_main) -> None:
+    wrong = {
+        "before": "none.tif",
+        "after": "text.tif",
+        "--model": "no-such-model",
+        "--aoi": "none.gpkg",
+        "--zones": "none.geojson",
+        "--output": "good.tif/run",
+    }
+    scenes = [str(folder / wrong.pop("before")), str(folder / wrong.pop("after"))]
+    options = [word for name, value in wrong.items() for word in (name, str(folder / value))]
+
+    code, out, err = run_main(
+        "check",
+        *scenes,
+        *options,
+        "--set",
+        "grid.tile_size_px=100",
+        "--set",
+        "grids.x=1",
+        "--set",
+        "tiles.overlap_px=200",
+    )
+
+    problems = json.loads(out)["problems"]
+    assert code == 2
+    for name in ("none.tif", "text.tif", *wrong.values(), "grid.tile_size_px: 100", "grids: unknown key"):
+        assert sum(name in problem for problem in problems) == 1, name
+    assert err.count("Problem: ") == len(problems)
+
+
+def test_check_of_two_scenes_needs_no_output(tmp_path: Path, run_main) -> None:
+    scenes = make_scenes(tmp_path / "scenes")
+
+    code, out, _ = run_main("check", str(scenes.before), str(scenes.after), "--model", "stand-in")
+
+    assert code == 0
+    assert json.loads(out)["problems"] == []
+    assert json.loads(out)["figures"]["n_tiles"] > 0
+
+
+@pytest.mark.parametrize(
+    ("make_words", "expected"),
+    [
+        (lambda folder: [], "nothing to check"),
+        (lambda folder: ["a", "b", "c"], "3 words: a b c"),
+        (lambda folder: [str(folder / "none.yaml")], "none.yaml is not there"),
+        (lambda folder: [str(folder), "--model", "stand-in"], "a run's folder, with options"),
+    ],
+)
+def test_check_says_what_it_takes(
+    make_words: Callable[[Path], list[str]], expected: str, folder: Path, run_main
+) -> None:
+    code, out, err = run_main("check", *make_words(folder))
+
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert "deltavlm check before.tif after.tif" in err
+
+
+def test_check_looks_at_a_region(tmp_path: Path, run_main) -> None:
+    config = tmp_path / "harbour.yaml"
+    config.write_text(
+        "name: harbour\naoi: none.geojson\noutput: regions\nsource: {kind: folder, folder: scenes}\n"
+        "pairing: {kind: last-analysed, since: 2025-01-01}\nmodel: {name: no-such-model}\n"
+    )
+
+    code, out, _ = run_main("check", str(config))
+
+    told = json.loads(out)
+    assert code == 2
+    assert told["figures"]["pairing"] == "last-analysed"
+    assert ["no-such-model" in told["problems"][0], "none.geojson" in told["problems"][1]] == [True, True]
+    assert len(told["problems"]) == 2
+
+
+def test_run_says_what_to_type_for_what_is_missing(folder: Path, run_main) -> None:
+    config = folder / "mine.yaml"
+    config.write_text(f"before: {folder / 'good.tif'}\nafter: {folder / 'other.tif'}\n")
+
+    scenes = run_main("run", "a.tif", "b.tif")
+    one = run_main("run", "a.tif", "--output", "here")
+    configured = run_main("run", "--config", str(config))
+
+    assert [code for code, _, _ in (scenes, one, configured)] == [2, 2, 2]
+    assert "To do: type: deltavlm run a.tif b.tif --output runs/mine\n" in scenes[2]
+    assert "To do: type: deltavlm run a.tif after.tif --output here\n" in one[2]
+    assert f"To do: type: deltavlm run --config {config} --output runs/mine\n" in configured[2]
+
+
+@pytest.mark.parametrize("option", ["--model", "--aoi", "--zones"])
+def test_mistyped_names_are_told_before_scenes_are_read(option: str, folder: Path, run_main, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.runs.run.find_pair", lambda config: pytest.fail("scenes are read"))
+
+    code, _, err = run_main("run", *pair(folder), option, "no-such-thing", "--output", str(folder / "run"))
+
+    assert code == 2
+    assert "no-such-thing" in err
 
 
 @pytest.mark.parametrize("command", ["report", "check"])

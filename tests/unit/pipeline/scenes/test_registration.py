@@ -195,7 +195,7 @@ def test_what_was_measured_survives_json_and_is_told() -> None:
     assert (values["n_blocks_used"], values["distance_m"]) == (1, 2.5)
     assert Registration.from_dict(values) == registration
     assert registration.describe() == (
-        "the later date lies 3.0 px below and 4.0 px left of the earlier one (2.5 m); this was put right"
+        "the later date lies 3.0 px below and 4.0 px left of the earlier one (2.5 m); this was corrected"
     )
     assert derive_content_key("key", registration=registration) != "key"
     assert derive_content_key("key", registration=None) == "key"
@@ -229,7 +229,7 @@ def test_a_shift_is_told_put_right_and_gone(shifted_scenes: dict[str, str]) -> N
     assert (found.registration.row_px, found.registration.col_px) == pytest.approx((2.25, -1.5), abs=0.15)
     assert found.registration.agreeing_fraction == 1.0
     assert any("below" in note and "left of the earlier one" in note for note in notes)
-    assert any("this was put right" in note for note in corrected_notes)
+    assert any("this was corrected" in note for note in corrected_notes)
     assert (unmeasured.registration, no_notes) == (None, [])
     # The pixels are others, so their key is; measuring alone changes nothing.
     assert found.content_key == unmeasured.content_key != corrected.content_key

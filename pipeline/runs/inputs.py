@@ -1,0 +1,63 @@
+"""What can be found wrong about a run before a scene is read: words, small files and the place of the results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from model.errors import InputError
+from model.registry import find_model_folder, find_model_source
+from pipeline.config.run import RunConfig
+from pipeline.findings.extract import make_findings_schema
+from pipeline.polygons.aoi import AreaOfInterest
+from pipeline.runs.record import read_run_zones
+from pipeline.storage.folder import check_foreign, find_folder
+from pipeline.uris import is_remote
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Check what is quickly checked, so that a mistyped name does not wait for scenes to be read.
+
+    Raises:
+        InputError: the first thing that is wrong.
+    """
+    for check in list_checks(config).values():
+        check()
+
+
+def list_checks(config: RunConfig) -> dict[str, Callable[[], object]]:
+    """List the checks by the setting that each is about, the quickest first; each raises an `InputError`."""
+    return {
+        "prompts": lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
+        "model": lambda: _check_model(config.model.name),
+        "output": lambda: _check_writable(config),
+        "aoi": lambda: AreaOfInterest.read(config.aoi) if config.aoi is not None else None,
+        "zones": lambda: read_run_zones(config),
+    }
+
+
+def _check_model(name: str) -> None:
+    # Without hashing its weights, which takes a while for large ones.
+    try:
+        if find_model_source(name) is None:
+            find_model_folder(name)
+    except InputError as problem:
+        raise problem.about("model.name: ") from None
+
+
+def _check_writable(config: RunConfig) -> None:
+    output = config.output
+    if is_remote(output) or Path(output).is_dir():
+        check_foreign(find_folder(output, retry_timeout_s=config.storage.retry_timeout_s))
+    if is_remote(output):
+        return
+    place = Path(output).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"output {output} cannot be written to ({place})",
+            expected="a folder that can be made or written to",
+            remedy="choose another --output or change its permissions",
+        )
