@@ -6,7 +6,7 @@ import datetime as dt
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from pipeline.regions.pair_records import PairState, PairStatus, read_states
 from pipeline.regions.record import REGION_NAME
 from pipeline.regions.region import Region
 from pipeline.report import write as report
-from pipeline.runs import run as run_module
+from pipeline.runs import prepare
 from pipeline.runs.check import check_run
 from pipeline.runs.export import export_report
 from pipeline.runs.read import list_changed_tiles, read_tile_pair
@@ -38,6 +38,7 @@ from pipeline.runs.run import detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder, describe_bytes
 from pipeline.storage.names import PAGE_NAME
 from pipeline.tiles import write as tiles
+from pipeline.workers.tasks import Call
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
@@ -47,13 +48,13 @@ WORDS = "is being made anew, or that was stopped half-way; expected .*; .*`delta
 def run_here(
     client: object,
     function: Callable[..., Any],
-    arguments: Iterable[tuple[str, tuple[Any, ...]]],
+    take_call: Callable[[], Call | None],
     *,
     max_in_flight: int | None,
 ) -> Iterator[tuple[str, Any]]:
     """Stand in for the workers."""
-    for key, values in arguments:
-        yield key, function(*values)
+    while (call := take_call()) is not None:
+        yield call.key, function(*call.arguments)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,11 +65,11 @@ def no_cluster() -> Iterator[None]:
         patch.setattr(answers, "register_model", lambda client, **model: None)
         patch.setattr(answers, "unregister_model", lambda client, **model: None)
         patch.setattr(interview, "hold_model", lambda model, **how: nullcontext(StandInModel()))
-        patch.setattr(run_module, "check_workers", lambda client, **what: None)
-        patch.setattr(run_module, "settle_dtype", lambda client, model: SimpleNamespace(dtype="float32"))
+        patch.setattr(prepare, "check_workers", lambda client, **what: None)
+        patch.setattr(prepare, "settle_dtype", lambda client, model: SimpleNamespace(dtype="float32"))
         # Most of the time of a small report.
-        patch.setattr(report, "draw_run_plots", lambda findings, changes, grid: {"made.png": b"plot of a run"})
-        patch.setattr(region_files, "draw_region_plots", lambda time_line: {"made.png": b"plot of a region"})
+        patch.setattr(report, "draw_plots", lambda figures: {"made.png": b"plot of a run"})
+        patch.setattr(region_files, "draw_plots", lambda figures: {"made.png": b"plot of a region"})
         yield
 
 
