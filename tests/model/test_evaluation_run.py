@@ -8,6 +8,7 @@ import pytest
 
 import model.evaluation.evaluation as evaluation_module
 import model.evaluation.writing as writing_module
+from model.errors import InputError
 from model.evaluation.asking import answer_tiles
 from model.evaluation.cases import Case, EvaluationTile
 from model.evaluation.evaluation import EvaluationSettings, evaluate_tiles
@@ -36,7 +37,7 @@ class Teller:
     def answer_prompts(self, pairs, *, prompts):
         self.calls.append((len(pairs), [prompt.text for prompt in prompts]))
         if self.refuses in pairs[:, 1, 0, 0, 0]:
-            raise ValueError(f"grey level {self.refuses}; expected another; ask of other tiles")
+            raise InputError(f"grey level {self.refuses}", expected="another", remedy="ask of other tiles")
         return [[self.answer(pair, prompt) for pair in pairs] for prompt in prompts]
 
     def answer(self, pair, prompt):
@@ -224,5 +225,5 @@ def test_the_table_stands_beside_the_paper(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot be written to .+; expected a folder; name another --output"):
+    with pytest.raises(InputError, match="cannot be written .+ name another --output"):
         check_output(tmp_path / "file" / "out")
