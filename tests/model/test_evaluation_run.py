@@ -225,5 +225,5 @@ def test_the_table_stands_beside_the_paper(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written .+ name another --output"):
+    with pytest.raises(InputError, match=r"cannot be written .+ name another --output"):
         check_output(tmp_path / "file" / "out")
