@@ -27,7 +27,11 @@ ITEMS = [
     make_item("july", "2024-07-05T17:00:00Z", clouds=15, width=128, prefix=FILES, properties={"view:off_nadir": 30}),
     make_item("far", "2024-05-01T17:00:00Z", clouds=0, left_px=10_000, prefix=FILES),
     make_item("landsat", "2024-05-01T17:00:00Z", clouds=0, width=128, collection="landsat", prefix=FILES),
-    *(make_item(f"many-{n:03d}", "2023-01-01T17:00:00Z", collection="many", prefix=FILES) for n in range(150)),
+    # Minutes apart: within one minute they would be processings of one acquisition.
+    *(
+        make_item(f"many-{n:03d}", f"2023-01-01T{15 + n // 30}:{n % 30 * 2:02d}:00Z", collection="many", prefix=FILES)
+        for n in range(150)
+    ),
 ]
 AREA = shape(ITEMS[2]["geometry"]).buffer(-1e-4)
 BBOX = AREA.bounds
