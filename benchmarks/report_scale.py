@@ -96,7 +96,7 @@ def make_folder(run: Any) -> None:
     objects = mark["objects"]
     store = TileStore(folder=folder, grid=grid, content_key=key, shard_size_tiles=SHARD_SIZE_TILES)
     rng = np.random.default_rng(1)
-    shards = find_shards_needed(grid, aoi=None, shard_size_tiles=SHARD_SIZE_TILES)
+    shards = find_shards_needed(grid, area=None, shard_size_tiles=SHARD_SIZE_TILES)
     for shard in shards:
         placed = {_place_object(folder.uri, name, shard): size for name, size in objects.items()}
         marked = cut_mark(mark, shard=shard, grid=grid, rng=rng) | {"objects": placed}

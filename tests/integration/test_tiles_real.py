@@ -167,7 +167,7 @@ def write_slowly(config: RunConfig) -> None:
     folder = open_run_folder(config.output)
     size = config.tiles.shard_size_tiles
     create_store(folder, pair, shard_size_tiles=size)
-    *shards, last = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size)
+    *shards, last = find_shards_needed(pair.grid, area=None, shard_size_tiles=size)
     for shard in shards:
         write_shard(folder, pair, size, *shard)
     # However late it is killed, it is not done.
@@ -200,7 +200,7 @@ def test_another_pair_in_the_same_folder_takes_the_place_of_the_first(small: Run
     other, summary = write(coarser, client)
     assert other.content_key != store.content_key
     assert summary.skipped == 0
-    assert len(other.folder.list_names("marks")) == len(find_shards_needed(other.grid, aoi=None, shard_size_tiles=2))
+    assert len(other.folder.list_names("marks")) == len(find_shards_needed(other.grid, area=None, shard_size_tiles=2))
     assert dict(other.open().attrs)["content_key"] == other.content_key
 
 

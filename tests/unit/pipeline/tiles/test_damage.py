@@ -57,13 +57,13 @@ def make_pair(tmp_path: Path, write_raster: Any) -> Callable[[int], ScenePair]:
 
 def write_store(folder: RunFolder, pair: ScenePair) -> TileStore:
     create_store(folder, pair, shard_size_tiles=SIZE_TILES)
-    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=SIZE_TILES):
+    for shard in find_shards_needed(pair.grid, area=None, shard_size_tiles=SIZE_TILES):
         write_shard(folder, pair, SIZE_TILES, *shard)
     return TileStore(folder=folder, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=SIZE_TILES)
 
 
 def find_whole(store: TileStore) -> set[tuple[int, int]]:
-    shards = find_shards_needed(store.grid, aoi=None, shard_size_tiles=SIZE_TILES)
+    shards = find_shards_needed(store.grid, area=None, shard_size_tiles=SIZE_TILES)
     return set(find_whole_shards(store.folder, shards, content_key=store.content_key, shard_size_tiles=SIZE_TILES))
 
 

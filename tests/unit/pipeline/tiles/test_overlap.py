@@ -45,7 +45,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, write_raster: Any) -> 
     pair, _ = find_pair(load_config(values=values | {"output": "never-written"}, assignments=settings))
     folder = RunFolder(str(tmp_path / "run"))
     create_store(folder, pair, shard_size_tiles=2)
-    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2):
+    for shard in find_shards_needed(pair.grid, area=None, shard_size_tiles=2):
         write_shard(folder, pair, 2, *shard)
     return TileStore(folder=folder, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=2)
 

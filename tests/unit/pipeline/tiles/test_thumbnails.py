@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, write_raster: Any, make_ramp
     pair, _ = find_pair(load_config(values={**scenes, "output": "never-written"}, assignments=settings))
     run = RunFolder(str(folder / "run"))
     create_store(run, pair, shard_size_tiles=2)
-    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2):
+    for shard in find_shards_needed(pair.grid, area=None, shard_size_tiles=2):
         write_shard(run, pair, 2, *shard)
     return TileStore(folder=run, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=2)
 

@@ -56,13 +56,13 @@ def make_pair(before: Path, after: Path, *assignments: str) -> ScenePair:
 def write_store(pair: ScenePair, path: Path, *, shard_size_tiles: int = 2, n_shards: int | None = None) -> TileStore:
     folder = RunFolder(str(path))
     create_store(folder, pair, shard_size_tiles=shard_size_tiles)
-    for shard in find_shards_needed(pair.grid, aoi=None, shard_size_tiles=shard_size_tiles)[:n_shards]:
+    for shard in find_shards_needed(pair.grid, area=None, shard_size_tiles=shard_size_tiles)[:n_shards]:
         write_shard(folder, pair, shard_size_tiles, *shard)
     return TileStore(folder=folder, grid=pair.grid, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
 
 
 def read_facts(store: TileStore) -> dict[tuple[int, int], TileFacts]:
-    shards = find_shards_needed(store.grid, aoi=None, shard_size_tiles=store.shard_size_tiles)
+    shards = find_shards_needed(store.grid, area=None, shard_size_tiles=store.shard_size_tiles)
     return {(facts.row, facts.col): facts for facts in store.read_facts(shards) if facts}
 
 
@@ -208,7 +208,7 @@ def test_one_chunk_is_one_tile_pair_and_one_object_is_one_shard(tmp_path: Path, 
     pixels: Any = store.open()["pixels"]
     assert (pixels.chunks, pixels.shards) == ((2, 3, 16, 16), (2, 3, 32, 32))
     objects = [name for name in store.folder.list_names("tiles.zarr") if "/pixels/c/" in name]
-    assert len(objects) == len(find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2)) == 6
+    assert len(objects) == len(find_shards_needed(pair.grid, area=None, shard_size_tiles=2)) == 6
     with pytest.raises(ValueError, match="read"):
         pixels[0, 0, 0, 0] = 1
 
@@ -410,7 +410,7 @@ def test_the_store_tells_how_values_became_bytes(tmp_path: Path, cloudy_pair: Sc
 
 def test_shards_hold_every_tile_once(pair: ScenePair) -> None:
     for size in (1, 2, 3, 8):
-        shards = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=size)
+        shards = find_shards_needed(pair.grid, area=None, shard_size_tiles=size)
         tiles = [tile for shard in shards for tile in list_tiles_of_shard(pair.grid, shard, shard_size_tiles=size)]
         assert sorted(tiles) == [(row, col) for row in range(3) for col in range(5)]
 
@@ -439,7 +439,7 @@ def test_a_shard_counts_with_mark_and_objects_only(
     tmp_path: Path, pair: ScenePair, spoil: Callable[[RunFolder, ScenePair], None]
 ) -> None:
     store = write_store(pair, tmp_path / "run")
-    shards = find_shards_needed(pair.grid, aoi=None, shard_size_tiles=2)
+    shards = find_shards_needed(pair.grid, area=None, shard_size_tiles=2)
     spoil(store.folder, pair)
     whole = find_whole_shards(store.folder, shards, content_key=pair.content_key, shard_size_tiles=2)
     assert set(shards) - set(whole) == {(0, 1)}
