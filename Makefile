@@ -47,7 +47,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
-	@$(BIN)/deptry . tests/stand_in benchmarks docs --exclude '\.venv/' --ignore DEP004
+	@$(BIN)/deptry . tests/stand_in benchmarks docs --exclude '\.venv/' --exclude '\.pytest_cache/' --ignore DEP004
 
 # The pictures of README and docs, from real runs; a browser (Chromium) has to be there.
 pictures: demo
