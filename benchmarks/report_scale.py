@@ -71,7 +71,7 @@ def prepare_run(folder: Path, *, n_tiles: int) -> Any:
         config=config,
         pair=replace(pair, grid=grid),
         identity=identify_named_model(config.model.name),
-        aoi_hash=None,
+        area=None,
         folder=RunFolder(str(folder / RUN_NAME)),
         lock=AloneHere(),
     )

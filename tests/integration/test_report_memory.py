@@ -14,7 +14,7 @@ import pytest
 
 BYTES_PER_TILE = 1_700
 """2 GB for a million tiles, less what the programs themselves take up."""
-FIXED_BYTES = 500e6
+FIXED_BYTES = 600e6
 """The programs (300 MB), what their allocators take ahead, and the page: bounded, whatever the tiles."""
 
 
