@@ -17,6 +17,7 @@ from affine import Affine
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import build_grid
+from pipeline.grid.window import Window
 from pipeline.scenes.mosaic import read_block
 from pipeline.scenes.reader import read_scene
 
@@ -106,7 +107,7 @@ def etag(tmp_path: Path) -> str:
 def check_scene(uri: str, *, etag: str) -> None:
     scene = read_scene(SceneConfig(uri=uri), date="before")
     grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
-    block = read_block(scene, grid=grid, window=(0, 0, 64, 64), resampling="bilinear")
+    block = read_block(scene, grid=grid, window=Window(0, 0, 64, 64), resampling="bilinear")
     assert (scene.uris, scene.scene_id, scene.checksum) == ((uri,), "scene", f"etag:{etag}")
     assert block.is_valid.all()
     np.testing.assert_array_equal(block.pixels, PIXELS)
@@ -166,7 +167,7 @@ def test_a_vrt_on_a_server_reads_what_is_on_servers(folder_uri: str, etag: str, 
         write_vrt(tmp_path / name, source, is_relative=is_relative)
         scene = read_scene(SceneConfig(uri=f"{folder_uri}/{name}"), date="before")
         grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
-        block = read_block(scene, grid=grid, window=(0, 0, 64, 64), resampling="bilinear")
+        block = read_block(scene, grid=grid, window=Window(0, 0, 64, 64), resampling="bilinear")
         np.testing.assert_array_equal(block.pixels, PIXELS)
     # Another content of the file that it reads is another content of the VRT.
     former = scene.checksum
