@@ -80,7 +80,7 @@ def test_faults_of_the_input_are_told_in_one_message(place, tmp_path):
 
     refuse("no pair")
     shutil.copytree(place / "mine", tmp_path / "mine", ignore=shutil.ignore_patterns("*999*"))
-    refuse("learning_rat: Extra inputs", learning_rat=1)
+    refuse("learning_rat: unknown key", learning_rat=1)
     refuse("augmentation.colour: ", augmentation={"colour": 1})
     refuse("no model at 'nowhere'", initial_weights="nowhere")
     refuse("trained_parts: 'eyes' fits no parameter", trained_parts=["eyes"])
