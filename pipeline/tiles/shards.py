@@ -148,8 +148,7 @@ def write_shard(
             folder.delete([place])
         else:
             sizes[place] = folder.put(place, data)
-        with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
-            is_kept = is_kept and np.array_equal(np.asarray(array[..., ys, xs]), content)
+            is_kept = is_kept and folder.read(place) == data
     if not is_kept:
         raise OSError(f"shard {shard} in {folder.join(STORE_NAME)} reads back other than it was written")
     mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)

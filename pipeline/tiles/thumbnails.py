@@ -30,14 +30,18 @@ def shrink_pair(pair: npt.NDArray[np.uint8], *, shape_px: tuple[int, int]) -> np
         uint8 (date=2, y, x, band=3) with `UNSEEN_COLOUR` where nothing was seen.
     """
     height, width = shape_px
-    is_seen = np.asarray(pair.any(axis=(0, 1)), dtype=np.float32)
-    share = cv2.resize(is_seen, (width, height), interpolation=cv2.INTER_AREA)[..., np.newaxis]
+    is_seen = np.bitwise_or.reduce(pair.reshape(-1, *pair.shape[2:])) > 0
     shrunk = np.empty((2, height, width, 3), dtype=np.uint8)
-    for date, image in enumerate(pair):
-        bands = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)
-        summed = cv2.resize(bands, (width, height), interpolation=cv2.INTER_AREA)
-        mean = summed / np.maximum(share, 1e-6)
-        shrunk[date] = np.where(share > 0, np.clip(np.rint(mean), 0, 255), UNSEEN_COLOUR).astype(np.uint8)
+    if is_seen.all():
+        # Bytes as they are: several times faster than by numbers with a fraction.
+        for date, band in np.ndindex(2, 3):
+            shrunk[date, ..., band] = cv2.resize(pair[date, band], (width, height), interpolation=cv2.INTER_AREA)
+        return shrunk
+    share = cv2.resize(is_seen.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    for date, band in np.ndindex(2, 3):
+        values = pair[date, band].astype(np.float32)
+        mean = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+        shrunk[date, ..., band] = np.where(share > 0, np.clip(np.rint(mean), 0, 255), UNSEEN_COLOUR[band])
     return shrunk
 
 
@@ -63,7 +67,8 @@ def make_thumbnail(pixels: npt.NDArray[np.uint8], is_valid: npt.NDArray[np.bool_
     if not is_both.any():
         return ""
     rows, cols = (length // tile_size_px * THUMBNAIL_TILE_PX for length in is_both.shape)
-    return encode_jpeg(np.concatenate(shrink_pair(pixels * is_both, shape_px=(rows, cols))))
+    seen = pixels if is_both.all() else pixels * is_both
+    return encode_jpeg(np.concatenate(shrink_pair(seen, shape_px=(rows, cols))))
 
 
 def read_thumbnail(thumbnail: str, *, n_rows: int, n_cols: int) -> npt.NDArray[np.uint8]:
