@@ -45,6 +45,12 @@ class GridConfig(StrictConfig):
         description="Where the first tile begins. overlap: at the edge of what both scenes show; lattice: at a whole "
         "multiple of the tiles' spacing, so that runs of neighbouring or repeated areas have their tiles in common.",
     )
+    max_tiles: int = Field(
+        default=20_000_000,
+        ge=1,
+        description="A grid of more tiles is refused: a scene may say that it covers a continent. The default is "
+        "330,000 square kilometres in tiles of 128 m, more than one UTM zone has of most countries.",
+    )
 
     @field_validator("tile_size_px")
     @classmethod
@@ -165,7 +171,7 @@ class PromptConfig(StrictConfig):
 
 
 class StorageConfig(StrictConfig):
-    """How much patience a run has with the object store that it is written to."""
+    """How much patience a run has with the object store that it is written to, and whom it lets lead it where."""
 
     retry_timeout_s: float = Field(
         default=120,
@@ -179,6 +185,12 @@ class StorageConfig(StrictConfig):
         le=7200,
         description="Seconds after which the lock of a run in s3:// may be taken over, if its owner has not "
         "renewed it.",
+    )
+    allow_private_hosts: bool = Field(
+        default=False,
+        description="Whether STAC documents, VRTs and redirects from the network may lead to hosts of closed networks "
+        "other than their own: to this machine, to private or link-local addresses. What the config itself names is "
+        "read wherever it is.",
     )
 
     @model_validator(mode="after")
@@ -216,7 +228,9 @@ class RunSettings(StrictConfig):
         description="The questions; left out, those of configs/prompts.yaml.",
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
-    storage: StorageConfig = Field(default_factory=StorageConfig, description="Retries and locks in an object store.")
+    storage: StorageConfig = Field(
+        default_factory=StorageConfig, description="Retries and locks in an object store, and hosts."
+    )
 
     @field_validator("output", check_fields=False)
     @classmethod

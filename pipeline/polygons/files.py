@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,6 +13,20 @@ import numpy.typing as npt
 import shapely
 
 from model.errors import InputError
+
+_FORMATS = frozenset(
+    {
+        *("GeoJSON", "GeoJSONSeq", "ESRIJSON", "TopoJSON", "GPKG", "ESRI Shapefile", "FlatGeobuf", "OpenFileGDB"),
+        *("KML", "LIBKML", "MEM"),
+    }
+)
+# ^ GDAL's names of formats that hold what they show. GDAL tells a format by what a file begins with, whatever its name
+#   ends with, and knows others that are no more than a list of files and servers to open.
+_OPTIONS = {
+    # Views and columns of a GeoPackage are computed, by functions that may read files and ask servers.
+    "OGR_SQLITE_PRAGMA": "trusted_schema=OFF",
+}
+_one_at_a_time = threading.Lock()
 
 _POLYGON_KINDS = frozenset({"Polygon", "MultiPolygon"})
 _HALF_TURN, _WHOLE_TURN = 180.0, 360.0
@@ -57,17 +74,18 @@ def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
     try:
         if Path(path).suffix.lower() in {".parquet", ".geoparquet"}:
             return gpd.read_parquet(path)
-        # Tables without geometry are, for example, the styles that QGIS keeps in a GeoPackage.
-        listed = pyogrio.list_layers(path)
-        layers = [str(name) for name, kind in listed if kind is not None] or [str(name) for name, _ in listed]
-        frame = gpd.read_file(path, layer=layers[0]) if len(layers) == 1 else None
+        with _keep_to_formats():
+            # Tables without geometry are, for example, the styles that QGIS keeps in a GeoPackage.
+            listed = pyogrio.list_layers(path)
+            layers = [str(name) for name, kind in listed if kind is not None] or [str(name) for name, _ in listed]
+            frame = gpd.read_file(path, layer=layers[0]) if len(layers) == 1 else None
     # pyogrio, pyarrow and the operating system each bring their own kinds.
     except Exception as problem:
         words = str(problem).partition("\n")[0] or type(problem).__name__
         raise InputError(
             f"{key} {path} cannot be read ({words})",
-            expected="a vector file such as GeoJSON, GeoPackage or GeoParquet",
-            remedy="correct the path or the file",
+            expected="GeoJSON, GeoPackage, GeoParquet, FlatGeobuf, a shapefile, a file geodatabase or KML",
+            remedy="correct the path or the file; of another format, convert it with ogr2ogr",
         ) from None
     if frame is None:
         raise InputError(
@@ -78,6 +96,25 @@ def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"{key} {path} is a table without geometry", expected="polygons", remedy="choose another file")
     return frame
+
+
+@contextmanager
+def _keep_to_formats() -> Iterator[None]:
+    """Have GDAL know no other formats while the context lasts, whatever it is led to open."""
+    import pyogrio
+    from pyogrio._ogr import _register_drivers  # The only way to have GDAL read its setting again.
+
+    with _one_at_a_time:
+        others = [name for name in pyogrio.list_drivers() if name not in _FORMATS]
+        options = {"GDAL_SKIP": ",".join(others), **_OPTIONS}
+        former = {name: pyogrio.get_gdal_config_option(name) for name in options}
+        try:
+            pyogrio.set_gdal_config_options(options)
+            _register_drivers()
+            yield
+        finally:
+            pyogrio.set_gdal_config_options(former)
+            _register_drivers()
 
 
 def unwrap_date_line(geometry: gpd.GeoSeries) -> gpd.GeoSeries:

@@ -63,7 +63,7 @@ def find_middle(area: BaseGeometry) -> shapely.Point:
 def hash_cell(area: BaseGeometry, *, grid: LatticeGridConfig, crs: str) -> str:
     """Name a place: an area of interest and the grid that it is cut by."""
     shape = shapely.to_wkb(shapely.set_precision(area, _DEGREES).normalize(), byte_order=1)
-    content = [hashlib.sha256(shape).hexdigest(), {**grid.model_dump(mode="json"), "crs": crs}]
+    content = [hashlib.sha256(shape).hexdigest(), {**grid.model_dump(mode="json", exclude={"max_tiles"}), "crs": crs}]
     return _hash(content)
 
 

@@ -117,7 +117,8 @@ class Region:
         analysed = [state.record.pair for state in take_current(states) if state.has_result]
         windows = find_windows(pairing, now=now, analysed=analysed)
         area = choose_search_area(source, area=self.area)
-        pieces, unusable = list_pieces(source, area=area, windows=windows)
+        allow_private = self.config.storage.allow_private_hosts
+        pieces, unusable = list_pieces(source, area=area, windows=windows, allow_private=allow_private)
         scenes, former = group_scenes(pieces, area=area)
         usable, poor = choose_scenes(scenes, choice=self.config.dates)
         chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)

@@ -38,7 +38,7 @@ class FoundFile:
 
 
 def list_pieces(
-    source: SourceConfig, *, area: BaseGeometry, windows: Sequence[Interval]
+    source: SourceConfig, *, area: BaseGeometry, windows: Sequence[Interval], allow_private: bool = False
 ) -> tuple[list[ScenePiece], list[LeftOut]]:
     """Find everything in some windows of time that may be a scene or a part of one.
 
@@ -46,6 +46,7 @@ def list_pieces(
         source: Where to look.
         area: What scenes are to cover, in WGS84 degrees.
         windows: When it was acquired; one that ends before it starts holds nothing.
+        allow_private: Whether documents from the network may name hosts of closed networks.
 
     Returns:
         What was found, and what was found and cannot be used, with the reason.
@@ -55,7 +56,7 @@ def list_pieces(
     """
     sound = [window for window in windows if _is_sound(window)]
     if isinstance(source, StacSourceConfig):
-        return _search(source, area=area, windows=sound)
+        return _search(source, area=area, windows=sound, allow_private=allow_private)
     return read_names(list_files(source.folder), source=source, windows=sound)
 
 
@@ -123,7 +124,7 @@ def make_scene_config(scene: DatedScene, *, source: SourceConfig) -> SceneConfig
 
 
 def _search(
-    source: StacSourceConfig, *, area: BaseGeometry, windows: Sequence[Interval]
+    source: StacSourceConfig, *, area: BaseGeometry, windows: Sequence[Interval], allow_private: bool
 ) -> tuple[list[ScenePiece], list[LeftOut]]:
     # What reads STAC takes a while to import, and folders do without.
     from pipeline.scenes.stac.scene import list_items
@@ -131,7 +132,8 @@ def _search(
     pieces: list[ScenePiece] = []
     left_out: list[LeftOut] = []
     for window in windows:
-        items, others = list_items(source.search.model_copy(update={"datetime": window.format()}), area=area)
+        search = source.search.model_copy(update={"datetime": window.format()})
+        items, others = list_items(search, area=area, allow_private=allow_private)
         pieces += items
         left_out += others
     return pieces, left_out

@@ -93,7 +93,8 @@ def _read_scenes(sound: SoundPart, *, area: BaseGeometry | None, facts: Facts) -
         scene: SceneConfig = getattr(sound.config, date)
         if date not in sound.unknown:
             with facts.gather_problems():
-                scenes[date] = read_scene(scene, date=date, area=area)
+                allow_private = sound.config.storage.allow_private_hosts
+                scenes[date] = read_scene(scene, date=date, area=area, allow_private=allow_private)
     return scenes
 
 

@@ -21,6 +21,8 @@ class BandFile:
     """Added after scaling; None: what the raster tells, else 0."""
     nodata: float | None = None
     """Stored value that stands for nothing seen; None: what the raster tells."""
+    root: str | None = None
+    """Local folder that a VRT may not lead out of; None: it may name what anybody may who names the VRT."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,7 @@ def place_raster(header: RasterHeader, *, assume_crs: str | None, date: str) -> 
         alpha_band=header.alpha_band,
         has_mask=header.has_mask,
         overviews=header.overviews,
+        access=header.access,
         footprint=shapely.Polygon(),
     )
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from affine import Affine
@@ -16,16 +18,13 @@ from rasterio.transform import from_gcps
 from model.errors import InputError
 from pipeline.dates import format_moment, parse_moment
 from pipeline.grid.grid import GDAL_ERRORS
-from pipeline.scenes.integrity import compute_checksum
-from pipeline.scenes.rasters import open_raster, refuse_unreadable
-from pipeline.scenes.scene import ControlPoint
-from pipeline.scenes.vrt import list_vrt_files
-from pipeline.uris import is_remote
-
-MAX_PIXELS = 10**12
-"""Pixels of a file beyond which its header is not believed: a million by a million."""
-MAX_BLOCK_BYTES = 1 << 29
-"""Bytes that one block of a file may take in memory when it is decoded; whatever is read, whole blocks are."""
+from pipeline.scenes.integrity import compute_checksum, read_etag
+from pipeline.scenes.memory import check_size, count_block_bytes
+from pipeline.scenes.rasters import AUX_SUFFIX, open_raster, open_vrt, refuse_unreadable
+from pipeline.scenes.scene import Access, ControlPoint
+from pipeline.scenes.sidecars import Sidecars, find_sidecars
+from pipeline.scenes.vrt import Vrt, choose_text, read_vrt
+from pipeline.uris import is_remote, split_zip_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,8 @@ class RasterHeader:
     """How many times smaller than the file the versions of itself are that it holds, rising."""
     datetime: str | None = None
     """Acquisition time in ISO 8601, UTC, by the file's tags."""
+    access: Access = field(default_factory=Access, repr=False)
+    """How its pixels are come by."""
 
     @property
     def alpha_band(self) -> int | None:
@@ -81,25 +82,73 @@ class RasterHeader:
         return next((n for n, band in enumerate(self.bands, start=1) if band.meaning == "alpha"), None)
 
 
-def read_header(uri: str) -> RasterHeader:
+def read_header(uri: str, *, root: str | None = None, allow_private: bool = False) -> RasterHeader:
     """Read what a raster tells about itself.
 
     Args:
         uri: What `resolve_uri` gave.
+        root: Folder that a VRT on this machine may not lead out of; None: it may name anything.
+        allow_private: Whether servers, and VRTs on them, may lead to hosts of closed networks.
 
     Raises:
-        InputError: this cannot be read, or would take more memory than any raster should.
+        InputError: this cannot be read, names what it may not, or would take more memory than any raster should.
     """
-    files = list_vrt_files(uri)
     try:
-        with open_raster(uri) as dataset:
-            _check_size(dataset, uri=uri)
-            if files is None:
-                # Of a remote file GDAL would ask the server for sidecar files, one after another.
-                files = [] if is_remote(uri) else dataset.files
-            return _read(dataset, uri=uri, checksum=compute_checksum(uri, files=files))
+        vrt = read_vrt(uri, root=root, allow_private=allow_private)
+        # Before GDAL comes there: it follows a redirect wherever it leads.
+        etag = read_etag(uri, allow_private=allow_private) if is_remote(uri) else None
+        with _open(uri, vrt) as dataset, ExitStack() as beside:
+            check_size(dataset, uri=uri)
+            sidecars = find_sidecars(uri, dataset=dataset, allow_private=allow_private)
+            told = dataset
+            if vrt is None and (sidecars.has_aux or not is_remote(uri)):
+                told = beside.enter_context(open_raster(uri, with_sidecars=True))
+            files = _list_files(told, uri=uri, sidecars=sidecars) if vrt is None else list(vrt.files)
+            access = Access(
+                driver=dataset.driver,
+                block_bytes=count_block_bytes(dataset),
+                vrt="" if vrt is None else vrt.text,
+                rasters=() if vrt is None else vrt.rasters,
+                files=tuple(files),
+                mask=sidecars.mask,
+                overviews=sidecars.overviews,
+                allow_private=allow_private,
+            )
+            checksum = compute_checksum(uri, files=files, etag=etag, allow_private=allow_private)
+            header = _read(dataset, told=told, uri=uri, checksum=checksum)
+            return replace(
+                header,
+                has_mask=header.has_mask or bool(sidecars.mask),
+                overviews=sidecars.factors or header.overviews,
+                access=access,
+            )
     except GDAL_ERRORS as problem:
         raise refuse_unreadable(uri, problem) from None
+
+
+def _open(uri: str, vrt: Vrt | None) -> AbstractContextManager[DatasetReader]:
+    if vrt is None:
+        return open_raster(uri)
+    # Its shape stands in its text.
+    text, rasters = choose_text(vrt.text, rasters=vrt.rasters, window=(0, 0, 0, 0))
+    return open_vrt(text, rasters=rasters)
+
+
+def _list_files(told: DatasetReader, *, uri: str, sidecars: Sidecars) -> list[str]:
+    """List what belongs to a raster that is no VRT."""
+    if is_remote(uri):
+        return [uri + suffix for suffix, is_there in ((AUX_SUFFIX, sidecars.has_aux),) if is_there] + [
+            found for found in (sidecars.mask, sidecars.overviews) if found
+        ]
+    files = [] if split_zip_uri(uri) is not None else list(told.files)
+    away = [name for name in files if Path(name).parent != Path(uri).parent]
+    if away:
+        raise InputError(
+            f"{uri} keeps some of its pixels in {away[0]}",
+            expected="a raster whose parts lie beside it",
+            remedy="copy it with gdal_translate, which puts all into one file",
+        )
+    return files
 
 
 def parse_tag_datetime(text: str) -> str | None:
@@ -127,26 +176,34 @@ def clean_nodata(nodata: float | None, *, dtype: str) -> float | None:
     return float(nodata) if is_held else None
 
 
-def _read(dataset: DatasetReader, *, uri: str, checksum: str) -> RasterHeader:
-    points, points_crs = dataset.gcps
-    is_placed = not dataset.transform.is_identity
-    crs = dataset.crs if is_placed or not points else points_crs
+def _read(dataset: DatasetReader, *, told: DatasetReader, uri: str, checksum: str) -> RasterHeader:
+    """Read a header.
+
+    Args:
+        dataset: The raster by itself, which tells of its pixels.
+        told: The same with the small files beside it, which tells where it lies and what its values mean.
+        uri: Where it is.
+        checksum: Of its content.
+    """
+    points, points_crs = told.gcps
+    is_placed = not told.transform.is_identity
+    crs = told.crs if is_placed or not points else points_crs
     authority = crs.to_authority(confidence_threshold=100) if crs else None
     return RasterHeader(
         uri=uri,
         checksum=checksum,
         width=dataset.width,
         height=dataset.height,
-        bands=tuple(_read_band(dataset, index) for index in range(dataset.count)),
+        bands=tuple(_read_band(told, index) for index in range(told.count)),
         crs=":".join(authority) if authority else str(crs.to_wkt()) if crs else None,
-        transform=_give_six(dataset.transform) if is_placed else _give_six(from_gcps(points)) if points else None,
+        transform=_give_six(told.transform) if is_placed else _give_six(from_gcps(points)) if points else None,
         control_points=()
         if is_placed
         else tuple(ControlPoint(col=float(p.col), row=float(p.row), x=float(p.x), y=float(p.y)) for p in points),
-        has_rpcs=not is_placed and not points and dataset.rpcs is not None,
+        has_rpcs=not is_placed and not points and told.rpcs is not None,
         has_mask=any(_is_masked(flags) for flags in dataset.mask_flag_enums),
         overviews=tuple(dataset.overviews(1)) if dataset.count else (),
-        datetime=_find_datetime(dataset),
+        datetime=_find_datetime(told),
     )
 
 
@@ -181,25 +238,3 @@ def _find_datetime(dataset: DatasetReader) -> str | None:
         tags.get("TIFFTAG_DATETIME"),
     )
     return next((moment for text in found if text and (moment := parse_tag_datetime(text))), None)
-
-
-def _check_size(dataset: DatasetReader, *, uri: str) -> None:
-    if dataset.width * dataset.height > MAX_PIXELS:
-        raise InputError(
-            f"{uri} says that it has {dataset.width} x {dataset.height} pixels",
-            expected=f"at most {MAX_PIXELS:.0e} pixels",
-            remedy="check the file with gdalinfo; cut it into several, and name them as a list",
-        )
-    is_interleaved = dataset.interleaving is not None and dataset.interleaving.value == "PIXEL"
-    sizes = [
-        # numpy has no complex numbers of two 16-bit integers.
-        height * width * (4 if dtype == "complex_int16" else np.dtype(dtype).itemsize)
-        for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True)
-    ]
-    largest = sum(sizes) if is_interleaved else max(sizes, default=0)
-    if largest > MAX_BLOCK_BYTES:
-        raise InputError(
-            f"{uri} is stored in blocks that take {largest / 1e6:.0f} MB each to decode",
-            expected=f"blocks of at most {MAX_BLOCK_BYTES / 1e6:.0f} MB",
-            remedy="store it in tiles, for example with gdal_translate -of COG -co BLOCKSIZE=512",
-        )

@@ -5,15 +5,13 @@ A run knows its inputs by their content and never by their path.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import obstore
@@ -25,42 +23,70 @@ from rasterio.windows import Window
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
-from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, open_raster, refuse_unreadable
+from pipeline.hosts import open_http
+from pipeline.scenes.memory import DECODED
+from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, open_raster, open_vrt, refuse_changed, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
 from pipeline.uris import is_remote, split_zip_uri
 
 _READ_BYTES = 1 << 22
 _ASK_AT_ONCE = 8
+_CHECKS_KEPT = 1 << 16
 _UNHASHED_SUFFIXES = (".aux.xml", ".ovr")
 # ^ Files that change none of the pixels; what they say of CRS or nodata, the open raster says too.
 
 
-def compute_checksum(uri: str, *, files: Sequence[str]) -> str:
+def compute_checksum(uri: str, *, files: Sequence[str], etag: str | None = None, allow_private: bool = False) -> str:
     """Tell one content of a raster from another.
 
     Args:
         uri: An absolute local path, or an http(s), s3 or zip URI.
         files: The other files that make up the raster, such as the parts of a VRT: local paths or resolved URIs.
+        etag: What `read_etag` gave; left out, a remote raster's is asked for.
+        allow_private: Whether servers may redirect to hosts of closed networks.
 
     Returns:
-        sha256 in hex of what is in local files, or ``etag:...`` of a remote one; of a VRT that reads remote files,
-        sha256 over their etags too.
+        sha256 in hex of what is in local files, or ``etag:...`` of a remote one; of one that others on servers belong
+        to, sha256 over their etags too.
 
     Raises:
         InputError: the server does not tell one content from another.
         OSError: the file cannot be read.
     """
     parts = sorted({file for file in files if is_remote(file)})
-    own = _read_etag(uri) if is_remote(uri) else _hash_files(uri, files=files)
+    own = etag or (read_etag(uri, allow_private=allow_private) if is_remote(uri) else _hash_files(uri, files=files))
     if not parts:
         return own
     with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as pool:
-        etags = list(pool.map(_read_etag, parts))
+        etags = list(pool.map(lambda part: read_etag(part, allow_private=allow_private), parts))
     return hashlib.sha256("\n".join([own, *etags]).encode()).hexdigest()
 
 
-def _read_etag(uri: str) -> str:
-    return _read_s3_etag(uri) if uri.startswith("s3://") else _read_http_etag(uri)
+def read_etag(uri: str, *, allow_private: bool = False) -> str:
+    """Tell one content of a remote file from another.
+
+    Raises:
+        InputError: the server does not, or redirects to a closed network.
+        OSError: it does not answer.
+    """
+    return _read_s3_etag(uri) if uri.startswith("s3://") else _read_http_etag(uri, allow_private=allow_private)
+
+
+def check_unchanged(asset: Asset) -> None:
+    """Refuse a raster on a server that is another by now, once in each process.
+
+    Raises:
+        InputError: it is.
+        OSError: the server does not answer.
+    """
+    if is_remote(asset.uri):
+        _check_etag_again(asset.uri, asset.checksum, asset.access.files, asset.access.allow_private)
+
+
+@lru_cache(maxsize=_CHECKS_KEPT)
+def _check_etag_again(uri: str, checksum: str, files: tuple[str, ...], allow_private: bool) -> None:
+    if compute_checksum(uri, files=files, allow_private=allow_private) != checksum:
+        raise refuse_changed(uri)
 
 
 def _hash_files(uri: str, *, files: Sequence[str]) -> str:
@@ -77,33 +103,26 @@ def _hash_files(uri: str, *, files: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _read_http_etag(uri: str) -> str:
+def _read_http_etag(uri: str, *, allow_private: bool) -> str:
     # One byte by GET: signed URLs often allow no HEAD.
-    address, headers = _split_credentials(uri)
-    request = urllib.request.Request(address, headers={"Range": "bytes=0-0", **headers})
-    with urllib.request.urlopen(request, timeout=REMOTE_TIMEOUT_S) as response:
+    asked = {"Range": "bytes=0-0"}
+    with open_http(uri, timeout_s=REMOTE_TIMEOUT_S, headers=asked, allow_private=allow_private) as response:
         told = response.headers
     modified, length = told.get("Last-Modified"), told.get("Content-Range")
     etag = told.get("ETag") or (f"{modified} {length}" if modified else None)
     return _check_etag(uri, etag)
 
 
-def _split_credentials(uri: str) -> tuple[str, dict[str, str]]:
-    """Give a URI without user and password, which urllib would take for the host, and the header that says them."""
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return uri, {}
-    token = base64.b64encode(unquote(user).encode()).decode("ascii")
-    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
-
-
 def _read_s3_etag(uri: str) -> str:
     folder, _, name = uri.rpartition("/")
     try:
-        return _check_etag(uri, obstore.head(S3Store.from_url(folder), name)["e_tag"])
+        told = obstore.head(S3Store.from_url(folder), name)
     except ObstoreError as problem:
-        raise refuse_unreadable(uri, problem) from None
+        refusal = refuse_unreadable(uri, problem)
+    else:
+        return _check_etag(uri, told["e_tag"])
+    # Out here it has no context, which workers would send home with it.
+    raise refusal
 
 
 def _check_etag(uri: str, etag: str | None) -> str:
@@ -134,28 +153,43 @@ def check_pixels(sources: Sequence[BandSource]) -> bool:
     Raises:
         InputError: the file is shorter than it says, or a small one has a block that cannot be decoded.
     """
-    uri = sources[0].asset.uri
+    asset = sources[0].asset
     try:
-        with open_raster(uri) as dataset:
+        is_small = asset.width * asset.height <= _SMALL_SCENE_PX
+        if asset.access.vrt and not is_small:
+            return True
+        with open_asset(asset) as dataset:
             _check_length(dataset)
-            is_small = dataset.width * dataset.height <= _SMALL_SCENE_PX
-            return _read_through(dataset, sources=sources) if is_small else True
+            if not is_small:
+                return True
+            with DECODED.take(asset.access.block_bytes):
+                return _read_through(dataset, sources=sources)
     except GDAL_ERRORS as problem:
-        raise refuse_unreadable(uri, problem) from None
+        raise refuse_unreadable(asset.uri, problem) from None
+
+
+@contextmanager
+def open_asset(asset: Asset) -> Iterator[DatasetReader]:
+    """Open a raster as it was found: of a VRT its text in words of our own."""
+    access = asset.access
+    with open_vrt(access.vrt, rasters=access.rasters) if access.vrt else open_raster(asset.uri) as dataset:
+        yield dataset
 
 
 def _read_through(dataset: DatasetReader, *, sources: Sequence[BandSource]) -> bool:
     """Read every pixel; tell whether any is valid."""
-    has_valid = False
-    for row in range(0, dataset.height, _STRIP_ROWS):
-        window = Window(0, row, dataset.width, min(_STRIP_ROWS, dataset.height - row))
-        pixels = dataset.read([source.band for source in sources], window=window)
-        if not has_valid:
-            is_shown = is_shown_by_mask(dataset, sources[0].asset, window=window)
-            has_valid = any(
-                bool((find_valid(band, nodata=source.nodata) & is_shown).any())
-                for band, source in zip(pixels, sources, strict=True)
-            )
+    asset, has_valid = sources[0].asset, False
+    with ExitStack() as beside:
+        mask = beside.enter_context(open_raster(asset.access.mask)) if asset.access.mask else None
+        for row in range(0, dataset.height, _STRIP_ROWS):
+            window = Window(0, row, dataset.width, min(_STRIP_ROWS, dataset.height - row))
+            pixels = dataset.read([source.band for source in sources], window=window)
+            if not has_valid:
+                is_shown = _is_shown(dataset, asset, mask=mask, window=window)
+                has_valid = any(
+                    bool((find_valid(band, nodata=source.nodata) & is_shown).any())
+                    for band, source in zip(pixels, sources, strict=True)
+                )
     return has_valid
 
 
@@ -167,12 +201,13 @@ def find_valid(stored: np.ndarray[Any, Any], *, nodata: float | None) -> BoolArr
     return np.asarray(is_valid, dtype=np.bool_)
 
 
-def is_shown_by_mask(dataset: DatasetReader, asset: Asset, *, window: Window, **options: Any) -> BoolArray:
+def _is_shown(dataset: DatasetReader, asset: Asset, *, mask: DatasetReader | None, window: Window) -> BoolArray:
     """Tell which pixels of a window no mask and no alpha band hides."""
     if asset.alpha_band is not None:
-        return np.asarray(dataset.read(asset.alpha_band, window=window, **options) > 0)
+        return np.asarray(dataset.read(asset.alpha_band, window=window) > 0)
     if asset.has_mask:
-        return np.asarray(dataset.read_masks(1, window=window, **options) > 0)
+        shown = dataset.read_masks(1, window=window) if mask is None else mask.read(1, window=window)
+        return np.asarray(shown > 0)
     return np.asarray(True)
 
 
@@ -196,7 +231,7 @@ def _list_block_ends(dataset: DatasetReader) -> Iterator[int]:
         height, width = dataset.block_shapes[band - 1]
         n_blocks = -(-dataset.height // height) * -(-dataset.width // width)
         step = -(-n_blocks // _MOST_BLOCKS)
-        for (row, col), _ in islice(dataset.block_windows(band), 0, None, step):
+        for row, col in (divmod(n, -(-dataset.width // width)) for n in range(0, n_blocks, step)):
             offset = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band)
             length = dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band)
             # Blocks of a sparse file that were never written have neither.

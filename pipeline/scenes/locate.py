@@ -17,20 +17,24 @@ from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
 _SHORTEST_NAME = 3
 
 
-def resolve_files(config: SceneConfig, *, date: str, area: BaseGeometry | None = None) -> SceneFiles:
+def resolve_files(
+    config: SceneConfig, *, date: str, area: BaseGeometry | None = None, allow_private: bool = False
+) -> SceneFiles:
     """Find the files of a scene, however its settings name them; opens no raster.
 
     Args:
         config: The scene's settings.
         date: ``before`` or ``after``, to name the config key in errors.
         area: Where a scene that has to be searched for is to be, in WGS84 longitude and latitude.
+        allow_private: Whether documents from the network may name hosts of closed networks.
 
     Raises:
         InputError: there are other numbers of scenes and of rasters of classes, or STAC describes no scene that fits.
     """
     # Each kind of `SCENE_SOURCES` has its branch here.
     if config.stac is not None:
-        return _find_described(config.stac, config=config, date=date, area=area)
+        scene = _find_described(config.stac, area=area, allow_private=allow_private)
+        return _override(scene, config=config, date=date)
     if config.band_files is not None:
         colours = _list_band_files(config.band_files, config=config)
     else:
@@ -48,17 +52,20 @@ def resolve_files(config: SceneConfig, *, date: str, area: BaseGeometry | None =
     )
 
 
-def _find_described(stac: StacConfig, *, config: SceneConfig, date: str, area: BaseGeometry | None) -> SceneFiles:
+def _find_described(stac: StacConfig, *, area: BaseGeometry | None, allow_private: bool) -> SceneFiles:
     # What reads STAC takes a while to import, and most runs do without.
     from pipeline.scenes.stac.scene import find_stac_scene
 
-    scene = find_stac_scene(stac, area=area)
-    parts = scene.files.parts
+    return find_stac_scene(stac, area=area, allow_private=allow_private).files
+
+
+def _override(files: SceneFiles, *, config: SceneConfig, date: str) -> SceneFiles:
+    parts = files.parts
     classes = _list_classes(config.classes, uris=[part.red.uri for part in parts], date=date)
     known = {name: getattr(config, name) for name in ("scale", "offset", "nodata") if getattr(config, name) is not None}
     return replace(
-        scene.files,
-        datetime=config.datetime.isoformat() if config.datetime is not None else scene.files.datetime,
+        files,
+        datetime=config.datetime.isoformat() if config.datetime is not None else files.datetime,
         mosaic=config.mosaic,
         # What the scene's own settings say goes over the items.
         parts=tuple(

@@ -90,8 +90,10 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
     start = time.perf_counter()
     aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
     area = choose_search_area(config, aoi=aoi)
-    before = read_scene(config.before, date="before", area=area)
-    after = read_scene(config.after, date="after", area=area)
+    before, after = (
+        read_scene(scene, date=date, area=area, allow_private=config.storage.allow_private_hosts)
+        for date, scene in (("before", config.before), ("after", config.after))
+    )
     pair = make_pair(before, after, config=config)
     if aoi is not None:
         # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
@@ -123,6 +125,7 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         overlap_px=config.tiles.overlap_px,
         anchor=config.grid.anchor,
     )
+    _check_size(grid, max_tiles=config.grid.max_tiles)
     _check_resolution(before, after, grid=grid)
     samples = None
     if needs_samples(before, after, config=config.tiles.stretch):
@@ -217,6 +220,17 @@ def _check_two_dates(before: Scene, after: Scene) -> None:
 def _list_colour_assets(scene: Scene) -> list[Asset]:
     assets = {source.asset.uri: source.asset for part in scene.parts for source in part.colours}
     return list(assets.values())
+
+
+def _check_size(grid: Grid, *, max_tiles: int) -> None:
+    n_tiles = grid.n_rows * grid.n_cols
+    if n_tiles > max_tiles:
+        raise InputError(
+            f"the grid has {n_tiles:,} tiles ({grid.n_rows:,} rows, {grid.n_cols:,} columns)",
+            expected=f"at most the {max_tiles:,} of grid.max_tiles",
+            remedy="check with gdalinfo that the scenes are as large as they say; then raise grid.resolution_m, or "
+            f"--set grid.max_tiles={n_tiles}",
+        )
 
 
 def _check_resolution(before: Scene, after: Scene, *, grid: Grid) -> None:

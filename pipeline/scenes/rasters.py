@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import obstore
 import rasterio
+from obstore.store import S3Store
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
+from pipeline.hosts import open_http
+from pipeline.scenes.memory import check_size
 from pipeline.uris import ZIP_MARK, is_remote, split_zip_uri
 
 REMOTE_TIMEOUT_S = 30
@@ -24,10 +29,17 @@ CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
 # ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
 
+AUX_SUFFIX = ".aux.xml"
+"""Ends the name of the file in which GDAL keeps what a raster's own format has no place for."""
+
+Shape = tuple[str, int, int]
+"""GDAL's name of a raster's format, its width and its height."""
+
+_CHECKS_KEPT = 1 << 16
 _JPEG_2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 _DRIVERS = ("GTiff", *_JPEG_2000, "PNG", "JPEG", "HFA")
-# ^ GDAL knows formats that are no more than a list of servers and files to open. Of these there is just the VRT, which
-#   is looked through first.
+# ^ GDAL knows formats that are no more than a list of servers and files to open. None is here; of a VRT GDAL is given
+#   words of our own.
 
 
 def resolve_uri(uri: str) -> str:
@@ -60,20 +72,110 @@ def resolve_uri(uri: str) -> str:
 
 
 @contextmanager
-def open_raster(uri: str) -> Iterator[DatasetReader]:
-    """Open a raster with the settings that all reads of this package share.
+def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetReader]:
+    """Open a raster by itself: no file beside it and none that it names is looked at.
+
+    Args:
+        uri: What `resolve_uri` gave.
+        with_sidecars: Read the small files beside it too, which may tell CRS, transform and nodata. Masks and overviews
+            must not be asked for then: GDAL would open those of any format.
 
     Raises:
+        InputError: it names another file as its overviews, or would take more memory than any raster should.
         rasterio.errors.RasterioError: this is nothing that GDAL can read.
     """
-    has_vrt = not is_remote(uri) or urlsplit(uri).path.lower().endswith(".vrt")
-    with share_settings([uri]):
+    with share_settings(sidecars_of=uri if with_sidecars else None):
         with warnings.catch_warnings():
             # Said in better words by whoever finds the CRS or the transform missing.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = DatasetReader(name_for_gdal(uri), driver=[*_DRIVERS, "VRT"] if has_vrt else list(_DRIVERS))
+            dataset = DatasetReader(name_for_gdal(uri), driver=list(_DRIVERS))
         with dataset:
+            # On the dataset that is read from: a server may give another file the next time.
+            check_size(dataset, uri=uri)
+            if any(key.upper() == "OVERVIEW_FILE" for key in dataset.tags(ns="OVERVIEWS")):
+                raise InputError(
+                    f"{uri} names another file as its overviews (OVERVIEW_FILE)",
+                    expected="overviews inside the file, or beside it in NAME.ovr",
+                    remedy="make new ones with gdaladdo, or copy the file with gdal_translate -of COG",
+                )
             yield dataset
+
+
+@contextmanager
+def open_vrt(
+    text: str, *, rasters: Iterable[str], shapes: Mapping[str, Shape] | None = None
+) -> Iterator[DatasetReader]:
+    """Open a VRT in words of our own, while all that it reads is held to what it was when it was looked at.
+
+    GDAL opens what a VRT names by any format, a further VRT too. So each file is opened here first, by the formats of
+    this list: one on this machine once for as long as it stays the same, one on a server every time. GDAL finds what
+    was read for that in its cache and asks the server for nothing twice, so it cannot be given something else.
+
+    Args:
+        text: The VRT.
+        rasters: All that it names, as resolved URIs.
+        shapes: What some of them were when they were looked at.
+
+    Raises:
+        InputError: one of them is another by now, names another file as its overviews, or is too large.
+        rasterio.errors.RasterioError: one is no such raster.
+    """
+    with share_settings(), ExitStack() as held:
+        for uri in rasters:
+            is_kept = is_remote(uri)
+            found = _tell_shape(held.enter_context(open_raster(uri))) if is_kept else _look(uri, _read_version(uri))
+            if shapes is not None and found != shapes.get(uri, found):
+                raise refuse_changed(uri)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = held.enter_context(DatasetReader(text, driver=["VRT"]))
+        yield dataset
+
+
+@lru_cache(maxsize=_CHECKS_KEPT)
+def _look(uri: str, version: tuple[int, int]) -> Shape:  # noqa: ARG001  (a changed file is looked at again)
+    with open_raster(uri) as dataset:
+        return _tell_shape(dataset)
+
+
+def _tell_shape(dataset: DatasetReader) -> Shape:
+    return dataset.driver, dataset.width, dataset.height
+
+
+def refuse_changed(uri: str) -> InputError:
+    """Make the error of a file that is not what it was when the scenes were looked at."""
+    return InputError(
+        f"{uri} is another file than when the scenes were looked at",
+        expected="scenes that stay as they are until the run has ended",
+        remedy="start the run again, or fetch the file first",
+    )
+
+
+def _read_version(uri: str) -> tuple[int, int]:
+    archive = split_zip_uri(uri)
+    found = Path(archive[0] if archive is not None else uri).stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def read_start(uri: str, *, at_most: int, allow_private: bool = False) -> bytes:
+    """Read the beginning of a file, wherever it is.
+
+    Raises:
+        InputError: a server redirects to a closed network.
+        OSError, ObstoreError, KeyError: it cannot be read.
+    """
+    if (archive := split_zip_uri(uri)) is not None:
+        with zipfile.ZipFile(archive[0]) as files, files.open(archive[1]) as file:
+            return file.read(at_most)
+    if uri.startswith("s3://"):
+        folder, _, name = uri.rpartition("/")
+        store = S3Store.from_url(folder)
+        return bytes(obstore.get_range(store, name, start=0, end=min(at_most, obstore.head(store, name)["size"])))
+    if is_remote(uri):
+        with open_http(uri, timeout_s=REMOTE_TIMEOUT_S, allow_private=allow_private) as response:
+            return bytes(response.read(at_most))
+    with Path(uri).open("rb") as file:
+        return file.read(at_most)
 
 
 def name_for_gdal(uri: str) -> str:
@@ -87,13 +189,34 @@ def name_for_gdal(uri: str) -> str:
     return f"/vsis3/{rest}" if scheme == "s3" else uri
 
 
+def undo_gdal_name(name: str) -> str:
+    """Give the URI of which `name_for_gdal` made a name."""
+    if name.startswith("/vsizip/{"):
+        path, _, member = name.removeprefix("/vsizip/{").partition("}/")
+        return f"zip://{path}{ZIP_MARK}{member}"
+    return name.removeprefix("/vsicurl/").replace("/vsis3/", "s3://", 1)
+
+
 @contextmanager
-def share_settings(uris: Iterable[str]) -> Iterator[None]:
-    """Set what GDAL is told for all reads of this package."""
-    options: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_VRT_ENABLE_PYTHON": "NO"}
-    if any(is_remote(uri) for uri in uris):
-        # Without this GDAL lists the whole remote folder in search of sidecar files.
-        options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+def share_settings(*, sidecars_of: str | None = None) -> Iterator[None]:
+    """Set what GDAL is told for all reads of this package.
+
+    Args:
+        sidecars_of: The one raster of which GDAL may read the small files beside it, too.
+    """
+    options: dict[str, Any] = {
+        "GDAL_CACHEMAX": CACHE_BYTES,
+        "GDAL_VRT_ENABLE_PYTHON": "NO",
+        # Without this GDAL looks for sidecar files of any format, on a server by listing the whole folder.
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR" if sidecars_of is None else "NO",
+    }
+    if sidecars_of is not None and is_remote(sidecars_of):
+        # Each is asked for by its name, of which the settings leave one.
+        ending = PurePosixPath(urlsplit(sidecars_of).path).suffix or "{noext}"
+        options |= {
+            "GDAL_DISABLE_READDIR_ON_OPEN": "YES",
+            "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": f"{ending},{AUX_SUFFIX}",
+        }
     with rasterio.Env(**options):
         yield
 

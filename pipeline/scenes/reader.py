@@ -25,35 +25,40 @@ _OPEN_AT_ONCE = 8
 _Rasters = Mapping[str, tuple[RasterHeader, Asset]]
 
 
-def read_scene(config: SceneConfig, *, date: str, area: BaseGeometry | None = None) -> Scene:
+def read_scene(
+    config: SceneConfig, *, date: str, area: BaseGeometry | None = None, allow_private: bool = False
+) -> Scene:
     """Read what the rasters of a scene tell about themselves and refuse what cannot be worked on.
 
     Args:
         config: Where it is, and what the user knows better than the files.
         date: ``before`` or ``after``, to name the config key in errors.
         area: Where a scene that has to be searched for is to be, in WGS84 longitude and latitude.
+        allow_private: Whether documents from the network may name hosts of closed networks.
 
     Raises:
         InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
     """
     try:
-        return open_scene(resolve_files(config, date=date, area=area), config=config, date=date)
+        files = resolve_files(config, date=date, area=area, allow_private=allow_private)
+        return open_scene(files, config=config, date=date, allow_private=allow_private)
     except InputError as refusal:
         raise refusal.about(f"{date}: ") from None
 
 
-def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:
+def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool = False) -> Scene:
     """Read the headers of a scene's files and look at their pixels.
 
     Args:
         files: Where they are.
         config: What the user knows better than the files.
         date: ``before`` or ``after``, to name the config key in errors.
+        allow_private: Whether servers, and VRTs on them, may lead to hosts of closed networks.
 
     Raises:
         InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
     """
-    rasters = _open_rasters(files, assume_crs=config.assume_crs, date=date)
+    rasters = _open_rasters(files, assume_crs=config.assume_crs, date=date, allow_private=allow_private)
     parts = tuple(_make_part(part, rasters=rasters, date=date) for part in files.parts)
     _check_pixels(parts)
     told = files.datetime or next((header.datetime for header, _ in rasters.values() if header.datetime), None)
@@ -68,16 +73,16 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str) -> Scene:
     )
 
 
-def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str) -> _Rasters:
+def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str, allow_private: bool) -> _Rasters:
     """Open every file once, several at a time: of a mosaic far away, each one takes its time to answer."""
 
     def open_one(uri: str) -> tuple[RasterHeader, Asset]:
-        header = read_header(resolve_uri(uri))
+        header = read_header(resolve_uri(uri), root=roots[uri], allow_private=allow_private)
         check_types(header)
         return header, place_raster(header, assume_crs=assume_crs, date=date)
 
-    named = [file.uri for part in files.parts for file in _list_files(part)]
-    uris = list(dict.fromkeys(named))
+    roots = {file.uri: file.root for part in files.parts for file in _list_files(part)}
+    uris = list(roots)
     with ThreadPoolExecutor(max_workers=_OPEN_AT_ONCE) as pool:
         return dict(zip(uris, pool.map(open_one, uris), strict=True))
 

@@ -33,6 +33,28 @@ class ControlPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Access:
+    """What GDAL is given to read a raster by, beside its name; of no account for a record."""
+
+    driver: str = ""
+    """GDAL's name of the file's format."""
+    block_bytes: int = 0
+    """Memory that the largest block takes when it is decoded."""
+    vrt: str = ""
+    """Text that is read in place of a VRT."""
+    rasters: tuple[str, ...] = ()
+    """All that this text names."""
+    files: tuple[str, ...] = ()
+    """Files that the checksum covers, beside the raster itself."""
+    mask: str = ""
+    """Raster beside the file that is its mask; empty where the mask is inside."""
+    overviews: str = ""
+    """Raster beside the file that is its first overview and holds the others; empty where they are inside."""
+    allow_private: bool = False
+    """Whether servers may lead to hosts of closed networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asset:
     """One raster file, as its header tells."""
 
@@ -59,6 +81,10 @@ class Asset:
     """How many times smaller than the file the versions of itself are that it holds, rising."""
     overview_level: int | None = None
     """Place in its `overviews` of the version that is meant in place of the file itself."""
+    full_size_px: tuple[int, int] | None = None
+    """Width and height of the file where an overview is meant; None where the file is."""
+    access: Access = field(default_factory=Access, repr=False, compare=False)
+    """How its pixels are come by."""
     footprint: BaseGeometry
     """Outline in WGS84 longitude and latitude."""
 
@@ -85,11 +111,13 @@ class Asset:
             height=height,
             overviews=(),
             overview_level=level,
+            full_size_px=(self.width, self.height),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON; `from_dict` takes them back."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        unrecorded = {"access", "full_size_px"}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in unrecorded}
         points = [[point.col, point.row, point.x, point.y] for point in self.control_points]
         return values | {
             "transform": list(self.transform),

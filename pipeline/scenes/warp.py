@@ -1,25 +1,18 @@
-"""Bands of files onto the grid, by GDAL's warp.
-
-GDAL is handed a VRT, an XML text, that lists just the bands that are asked for: it would warp every band of a file,
-and a VRT also places a file that lacks a CRS, and puts red, green and blue of three files side by side.
-"""
+"""Bands of files onto the grid, by GDAL's warp."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
@@ -27,8 +20,9 @@ from rasterio.windows import Window as RasterWindow
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS, Grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, Window
-from pipeline.scenes.rasters import name_for_gdal, refuse_unreadable, share_settings
+from pipeline.scenes.rasters import refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.scenes.warp_source import open_sources
 
 ValueArray = np.ndarray[Any, Any]
 
@@ -44,16 +38,6 @@ _TOLERANCE_PX = 1e-3
 _POINTS_BLOCK_PX = 512
 WARP_BLOCK_PX = 128, 512
 """Height and width of the blocks that GDAL warps in."""
-
-_GDAL_TYPES = {
-    "uint8": "Byte",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "uint32": "UInt32",
-    "int32": "Int32",
-    "float32": "Float32",
-    "float64": "Float64",
-}
 
 
 def choose_resampling(asked: str, asset: Asset, *, grid: Grid) -> str:
@@ -169,7 +153,7 @@ def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Win
     x_scale, y_scale = _scale(sources[0].asset, grid=grid)
     above, beside = find_warp_block(grid)
     with (
-        _open_vrt(sources) as dataset,
+        open_sources(sources, grid=grid, window=window) as dataset,
         WarpedVRT(
             dataset,
             crs=grid.crs,
@@ -209,7 +193,7 @@ def _read_by_points(sources: Sequence[BandSource], *, grid: Grid, window: Window
     n_bands, size = len(sources), _POINTS_BLOCK_PX
     found = np.zeros((n_bands + 1, height, width), dtype=sources[0].dtype)
     x_scale, y_scale = _scale(sources[0].asset, grid=grid)
-    with _open_vrt(sources) as dataset:
+    with open_sources(sources, grid=grid, window=window) as dataset:
         points, crs = dataset.gcps
         for top, left in product(
             range(row // size * size, row + height, size), range(col // size * size, col + width, size)
@@ -253,15 +237,6 @@ def _name_culprit(sources: Sequence[BandSource], problem: Exception) -> InputErr
     return refuse_unreadable(named[0] if named else " or ".join(uris), problem)
 
 
-@contextmanager
-def _open_vrt(sources: Sequence[BandSource]) -> Iterator[DatasetReader]:
-    with (
-        share_settings(source.asset.uri for source in sources),
-        rasterio.open(describe_vrt(sources), driver="VRT") as dataset,
-    ):
-        yield dataset
-
-
 def _scale(asset: Asset, *, grid: Grid) -> tuple[float, float]:
     return compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
 
@@ -269,41 +244,3 @@ def _scale(asset: Asset, *, grid: Grid) -> tuple[float, float]:
 def _choose_nodata(source: BandSource) -> float | None:
     # What is no number is nothing seen, whether the file says so or not.
     return math.nan if source.nodata is None and source.dtype.startswith("float") else source.nodata
-
-
-def describe_vrt(sources: Sequence[BandSource]) -> str:
-    """Write bands of one shape and place as one raster, in GDAL's XML: the bands, and an alpha band or a mask."""
-    asset = sources[0].asset
-    root = ElementTree.Element("VRTDataset", rasterXSize=str(asset.width), rasterYSize=str(asset.height))
-    if asset.control_points:
-        points = ElementTree.SubElement(root, "GCPList", Projection=asset.crs)
-        for p in asset.control_points:
-            place = {"Pixel": repr(p.col), "Line": repr(p.row), "X": repr(p.x), "Y": repr(p.y)}
-            ElementTree.SubElement(points, "GCP", place)
-    else:
-        a, b, c, d, e, f = asset.transform
-        ElementTree.SubElement(root, "SRS").text = asset.crs
-        ElementTree.SubElement(root, "GeoTransform").text = ", ".join(repr(value) for value in (c, a, b, f, d, e))
-    for number, source in enumerate(sources, start=1):
-        _add_band(root, source.asset, band=str(source.band), dtype=source.dtype, number=number)
-    if asset.alpha_band is not None:
-        number = len(sources) + 1
-        band = _add_band(root, asset, band=str(asset.alpha_band), dtype=sources[0].dtype, number=number)
-        ElementTree.SubElement(band, "ColorInterp").text = "Alpha"
-    elif asset.has_mask and sources[0].nodata is None:
-        _add_band(ElementTree.SubElement(root, "MaskBand"), asset, band="mask,1", dtype="uint8", number=None)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _add_band(
-    parent: ElementTree.Element, asset: Asset, *, band: str, dtype: str, number: int | None
-) -> ElementTree.Element:
-    numbered = {} if number is None else {"band": str(number)}
-    element = ElementTree.SubElement(parent, "VRTRasterBand", {"dataType": _GDAL_TYPES[dtype], **numbered})
-    source = ElementTree.SubElement(element, "SimpleSource")
-    ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = name_for_gdal(asset.uri)
-    if asset.overview_level is not None:
-        options = ElementTree.SubElement(source, "OpenOptions")
-        ElementTree.SubElement(options, "OOI", key="OVERVIEW_LEVEL").text = str(asset.overview_level)
-    ElementTree.SubElement(source, "SourceBand").text = band
-    return element

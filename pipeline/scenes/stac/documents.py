@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import obstore
 import requests
@@ -21,6 +21,7 @@ from urllib3 import Retry
 
 from model.errors import InputError
 from model.redaction import redact_uri
+from pipeline.hosts import check_host
 from pipeline.uris import is_remote
 
 if TYPE_CHECKING:
@@ -53,8 +54,14 @@ class ReadLimits:
 class DocumentReader(StacApiIO):
     """pystac's reader, with limits, and with errors that people can read and that hold no secrets."""
 
-    def __init__(self, *, limits: ReadLimits) -> None:
-        """Open a session that tries again."""
+    def __init__(self, *, limits: ReadLimits, origin: str, allow_private: bool = False) -> None:
+        """Open a session that tries again.
+
+        Args:
+            limits: How long and how much is read before giving up.
+            origin: What the user named; where that is on a server, no document leads to a closed network but its own.
+            allow_private: Whether they may nevertheless.
+        """
         super().__init__(
             timeout=limits.timeout_s,
             max_retries=Retry(
@@ -69,6 +76,9 @@ class DocumentReader(StacApiIO):
             ),
         )
         self.limits = limits
+        self.origin = origin
+        self.allow_private = allow_private
+        self.session.hooks["response"].append(self._check_redirect)
         self.n_documents = 0
 
     def read_document(self, href: str) -> dict[str, Any]:
@@ -112,9 +122,10 @@ class DocumentReader(StacApiIO):
         """Ask a server, as pystac-client does, but read no more than the limit.
 
         Raises:
-            InputError: it does not answer, refuses, or sends more than the limit.
+            InputError: it does not answer, refuses, sends more than the limit, or is one of a closed network.
         """
         name = redact_uri(href)
+        self._check_host(href, named_by=self.origin, what="a link of an API")
         if urlsplit(href).scheme.lower() not in {"http", "https"}:
             _refuse(name, "is a link of an API that leads away from the web")
         verb = (method or "GET").upper()
@@ -127,6 +138,15 @@ class DocumentReader(StacApiIO):
         if not 200 <= status < 300:
             self._refuse_status(name, status=status, answer=data, has_secrets=name != href)
         return _decode(data, name=name)
+
+    def _check_host(self, href: str, *, named_by: str, what: str) -> None:
+        if is_remote(self.origin) and not self.allow_private:
+            check_host(href, named_by=named_by, what=what)
+
+    def _check_redirect(self, response: requests.Response, **_: Any) -> None:
+        if response.is_redirect:
+            target = urljoin(response.url, response.headers["location"])
+            self._check_host(target, named_by=response.url, what=f"a redirect of {redact_uri(response.url)}")
 
     def _ask(
         self, verb: str, href: str, *, headers: dict[str, str] | None, parameters: dict[str, Any] | None

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from model.errors import InputError
 from model.redaction import redact_uri
+from pipeline.hosts import check_host
 from pipeline.uris import REMOTE_SCHEMES, is_remote
 
 _VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
@@ -22,6 +23,25 @@ class Place:
     """The document: an absolute local path, or an http(s) or s3 URI."""
     root: str | None = None
     """Local folder that hrefs may not leave: that of the catalog, or of a single item; None for a remote document."""
+    allow_private: bool = False
+    """Whether hrefs of a remote document may lead to hosts of closed networks."""
+
+    def may_name(self, href: str) -> bool:
+        """Tell whether a remote href leads to a host that this document may name."""
+        try:
+            self.check_name(href, what="")
+        except InputError:
+            return False
+        return True
+
+    def check_name(self, href: str, *, what: str) -> None:
+        """Refuse a remote href that leads to a host which this document may not name.
+
+        Raises:
+            InputError: it does.
+        """
+        if self.is_remote and not self.allow_private:
+            check_host(href, named_by=self.href, what=what)
 
     @property
     def is_remote(self) -> bool:
@@ -29,14 +49,18 @@ class Place:
         return is_remote(self.href)
 
 
-def locate_document(href: str) -> Place:
+def locate_document(href: str, *, allow_private: bool = False) -> Place:
     """Find the place of the document that a user names, which may lie anywhere.
+
+    Args:
+        href: As the user names it.
+        allow_private: Whether documents from the network may name hosts of closed networks.
 
     Raises:
         InputError: there is no such local file, or the scheme is neither http, https nor s3.
     """
     if is_remote(href):
-        return Place(href=href)
+        return Place(href=href, allow_private=allow_private)
     path = Path(_strip_file_scheme(href)).expanduser().absolute()
     if "://" in href and not href.startswith("file://"):
         raise InputError(
@@ -50,7 +74,7 @@ def locate_document(href: str) -> Place:
             expected="a STAC document in JSON",
             remedy="name the JSON file, such as catalog.json or item.json",
         )
-    return Place(href=str(path), root=str(path.parent))
+    return Place(href=str(path), root=str(path.parent), allow_private=allow_private)
 
 
 def resolve_href(href: str, *, place: Place, what: str) -> str:
@@ -66,11 +90,12 @@ def resolve_href(href: str, *, place: Place, what: str) -> str:
 
     Raises:
         InputError: it leads from a remote document into this machine, out of the root of a local one, through one of
-            GDAL's virtual file systems, or has a scheme that is not read.
+            GDAL's virtual file systems, to a host of a closed network, or has a scheme that is not read.
     """
     text = href.strip()
     scheme = _read_scheme(text)
     if scheme in REMOTE_SCHEMES and urlsplit(text).netloc:
+        place.check_name(text, what=what)
         return _check_virtual(text, what=what)
     if scheme not in {"", "file"}:
         raise InputError(

@@ -192,6 +192,7 @@ def _make_file(
         scale=scaling.scale,
         offset=scaling.offset,
         nodata=nodata,
+        root=place.root,
     )
 
 

@@ -39,7 +39,11 @@ class StacScene:
 
 
 def find_stac_scene(
-    config: StacConfig, *, area: BaseGeometry | None = None, limits: ReadLimits | None = None
+    config: StacConfig,
+    *,
+    area: BaseGeometry | None = None,
+    limits: ReadLimits | None = None,
+    allow_private: bool = False,
 ) -> StacScene:
     """Find the items that a config means and make one scene of those of one day; no raster is opened.
 
@@ -47,12 +51,13 @@ def find_stac_scene(
         config: Where the items are described, and which are meant.
         area: The run's area of interest in WGS84 degrees; the config's own bbox goes over it.
         limits: How long and how much is read before giving up.
+        allow_private: Whether documents from the network may name hosts of closed networks.
 
     Raises:
         InputError: a document cannot be read, no item fits, or more fit than ``max_items``.
     """
     wanted = choose_area(config, area=area)
-    items, left_out = list_items(config, area=wanted, limits=limits)
+    items, left_out = list_items(config, area=wanted, limits=limits, allow_private=allow_private)
     if not items:
         raise _refuse_empty(config, left_out).about("stac: ")
     chosen, others = choose_day(items, area=wanted, order=config.order)
@@ -72,7 +77,7 @@ def find_stac_scene(
 
 
 def list_items(
-    config: StacConfig, *, area: BaseGeometry | None, limits: ReadLimits | None = None
+    config: StacConfig, *, area: BaseGeometry | None, limits: ReadLimits | None = None, allow_private: bool = False
 ) -> tuple[list[SceneItem], list[LeftOut]]:
     """Find all items that a config means, of any day, and those that were found and do not fit.
 
@@ -80,11 +85,12 @@ def list_items(
         config: Where the items are described, and which are meant.
         area: Polygons in WGS84 degrees that they have to touch; None: anywhere.
         limits: How long and how much is read before giving up.
+        allow_private: Whether documents from the network may name hosts of closed networks.
 
     Raises:
         InputError: a document cannot be read, or more items fit than ``max_items``.
     """
-    reader = DocumentReader(limits=limits or ReadLimits())
+    reader = DocumentReader(limits=limits or ReadLimits(), origin=config.href, allow_private=allow_private)
     try:
         return _sift(search_items(config, area=area, reader=reader), config=config, area=area)
     except InputError as refusal:

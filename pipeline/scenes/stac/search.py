@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -40,7 +41,7 @@ def search_items(config: StacConfig, *, area: BaseGeometry | None, reader: Docum
         InputError: a document cannot be read or is nothing of STAC, a link leads out of its place, or an API
             cannot do what is asked for.
     """
-    place = locate_document(config.href)
+    place = locate_document(config.href, allow_private=reader.allow_private)
     document = reader.read_document(place.href)
     kind = document.get("type")
     if kind == "Feature":
@@ -67,8 +68,8 @@ def _locate_item(content: Any, *, place: Place) -> FoundItem:
     # Items out of a list or an API lie where they say; what they say leads no further than the list itself may.
     links = content.get("links") if isinstance(content, dict) else None
     hrefs = [link.get("href") for link in links or [] if isinstance(link, dict) and link.get("rel") == "self"]
-    if place.is_remote and hrefs and isinstance(hrefs[0], str) and is_remote(hrefs[0]):
-        place = Place(href=hrefs[0])
+    if place.is_remote and hrefs and isinstance(hrefs[0], str) and is_remote(hrefs[0]) and place.may_name(hrefs[0]):
+        place = replace(place, href=hrefs[0])
     return FoundItem(content=content, place=place)
 
 
@@ -124,7 +125,7 @@ def _parse_catalog(content: dict[str, Any], *, href: str) -> pystac.Catalog:
 
 def _follow(link: pystac.Link, *, place: Place) -> Place:
     href = resolve_href(str(link.target), place=place, what=f"a link to an {link.rel} in {redact_uri(place.href)}")
-    return Place(href=href, root=None if is_remote(href) else place.root)
+    return replace(place, href=href, root=None if is_remote(href) else place.root)
 
 
 def _search_api(
@@ -137,7 +138,7 @@ def _search_api(
             expected="bbox, ids, or the run's aoi",
             remedy="set one of them",
         )
-    place = Place(href=config.href)
+    place = locate_document(config.href, allow_private=reader.allow_private)
     try:
         with warnings.catch_warnings():
             # What an API cannot do is checked here; pystac-client would say it again.

@@ -18,11 +18,12 @@ from rasterio.warp import reproject
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import Grid, build_grid
-from pipeline.scenes import headers, mosaic
+from pipeline.scenes import memory, mosaic
 from pipeline.scenes.mosaic import Block, list_parts_in_window, read_block
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.scene import Scene
-from pipeline.scenes.warp import choose_resampling, describe_vrt, group_sources, read_bands
+from pipeline.scenes.warp import choose_resampling, group_sources, read_bands
+from pipeline.scenes.warp_source import describe_vrt
 
 NORTH_UP = Affine(1.0, 0.0, 500_000.0, 0.0, -1.0, 3_300_000.0)
 GRID = Grid(
@@ -493,6 +494,6 @@ def test_an_unbelievable_size_and_giant_blocks_are_refused(
     with pytest.raises(InputError, match=r"2000000000 x 2000000000 pixels;.*1e\+12"):
         open_scene(uri=str(path))
     strip = write_raster(tmp_path / "b.tif", transform=NORTH_UP, bands=WORDS, tiled=True, blockxsize=64, blockysize=64)
-    monkeypatch.setattr(headers, "MAX_BLOCK_BYTES", 64 * 64 * 2 - 1)
+    monkeypatch.setattr(memory, "MAX_BLOCK_BYTES", 64 * 64 * 2 - 1)
     with pytest.raises(InputError, match=r"b\.tif is stored in blocks.*of at most.*COG"):
         open_scene(uri=str(strip))

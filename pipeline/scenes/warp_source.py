@@ -1,0 +1,148 @@
+"""What GDAL's warp reads from: bands of files as one raster, written as a VRT of our own.
+
+GDAL would warp every band of a file. A VRT lists just those that are asked for, places a file that lacks a CRS, and
+puts red, green and blue of three files side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from xml.etree import ElementTree
+
+from affine import Affine
+from rasterio.io import DatasetReader
+from rasterio.warp import transform_bounds
+
+from pipeline.grid.grid import Grid, compute_warp_scale
+from pipeline.grid.window import Window
+from pipeline.scenes.integrity import check_unchanged
+from pipeline.scenes.memory import DECODED
+from pipeline.scenes.rasters import name_for_gdal, open_vrt
+from pipeline.scenes.scene import Asset, BandSource
+from pipeline.scenes.vrt import MOST_HELD, choose_text
+
+_MARGIN_PX = 512.0
+# ^ Kernels, the blocks that GDAL warps in, and outlines that bend.
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+@contextmanager
+def open_sources(sources: Sequence[BandSource], *, grid: Grid, window: Window) -> Iterator[DatasetReader]:
+    """Open bands as one raster, of files that are still what they were when the scene was looked at."""
+    assets = {source.asset.uri: source.asset for source in sources}.values()
+    texts: dict[str, str] = {}
+    rasters: list[str] = []
+    shapes = {
+        asset.uri: (asset.access.driver, *(asset.full_size_px or (asset.width, asset.height)))
+        for asset in assets
+        if not asset.access.vrt
+    }
+    for asset in assets:
+        check_unchanged(asset)
+        access = asset.access
+        if access.vrt:
+            area = _find_pixels(asset, grid=grid, window=window)
+            texts[asset.uri], named = choose_text(access.vrt, rasters=access.rasters, window=area)
+            rasters += named
+        else:
+            rasters.append(asset.uri)
+        rasters += [uri for uri in (access.mask, access.overviews) if uri]
+    with (
+        DECODED.take(max(asset.access.block_bytes for asset in assets)),
+        open_vrt(describe_vrt(sources, texts=texts), rasters=rasters, shapes=shapes) as dataset,
+    ):
+        yield dataset
+
+
+def _find_pixels(asset: Asset, *, grid: Grid, window: Window) -> tuple[float, float, float, float]:
+    """Give left, top, right and bottom of a window of the grid in pixels of a raster, with room for kernels."""
+    whole = (0.0, 0.0, float(asset.width), float(asset.height))
+    if asset.control_points or len(asset.access.rasters) <= MOST_HELD:
+        return whole
+    row, col, height, width = window
+    placed = grid.transform @ Affine.translation(col, row)
+    xs, ys = zip(*(placed @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))), strict=True)
+    bounds = transform_bounds(grid.crs, asset.crs, min(xs), min(ys), max(xs), max(ys))
+    if bounds[0] > bounds[2]:
+        # Across the date line.
+        return whole
+    left, bottom, right, top = bounds
+    corners = [~asset.affine @ corner for corner in ((left, bottom), (left, top), (right, bottom), (right, top))]
+    scales = compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
+    margin = _MARGIN_PX * max(1.0, *(1 / scale for scale in scales))
+    cols, rows = [c for c, _ in corners], [r for _, r in corners]
+    return min(cols) - margin, min(rows) - margin, max(cols) + margin, max(rows) + margin
+
+
+def describe_vrt(sources: Sequence[BandSource], *, texts: Mapping[str, str] | None = None) -> str:
+    """Write bands of one shape and place as one raster, in GDAL's XML: the bands, and an alpha band or a mask.
+
+    Args:
+        sources: The bands.
+        texts: Texts of VRTs that stand in place of the names of files, by URI.
+    """
+    asset = sources[0].asset
+    root = ElementTree.Element("VRTDataset", rasterXSize=str(asset.width), rasterYSize=str(asset.height))
+    if asset.control_points:
+        points = ElementTree.SubElement(root, "GCPList", Projection=asset.crs)
+        for p in asset.control_points:
+            place = {"Pixel": repr(p.col), "Line": repr(p.row), "X": repr(p.x), "Y": repr(p.y)}
+            ElementTree.SubElement(points, "GCP", place)
+    else:
+        a, b, c, d, e, f = asset.transform
+        ElementTree.SubElement(root, "SRS").text = asset.crs
+        ElementTree.SubElement(root, "GeoTransform").text = ", ".join(repr(value) for value in (c, a, b, f, d, e))
+    texts = texts or {}
+    for number, source in enumerate(sources, start=1):
+        _add_band(root, source.asset, band=str(source.band), dtype=source.dtype, number=number, texts=texts)
+    if asset.alpha_band is not None:
+        number = len(sources) + 1
+        band = _add_band(root, asset, band=str(asset.alpha_band), dtype=sources[0].dtype, number=number, texts=texts)
+        ElementTree.SubElement(band, "ColorInterp").text = "Alpha"
+    elif asset.has_mask and sources[0].nodata is None:
+        _add_mask(ElementTree.SubElement(root, "MaskBand"), asset, texts=texts)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_band(
+    parent: ElementTree.Element, asset: Asset, *, band: str, dtype: str, number: int, texts: Mapping[str, str]
+) -> ElementTree.Element:
+    element = ElementTree.SubElement(parent, "VRTRasterBand", dataType=_GDAL_TYPES[dtype], band=str(number))
+    source = ElementTree.SubElement(element, "SimpleSource")
+    level, overviews = asset.overview_level, asset.access.overviews
+    name = overviews if overviews and level is not None else asset.uri
+    _add_name(source, name, texts=texts)
+    # Of overviews beside the file the first is that file itself.
+    level = None if level is None else level - bool(overviews)
+    if level is not None and level >= 0:
+        options = ElementTree.SubElement(source, "OpenOptions")
+        ElementTree.SubElement(options, "OOI", key="OVERVIEW_LEVEL").text = str(level)
+    ElementTree.SubElement(source, "SourceBand").text = band
+    return element
+
+
+def _add_mask(parent: ElementTree.Element, asset: Asset, *, texts: Mapping[str, str]) -> None:
+    """Add the mask of the file itself, thinned where an overview is meant: many overviews have no mask."""
+    element = ElementTree.SubElement(parent, "VRTRasterBand", dataType="Byte")
+    source = ElementTree.SubElement(element, "SimpleSource")
+    beside = asset.access.mask
+    _add_name(source, beside or asset.uri, texts=texts)
+    ElementTree.SubElement(source, "SourceBand").text = "1" if beside else "mask,1"
+    if asset.full_size_px is not None:
+        for tag, (width, height) in (("SrcRect", asset.full_size_px), ("DstRect", (asset.width, asset.height))):
+            ElementTree.SubElement(source, tag, xOff="0", yOff="0", xSize=str(width), ySize=str(height))
+
+
+def _add_name(source: ElementTree.Element, uri: str, *, texts: Mapping[str, str]) -> None:
+    name = texts[uri] if uri in texts else name_for_gdal(uri)
+    ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = name
