@@ -5,15 +5,12 @@ A run knows its inputs by their content and never by their path.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import obstore
@@ -23,9 +20,10 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from model.errors import InputError
+from pipeline.config.limits import get_limits, keep_limits
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
-from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, open_raster, refuse_unreadable
+from pipeline.scenes.rasters import ask_server, open_raster, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
 from pipeline.uris import is_remote, split_zip_uri
 
@@ -54,7 +52,7 @@ def compute_checksum(uri: str, *, files: Sequence[str]) -> str:
     own = _read_etag(uri) if is_remote(uri) else _hash_files(uri, files=files)
     if not parts:
         return own
-    with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_ASK_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
         etags = list(pool.map(_read_etag, parts))
     return hashlib.sha256("\n".join([own, *etags]).encode()).hexdigest()
 
@@ -79,23 +77,10 @@ def _hash_files(uri: str, *, files: Sequence[str]) -> str:
 
 def _read_http_etag(uri: str) -> str:
     # One byte by GET: signed URLs often allow no HEAD.
-    address, headers = _split_credentials(uri)
-    request = urllib.request.Request(address, headers={"Range": "bytes=0-0", **headers})
-    with urllib.request.urlopen(request, timeout=REMOTE_TIMEOUT_S) as response:
-        told = response.headers
-    modified, length = told.get("Last-Modified"), told.get("Content-Range")
-    etag = told.get("ETag") or (f"{modified} {length}" if modified else None)
+    told = ask_server(uri, at_most=1, headers={"Range": "bytes=0-0"}).headers
+    modified, length = told.get("last-modified"), told.get("content-range")
+    etag = told.get("etag") or (f"{modified} {length}" if modified else None)
     return _check_etag(uri, etag)
-
-
-def _split_credentials(uri: str) -> tuple[str, dict[str, str]]:
-    """Give a URI without user and password, which urllib would take for the host, and the header that says them."""
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return uri, {}
-    token = base64.b64encode(unquote(user).encode()).decode("ascii")
-    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
 
 
 def _read_s3_etag(uri: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -10,19 +11,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import httpx
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
+from model.redaction import remember_secrets
+from model.web import Reply, fetch
+from pipeline.config.limits import LimitsConfig, get_limits
 from pipeline.uris import ZIP_MARK, is_remote, split_zip_uri
-
-REMOTE_TIMEOUT_S = 30
-"""How long a server may take to answer."""
 
 CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
 # ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
+
+_SLOW_BYTES_PER_S = 1000
 
 _JPEG_2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 _DRIVERS = ("GTiff", *_JPEG_2000, "PNG", "JPEG", "HFA")
@@ -82,6 +86,8 @@ def name_for_gdal(uri: str) -> str:
         # Braces, as the archive may be named in any way.
         return f"/vsizip/{{{archive[0]}}}/{archive[1]}"
     scheme, _, rest = uri.partition("://")
+    # GDAL's own words will repeat it.
+    remember_secrets(uri)
     if scheme in {"http", "https"}:
         return f"/vsicurl/{uri}"
     return f"/vsis3/{rest}" if scheme == "s3" else uri
@@ -94,8 +100,36 @@ def share_settings(uris: Iterable[str]) -> Iterator[None]:
     if any(is_remote(uri) for uri in uris):
         # Without this GDAL lists the whole remote folder in search of sidecar files.
         options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+        options |= _limit_http(get_limits())
     with rasterio.Env(**options):
         yield
+
+
+def _limit_http(limits: LimitsConfig) -> dict[str, Any]:
+    """Set ends to GDAL's waits, of which it has none by itself; what the environment says of them stands."""
+    options = {
+        "GDAL_HTTP_CONNECTTIMEOUT": max(1, round(min(10.0, limits.server_silence_s))),
+        "GDAL_HTTP_LOW_SPEED_TIME": max(1, round(limits.server_silence_s)),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": _SLOW_BYTES_PER_S,
+        "GDAL_HTTP_TIMEOUT": max(1, round(limits.server_request_s)),
+        "CPL_VSIL_CURL_AUTHORIZATION_HEADER_ALLOWED_IF_REDIRECT": "IF_SAME_HOST",
+    }
+    return {name: value for name, value in options.items() if name not in os.environ}
+
+
+def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None) -> Reply:
+    """Read the beginning of a file on an http(s) server.
+
+    Raises:
+        InputError: the server does not give it.
+    """
+    try:
+        reply = fetch(uri, limits=get_limits().to_web(), headers=headers, at_most=at_most)
+    except httpx.HTTPError as problem:
+        raise refuse_unreadable(uri, problem) from None
+    if not 200 <= reply.status < 300:
+        raise refuse_unreadable(uri, OSError(f"the server answers {reply.status}"))
+    return reply
 
 
 def refuse_unreadable(uri: str, problem: Exception) -> InputError:

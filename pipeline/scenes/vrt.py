@@ -7,7 +7,6 @@ nothing outside of that, and none may take the bytes of a file that is no raster
 from __future__ import annotations
 
 import posixpath
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import S3Store
 
 from model.errors import InputError
-from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, name_for_gdal, refuse_unreadable
+from pipeline.scenes.rasters import ask_server, name_for_gdal, refuse_unreadable
 from pipeline.uris import is_remote, split_zip_uri
 
 _MOST_BYTES = 1 << 26
@@ -109,8 +108,7 @@ def _read(uri: str, *, at_most: int) -> bytes:
         store = S3Store.from_url(folder)
         return bytes(obstore.get_range(store, name, start=0, end=min(at_most, obstore.head(store, name)["size"])))
     if is_remote(uri):
-        with urllib.request.urlopen(uri, timeout=REMOTE_TIMEOUT_S) as response:
-            return bytes(response.read(at_most))
+        return ask_server(uri, at_most=at_most).data
     with Path(uri).open("rb") as file:
         return file.read(at_most)
 
