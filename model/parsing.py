@@ -19,7 +19,7 @@ class ParsedText:
     """The answer to a prompt whose words are the finding: `describe`, `ask` and `dialogue`."""
 
     text: str
-    """The words, without blanks around them."""
+    """The words, without blanks around them or before their stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +71,14 @@ def parse_answer(kind: PromptKind, text: str) -> ParsedAnswer | None:
         case PromptKind.LOCATE:
             return _parse_locate(text)
         case PromptKind.DESCRIBE | PromptKind.ASK | PromptKind.DIALOGUE:
-            return ParsedText(text=text.strip()) if text.strip() else None
+            return ParsedText(text=close_stops(text)) if re.search(r"\w", text) else None
         case _:
             assert_never(kind)
+
+
+def close_stops(text: str) -> str:
+    """Take blanks from around a text and from before its stops: the captions that models learn from have them there."""
+    return re.sub(r"\s+(?=[.,;:!?](?:\s|$))", "", text.strip())
 
 
 _KIND_OF_WORD = {
@@ -90,33 +95,55 @@ _KIND_OF_WORD = {
 }
 _KIND = "(?:" + "|".join(_KIND_OF_WORD) + ")"
 
-# Whole sentences that say that nothing changed, in the words of LEVIR-CC and ChangeChat, bare of punctuation.
+# Sentences that say that nothing changed, in the words of LEVIR-CC and ChangeChat and close to them, bare of
+# punctuation. Whatever follows, such as "apart from two houses", makes another sentence of them.
+_OF_KINDS = rf"(?: (?:in|to|of) (?:the |any )?{_KIND} (?:or|and|nor) (?:the |any )?{_KIND})?"
+_IN_IMAGES = r"(?: (?:between|in) (?:the |these |both )?(?:two )?(?:images|scenes|pictures|dates))?"
+_SEEN = r"(?: (?:(?:has|have) (?:occurred|happened)|(?:is|are|was|were) (?:visible|seen|found|detected|observed)))?"
 _NOTHING_CHANGED = re.compile(
-    r"(?:no )?(?:"
-    # ^ "No, there are no changes."
-    r"(?:there (?:is|are|was|were) )?no (?:obvious |visible |significant )?(?:changes?|differences?)"
-    r"(?: (?:has|have) (?:occurred|happened))?"
-    rf"(?: (?:in|to|of) (?:the |any )?{_KIND} (?:or|and|nor) (?:the |any )?{_KIND})?"
-    r"(?: (?:between|in) (?:the |these |both )?(?:two )?(?:images|scenes|pictures|dates))?"
+    rf"(?:there (?:is|are|was|were) )?no (?:obvious |visible |significant )?(?:changes?|differences?)"
+    rf"{_SEEN}{_OF_KINDS}{_IN_IMAGES}"
     r"|(?:almost )?nothing has changed"
-    r"|the (?:two )?(?:scenes?|images) (?:is|are|seems?|looks?) (?:identical|the same)(?: as before)?"
-    r")"
+    r"|(?:the |both )?(?:two )?(?:scenes?|images) (?:has|have) not changed"
+    r"|(?:the |both )?(?:two )?(?:scenes?|images) (?:is|are|seems?|looks?|remains?)"
+    r" (?:identical|unchanged|the same)(?: as before)?"
+)
+# What a sentence behind "yes" has to speak of, and what it must not hold, as it may turn the yes around or blur it.
+_SPEAKS_OF_CHANGE = re.compile(
+    r"\b(?:chang(?:e|es|ed)|differ(?:s|ent|ences?)?|new|newly|built|constructed|added|removed|demolished|replaced|cleared"
+    r"|expanded|extended|(?:dis)?appear(?:s|ed)?|emerged?)\b"
+)
+_MAY_DENY = re.compile(
+    r"\b(?:0|zero|nil|no|not|none|nothing|nowhere|never|neither|nor|without|lack(?:s|ing)?|absen(?:t|ce)|free|un\w+"
+    r"|identical|same|similar|alike|equal|stable|constant|static|remain(?:s|ed)?|little|hardly|barely|scarcely|few"
+    r"|except|excluding|but|however|although|though|yet|apart|other|maybe|perhaps|possibly|probably|may|might|could"
+    r"|would|if|or|whether|cannot|wrong|false|hard|difficult|doubt\w*)\b|n['\u2019]t\b"
 )
 
 
+def _list_sentences(text: str) -> list[str]:
+    """List the sentences of a text, each as its words in lower case."""
+    sentences = (" ".join(re.findall(r"[a-z0-9]+", part)) for part in re.split(r"[.!?;\n]", text.lower()))
+    return [sentence for sentence in sentences if sentence]
+
+
 def _says_nothing_changed(text: str) -> bool:
-    return _NOTHING_CHANGED.fullmatch(" ".join(re.findall(r"[a-z0-9]+", text.lower()))) is not None
+    # "No, there are no changes." is a no and a sentence; lost punctuation leaves them as one.
+    sentences = [re.sub(r"^no (?=no |nothing |the |both |there )", "", each) for each in _list_sentences(text)]
+    said = [sentence for sentence in sentences if sentence != "no"]
+    return bool(said) and all(_NOTHING_CHANGED.fullmatch(sentence) for sentence in said)
 
 
 def _parse_classify(text: str) -> ParsedClassify | None:
-    if _says_nothing_changed(text):
-        return ParsedClassify(is_changed=False)
     words = re.findall(r"[a-z]+", text.lower())
-    if not words or words[0] not in {"yes", "no"}:
+    if _says_nothing_changed(text) or (words and set(words) == {"no"}):
+        return ParsedClassify(is_changed=False)
+    if not words or words[0] != "yes":
+        # "No doubt", "no buildings, but a road", "no, they differ": a no with anything else behind it.
         return None
-    opposite = "no" if words[0] == "yes" else "yes"
-    # ^ "Yes or no" repeats the question, and "no yes" is no answer.
-    return None if opposite in words[1:3] else ParsedClassify(is_changed=words[0] == "yes")
+    rest = re.sub(r"^\W*yes\b", "", text.lower())
+    is_told = set(words) == {"yes"} or (_SPEAKS_OF_CHANGE.search(rest) and not _MAY_DENY.search(rest))
+    return ParsedClassify(is_changed=True) if is_told else None
 
 
 _NUMBER_NAMES = "zero one two three four five six seven eight nine ten eleven twelve"
@@ -135,20 +162,27 @@ _CONJUNCTION = re.compile(r"and|or|nor")
 _BESIDE_KIND = re.compile(
     r"and|or|nor|the|total|number|count|of|in|new|newly|changed|changes?|built|constructed|has|have|been|is|are|was|were"
 )
-# Words that turn a count around or blur it.
-_DOUBTFUL = re.compile(
-    r"\b(?:not|unchanged|without|except|least|most|about|approximately|around|than|few|couple|some|several|many|half"
-    r"|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|dozens?|hundreds?|thousands?)\b|n't"
-)
+# Words that leave what they surround as it is. Any other, such as "not", "except", "remain", "about" or "twenty", may
+# turn it around or blur it.
+_PLAIN = """
+a an the there is are was were be been being has have had and or nor in of on at to for both between two with also it
+they that which these total number count yes no none any each respectively i can see changed change changes changing
+new newly more additional other small large long residential appear appears appeared built constructed erected added
+removed demolished destroyed replaced cleared disappear disappears disappeared occur occurs occurred happened located
+location locations position positions visible seen found detected observed identified image images scene scenes
+picture pictures date dates cell cells area areas region regions part parts corner difference differences following
+"""
+_PLAIN_WORDS = frozenset(_PLAIN.split())
 
 
 def _parse_count(text: str) -> ParsedCount | None:
     if _says_nothing_changed(text):
         return ParsedCount(building_count=0, road_count=0)
     lowered = text.lower()
-    if _DOUBTFUL.search(lowered):
+    tokens = re.findall(r"\d[\d.,]*|[^\W\d_]+", lowered)
+    is_plain = all(token in _PLAIN_WORDS or token in _KIND_OF_WORD or _to_number(token) is not None for token in tokens)
+    if not is_plain or re.search(r"(?<!\w)[-\u2212]\d", lowered):
         return None
-    tokens = re.findall(r"\d[\d.,]*|[a-z]+", lowered)
     pairs = _read_kind_then_number(tokens) or _read_number_then_kind(tokens)
     counts: dict[str, int] = {}
     for kind, number in pairs or ():
@@ -200,8 +234,8 @@ def _read_number_then_kind(tokens: list[str]) -> list[tuple[str, int]] | None:
             pending = number
         elif token in {"images", "scenes", "pictures", "dates"}:
             pending = None
-        elif token[0].isdigit() or (
-            pending is not None and not (_BETWEEN_NUMBER_AND_KIND if pending else _BETWEEN_NO_AND_KIND).fullmatch(token)
+        elif pending is not None and not (_BETWEEN_NUMBER_AND_KIND if pending else _BETWEEN_NO_AND_KIND).fullmatch(
+            token
         ):
             return None
         previous = [previous[-1], token]
@@ -231,7 +265,8 @@ _KINDS_TOGETHER = re.compile(rf"\b{_KIND}\b(?:\s*(?:/|&|\band\b|\bor\b|\bnor\b)\
 # A "no" in front of a kind belongs to it: "no roads", "no changes in the buildings", "no new roads".
 _NO_BEFORE_KIND = re.compile(r"\b(?:no|neither)\s+(?:changes?\s+(?:in|to|of)\s+)?(?:the\s+|new\s+|changed\s+)*$")
 _NOTHING_IN_SEGMENT = re.compile(r"\b(?:none|nowhere|no\s+(?:changes?|cells?)|not\s+changed|unchanged)\b")
-_NEGATION = re.compile(r"\b(?:no|not|none|nowhere|neither|without|except|unchanged)\b|n't")
+_NEGATION = re.compile(r"\b(?:no|not|none|nowhere|neither|unchanged)\b")
+_LOCATE_WORDS = frozenset({"not", "nowhere", "neither", "unchanged", *_ROW_OF_WORD, *_COLUMN_OF_WORD})
 _POSITION_WORD = re.compile(rf"\b(?:{'|'.join({**_ROW_OF_WORD, **_COLUMN_OF_WORD})})\b")
 
 
@@ -240,10 +275,14 @@ def _parse_locate(text: str) -> ParsedLocate | None:
         return ParsedLocate(building_cells=(), road_cells=())
     lowered = text.lower()
     headings = list(_KINDS_TOGETHER.finditer(lowered))
-    if not headings or _CELL.search(lowered[: headings[0].start()]):
+    head = lowered[: headings[0].start()] if headings else ""
+    if not headings or _CELL.search(head) or _NEGATION.search(_NO_BEFORE_KIND.sub("", head)):
+        return None
+    words = re.findall(r"[^\W_]+", _CELL.sub(" ", lowered))
+    if not all(word in _PLAIN_WORDS or word in _KIND_OF_WORD or word in _LOCATE_WORDS for word in words):
         return None
     cells_of_kind: dict[str, tuple[str, ...]] = {}
-    is_no_next = _NO_BEFORE_KIND.search(lowered[: headings[0].start()]) is not None
+    is_no_next = _NO_BEFORE_KIND.search(head) is not None
     for number, heading in enumerate(headings):
         end = headings[number + 1].start() if number + 1 < len(headings) else len(lowered)
         segment = lowered[heading.end() : end]

@@ -1,52 +1,159 @@
-"""Credentials stay where they came from: what leaves this program names places without passwords and signatures.
+"""Secrets stay where they came from: what leaves this program names places without passwords and signatures.
 
-The value of every query parameter is left out, not only of those known to be secret: a signed URL may call its
-signature anything, and nobody needs a query to know which file was read, as its checksum tells that. What is shown of
-a text is cut short here as well.
+What is secret is known by its value. Whoever takes an address in calls `remember_secrets`, and from then on its secrets
+are left out of every text, in whatever way somebody else has quoted or encoded them. Addresses that nobody took in,
+such as those in a server's words, are masked by their form. The value of every query parameter is left out, not only
+of those known to be secret: a signed URL may call its signature anything, and nobody needs a query to know which file
+was read, as its checksum tells that. What is shown of a text is cut short here as well.
 """
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 """Stands where a password, a signature or another value of a query was."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`|\\^{}]+")
-_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
-_QUERY = re.compile(r"\?([^#]*)")
-_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_TOKEN", "OPENAI_API_KEY")
+# A quote or bracket ends an address only where nothing of an address follows it.
+_URL = re.compile(r"(?:openai:)?[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s\"'<>`|\\^{}]|[\"'<>`|\\^{}]+(?=[\w%&=/+@#?.-]))+")
+_IS_URL = re.compile(r"(?:openai:)?[A-Za-z][A-Za-z0-9+.-]*://")
+_PORT = re.compile(r":\d*$")
+_SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|BEARER|USERPWD|CREDENTIALS?)(_ID)?$")
+_SECRET_NAME = re.compile(r"sig|token|key|pass|pwd|secret|cred|auth|code|sas|session", re.IGNORECASE)
 _SHORTEST_SECRET = 8
 # ^ Shorter ones would take ordinary words with them.
+_SHORTEST_PASSWORD = 6
+_LONG_VALUE = 20
+# ^ A value of a query that is no word of the language, whatever its name.
+_KEEPING_FRAGMENTS = ("openai:", "file")
+# ^ In the name of a served model it is the model's name, in a page of this machine a place.
+_MOST_FORMS = 65_536
+# ^ A region that is watched for months meets new signatures every day; the oldest are forgotten.
+
+_masks: dict[str, str] = {}
+"""What stands for each form of each secret that was met, in the order in which they came."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A URI in parts: where it leads, and what is secret of it."""
+
+    place: str
+    """The URI without user and password."""
+    credentials: str
+    """User and password as they stand in the URI; empty where there are none."""
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password, decoded; None where there are none."""
+        user, _, password = self.credentials.partition(":")
+        return (unquote(user), unquote(password)) if self.credentials else None
+
+
+def split_credentials(uri: str) -> Address:
+    """Take user and password off a URI, also where signs in the password have not been encoded."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return Address(place=uri, credentials="")
+    end = next((index for index, sign in enumerate(rest) if sign in "/?#"), len(rest))
+    host = rest[:end]
+    if "@" not in host and ":" in host.rpartition("]")[2] and not _PORT.search(host) and "@" in rest:
+        # What stands behind the colon is no port: a password with / ? or # in it.
+        end = rest.rindex("@") + 1
+        host = rest[:end]
+    credentials, at, name = host.rpartition("@")
+    return Address(place=f"{scheme}://{name}{rest[end:]}" if at else uri, credentials=credentials)
 
 
 def redact_uri(uri: str) -> str:
-    """Give a URI without its user, password and the values of its query; a local path stays as it is.
+    """Give a URI without its user, password, fragment and the values of its query; a local path stays as it is.
 
     Examples:
         ``https://me:pw@host/a.tif?sig=abc`` becomes ``https://***@host/a.tif?sig=***``.
     """
-    if "://" not in uri:
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
         return uri
-    return _QUERY.sub(_mask_query, _USER.sub(rf"\1{MASK}@", uri), count=1)
-
-
-def _mask_query(found: re.Match[str]) -> str:
+    address = split_credentials(uri)
+    rest = address.place.removeprefix(f"{scheme}://")
+    rest, hash_sign, fragment = rest.partition("#")
+    path, question_mark, query = rest.partition("?")
     # A parameter without a value may be a token by itself.
-    names = [part.partition("=")[0] if "=" in part else "" for part in found[1].split("&")]
-    return "?" + "&".join(f"{name}={MASK}" if name else MASK for name in names)
+    names = [part.partition("=")[0] if "=" in part else "" for part in query.split("&")]
+    masked = "&".join(f"{name}={MASK}" if name else MASK for name in names) if question_mark else ""
+    user = f"{MASK}@" if address.credentials else ""
+    shown = MASK if fragment and not scheme.startswith(_KEEPING_FRAGMENTS) else fragment
+    return f"{scheme}://{user}{path}{question_mark}{masked}{hash_sign}{shown}"
+
+
+def remember_secrets(values: Any) -> None:
+    """Keep what is secret in some addresses out of all that is told from now on, in this process.
+
+    Args:
+        values: A text, or mappings and lists of them in any depth; whatever is no address holds nothing secret.
+    """
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        for value in values:
+            remember_secrets(value)
+    elif isinstance(values, str) and "://" in values:
+        _remember_address(values)
+
+
+def _remember_address(uri: str) -> None:
+    address = split_credentials(uri)
+    user, _, password = address.credentials.partition(":")
+    if address.credentials:
+        _remember(f"{address.credentials}@", mask=f"{MASK}@")
+        _remember(base64.b64encode(unquote(address.credentials).encode()).decode(), mask=MASK)
+    if len(unquote(password)) >= _SHORTEST_PASSWORD:
+        _remember(password, mask=MASK)
+    if not password and len(user) >= _SHORTEST_SECRET:
+        # A token by itself.
+        _remember(user, mask=MASK)
+    rest, _, fragment = address.place.removeprefix("openai:").partition("#")
+    query = rest.partition("?")[2]
+    if query:
+        _remember(f"?{query}", mask=redact_uri(f"x://x?{query}").removeprefix("x://x"))
+    for part in [*query.split("&"), *([] if uri.startswith("openai:") else fragment.split("&"))]:
+        name, equals, value = part.partition("=")
+        value = value if equals else name
+        least = _SHORTEST_SECRET if _SECRET_NAME.search(name) or not equals else _LONG_VALUE
+        if equals and value:
+            _remember(part, mask=f"{name}={MASK}")
+        if len(value) >= least:
+            _remember(value, mask=MASK)
+
+
+def _remember(secret: str, *, mask: str) -> None:
+    plain = unquote(secret)
+    for text in (secret, plain, quote(plain, safe=""), quote(plain), quote_plus(plain)):
+        escaped = (json.dumps(text)[1:-1], repr(text)[1:-1], text.replace("'", r"\'"))
+        for form in (text, *escaped, html.escape(text), html.escape(text, quote=False)):
+            _masks.setdefault(form, mask)
+    while len(_masks) > _MOST_FORMS:
+        del _masks[next(iter(_masks))]
 
 
 def redact_text(text: str, *, environment: Mapping[str, str] = os.environ) -> str:
-    """Give a message with every URI in it redacted, and without the secrets of the environment."""
+    """Give a message without any secret that is known, nor one of the environment, and with every URI redacted."""
+    known = [form for form in tuple(_masks) if form in text]
+    # The longest first, as one may be part of another.
+    for form in sorted(known, key=len, reverse=True):
+        text = text.replace(form, _masks.get(form, MASK))
     if "://" in text:
         text = _URL.sub(lambda found: redact_uri(found[0]), text)
-    for name in _SECRET_VARIABLES:
-        secret = environment.get(name, "")
-        if len(secret) >= _SHORTEST_SECRET:
+    for name, secret in environment.items():
+        if len(secret) >= _SHORTEST_SECRET and _SECRET_VARIABLE.search(name):
             text = text.replace(secret, MASK)
     return text
 
@@ -57,18 +164,20 @@ def shorten_text(text: str, *, max_length: int) -> str:
 
 
 def redact_values(values: Any, *, kept: Iterable[str] = ()) -> Any:
-    """Redact every text in plain values, such as those that become JSON.
+    """Redact every text in plain values, such as those that become JSON; one that is all one address as such.
 
     Args:
         values: Mappings, lists, texts and numbers, in any depth.
         kept: Keys at the top whose values stay as they are.
     """
     if isinstance(values, str):
-        return redact_text(values)
+        is_address = _IS_URL.match(values) is not None and not re.search(r"\s", values)
+        return redact_text(redact_uri(values) if is_address else values)
     if isinstance(values, Mapping):
         untouched = frozenset(kept)
         return {
-            redact_values(key): value if key in untouched else redact_values(value) for key, value in values.items()
+            redact_values(key) if "://" in str(key) else key: value if key in untouched else redact_values(value)
+            for key, value in values.items()
         }
     if isinstance(values, list | tuple):
         return type(values)(redact_values(value) for value in values)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from model.errors import InputError
-from model.interface import ENDPOINT_PREFIX, ChangeModel
-
-if TYPE_CHECKING:
-    pass
-
 import hashlib
+import json
 from importlib import resources
 from importlib.metadata import entry_points
+from pathlib import Path
 
-from model.interface import ModelIdentity, ModelSource
+from model.checking import CheckedModel
+from model.errors import InputError
+from model.interface import ENDPOINT_PREFIX, ChangeModel, ModelIdentity, ModelSource
 
 
 def load_named_model(name: str, *, device: str, dtype: str) -> ChangeModel:
@@ -82,7 +76,7 @@ def identify_model(name: str) -> ModelIdentity:
     folder = find_model_folder(name)
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix in {".json", ".safetensors", ".txt", ".model"}:
+        if file.suffix in {".json", ".safetensors", ".txt", ".model"} and file.is_file():
             digest.update(json.dumps(file.relative_to(folder).as_posix()).encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -98,7 +92,7 @@ def identify_model(name: str) -> ModelIdentity:
 def _read_mask_labels(folder: Path) -> tuple[str, ...]:
     try:
         labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["mask_config"]["labels"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # No mask branch; and what is damaged is told by whoever loads it.
         return ()
     return tuple(map(str, labels)) if isinstance(labels, list) else ()
@@ -138,7 +132,7 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
             refuses to answer.
     """
     if (source := find_model_source(name)) is not None:
-        return source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles)
+        return CheckedModel(source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles))
     identity = identify_model(name)
     # torch and transformers take seconds to import, and only workers need them.
     from model.answering import DeltaVlmAnswerer

@@ -6,15 +6,11 @@ runs in: this machine, its neighbours and the metadata service of a cloud would 
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 import socket
-import urllib.request
 from functools import lru_cache
-from http.client import HTTPMessage, HTTPResponse
-from typing import IO, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from model.errors import InputError
 from model.redaction import redact_uri
@@ -50,43 +46,17 @@ def check_host(uri: str, *, named_by: str, what: str) -> None:
         )
 
 
-def open_http(
-    uri: str, *, timeout_s: float, headers: dict[str, str] | None = None, allow_private: bool = False
-) -> HTTPResponse:
-    """Ask a server, and follow where it redirects to unless that is a closed network.
+def check_redirect(source: str, target: str) -> None:
+    """Refuse a redirect into this machine or a closed network.
 
     Args:
-        uri: What to ask for; user and password in it are sent as a header.
-        timeout_s: How long the server may be silent.
-        headers: To be sent.
-        allow_private: Whether it may redirect to a closed network.
+        source: URI that was asked for.
+        target: URI that its server leads to.
 
     Raises:
-        InputError: it does and may not.
-        OSError: the server does not answer, or not with what was asked for.
+        InputError: it leads there, and not to the server's own host and port.
     """
-    address, login = _split_credentials(uri)
-    opener = urllib.request.build_opener() if allow_private else urllib.request.build_opener(_CheckedRedirects)
-    request = urllib.request.Request(address, headers={**(headers or {}), **login})
-    return cast(HTTPResponse, opener.open(request, timeout=timeout_s))
-
-
-def _split_credentials(uri: str) -> tuple[str, dict[str, str]]:
-    """Give a URI without user and password, which urllib would take for the host, and the header that says them."""
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return uri, {}
-    token = base64.b64encode(unquote(user).encode()).decode("ascii")
-    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
-
-
-class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        check_host(newurl, named_by=req.full_url, what=f"a redirect of {redact_uri(req.full_url)}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    check_host(target, named_by=source, what=f"a redirect of {redact_uri(source)}")
 
 
 def _read_origin(uri: str) -> tuple[str, int | None]:

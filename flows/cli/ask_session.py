@@ -18,6 +18,7 @@ from model.conversation import Conversation, Reply
 from model.errors import InputError
 from model.images import check_mask_file, write_mask
 from model.interface import ChangeModel, Prompt
+from model.parsing import close_stops
 from model.prompts import load_prompt_book
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def read_lines(console: Console) -> Iterator[str]:
 
 def show_reply(console: Console, reply: Reply) -> None:
     """Show an answer, and under it how sure the model is and what the words mean."""
-    console.print(reply.text or "(no words)", style="bold", markup=False, highlight=False, soft_wrap=True)
+    console.print(close_stops(reply.text) or "(no words)", style="bold", markup=False, highlight=False, soft_wrap=True)
     confidence = f"confidence {reply.confidence:.2f}" if math.isfinite(reply.confidence) else "no confidence given"
     parts = [reply.kind.value, confidence, describe_meaning(reply)]
     console.print(", ".join(part for part in parts if part), style="dim", highlight=False, soft_wrap=True)

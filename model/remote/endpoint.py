@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -20,12 +20,19 @@ from urllib.parse import urlsplit
 from model.errors import InputError
 from model.extras import require_extra
 from model.interface import ENDPOINT_PREFIX
-from model.remote.replies import ChatReply, EndpointError, explain_failure, read_reply
+from model.remote.replies import ChatReply, EndpointError, explain_failure, find_wait, read_reply
+from model.web import WebLimits, limit_time, open_client, repeat
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable with the key, and the only place that it is taken from."""
 _NO_KEY = "no-key"
 # ^ Servers on one's own machine ask for none, but the client insists on one.
+MAX_REPLY_BYTES = 16 << 20
+"""Largest reply: of the longest answer with the probabilities of all alternatives it is a hundredth."""
+MOST_S_PER_REQUEST = 3600.0
+"""How long one request may take in all, whatever the environment says of tries and waits."""
+LONGEST_WAIT_S = 60.0
+"""Most that is waited between two tries, also where the server asks for more."""
 TRIES_OF_NONSENSE = 2
 """How often a request is sent whose reply is no chat completion."""
 _OPTIONAL_PARAMETERS = ("top_logprobs", "logprobs", "temperature", "max_tokens")
@@ -81,10 +88,24 @@ class EndpointSettings:
     n_requests_at_once: int = 4
     """Most requests that one process has under way."""
     timeout_s: float = 120.0
-    """How long to wait for a reply, per try."""
+    """How long to wait for a whole reply, per try."""
     max_retries: int = 4
     """How often a request is sent again after a time-out, a lost connection, a 429 or a 5xx, waiting longer each time
     (or as long as the server says)."""
+
+    @property
+    def limits(self) -> WebLimits:
+        """What is borne of the server, for one request."""
+        tries = self.max_retries + 1
+        return WebLimits(
+            silence_s=self.timeout_s,
+            # Every try may take its time, and the waits between them as much again; an hour that a server asks for is
+            # not slept through.
+            total_s=min(2 * tries * self.timeout_s, MOST_S_PER_REQUEST),
+            tries=tries,
+            longest_wait_s=LONGEST_WAIT_S,
+            max_bytes=MAX_REPLY_BYTES,
+        )
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -165,7 +186,7 @@ class Endpoint:
         """
         require_extra("openai", use=f"model {address.model!r} at {address.base_url}")
         # Importing it takes a third of a second, which naming a model should not wait for.
-        from openai import OpenAI, Timeout
+        from openai import OpenAI
 
         self.address = address
         self.settings = settings or EndpointSettings.from_environment()
@@ -173,8 +194,10 @@ class Endpoint:
         self._client = OpenAI(
             base_url=address.base_url,
             api_key=self._key or _NO_KEY,
-            timeout=Timeout(self.settings.timeout_s, connect=min(10.0, self.settings.timeout_s)),
-            max_retries=self.settings.max_retries,
+            # Its own client waits as long as something comes, reads whatever comes, and follows redirects with the
+            # pictures and the key.
+            http_client=open_client(self.settings.limits, has_redirects=False),
+            max_retries=0,
         )
         # The client closes its connections itself when it goes, but in a cycle its sockets may go before it.
         weakref.finalize(self, self._client.close)
@@ -197,7 +220,7 @@ class Endpoint:
         while True:
             parameters = request.to_parameters(model=self.address.model, refused=self._refused)
             try:
-                return read_reply(self._client.chat.completions.create(**parameters))
+                return read_reply(self._send(parameters))
             except (openai.BadRequestError, openai.UnprocessableEntityError) as problem:
                 refused = find_refused_parameter(str(problem), sent=parameters)
                 if refused is None:
@@ -205,11 +228,20 @@ class Endpoint:
                 self._refused |= {refused}
             except openai.OpenAIError as problem:
                 raise self._explain(problem) from None
-            except ValueError as problem:
+            except (ValueError, RecursionError) as problem:
                 # A body that is no JSON, or JSON that is no reply.
                 tries_left -= 1
                 if not tries_left:
                     raise self._explain(problem) from None
+
+    def _send(self, parameters: Mapping[str, Any]) -> Any:
+        """Give the client's object of what comes back, after as many tries as there may be."""
+
+        def send() -> Any:
+            with limit_time(self.settings.timeout_s):
+                return self._client.chat.completions.create(**parameters)
+
+        return repeat(send, limits=self.settings.limits, find_wait=find_wait)
 
     def ask_all(
         self, requests: Iterable[ChatRequest], *, max_failures_in_a_row: int = 1

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import InputError
+from model.web import TRANSIENT_STATUSES, AwayError, TooMuchError, read_retry_after
 
+_ROUNDING = 1e-2
+_IMPOSSIBLE = -1e4
+# ^ Whole numbers beyond what a float holds would be a fault.
 MAX_QUOTED_CHARACTERS = 300
 """So much of a server's words is repeated in an error."""
 
@@ -98,26 +102,38 @@ def _read_count(usage: Any, name: str) -> int | None:
 
 def _read_tokens(logprobs: Any) -> tuple[ReplyToken, ...]:
     content = getattr(logprobs, "content", None)
-    tokens = content if isinstance(content, list) else []
-    if not all(_is_token(token) for token in tokens):
-        return ()
     return tuple(
         ReplyToken(
-            text=token.token,
-            probability=math.exp(min(0.0, token.logprob)),
+            text=_read_word(token),
+            probability=_read_probability(token),
             alternatives=tuple(
-                (other.token, math.exp(min(0.0, other.logprob)))
-                for other in getattr(token, "top_logprobs", None) or ()
-                if _is_token(other)
+                (_read_word(other), _read_probability(other)) for other in _list(getattr(token, "top_logprobs", None))
             ),
         )
-        for token in tokens
+        for token in _list(content)
     )
 
 
-def _is_token(token: Any) -> bool:
+def _list(values: Any) -> list[Any]:
+    if not isinstance(values, list | None):
+        raise NonsenseError(f"probabilities that are no list: {str(values)[:MAX_QUOTED_CHARACTERS]}")
+    return values or []
+
+
+def _read_word(token: Any) -> str:
+    word = getattr(token, "token", None)
+    if not isinstance(word, str):
+        raise NonsenseError(f"a token that is no text: {str(word)[:MAX_QUOTED_CHARACTERS]}")
+    return word
+
+
+def _read_probability(token: Any) -> float:
     number = getattr(token, "logprob", None)
-    return isinstance(getattr(token, "token", None), str) and isinstance(number, int | float) and not math.isnan(number)
+    # Servers of half precision round a certain token's logarithm up a little; NaN is never at most anything.
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not number <= _ROUNDING:
+        raise NonsenseError(f"a log-probability of {str(number)[:30]}, where numbers up to 0 are possible")
+    return math.exp(max(_IMPOSSIBLE, min(0.0, number)))
 
 
 def mean_probability(tokens: Sequence[ReplyToken]) -> float:
@@ -146,9 +162,15 @@ def explain_failure(
         case openai.APITimeoutError() if not is_for_all:
             found, expected = f"{base_url} did not reply within {timeout_s:g} s", f"a reply to one of {n_tries} tries"
             remedy = "raise DELTAVLM_ENDPOINT_TIMEOUT_S or lower DELTAVLM_ENDPOINT_CONCURRENCY"
-        case openai.APIConnectionError() if is_for_all:
+        case openai.APIConnectionError() if is_for_all and not isinstance(problem.__cause__, AwayError):
             found, expected = f"{base_url} cannot be reached ({words})", "a server that answers there"
             remedy = "start the server, or correct the URL"
+        case openai.APIConnectionError() if isinstance(problem.__cause__, AwayError):
+            found, expected = f"{base_url} answers with {words}", "an answer from the host that was named"
+            remedy = "name that host, if pictures and key may go there"
+        case openai.APIConnectionError() if isinstance(problem.__cause__, TooMuchError):
+            found, expected = f"{base_url} answers with {words}", "a chat completion as OpenAI defines it"
+            remedy = "look into the server's log"
         case openai.APIConnectionError():
             found, expected = f"{base_url} broke off the connection ({words})", f"a reply to one of {n_tries} tries"
             remedy = "look into the server's log"
@@ -171,6 +193,19 @@ def explain_failure(
     return EndpointError(found, expected=expected, remedy=remedy, is_for_all=is_for_all)
 
 
+def find_wait(outcome: Any) -> float | None:
+    """Tell how long a server asks to be left alone before a request is sent again; None: it need not be."""
+    import openai
+
+    match outcome:
+        case openai.APIStatusError() if outcome.status_code in TRANSIENT_STATUSES or outcome.status_code >= 500:
+            return read_retry_after(outcome.response.headers)
+        case openai.APIConnectionError() if not isinstance(outcome.__cause__, AwayError | TooMuchError):
+            return 0.0
+        case _:
+            return None
+
+
 def is_lasting(problem: Exception) -> bool:
     """Tell whether every other request to the server would meet this problem."""
     import openai
@@ -178,7 +213,8 @@ def is_lasting(problem: Exception) -> bool:
     refusals = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
     # A connection that breaks may be the fault of one request, one that does not come about is not. By name, as the
     # client changes the HTTP library below it from time to time.
-    return isinstance(problem, refusals) or type(problem.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
+    causes = {"ConnectError", "ConnectTimeout", AwayError.__name__}
+    return isinstance(problem, refusals) or type(problem.__cause__).__name__ in causes
 
 
 def quote_problem(problem: Exception, *, key: str | None) -> str:

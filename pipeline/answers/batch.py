@@ -5,21 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
-from model.interface import ENGINE_VERSION, MaskModel, ModelIdentity, NotingModel, Prompt
+import numpy as np
+import numpy.typing as npt
+
+from model.checking import read_notes
+from model.interface import ENGINE_VERSION, Answer, ChangeMasks, ChangeModel, MaskModel, ModelIdentity, Prompt
 from pipeline.answers.meaning import list_witnesses
 from pipeline.answers.outlines import OUTLINE_VERSION, answer_with_outlines, trace_masks
 from pipeline.answers.parts import decode_part, encode_outlines, encode_part
+from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.run import ModelConfig
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.workers.models import hold_model
+from pipeline.workers.outcomes import call_in_time
 
 STAGE = "collect_answers"
+
+Masked = tuple[ChangeMasks, npt.NDArray[np.bool_]]
+"""Masks, and which kinds are open per tile."""
 
 Batch = tuple[Tile, ...]
 """Tiles that go to a worker together."""
@@ -54,6 +64,8 @@ class Interview:
     """Kinds of change that are outlined by the model's masks; empty: none."""
     is_reading_ahead: bool = True
     """Whether a worker reads its next batch while it computes."""
+    limits: LimitsConfig = DEFAULT_LIMITS
+    """How long a batch may take."""
 
     def name_part(self, prompt: Prompt, *, tiles: Sequence[Tile]) -> str:
         """Name the part with one prompt's answers for some tiles after all that the answers depend on."""
@@ -98,20 +110,17 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
     kinds, witnesses = interview.outline_kinds, list_witnesses(interview.prompts)
     known = _read_texts(interview, tiles, prompts=[p for p in witnesses if p not in lack.prompts]) if kinds else {}
     with hold_model(interview.model, identity=interview.identity, is_reading_ahead=interview.is_reading_ahead) as model:
-        if lack.has_outlines:
-            answered, masks, is_open = answer_with_outlines(
-                cast(MaskModel, model), pairs, prompts=lack.prompts, witnesses=witnesses, known=known, kinds=kinds
-            )
-        else:
-            answered = model.answer_prompts(pairs, prompts=lack.prompts)
-        notes = model.take_notes() if isinstance(model, NotingModel) else {}
-    del pairs
+        ask = partial(_ask, model, pairs, lack=lack, witnesses=witnesses, known=known, kinds=kinds)
+        what = f"the model's answer about {len(tiles)} tiles"
+        answered, masked, notes = call_in_time(ask, limit_s=interview.limits.find_batch_s(len(tiles)), what=what)
+    del pairs, ask
     folder = interview.store.folder
     written = sum(
         folder.put(interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers))
         for prompt, answers in zip(lack.prompts, answered, strict=True)
     )
-    if lack.has_outlines:
+    if masked is not None:
+        masks, is_open = masked
         outlines = trace_masks(masks, tiles=tiles, is_open=is_open, kinds=kinds, grid=interview.store.grid)
         written += folder.put(interview.name_outlines(tiles=tiles), encode_outlines(outlines, tiles=tiles))
     return StageSummary(
@@ -122,6 +131,24 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
         bytes_written=written,
         notes=notes,
     )
+
+
+def _ask(
+    model: ChangeModel,
+    pairs: npt.NDArray[np.uint8],
+    *,
+    lack: Lack,
+    witnesses: Sequence[Prompt],
+    known: Mapping[str, Sequence[str]],
+    kinds: Sequence[str],
+) -> tuple[list[list[Answer]], Masked | None, dict[str, int]]:
+    """Have the model answer, with masks where they are missing; the last is what it has to say besides."""
+    if not lack.has_outlines:
+        return model.answer_prompts(pairs, prompts=lack.prompts), None, read_notes(model)
+    answered, masks, is_open = answer_with_outlines(
+        cast(MaskModel, model), pairs, prompts=lack.prompts, witnesses=witnesses, known=known, kinds=kinds
+    )
+    return answered, (masks, is_open), read_notes(model)
 
 
 def _read_texts(interview: Interview, tiles: Batch, *, prompts: Sequence[Prompt]) -> dict[str, list[str]]:

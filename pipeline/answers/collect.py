@@ -22,11 +22,13 @@ from model.interface import ModelIdentity, Prompt
 from model.redaction import redact_text
 from pipeline.answers.batch import STAGE, Batch, Interview, Lack, answer_batch
 from pipeline.answers.parts import AnswerParts, is_whole_outline_part, is_whole_part
+from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.run import ModelConfig
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.workers.models import register_model, unregister_model
+from pipeline.workers.outcomes import TaskFailedError
 from pipeline.workers.tasks import Call, run_bounded
 
 MIN_BATCHES_WITHOUT_AN_ANSWER = 8
@@ -67,6 +69,7 @@ def collect_answers(
     max_in_flight: int | None,
     outline_kinds: Sequence[str] = (),
     is_reading_ahead: bool = True,
+    limits: LimitsConfig = DEFAULT_LIMITS,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[AnswerParts, StageSummary]:
     """Ask every prompt about every selected tile, as far as the answers are not there yet.
@@ -81,6 +84,7 @@ def collect_answers(
         max_in_flight: Most batches that the scheduler knows of at any time; None follows the number of workers.
         outline_kinds: Kinds of change that are outlined by the model's masks.
         is_reading_ahead: Whether a worker reads its next batch while it computes.
+        limits: How long a worker may take to load the model, and a batch to be answered.
         on_progress: Called for every finished batch; counts are of tiles.
 
     Raises:
@@ -95,6 +99,7 @@ def collect_answers(
         identity=identity,
         outline_kinds=tuple(outline_kinds),
         is_reading_ahead=is_reading_ahead,
+        limits=limits,
     )
     present = [name for kind in ("answers", "outlines") for name in store.folder.list_names(kind)]
     asking = _Asking(interview=interview, present=frozenset(present))
@@ -143,8 +148,8 @@ class _Asking:
     """What is under way, by the key of its task."""
     suspects: list[Batch] = field(default_factory=list)
     """Single tiles that a worker may have died of, or of their neighbours."""
-    hopeless: set[int] = field(default_factory=set)
-    """Batches of which a tile failed alone since one was last answered."""
+    hopeless: set[tuple[int, str]] = field(default_factory=set)
+    """Batches of which a tile failed alone since one was last answered; of those that ran out of time, each tile."""
     max_asked: int = 0
 
     def ask_all(self, batches: Sequence[Batch], *, client: Client, max_in_flight: int | None) -> Iterator[StageSummary]:
@@ -162,7 +167,10 @@ class _Asking:
             yield from self._line_up(batch, origin=origin)
         if not self.line:
             return
-        register_model(client, model=self.interview.model, identity=self.interview.identity)
+        interview = self.interview
+        register_model(
+            client, model=interview.model, identity=interview.identity, limit_s=interview.limits.model_load_s
+        )
         for key, outcome in run_bounded(client, answer_batch, self._take_call, max_in_flight=max_in_flight):
             piece = self.asked.pop(key)
             if isinstance(outcome, FolderError):
@@ -204,11 +212,15 @@ class _Asking:
 
     def _take_failure(self, piece: _Piece, problem: BaseException, *, is_alone: bool) -> Iterator[StageSummary]:
         tiles = piece.tiles
+        is_late = getattr(problem, "kind", "") == TimeoutError.__name__
         if len(tiles) > 1:
-            for half in (tiles[len(tiles) // 2 :], tiles[: len(tiles) // 2]):
-                yield from self._line_up(half, origin=piece.origin, is_first=True)
+            middle = len(tiles) // 2
+            # Halves of what hangs would hang for half as long each, again and again.
+            parts = [(tile,) for tile in reversed(tiles)] if is_late else [tiles[middle:], tiles[:middle]]
+            for part in parts:
+                yield from self._line_up(part, origin=piece.origin, is_first=True)
             return
-        self.hopeless.add(piece.origin)
+        self.hopeless.add((piece.origin, tiles[0].tile_id if is_late else ""))
         if isinstance(problem, KilledWorker) and not is_alone:
             self.suspects.append(tiles)
         else:
@@ -243,5 +255,7 @@ def describe_failure(problem: BaseException) -> str:
     """Say in one line why a batch failed."""
     if isinstance(problem, KilledWorker):
         return "the worker died again and again while it was at work on the tile"
-    lines = redact_text(str(problem)).splitlines()
-    return f"{type(problem).__name__}: {lines[0][:200]}" if lines else type(problem).__name__
+    name = problem.kind if isinstance(problem, TaskFailedError) else type(problem).__name__
+    words = problem.words if isinstance(problem, TaskFailedError) else str(problem)
+    lines = redact_text(words).splitlines()
+    return f"{name}: {lines[0][:200]}" if lines else name

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 from model.errors import InputError
+from model.redaction import remember_secrets
 from model.settings import Settings, check_settings, read_settings
 
 COMMAND_LINE = "the command line"
@@ -68,6 +69,7 @@ def read_tree(
         for part in reversed(key.split(".")):
             nested = {part: nested}
         tree = _merge(tree, nested)
+    remember_secrets(tree)
     return tree
 
 
@@ -138,6 +140,8 @@ class StrictConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _meet_gone_keys(cls, values: Any, info: ValidationInfo) -> Any:
+        # Addresses enter by settings, here or through Prefect; from now on no message tells their passwords.
+        remember_secrets(values)
         gone = [key for key in cls.gone_keys if isinstance(values, Mapping) and key in values]
         if gone and info.context is not RECORDED:
             raise ValueError("; ".join(f"the key {key} is gone, {cls.gone_keys[key]}: leave it out" for key in gone))

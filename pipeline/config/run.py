@@ -23,6 +23,7 @@ from model.interface import Prompt, PromptKind
 from model.redaction import redact_values
 from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
+from pipeline.config.limits import LimitsConfig
 from pipeline.config.loading import COMMAND_LINE, StrictConfig, read_tree
 from pipeline.config.scene import SceneConfig, StretchConfig
 from pipeline.uris import check_run_uri
@@ -230,6 +231,9 @@ class RunSettings(StrictConfig):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
     storage: StorageConfig = Field(
         default_factory=StorageConfig, description="Retries and locks in an object store, and hosts."
+    )
+    limits: LimitsConfig = Field(
+        default_factory=LimitsConfig, description="How long servers, models and workers are waited for."
     )
 
     @field_validator("output", check_fields=False)

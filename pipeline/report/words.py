@@ -12,6 +12,7 @@ import geopandas as gpd
 import pandas as pd
 import pyproj
 
+from model.parsing import close_stops
 from model.redaction import shorten_text
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import TileStatus
@@ -123,11 +124,8 @@ def format_area(area_m2: float) -> str:
 
 
 def tidy_text(text: str) -> str:
-    """Set a description as a sentence; the tables have the model's words as they came.
-
-    The captions that models learn from are in lower case with blanks before each stop.
-    """
-    text = re.sub(r"\s+(?=[.,;:!?])", "", text.strip())
+    """Set a description as a sentence; the captions that models learn from are in lower case."""
+    text = close_stops(text)
     return _shorten(text[:1].upper() + text[1:])
 
 

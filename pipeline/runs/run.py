@@ -160,6 +160,7 @@ class Stages:
                 client=client,
                 max_in_flight=run.config.cluster.max_batches_in_flight,
                 area=run.area,
+                limits=run.config.limits,
                 on_progress=run.watch(tell),
             ),
         )
@@ -189,6 +190,7 @@ class Stages:
                 client=client,
                 max_in_flight=run.config.cluster.max_batches_in_flight,
                 outline_kinds=choose_outline_kinds(run.config.model.outlines, mask_labels=run.identity.mask_labels),
+                limits=run.config.limits,
                 on_progress=run.watch(tell),
             ),
         )

@@ -21,11 +21,11 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from model.errors import InputError
+from pipeline.config.limits import get_limits, keep_limits
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
-from pipeline.hosts import open_http
 from pipeline.scenes.memory import DECODED
-from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, open_raster, open_vrt, refuse_changed, refuse_unreadable
+from pipeline.scenes.rasters import ask_server, open_raster, open_vrt, refuse_changed, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
 from pipeline.uris import is_remote, split_zip_uri
 
@@ -57,7 +57,7 @@ def compute_checksum(uri: str, *, files: Sequence[str], etag: str | None = None,
     own = etag or (read_etag(uri, allow_private=allow_private) if is_remote(uri) else _hash_files(uri, files=files))
     if not parts:
         return own
-    with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_ASK_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
         etags = list(pool.map(lambda part: read_etag(part, allow_private=allow_private), parts))
     return hashlib.sha256("\n".join([own, *etags]).encode()).hexdigest()
 
@@ -105,11 +105,9 @@ def _hash_files(uri: str, *, files: Sequence[str]) -> str:
 
 def _read_http_etag(uri: str, *, allow_private: bool) -> str:
     # One byte by GET: signed URLs often allow no HEAD.
-    asked = {"Range": "bytes=0-0"}
-    with open_http(uri, timeout_s=REMOTE_TIMEOUT_S, headers=asked, allow_private=allow_private) as response:
-        told = response.headers
-    modified, length = told.get("Last-Modified"), told.get("Content-Range")
-    etag = told.get("ETag") or (f"{modified} {length}" if modified else None)
+    told = ask_server(uri, at_most=1, headers={"Range": "bytes=0-0"}, allow_private=allow_private).headers
+    modified, length = told.get("last-modified"), told.get("content-range")
+    etag = told.get("etag") or (f"{modified} {length}" if modified else None)
     return _check_etag(uri, etag)
 
 

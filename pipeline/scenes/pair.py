@@ -11,6 +11,7 @@ from typing import Any
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from pipeline.config.limits import use_limits
 from pipeline.config.run import RegistrationConfig, RunConfig
 from pipeline.dates import parse_moment
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
@@ -88,17 +89,18 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
             does not fit them.
     """
     start = time.perf_counter()
-    aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
-    area = choose_search_area(config, aoi=aoi)
-    before, after = (
-        read_scene(scene, date=date, area=area, allow_private=config.storage.allow_private_hosts)
-        for date, scene in (("before", config.before), ("after", config.after))
-    )
-    pair = make_pair(before, after, config=config)
-    if aoi is not None:
-        # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
-        aoi.lay_on(pair.grid)
-    pair = register_dates(pair, config=config.registration)
+    with use_limits(config.limits):
+        aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
+        area = choose_search_area(config, aoi=aoi)
+        before, after = (
+            read_scene(scene, date=date, area=area, allow_private=config.storage.allow_private_hosts)
+            for date, scene in (("before", config.before), ("after", config.after))
+        )
+        pair = make_pair(before, after, config=config)
+        if aoi is not None:
+            # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
+            aoi.lay_on(pair.grid)
+        pair = register_dates(pair, config=config.registration)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import httpx
 import obstore
 import rasterio
 from obstore.store import S3Store
@@ -18,12 +20,12 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
-from pipeline.hosts import open_http
+from model.redaction import remember_secrets
+from model.web import Reply, fetch
+from pipeline.config.limits import LimitsConfig, get_limits
+from pipeline.hosts import check_redirect
 from pipeline.scenes.memory import check_size
 from pipeline.uris import ZIP_MARK, is_remote, split_zip_uri
-
-REMOTE_TIMEOUT_S = 30
-"""How long a server may take to answer."""
 
 CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
@@ -36,6 +38,7 @@ Shape = tuple[str, int, int]
 """GDAL's name of a raster's format, its width and its height."""
 
 _CHECKS_KEPT = 1 << 16
+_SLOW_BYTES_PER_S = 1000
 _JPEG_2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 _DRIVERS = ("GTiff", *_JPEG_2000, "PNG", "JPEG", "HFA")
 # ^ GDAL knows formats that are no more than a list of servers and files to open. None is here; of a VRT GDAL is given
@@ -172,8 +175,7 @@ def read_start(uri: str, *, at_most: int, allow_private: bool = False) -> bytes:
         store = S3Store.from_url(folder)
         return bytes(obstore.get_range(store, name, start=0, end=min(at_most, obstore.head(store, name)["size"])))
     if is_remote(uri):
-        with open_http(uri, timeout_s=REMOTE_TIMEOUT_S, allow_private=allow_private) as response:
-            return bytes(response.read(at_most))
+        return ask_server(uri, at_most=at_most, allow_private=allow_private).data
     with Path(uri).open("rb") as file:
         return file.read(at_most)
 
@@ -184,6 +186,8 @@ def name_for_gdal(uri: str) -> str:
         # Braces, as the archive may be named in any way.
         return f"/vsizip/{{{archive[0]}}}/{archive[1]}"
     scheme, _, rest = uri.partition("://")
+    # GDAL's own words will repeat it.
+    remember_secrets(uri)
     if scheme in {"http", "https"}:
         return f"/vsicurl/{uri}"
     return f"/vsis3/{rest}" if scheme == "s3" else uri
@@ -209,6 +213,7 @@ def share_settings(*, sidecars_of: str | None = None) -> Iterator[None]:
         "GDAL_VRT_ENABLE_PYTHON": "NO",
         # Without this GDAL looks for sidecar files of any format, on a server by listing the whole folder.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR" if sidecars_of is None else "NO",
+        **_limit_http(get_limits()),
     }
     if sidecars_of is not None and is_remote(sidecars_of):
         # Each is asked for by its name, of which the settings leave one.
@@ -219,6 +224,40 @@ def share_settings(*, sidecars_of: str | None = None) -> Iterator[None]:
         }
     with rasterio.Env(**options):
         yield
+
+
+def _limit_http(limits: LimitsConfig) -> dict[str, Any]:
+    """Set ends to GDAL's waits, of which it has none by itself; what the environment says of them stands."""
+    options = {
+        "GDAL_HTTP_CONNECTTIMEOUT": max(1, round(min(10.0, limits.server_silence_s))),
+        "GDAL_HTTP_LOW_SPEED_TIME": max(1, round(limits.server_silence_s)),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": _SLOW_BYTES_PER_S,
+        "GDAL_HTTP_TIMEOUT": max(1, round(limits.server_request_s)),
+        "CPL_VSIL_CURL_AUTHORIZATION_HEADER_ALLOWED_IF_REDIRECT": "IF_SAME_HOST",
+    }
+    return {name: value for name, value in options.items() if name not in os.environ}
+
+
+def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None, allow_private: bool = False) -> Reply:
+    """Read the beginning of a file on an http(s) server.
+
+    Args:
+        uri: Where it is.
+        at_most: Bytes to read.
+        headers: To be sent.
+        allow_private: Whether it may redirect to a closed network.
+
+    Raises:
+        InputError: the server does not give it, or redirects to where it may not.
+    """
+    check = None if allow_private else check_redirect
+    try:
+        reply = fetch(uri, limits=get_limits().to_web(), headers=headers, at_most=at_most, check_redirect=check)
+    except httpx.HTTPError as problem:
+        raise refuse_unreadable(uri, problem) from None
+    if not 200 <= reply.status < 300:
+        raise refuse_unreadable(uri, OSError(f"the server answers {reply.status}"))
+    return reply
 
 
 def refuse_unreadable(uri: str, problem: Exception) -> InputError:

@@ -9,6 +9,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from pipeline.config.limits import get_limits, keep_limits
 from pipeline.config.scene import SceneConfig
 from pipeline.dates import format_moment, parse_moment
 from pipeline.scenes.bands import check_types, choose_band, choose_colours, make_source
@@ -83,7 +84,7 @@ def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str, allow
 
     roots = {file.uri: file.root for part in files.parts for file in _list_files(part)}
     uris = list(roots)
-    with ThreadPoolExecutor(max_workers=_OPEN_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_OPEN_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
         return dict(zip(uris, pool.map(open_one, uris), strict=True))
 
 
@@ -146,7 +147,7 @@ def _check_pixels(parts: tuple[ScenePart, ...]) -> None:
             colours.setdefault(source.asset.uri, []).append(source)
         if part.classes is not None:
             classes.setdefault(part.classes.asset.uri, []).append(part.classes)
-    with ThreadPoolExecutor(max_workers=_OPEN_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_OPEN_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
         has_valid = list(pool.map(check_pixels, colours.values()))
         list(pool.map(check_pixels, classes.values()))
     if not any(has_valid):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ import zarr.storage
 from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
+from model.errors import FolderError, InputError
+from pipeline.config.limits import LimitsConfig, use_limits
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.scenes.pair import DATES, ScenePair
@@ -31,6 +34,7 @@ from pipeline.storage.names import STORE_NAME
 from pipeline.summary import StageSummary
 from pipeline.tiles.marks import TileFacts, checksum_tiles, count_valid, list_tiles_of_shard, name_mark
 from pipeline.tiles.thumbnails import make_thumbnail
+from pipeline.workers.outcomes import call_in_time
 
 _ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
 _ZSTD_LEVEL = 3
@@ -114,10 +118,40 @@ def describe_store(group: zarr.Group, pair: ScenePair) -> None:
     )
 
 
+class SlowSceneError(InputError):
+    """A scene that could not be read for longer than its server may be silent."""
+
+
+def write_shard_in_time(
+    folder: RunFolder, pair: ScenePair, shard_size_tiles: int, shard_row: int, shard_col: int, limits: LimitsConfig
+) -> StageSummary:
+    """Do as `write_shard` does, or fail in time; the body of a Dask task.
+
+    Raises:
+        SlowSceneError: a scene could not be read, or the shard not be written, and it took long to find out.
+        InputError: as of `write_shard`.
+    """
+    start = time.monotonic()
+    write = partial(write_shard, folder, pair, shard_size_tiles, shard_row, shard_col)
+    try:
+        with use_limits(limits):
+            return call_in_time(write, limit_s=limits.shard_s, what=f"shard {(shard_row, shard_col)}")
+    except TimeoutError as problem:
+        raise SlowSceneError(
+            str(problem), expected="less than limits.shard_s", remedy="raise it, or run again"
+        ) from None
+    except FolderError:
+        raise
+    except InputError as problem:
+        if time.monotonic() - start < limits.server_silence_s:
+            raise
+        raise SlowSceneError(problem.found, expected=problem.expected, remedy=problem.remedy) from None
+
+
 def write_shard(
     folder: RunFolder, pair: ScenePair, shard_size_tiles: int, shard_row: int, shard_col: int
 ) -> StageSummary:
-    """Write one whole shard of both dates, read it back and put its mark; the body of a Dask task.
+    """Write one whole shard of both dates, read it back and put its mark.
 
     Raises:
         InputError: a scene cannot be read.

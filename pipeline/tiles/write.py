@@ -10,7 +10,9 @@ import distributed
 
 from model.errors import FolderError, InputError
 from model.redaction import redact_text
+from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.run import TilesConfig
+from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
@@ -18,10 +20,20 @@ from pipeline.storage.names import STORE_NAME
 from pipeline.storage.object_store import repeat_request
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
-from pipeline.tiles.shards import check_arrays, create_store, describe_store, open_store, write_shard
+from pipeline.tiles.shards import (
+    SlowSceneError,
+    check_arrays,
+    create_store,
+    describe_store,
+    open_store,
+    write_shard_in_time,
+)
 from pipeline.tiles.store import TileStore
+from pipeline.workers.outcomes import TaskFailedError
 from pipeline.workers.tasks import Call, run_bounded
 
+WAITS_IN_VAIN = 3
+"""So many shards in a row that fail only after a server was silent for as long as it may be, and no more are tried."""
 OUTSIDE_REASON = "outside the area of interest"
 """Why tiles outside it are not asked about, and their shards not written."""
 
@@ -34,11 +46,13 @@ def write_tiles(
     client: distributed.Client,
     max_in_flight: int | None,
     area: GridArea | None = None,
+    limits: LimitsConfig = DEFAULT_LIMITS,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[TileStore, StageSummary]:
     """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.
 
-    Shards without any tile inside the area of interest are neither read nor written. Items of the summary are tiles.
+    Shards without any tile inside the area of interest are neither read nor written. Where server after server is
+    waited for in vain, the rest is not read either. Items of the summary are tiles.
 
     Raises:
         InputError: not one shard could be written because a scene cannot be read.
@@ -61,17 +75,33 @@ def write_tiles(
     on_progress(summary)
     missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
     # ^ not named by the content: runs into two folders may share a scheduler, not a task.
-    calls = (Call(key, (folder, pair, size, *shard)) for key, shard in missing.items())
+    calls = (Call(key, (folder, pair, size, *shard, limits)) for key, shard in tuple(missing.items()))
     problems: dict[tuple[int, int], BaseException] = {}
-    for key, outcome in run_bounded(client, write_shard, partial(next, calls, None), max_in_flight=max_in_flight):
+    waits: list[BaseException] = []
+
+    def take_call() -> Call | None:
+        return next(calls, None) if len(waits) < WAITS_IN_VAIN else None
+
+    for key, outcome in run_bounded(client, write_shard_in_time, take_call, max_in_flight=max_in_flight):
+        shard = missing.pop(key)
         if isinstance(outcome, FolderError):
             raise outcome
+        if isinstance(outcome, SlowSceneError):
+            waits.append(outcome)
+        elif not isinstance(outcome, BaseException):
+            waits.clear()
         if isinstance(outcome, BaseException):
-            problems[missing[key]] = outcome
-            n_tiles = len(list_tiles_of_shard(grid, missing[key], shard_size_tiles=size))
-            part = StageSummary(stage="write_tiles", failed=n_tiles, reasons={_describe_problem(outcome): n_tiles})
+            problems[shard] = outcome
+            part = _count_failed(grid, [shard], shard_size_tiles=size, reason=_describe_problem(outcome))
         else:
             part = outcome
+        summary += part
+        on_progress(part)
+    if missing:
+        problems |= dict.fromkeys(missing.values(), waits[-1])
+        part = _count_failed(
+            grid, list(missing.values()), shard_size_tiles=size, reason=f"not read: {_describe_problem(waits[-1])}"
+        )
         summary += part
         on_progress(part)
     if len(problems) == len(shards):
@@ -84,6 +114,11 @@ def write_tiles(
         failed_shards={shard: _describe_problem(problem) for shard, problem in sorted(problems.items())},
     )
     return store, summary
+
+
+def _count_failed(grid: Grid, shards: Sequence[tuple[int, int]], *, shard_size_tiles: int, reason: str) -> StageSummary:
+    n_tiles = sum(len(list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)) for shard in shards)
+    return StageSummary(stage="write_tiles", failed=n_tiles, reasons={reason: n_tiles})
 
 
 def _prepare_store(
@@ -116,6 +151,8 @@ def _prepare_store(
 def _describe_problem(problem: BaseException) -> str:
     if isinstance(problem, InputError):
         return problem.found
+    if isinstance(problem, TaskFailedError):
+        return redact_text(str(problem))
     return f"{type(problem).__name__}: {redact_text(str(problem))}"
 
 

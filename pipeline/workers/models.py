@@ -14,9 +14,12 @@ from distributed import Client, Scheduler, Worker, WorkerPlugin, secede
 
 from model.errors import InputError
 from model.interface import ChangeModel, ModelIdentity
+from model.redaction import redact_text
 from model.registry import load_model, resolve_dtype
+from pipeline.config.limits import DEFAULT_LIMITS
 from pipeline.config.run import ModelConfig
 from pipeline.workers.checks import list_versions, refuse_mismatch
+from pipeline.workers.outcomes import describe_fault
 from pipeline.workers.tasks import ask_workers
 
 _PREFIX = "deltavlm-model"
@@ -45,9 +48,17 @@ class ModelPlugin(WorkerPlugin):
 
     idempotent = True
 
-    def __init__(self, *, model: ModelConfig, identity: ModelIdentity, holder: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        model: ModelConfig,
+        identity: ModelIdentity,
+        holder: str = "",
+        limit_s: float = DEFAULT_LIMITS.model_load_s,
+    ) -> None:
         self.config = model
         self.identity = identity
+        self.limit_s = limit_s
         self.versions = list_versions()
         self.key = _name_model(model, identity=identity)
         self.name = f"{_PREFIX}-{self.key}-{holder}"
@@ -61,11 +72,18 @@ class ModelPlugin(WorkerPlugin):
         """
         try:
             refuse_mismatch(list_versions(), expected=self.versions, source=f"worker {worker.address}")
-            await asyncio.to_thread(take_model, self.key, lambda: self._load(worker.address))
-        except Exception:
+            loading = asyncio.to_thread(take_model, self.key, lambda: self._load(worker.address))
+            await asyncio.wait_for(loading, timeout=self.limit_s)
+        except Exception as problem:
             if not worker.periodic_callbacks["heartbeat"].is_running():
                 # ^ It is only just joining, so nobody hears of its error; it would fail one batch after the other.
                 worker.loop.add_callback(worker.close, reason="deltavlm-unfit")
+            if isinstance(problem, TimeoutError):
+                raise InputError(
+                    f"worker {worker.address} has not loaded model {self.config.name!r} within {self.limit_s:g} s",
+                    expected="a model that is there in time",
+                    remedy="raise limits.model_load_s, or take another model",
+                ) from None
             raise
         self._has_model = True
 
@@ -90,10 +108,11 @@ class ModelPlugin(WorkerPlugin):
                 f"{self.config.device!r} there",
                 remedy="install or copy the model there, or correct model.name and model.device",
             ) from None
-        except Exception:
-            # Some errors cannot be pickled, so the words of the fault go home alone.
-            words = f"worker {address} failed to load model {self.config.name!r}:\n{traceback.format_exc()}"
-            raise RuntimeError(words) from None
+        except BaseException as fault:
+            # Some errors cannot be pickled, and some end a process, so the words of the fault go home alone.
+            told = describe_fault(fault)
+            words = f"worker {address} failed to load model {self.config.name!r}: {told}\n{traceback.format_exc()}"
+            raise RuntimeError(redact_text(words)) from None
         if loaded.identity.weight_hash != self.identity.weight_hash:
             raise InputError(
                 f"worker {address} holds {loaded.identity.model_id} as model {self.config.name!r}",
@@ -131,8 +150,16 @@ def return_model(key: str) -> None:
     gc.collect()
 
 
-def register_model(client: Client, *, model: ModelConfig, identity: ModelIdentity) -> None:
+def register_model(
+    client: Client, *, model: ModelConfig, identity: ModelIdentity, limit_s: float = DEFAULT_LIMITS.model_load_s
+) -> None:
     """Have every worker load the model, unless it holds it already.
+
+    Args:
+        client: The cluster.
+        model: How the model is held.
+        identity: Which weights.
+        limit_s: How long a worker may take, in seconds.
 
     Raises:
         InputError: a worker cannot load it; the cluster then forgets about it, so that a later try loads again.
@@ -140,7 +167,7 @@ def register_model(client: Client, *, model: ModelConfig, identity: ModelIdentit
     with suppress(Exception):
         # What clients that died have left there. A scheduler may run without this package, and need not know it.
         client.run_on_scheduler(_drop_orphans)
-    plugin = ModelPlugin(model=model, identity=identity, holder=client.id)
+    plugin = ModelPlugin(model=model, identity=identity, holder=client.id, limit_s=limit_s)
     for n_tries_left in reversed(range(_TRIES)):
         try:
             client.register_plugin(plugin)

@@ -14,6 +14,7 @@ from distributed import Client, Future, as_completed
 from distributed.client import ClosedClientError
 
 from model.errors import InputError
+from pipeline.workers.outcomes import Outcome, call_plainly
 
 TASKS_PER_WORKER = 3
 """Tasks handed out per worker: one at work, one that reads or waits beside it, one on its way."""
@@ -76,14 +77,19 @@ def ask_workers(client: Client, function: Callable[..., Any], *arguments: Any) -
 
     Args:
         client: The cluster.
-        function: A top-level function; an `OSError` of it would look like a worker that is gone.
+        function: A top-level function.
         arguments: Its arguments.
 
     Returns:
         What it gave or raised, by the worker's address; a worker that went away meanwhile is left out.
     """
-    answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
-    return {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
+    answers: dict[str, Any] = client.run(call_plainly, function, *arguments, on_error="return")
+    # Other exceptions than those of the function tell of the worker, or of what it sends.
+    return {
+        address: (answer.problem or answer.result) if isinstance(answer, Outcome) else answer
+        for address, answer in answers.items()
+        if not isinstance(answer, OSError)
+    }
 
 
 def choose_max_in_flight(n_workers: int, *, asked: int | None) -> int:
@@ -111,8 +117,8 @@ def run_bounded(
         max_in_flight: Most tasks that the scheduler knows of at any time; None follows the number of workers.
 
     Yields:
-        Task key and the call's result, or the exception that ended it, in the order in which they finish. A
-        call that killed its worker again and again ends in `distributed.KilledWorker`.
+        Task key and the call's result, or the exception that ended it as `describe_fault` gives it, in the order in
+        which they finish. A call that killed its worker again and again ends in `distributed.KilledWorker`.
 
     Raises:
         InputError: the scheduler went away, or all workers and for too long.
@@ -127,7 +133,7 @@ def run_bounded(
             n_most = choose_max_in_flight(workers.get(), asked=max_in_flight)
             while len(running) < n_most and (call := take_call()) is not None:
                 try:
-                    future = client.submit(function, *call.arguments, key=call.key, pure=False)
+                    future = client.submit(call_plainly, function, *call.arguments, key=call.key, pure=False)
                 except ClosedClientError:
                     raise _miss_scheduler(address) from None
                 running.add(future)
@@ -153,7 +159,8 @@ def _take_outcome(future: Future[Any], *, address: str) -> Any | BaseException:
     if future.status != "cancelled":
         try:
             # Where the result went down with its worker, this waits until it has been worked out again.
-            return future.result()
+            outcome: Outcome = future.result()
+            return outcome.result if outcome.problem is None else outcome.problem
         except asyncio.CancelledError:
             pass
         except Exception as problem:

@@ -52,7 +52,7 @@ def api(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def find(api: str, **settings: Any) -> StacScene:
-    return find_stac_scene(StacConfig(href=api, **settings), limits=ReadLimits(backoff_s=0.01))
+    return find_stac_scene(StacConfig(href=api, **settings), limits=ReadLimits(first_wait_s=0.01))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pipeline.config.stac import StacConfig
 from pipeline.scenes.stac.documents import ReadLimits
 from pipeline.scenes.stac.scene import StacScene, find_stac_scene
 
-LIMITS = ReadLimits(timeout_s=120, tries=3, backoff_s=0.01, longest_wait_s=0.05, max_documents=30, max_depth=4)
+LIMITS = ReadLimits(silence_s=120, tries=3, first_wait_s=0.01, longest_wait_s=0.05, max_documents=30, max_depth=4)
 BOX = (-180.0, -80.0, 180.0, 80.0)
 CONFORMS = [f"https://api.stacspec.org/v1.0.0/{name}" for name in ("core", "item-search", "item-search#query")]
 
@@ -180,7 +180,7 @@ def test_document_that_is_none_is_named(tmp_path: Path, content: bytes, reason: 
 
 
 def test_large_documents_are_not_read(tmp_path: Path) -> None:
-    limits = ReadLimits(max_document_bytes=1 << 20)
+    limits = ReadLimits(max_bytes=1 << 20)
     (tmp_path / "x.json").write_bytes(b" " * (2 << 20))
     with serve_folder(tmp_path) as address:
         for href in (str(tmp_path / "x.json"), f"{address}/x.json"):

@@ -4,82 +4,64 @@ from __future__ import annotations
 
 import datetime as dt
 import http
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
+import httpx
 import obstore
-import requests
 from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import S3Store
 from pystac_client.stac_api_io import StacApiIO
-from urllib3 import Retry
 
 from model.errors import InputError
 from model.redaction import redact_uri
-from pipeline.hosts import check_host
+from model.web import TRANSIENT_STATUSES, TooMuchError, WebLimits, fetch, open_client
+from pipeline.config.limits import LimitsConfig
+from pipeline.hosts import check_host, check_redirect
 from pipeline.uris import is_remote
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
-_TRANSIENT = (429, 500, 502, 503, 504)
-_READ_BYTES = 1 << 16
-
 
 @dataclass(frozen=True, kw_only=True)
-class ReadLimits:
+class ReadLimits(WebLimits):
     """How long and how much is read before giving up."""
 
-    timeout_s: float = 30.0
-    """How long a server may take to answer, or to go on with an answer, in seconds."""
-    tries: int = 5
-    """How often a request is sent at most, where the server is down, too slow, busy (429) or faulty (5xx)."""
-    backoff_s: float = 0.5
-    """Wait before the second further try, in seconds; it doubles each time."""
-    longest_wait_s: float = 30.0
-    """Most that is waited between two tries, also where the server asks for more, in seconds."""
-    max_document_bytes: int = 32 << 20
-    """Largest document, in bytes."""
     max_documents: int = 10_000
     """Most documents of a static catalog, or pages of an API."""
     max_depth: int = 12
     """Most levels of catalogs within catalogs."""
+
+    @classmethod
+    def from_config(cls, limits: LimitsConfig) -> Self:
+        """Take over what the run says of servers."""
+        return cls(silence_s=limits.server_silence_s, total_s=limits.server_request_s)
 
 
 class DocumentReader(StacApiIO):
     """pystac's reader, with limits, and with errors that people can read and that hold no secrets."""
 
     def __init__(self, *, limits: ReadLimits, origin: str, allow_private: bool = False) -> None:
-        """Open a session that tries again.
+        """Open a client that tries again; the session of the base class stays unused.
 
         Args:
             limits: How long and how much is read before giving up.
             origin: What the user named; where that is on a server, no document leads to a closed network but its own.
             allow_private: Whether they may nevertheless.
         """
-        super().__init__(
-            timeout=limits.timeout_s,
-            max_retries=Retry(
-                total=limits.tries - 1,
-                backoff_factor=limits.backoff_s,
-                backoff_max=limits.longest_wait_s,
-                retry_after_max=max(1, int(limits.longest_wait_s)),
-                status_forcelist=_TRANSIENT,
-                # A search is a POST, and changes nothing.
-                allowed_methods=None,
-                raise_on_status=False,
-            ),
-        )
+        super().__init__()
+        self._is_checked = is_remote(origin) and not allow_private
+        self._client = open_client(limits, check_redirect=check_redirect if self._is_checked else None)
         self.limits = limits
         self.origin = origin
-        self.allow_private = allow_private
-        self.session.hooks["response"].append(self._check_redirect)
         self.n_documents = 0
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
 
     def read_document(self, href: str) -> dict[str, Any]:
         """Read a JSON object.
@@ -125,56 +107,27 @@ class DocumentReader(StacApiIO):
             InputError: it does not answer, refuses, sends more than the limit, or is one of a closed network.
         """
         name = redact_uri(href)
-        self._check_host(href, named_by=self.origin, what="a link of an API")
+        if self._is_checked:
+            check_host(href, named_by=self.origin, what="a link of an API")
         if urlsplit(href).scheme.lower() not in {"http", "https"}:
             _refuse(name, "is a link of an API that leads away from the web")
-        verb = (method or "GET").upper()
         try:
-            with _keep_quiet():
-                status, data = self._ask(verb, href, headers=headers, parameters=parameters)
-        # Their words hold the whole URL, and with it what may be secret.
-        except requests.RequestException as problem:
+            reply = fetch(
+                href,
+                limits=self.limits,
+                # A search is a POST, and changes nothing: it is sent again like a GET.
+                method=(method or "GET").upper(),
+                headers=headers,
+                parameters=parameters,
+                client=self._client,
+            )
+        except TooMuchError:
+            self._refuse_size(name)
+        except httpx.HTTPError as problem:
             _refuse(name, self._explain(problem))
-        if not 200 <= status < 300:
-            self._refuse_status(name, status=status, answer=data, has_secrets=name != href)
-        return _decode(data, name=name)
-
-    def _check_host(self, href: str, *, named_by: str, what: str) -> None:
-        if is_remote(self.origin) and not self.allow_private:
-            check_host(href, named_by=named_by, what=what)
-
-    def _check_redirect(self, response: requests.Response, **_: Any) -> None:
-        if response.is_redirect:
-            target = urljoin(response.url, response.headers["location"])
-            self._check_host(target, named_by=response.url, what=f"a redirect of {redact_uri(response.url)}")
-
-    def _ask(
-        self, verb: str, href: str, *, headers: dict[str, str] | None, parameters: dict[str, Any] | None
-    ) -> tuple[int, bytes]:
-        # urllib3 tries again until an answer begins; here, where one breaks off.
-        for n_left in reversed(range(self.limits.tries)):
-            try:
-                with self.session.request(
-                    verb,
-                    href,
-                    headers=headers,
-                    json=parameters if verb == "POST" else None,
-                    params=None if verb == "POST" else parameters,
-                    timeout=self.timeout,
-                    stream=True,
-                ) as response:
-                    return response.status_code, self._receive(response, name=redact_uri(href))
-            except requests.exceptions.ChunkedEncodingError:
-                if n_left == 0:
-                    raise
-        raise AssertionError("at least one try")
-
-    def _receive(self, response: requests.Response, *, name: str) -> bytes:
-        data = bytearray()
-        for piece in response.iter_content(_READ_BYTES):
-            data += piece
-            self._check_size(len(data), name=name)
-        return bytes(data)
+        if not 200 <= reply.status < 300:
+            self._refuse_status(name, status=reply.status, answer=reply.data, has_secrets=name != href)
+        return _decode(reply.data, name=name)
 
     def _read_file(self, path: str) -> bytes:
         try:
@@ -189,7 +142,7 @@ class DocumentReader(StacApiIO):
             # Options of the client would replace those of the environment.
             retries: RetryConfig = {
                 "max_retries": self.limits.tries - 1,
-                "retry_timeout": dt.timedelta(seconds=self.limits.timeout_s),
+                "retry_timeout": dt.timedelta(seconds=self.limits.total_s),
             }
             store = S3Store.from_url(folder, retry_config=retries)
             result = obstore.get(store, name)
@@ -200,9 +153,12 @@ class DocumentReader(StacApiIO):
             _refuse(uri, f"cannot be read ({type(problem).__name__})")
 
     def _check_size(self, size: int, *, name: str) -> None:
-        limit = self.limits.max_document_bytes
-        if size > limit:
-            _refuse(name, f"is larger than {limit >> 20} MiB", remedy="narrow the search, or name the item itself")
+        if size > self.limits.max_bytes:
+            self._refuse_size(name)
+
+    def _refuse_size(self, name: str) -> NoReturn:
+        found = f"is larger than {self.limits.max_bytes >> 20} MiB"
+        _refuse(name, found, remedy="narrow the search, or name the item itself")
 
     def _count(self, name: str) -> None:
         self.n_documents += 1
@@ -213,45 +169,27 @@ class DocumentReader(StacApiIO):
                 remedy="name a collection further down, or narrow datetime, bbox and collections",
             )
 
-    def _explain(self, problem: requests.RequestException) -> str:
-        tries = f"{self.limits.tries} tries"
-        words = repr(problem)
-        if isinstance(problem, requests.Timeout) or "timed out" in words.lower():
-            return f"does not answer within {self.limits.timeout_s:g} s ({tries})"
-        if isinstance(problem, requests.exceptions.SSLError):
-            return "has no certificate that can be trusted"
-        if isinstance(problem, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-            resolved = "is not known by name" if "NameResolution" in words else "cannot be reached or breaks off"
-            return f"{resolved} ({tries})"
+    def _explain(self, problem: httpx.HTTPError) -> str:
+        tries, words = f"{self.limits.tries} tries", str(problem)
+        if isinstance(problem, httpx.TimeoutException):
+            return f"does not answer within {self.limits.silence_s:g} s ({tries})"
+        if isinstance(problem, httpx.NetworkError | httpx.RemoteProtocolError):
+            if "CERTIFICATE" in words or "SSL" in words:
+                return "has no certificate that can be trusted"
+            is_unknown = "not known" in words or "name resolution" in words or "No address" in words
+            return f"{'is not known by name' if is_unknown else 'cannot be reached or breaks off'} ({tries})"
         return f"cannot be asked ({type(problem).__name__})"
 
     def _refuse_status(self, name: str, *, status: int, answer: bytes, has_secrets: bool) -> NoReturn:
         phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""
         found = f"answers {status} {phrase}".rstrip()
-        if status in _TRANSIENT:
+        if status in TRANSIENT_STATUSES:
             _refuse(name, f"{found} ({self.limits.tries} tries)", remedy="try again later")
         if status in {400, 422} and not has_secrets:
             # What is wrong with a search only the API can tell.
             _refuse(name, f"{found}: {answer[:300].decode(errors='replace')!r}", remedy="correct the search")
         remedy = "give access in the environment" if status in {401, 403} else "correct the address, or the ids"
         _refuse(name, found, remedy=remedy)
-
-
-@contextmanager
-def _keep_quiet() -> Iterator[None]:
-    # urllib3 warns of every further try with the whole URL, and with it what may be secret.
-    loggers = [logging.getLogger(name) for name in ("urllib3.connectionpool", "urllib3.util.retry")]
-    for logger in loggers:
-        logger.addFilter(_drop_record)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_drop_record)
-
-
-def _drop_record(record: logging.LogRecord) -> bool:  # noqa: ARG001  (the form that logging asks for)
-    return False
 
 
 def _decode(data: bytes, *, name: str) -> str:

@@ -12,6 +12,7 @@ from shapely.ops import unary_union
 
 from model.errors import InputError
 from model.redaction import redact_uri
+from pipeline.config.limits import get_limits
 from pipeline.config.stac import StacConfig
 from pipeline.dates import format_moment
 from pipeline.scenes.days import LeftOut, average_clouds, compute_coverage, group_days, rank_clouds
@@ -90,13 +91,15 @@ def list_items(
     Raises:
         InputError: a document cannot be read, or more items fit than ``max_items``.
     """
-    reader = DocumentReader(limits=limits or ReadLimits(), origin=config.href, allow_private=allow_private)
+    reader = DocumentReader(
+        limits=limits or ReadLimits.from_config(get_limits()), origin=config.href, allow_private=allow_private
+    )
     try:
         return _sift(search_items(config, area=area, reader=reader), config=config, area=area)
     except InputError as refusal:
         raise refusal.about("stac: ") from None
     finally:
-        reader.session.close()
+        reader.close()
 
 
 def choose_day(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.interface import CELL_NAMES, PromptKind
 from model.pairs.facts import ChangeFacts, KindFacts, phrase_answer
-from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, ParsedText, parse_answer
+from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, ParsedText, close_stops, parse_answer
 
 IDENTICAL_CAPTIONS = (
     "there is no difference",
@@ -35,6 +35,12 @@ IDENTICAL_CAPTIONS = (
         ("no  there is no change ", False),
         ("No, nothing has changed.", False),
         ("There are no changes in roads or buildings between the two images.", False),
+        ("No, there is no change. The two images are identical.", False),
+        ("No significant changes are visible.", False),
+        ("No. The two scenes have not changed.", False),
+        ("no no no", False),
+        ("Yes, the two images are different.", True),
+        ("Yes. A road was built; two villas appeared.", True),
         *((caption, False) for caption in IDENTICAL_CAPTIONS),
     ],
 )
@@ -42,7 +48,40 @@ def test_classify_is_read(text: str, is_changed: bool) -> None:
     assert parse_answer(PromptKind.CLASSIFY, text) == ParsedClassify(is_changed=is_changed)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "yes or no", "No yes", "maybe", "yesterday", "nothing to say", "<s>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "...",
+        "\u200b",
+        "yes or no",
+        "No yes",
+        "maybe",
+        "yesterday",
+        "nothing to say",
+        "<s>",
+        "No buildings changed, but a road was added.",
+        "No significant changes are visible, apart from two new houses.",
+        "No, there are no changes. However, a new building appears at the top left.",
+        "No, there are no changes, except for a road.",
+        "No doubt, the two images have changed.",
+        "No, they are not the same; new buildings appear.",
+        "No, that is wrong: the images have changed.",
+        "No longer the same scene.",
+        "Nothing has changed but the roads.",
+        "Yes, there is no change.",
+        "Yes, there are 0 changes.",
+        "Yes, the two images are identical.",
+        "Yes, they look the same.",
+        "Yes, the scene remains unchanged.",
+        "Yes, hardly any new buildings.",
+        "Yes, they didn't change.",
+        "Yes, if the new road counts.",
+        "Yes, I have looked at both images.",
+        "yes, the images match",
+    ],
+)
 def test_classify_is_not_guessed(text: str) -> None:
     assert parse_answer(PromptKind.CLASSIFY, text) is None
 
@@ -113,6 +152,16 @@ def test_count_is_read(text: str, buildings: int | None, roads: int | None) -> N
         "more than 3 buildings",
         "twenty-one buildings",
         "the trees have been removed",
+        "all but 3 buildings have changed",
+        "up to 3 buildings",
+        "3 buildings remain",
+        "3 buildings are the same, 1 road is new",
+        "over 3 buildings",
+        "-3 buildings",
+        "3 buildings didn't change",
+        "excluding 2 roads, 3 buildings",
+        "no changes in roads or buildings, apart from two new houses",
+        "3 buildings ذ changed",
     ],
 )
 def test_count_is_not_guessed(text: str) -> None:
@@ -166,6 +215,14 @@ def test_locate_is_read(text: str, buildings: tuple[str, ...] | None, roads: tup
         "buildings in the top-left but not in the center-center",
         "roads: ['top-left'] buildings: [] roads: []",
         "no buildings in the top-left",
+        "buildings in all cells but the top-left",
+        "buildings everywhere except the top-left",
+        "buildings outside of the top-left",
+        "roads: all other than ['top-left']. buildings: []",
+        "not buildings: ['top-left']",
+        "unlike the roads, buildings changed in the top-left",
+        "roads: ['top-left'] are gone? buildings: [] as before",
+        "buildings might have changed in the top-left",
     ],
 )
 def test_locate_is_not_guessed(text: str) -> None:
@@ -229,7 +286,7 @@ def test_every_trained_answer_is_read_back(
     parsed = {kind: parse_answer(kind, text) for kind, text in said.items()}
 
     assert parsed == {
-        PromptKind.DESCRIBE: ParsedText(text=said[PromptKind.DESCRIBE].strip()),
+        PromptKind.DESCRIBE: ParsedText(text=close_stops(said[PromptKind.DESCRIBE])),
         PromptKind.CLASSIFY: ParsedClassify(is_changed=facts.is_changed),
         PromptKind.COUNT: ParsedCount(building_count=building.count, road_count=road_told.count),
         PromptKind.LOCATE: ParsedLocate(building_cells=tuple(building.cells), road_cells=tuple(road_told.cells)),
@@ -239,7 +296,12 @@ def test_every_trained_answer_is_read_back(
 @pytest.mark.parametrize("kind", [PromptKind.DESCRIBE, PromptKind.ASK, PromptKind.DIALOGUE])
 def test_words_are_kept_as_they_are(kind: PromptKind) -> None:
     assert parse_answer(kind, " <b>A house</b> \n") == ParsedText(text="<b>A house</b>")
+    assert parse_answer(kind, "a house appears at the top , and a road . ") == ParsedText(
+        text="a house appears at the top, and a road."
+    )
+    assert parse_answer(kind, "see .gitignore : done !") == ParsedText(text="see .gitignore: done!")
     assert parse_answer(kind, " \n") is None
+    assert parse_answer(kind, " . ") is None
 
 
 @given(st.sampled_from(PromptKind), st.text(alphabet=st.characters(codec="utf-8")))

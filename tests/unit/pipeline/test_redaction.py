@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from model.errors import FolderError, InputError
-from model.redaction import redact_text, redact_uri, redact_values
+from model.redaction import redact_text, redact_uri, redact_values, remember_secrets, split_credentials
 from pipeline.config.run import load_config
 
 SIGNED = "https://host.example/a/b.tif?X-Amz-Credential=AKIA%2F20240101&X-Amz-Signature=5ec2e7&X-Amz-Expires=600#frag"
@@ -26,11 +26,16 @@ SIGNED = "https://host.example/a/b.tif?X-Amz-Credential=AKIA%2F20240101&X-Amz-Si
         ("https://host/a.tif?justatoken", "https://host/a.tif?***"),
         (
             SIGNED,
-            "https://host.example/a/b.tif?X-Amz-Credential=***&X-Amz-Signature=***&X-Amz-Expires=***#frag",
+            "https://host.example/a/b.tif?X-Amz-Credential=***&X-Amz-Signature=***&X-Amz-Expires=***#***",
         ),
         ("https://host/a.tif?AWSAccessKeyId=AKIA&Signature=x", "https://host/a.tif?AWSAccessKeyId=***&Signature=***"),
         ("openai:https://me:pw@host/v1#name", "openai:https://***@host/v1#name"),
         ("/vsicurl/https://me:pw@host/a.tif?sig=1", "/vsicurl/https://***@host/a.tif?sig=***"),
+        ("https://me:pa'ss@host/a.tif?sig=abc'TAIL", "https://***@host/a.tif?sig=***"),
+        ('https://me:pa"s<s>@host/a.tif?sig=a|b^c{d}e', "https://***@host/a.tif?sig=***"),
+        ("https://me:pa/s?s#w@rd@host/a.tif", "https://***@host/a.tif"),
+        ("https://host/a.tif#access_token=abc", "https://host/a.tif#***"),
+        ("https://[::1]:8443/a@b.tif", "https://[::1]:8443/a@b.tif"),
         ("/local/what?is=this@that.tif", "/local/what?is=this@that.tif"),
         ("relative.tif", "relative.tif"),
     ],
@@ -39,6 +44,48 @@ def test_a_uri_loses_its_credentials_alone(uri: str, expected: str) -> None:
     assert redact_text(f"found '{uri}' there") == f"found '{expected}' there"
     if not uri.startswith(("openai:", "/vsicurl")):
         assert redact_uri(uri) == expected
+
+
+QUOTED = "https://me:s3cret 'n\"pw<%@host/a.tif?sig=TAIL'n%2Fmore&plain=1#access_token=fragmented"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonnumeric port: 's3cret 'n\"pw<%@host'",
+        repr("s3cret 'n\"pw<%"),
+        "<Source>https://me:s3cret &#x27;n&quot;pw&lt;%@host</Source>",
+        "user me:s3cret%20%27n%22pw%3C%25@host",
+        "Authorization: Basic bWU6czNjcmV0ICduInB3PCU=",
+        "asked for sig=TAIL'n%2Fmore",
+        "asked for sig=TAIL'n/more",
+        "asked for TAIL%27n%2Fmore",
+        "went on to #access_token=fragmented",
+        "HTTP 403 for /a.tif?sig=TAIL'n%2Fmore&plain=1",
+    ],
+)
+def test_a_secret_that_was_met_is_masked_in_whatever_way_it_is_quoted(text: str) -> None:
+    remember_secrets({"before": [{"uri": QUOTED}]})
+
+    told = redact_text(text)
+
+    assert not any(part in told for part in ("s3cret", "bWU6", "TAIL", "fragmented"))
+    assert "***" in told
+
+
+def test_short_and_plain_values_take_no_words_with_them() -> None:
+    remember_secrets("https://me:pw@other.example/a.tif?date=2024-05-01&format=tif")
+
+    told = redact_text("pw of 2024-05-01 in tif, me:pw@other.example, date=2024-05-01")
+
+    assert told == "pw of 2024-05-01 in tif, ***@other.example, date=***"
+
+
+def test_credentials_come_off_an_address_decoded() -> None:
+    address = split_credentials("https://me:p%40ss%3A1@host:81/a.tif?b=c")
+
+    assert (address.place, address.login) == ("https://host:81/a.tif?b=c", ("me", "p@ss:1"))
+    assert split_credentials("https://host/a@b.tif").login is None
 
 
 def test_secrets_of_the_environment_leave_every_message() -> None:
