@@ -57,6 +57,7 @@ class DocumentReader(StacApiIO):
         self._client = open_client(limits, check_redirect=check_redirect if self._is_checked else None)
         self.limits = limits
         self.origin = origin
+        self.allow_private = allow_private
         self.n_documents = 0
 
     def close(self) -> None:
