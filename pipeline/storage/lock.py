@@ -8,8 +8,10 @@ over from a holder that is gone, and of several only one can. A holder that find
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.lock_holder import Holder, refuse_second_run, tell_loss
+from pipeline.storage.lock_holder import Holder, refuse_foreign_lock, refuse_second_run, tell_loss
 from pipeline.storage.names import LOCK_NAME
 from pipeline.storage.object_lock import ObjectLock
 from pipeline.storage.object_store import open_store
@@ -80,7 +82,7 @@ class FileLock:
     def is_in_place(self) -> bool:
         """Tell whether the locked file still has its name."""
         try:
-            return os.path.samestat(os.fstat(self.descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(self.descriptor), self.path.lstat())
         except FileNotFoundError:
             return False
 
@@ -105,7 +107,7 @@ def _hold_file(folder: RunFolder) -> Iterator[FileLock]:
 
 def _lock_file(path: Path) -> FileLock:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open_file(path)
         lock = FileLock(path=path, descriptor=descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,5 +119,22 @@ def _lock_file(path: Path) -> FileLock:
             os.close(descriptor)
             raise
         if lock.is_in_place():
-            return lock
+            if os.fstat(descriptor).st_nlink == 1:
+                return lock
+            # A file that has another name as well is somebody's, and is not written to.
+            path.unlink()
         os.close(descriptor)
+
+
+def _open_file(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as problem:
+        if problem.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+            raise refuse_foreign_lock(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refuse_foreign_lock(path)
+    return descriptor

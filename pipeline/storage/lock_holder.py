@@ -107,3 +107,12 @@ def tell_loss(place: object, why: str) -> FolderError:
         expected=f"a {LOCK_NAME} that is its own from beginning to end",
         remedy="see who else writes there; then run again: what is there is kept",
     )
+
+
+def refuse_foreign_lock(path: Path) -> FolderError:
+    """Make the error of a run that finds something else than a file under the lock's name."""
+    return FolderError(
+        f"{path} is a link, or something else than a plain file",
+        expected="a file that a run has made, or none",
+        remedy="see who put it there, and remove it; or choose another --output",
+    )

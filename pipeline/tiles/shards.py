@@ -11,8 +11,9 @@ write after it.
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,24 +30,32 @@ from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
 from pipeline.summary import StageSummary
-from pipeline.tiles.marks import TileFacts, checksum_tiles, count_valid, list_tiles_of_shard, name_mark
+from pipeline.tiles.marks import (
+    MARKS_FOLDER,
+    TileFacts,
+    checksum_tiles,
+    count_valid,
+    is_mark,
+    list_tiles_of_shard,
+    name_mark,
+)
 from pipeline.tiles.thumbnails import make_thumbnail
 
 _ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
+_OBJECT_NAMES = re.compile(rf"{re.escape(STORE_NAME)}/(({'|'.join(_ARRAYS)})/)?(zarr\.json|c(/\d+)*)")
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
 # ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
 
 
-def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
-    """Open the store of a run.
+def open_store(folder: RunFolder) -> zarr.Group:
+    """Open the store of a run to read it.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
     # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
-    return zarr.open_group(store, mode="r" if is_read_only else "r+", zarr_format=3)
+    return zarr.open_group(folder.open_zarr_store(STORE_NAME), mode="r", zarr_format=3)
 
 
 def check_arrays(group: zarr.Group) -> None:
@@ -69,9 +78,17 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
         FolderError: the folder cannot be written to.
     """
     # Marks first: a mark must never outlive the shard that it speaks of.
-    folder.delete(folder.list_names("marks"))
-    folder.delete(folder.list_names(STORE_NAME))
-    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    folder.delete([name for name in folder.list_names(MARKS_FOLDER) if is_mark(name)])
+    delete_store(folder)
+    _put_objects(folder, _make_empty_store(pair, shard_size_tiles=shard_size_tiles))
+
+
+def delete_store(folder: RunFolder) -> None:
+    """Remove the objects of a store; what else may lie in its folder stays."""
+    folder.delete([name for name in folder.list_names(STORE_NAME) if _OBJECT_NAMES.fullmatch(name)])
+
+
+def _put_objects(folder: RunFolder, objects: Mapping[str, bytes]) -> None:
     for name in sorted(objects, key=lambda name: name == "zarr.json"):
         folder.put(f"{STORE_NAME}/{name}", objects[name])
 
@@ -97,13 +114,25 @@ def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, by
             attributes={"grid_mapping": "spatial_ref", "coordinates": "spatial_ref datetime"},
         )
     _write_coordinates(group, grid)
-    describe_store(group, pair)
+    _describe_scenes(group, pair)
     group.attrs.update({"content_key": pair.content_key, "shard_size_tiles": shard_size_tiles})
     return {name: data.to_bytes() for name, data in objects.items()}
 
 
-def describe_store(group: zarr.Group, pair: ScenePair) -> None:
-    """Write what people want to know about the scenes and no pixel depends on."""
+def describe_store(folder: RunFolder, pair: ScenePair) -> None:
+    """Write what people want to know about the scenes and no pixel depends on, where it is not there already."""
+    names = [name for name in folder.list_names(STORE_NAME) if "/c/" not in name or "/datetime/" in name]
+    former = dict(zip(names, folder.read_many(names), strict=True))
+    make_buffer = default_buffer_prototype().buffer.from_bytes
+    objects = {
+        name.removeprefix(f"{STORE_NAME}/"): make_buffer(data) for name, data in former.items() if data is not None
+    }
+    _describe_scenes(zarr.open_group(zarr.storage.MemoryStore(objects), mode="r+", zarr_format=3), pair)
+    described = {name: data.to_bytes() for name, data in objects.items()}
+    _put_objects(folder, {name: data for name, data in described.items() if data != former.get(f"{STORE_NAME}/{name}")})
+
+
+def _describe_scenes(group: zarr.Group, pair: ScenePair) -> None:
     scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
     if (group.attrs.get("scenes"), group.attrs.get("stretch")) == (scenes, pair.stretch.to_dict()):
         return
@@ -133,7 +162,7 @@ def write_shard(
     is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
     del blocks
     with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
-        group = open_store(folder, is_read_only=False)
+        group = open_store(folder)
     if group.attrs.get("content_key") != pair.content_key:
         raise OSError(f"{folder.join(STORE_NAME)} is the store of another pair by now; this shard is not written")
     is_kept, sizes = True, {}

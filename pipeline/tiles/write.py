@@ -14,11 +14,9 @@ from pipeline.config.run import TilesConfig
 from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import STORE_NAME
-from pipeline.storage.object_store import repeat_request
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
-from pipeline.tiles.shards import check_arrays, create_store, describe_store, open_store, write_shard
+from pipeline.tiles.shards import check_arrays, create_store, delete_store, describe_store, open_store, write_shard
 from pipeline.tiles.store import TileStore
 from pipeline.workers.tasks import Call, run_bounded
 
@@ -92,7 +90,7 @@ def _prepare_store(
     """Give the shards that are whole, and how many are there but damaged."""
     try:
         with folder.clear_errors():
-            group = open_store(folder, is_read_only=False)
+            group = open_store(folder)
             check_arrays(group)
         found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
     # A store that does not answer is not a store that is damaged.
@@ -104,8 +102,7 @@ def _prepare_store(
     if found != (pair.content_key, shard_size_tiles):
         create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
-    with folder.clear_errors():
-        repeat_request(partial(describe_store, group, pair), timeout_s=folder.retry_timeout_s)
+    describe_store(folder, pair)
     whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
     damaged = list_damaged_shards(
         folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
@@ -122,5 +119,5 @@ def _describe_problem(problem: BaseException) -> str:
 def _give_up(folder: RunFolder, problems: Iterable[BaseException]) -> None:
     refusal = next((problem for problem in problems if isinstance(problem, InputError)), None)
     if refusal is not None:
-        folder.delete(folder.list_names(STORE_NAME))
+        delete_store(folder)
         raise refusal
