@@ -98,7 +98,7 @@ class Region:
                 crs=crs,
                 cell=hash_cell(area, grid=config.grid, crs=crs),
                 settings=hash_settings(config, identity=identity),
-                folder=folder,
+                folder=folder.guarded(lock.check),
                 lock=lock,
             )
 

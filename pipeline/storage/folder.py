@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -77,6 +77,8 @@ class RunFolder:
     """How long a request to a bucket is repeated while it fails."""
     is_made: bool = field(default=False, compare=False)
     """Whether the folder was made before, so that none is made in its place where it is gone."""
+    guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    """Called before each write and removal: raises where somebody else has the right to them. Stays in its process."""
 
     def __reduce__(self) -> tuple[type[RunFolder], tuple[str, float, bool]]:
         # A worker that outlives its run must not bring back a folder that somebody has removed.
@@ -86,6 +88,10 @@ class RunFolder:
     def is_remote(self) -> bool:
         """Whether the run is in a bucket."""
         return is_remote(self.uri)
+
+    def guarded(self, guard: Callable[[], None]) -> RunFolder:
+        """Give the folder with writes that are allowed only while a guard raises nothing."""
+        return replace(self, guard=guard)
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -134,6 +140,8 @@ class RunFolder:
         return path.stat().st_size
 
     def _put(self, name: str, content: bytes | Path) -> None:
+        if self.guard is not None:
+            self.guard()
         try:
             with self.clear_errors():
                 if self.is_remote:
@@ -256,6 +264,8 @@ class RunFolder:
         Raises:
             FolderError: one cannot be removed, or is no plain file.
         """
+        if names and self.guard is not None:
+            self.guard()
         with self.clear_errors():
             for name in names if not self.is_remote else ():
                 with suppress(FileNotFoundError):

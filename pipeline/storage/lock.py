@@ -3,7 +3,8 @@
 In a local folder the operating system holds the lock (``flock``): it goes with the process, however that ends, so
 nobody ever has to take one over. In a bucket it is an object that only one can create. Its holder shows every now and
 then that it lives, by replacing the object under the condition that it still is what it was; so does whoever takes
-over from a holder that is gone, and of several only one can. A holder that finds its object replaced has lost it.
+over from a holder that is gone, and of several only one can. A holder that finds its object replaced has lost it. The
+process that holds a lock makes sure of it before each of its writes (`RunFolder.guarded`).
 """
 
 from __future__ import annotations
@@ -58,8 +59,11 @@ def hold_lock(folder: RunFolder, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterat
         beats.acquire(folder.store, patience_s=folder.retry_timeout_s)
         try:
             yield beats
-        finally:
-            beats.release()
+        except BaseException:
+            beats.release(patience_s=patience_s)
+            raise
+        # A run that has come to its end has time to let go of it.
+        beats.release(patience_s=folder.retry_timeout_s)
     else:
         with _hold_file(folder) as lock:
             yield lock

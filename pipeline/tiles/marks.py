@@ -29,6 +29,8 @@ MARKS_FOLDER = "marks"
 """Where they are in the folder of a run."""
 MARK_VERSION = 2
 """Part of every mark's name: raised when marks come to tell other things than before."""
+_SEAL = "sha256"
+_KEYS = {"before", "after", "both", "cloudy", "identical", "checksums", "thumbnail", "objects"}
 
 
 def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> list[tuple[int, int]]:
@@ -41,6 +43,19 @@ def name_mark(content_key: str, shard: tuple[int, int], *, shard_size_tiles: int
     """Name the proof that a shard is whole, after what the shard holds."""
     content = f"{MARK_VERSION} {content_key} {shard[0]} {shard[1]} {shard_size_tiles}"
     return f"{MARKS_FOLDER}/{hashlib.sha256(content.encode()).hexdigest()}.json"
+
+
+def encode_mark(mark: Mapping[str, Any]) -> bytes:
+    """Give the content of a mark's file, with a checksum of its own."""
+    return _encode({**mark, _SEAL: _hash(mark)})
+
+
+def _encode(mark: Mapping[str, Any]) -> bytes:
+    return json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _hash(mark: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_encode(mark)).hexdigest()
 
 
 def is_mark(name: str) -> bool:
@@ -98,6 +113,10 @@ def read_mark(data: bytes | None, *, sizes: Mapping[str, int] | None = None) -> 
     """
     try:
         mark: dict[str, Any] = json.loads(data or b"")
+        # Those of earlier versions have none; where its name is damaged there is a key that no mark has.
+        seal = mark.pop(_SEAL, None)
+        if (seal is not None and seal != _hash(mark)) or not mark.keys() <= _KEYS:
+            return None
         if len(mark["checksums"]) != len(mark["both"]):
             return None
         is_whole = sizes is None or all(sizes.get(name) == size for name, size in mark["objects"].items())

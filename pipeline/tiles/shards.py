@@ -10,7 +10,6 @@ write after it.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ from pipeline.tiles.marks import (
     TileFacts,
     checksum_tiles,
     count_valid,
+    encode_mark,
     is_mark,
     list_tiles_of_shard,
     name_mark,
@@ -56,17 +56,6 @@ def open_store(folder: RunFolder) -> zarr.Group:
     """
     # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
     return zarr.open_group(folder.open_zarr_store(STORE_NAME), mode="r", zarr_format=3)
-
-
-def check_arrays(group: zarr.Group) -> None:
-    """Read the descriptions of all arrays of a store.
-
-    Raises:
-        KeyError: there is no such array.
-        ValueError: what describes it is damaged.
-    """
-    for name in _ARRAYS:
-        _get_array(group, name)
 
 
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
@@ -119,23 +108,17 @@ def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, by
     return {name: data.to_bytes() for name, data in objects.items()}
 
 
-def describe_store(folder: RunFolder, pair: ScenePair) -> None:
-    """Write what people want to know about the scenes and no pixel depends on, where it is not there already."""
-    names = [name for name in folder.list_names(STORE_NAME) if "/c/" not in name or "/datetime/" in name]
-    former = dict(zip(names, folder.read_many(names), strict=True))
-    make_buffer = default_buffer_prototype().buffer.from_bytes
-    objects = {
-        name.removeprefix(f"{STORE_NAME}/"): make_buffer(data) for name, data in former.items() if data is not None
-    }
-    _describe_scenes(zarr.open_group(zarr.storage.MemoryStore(objects), mode="r+", zarr_format=3), pair)
-    described = {name: data.to_bytes() for name, data in objects.items()}
-    _put_objects(folder, {name: data for name, data in described.items() if data != former.get(f"{STORE_NAME}/{name}")})
+def describe_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
+    """Put what describes a store, where something else is there: damage, or other words about the same scenes."""
+    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    found = folder.read_many(f"{STORE_NAME}/{name}" for name in objects)
+    _put_objects(
+        folder, {name: data for (name, data), former in zip(objects.items(), found, strict=True) if data != former}
+    )
 
 
 def _describe_scenes(group: zarr.Group, pair: ScenePair) -> None:
     scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
-    if (group.attrs.get("scenes"), group.attrs.get("stretch")) == (scenes, pair.stretch.to_dict()):
-        return
     moments = [getattr(pair, date).datetime or "" for date in DATES]
     _put_strings(group, "datetime", moments, dimension="date")
     group.attrs.update(
@@ -185,7 +168,7 @@ def write_shard(
     mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.stride_px)}
     mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.stride_px)}
     mark |= {"objects": sizes}
-    data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
+    data = encode_mark(mark)
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(
         stage="write_tiles",

@@ -16,7 +16,7 @@ from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
-from pipeline.tiles.shards import check_arrays, create_store, delete_store, describe_store, open_store, write_shard
+from pipeline.tiles.shards import create_store, delete_store, describe_store, open_store, write_shard
 from pipeline.tiles.store import TileStore
 from pipeline.workers.tasks import Call, run_bounded
 
@@ -91,7 +91,6 @@ def _prepare_store(
     try:
         with folder.clear_errors():
             group = open_store(folder)
-            check_arrays(group)
         found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
     # A store that does not answer is not a store that is damaged.
     except FolderError:
@@ -102,7 +101,7 @@ def _prepare_store(
     if found != (pair.content_key, shard_size_tiles):
         create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
-    describe_store(folder, pair)
+    describe_store(folder, pair, shard_size_tiles=shard_size_tiles)
     whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
     damaged = list_damaged_shards(
         folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
