@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -19,6 +18,7 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
+from flows.cluster_security import check_encrypted, make_security, read_security
 from model.errors import InputError
 from model.extras import require_extra
 from pipeline.config.cluster import ClusterConfig
@@ -58,6 +58,8 @@ _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.worker-ttl": "600 s",
     # ^ A worker that joins late says nothing while it loads a large model, and is not to be given up for that.
+    # A worker's web server, which Dask always starts, has nothing to show: anyone on the machine may ask it.
+    "distributed.worker.http.routes": [],
     # Nothing of ours is Dask's to spill: a worker's memory is the weights, the libraries and the batches in hand. A
     # worker that is paused for them would never go on, so only one far beyond its need is ended.
     "distributed.worker.memory.target": False,
@@ -112,7 +114,7 @@ def share_run_cluster(config: RunConfig) -> Iterator[None]:
     """
     with open_run_cluster(config) as client:
         address = str(client.scheduler_info(n_workers=0)["address"])
-        shared = _SharedCluster(config=config.cluster, address=address, security=read_security(config.cluster))
+        shared = _SharedCluster(config=config.cluster, address=address, security=client.security)
         token = _shared_cluster.set(shared)
         try:
             yield
@@ -137,12 +139,13 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(choose_dask_settings(config)))
-        security = read_security(config)
         if config.kind == "address":
-            client = stack.enter_context(_connect(str(config.address), security=security))
+            check_encrypted(str(config.address), config=config)
+            client = stack.enter_context(_connect(str(config.address), security=read_security(config)))
         else:
-            cluster = _start(config, need=need or WorkerNeed(), device=device, security=security)
+            cluster = _start(config, need=need or WorkerNeed(), device=device)
             stack.callback(cluster.close)
+            check_encrypted(str(cluster.scheduler_address), config=config)
             stack.enter_context(_replace_lost_workers(cluster))
             client = stack.enter_context(cluster.get_client())
         _wait_for_worker(client, config)
@@ -151,50 +154,27 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
 
 def choose_dask_settings(config: ClusterConfig) -> dict[str, Any]:
     """Give Dask's own settings for a scheduler and workers that this process starts."""
-    return _SETTINGS | {
+    return (
+        _SETTINGS
         # A task that no worker can take must end in an error, not wait for ever.
-        "distributed.scheduler.no-workers-timeout": f"{config.no_workers_timeout_s} s",
-    }
+        | {"distributed.scheduler.no-workers-timeout": f"{config.no_workers_timeout_s} s"}
+        # Pages with the tasks and their logs are there for whoever asked for a dashboard.
+        | ({"distributed.scheduler.http.routes": []} if config.dashboard_port is None else {})
+    )
 
 
-def read_security(config: ClusterConfig) -> Security | None:
-    """Make Dask's TLS settings, which from then on refuses to talk without.
-
-    Raises:
-        InputError: a certificate or key is missing or cannot be used.
-    """
-    if config.security is None:
-        return None
-    files = config.security.model_dump(exclude_none=True)
-    for key, path in files.items():
-        if not Path(path).is_file():
-            raise InputError(
-                f"cluster.security.{key}: no file {path}", expected="a PEM file", remedy="correct the path"
-            )
-    security = Security(require_encryption=True, **files)
-    try:
-        for role in ("client", "scheduler", "worker"):
-            if f"tls_{role}_cert" in files:
-                security.get_connection_args(role)
-    except OSError as problem:
-        # ssl.SSLError is one of them; its words are OpenSSL's and hold no content of the files.
-        raise InputError(
-            f"cluster.security: certificates cannot be used ({problem})",
-            expected="certificates in PEM with their keys, signed by tls_ca_file",
-            remedy="check the files with `openssl verify`",
-        ) from None
-    return security
-
-
-def _start(config: ClusterConfig, *, need: WorkerNeed, device: str, security: Security | None) -> Any:
+def _start(config: ClusterConfig, *, need: WorkerNeed, device: str) -> Any:
     source = {"local": "cluster.kind: local", "cuda": "cluster.kind: cuda"}.get(
         config.kind, f"cluster.class_path {config.class_path}"
     )
     if config.kind == "class":
-        cluster_class, arguments = find_cluster_class(str(config.class_path)), dict(config.arguments)
-        arguments = fill_in_arguments(cluster_class, arguments, config=config, security=security)
+        cluster_class = find_cluster_class(str(config.class_path))
+        security = make_security(config, cluster_class=cluster_class)
+        arguments = fill_in_arguments(cluster_class, config.arguments, config=config, security=security)
     else:
         cluster_class = LocalCluster if config.kind == "local" else _import_cuda_cluster()
+        # dask-cuda's is one of this machine too.
+        security = make_security(config, cluster_class=LocalCluster)
         arguments = choose_local_arguments(config, need=need, device=device, security=security)
     try:
         cluster = cluster_class(**arguments)

@@ -13,6 +13,7 @@ from prefect import flow, get_run_logger, runtime
 
 from flows.artifacts.publish import publish_artifacts
 from flows.cluster import open_run_cluster
+from flows.permissions import check_run, is_from_server, read_permissions
 from flows.retries import DEFAULT_PATIENCE, PatienceConfig, choose_policy
 from flows.run_names import name_run
 from flows.tasks import describe_outcome, run_stage
@@ -42,7 +43,12 @@ def detect_changes_flow(
 
     Returns:
         Run id, folder, tiles per status, changes per kind and names of the report's files, as plain values.
+
+    Raises:
+        InputError: the run cannot be done, or names what a deployment's may not.
     """
+    if is_from_server():
+        check_run(config, read_permissions())
     results: dict[str, Any] = {}
 
     def run_as_task(stage: str, call: StageCall[Result]) -> tuple[Result, StageSummary]:

@@ -14,6 +14,7 @@ from flows.artifacts.pass_page import choose_notifiers, word_message, word_subje
 from flows.artifacts.publish import publish_page
 from flows.detect_changes import detect_changes_flow
 from flows.notifications import send_messages
+from flows.permissions import check_region, is_from_server, read_permissions
 from flows.region_pass import describe_pass, run_pairs, settle_now
 from flows.retries import is_worth_retrying
 from pipeline.config.region import RegionConfig
@@ -42,7 +43,12 @@ def monitor_region_flow(region: RegionConfig, as_of: dt.datetime | None = None) 
 
     Returns:
         Name and folder of the region, what the pass did, and names of the report's files, as plain values.
+
+    Raises:
+        InputError: the region cannot be watched, or is none that a deployment may.
     """
+    if is_from_server():
+        check_region(region, read_permissions())
     now = settle_now(as_of)
     logger = get_run_logger()
     with Region.prepare(region) as watched:

@@ -17,6 +17,9 @@ from model.redaction import redact_text
 SERVER_ERRORS = (httpx.HTTPError, PrefectException, OSError)
 """What a server that is away, starting or full answers with, or does not."""
 
+_ANY_PAGE = "http://page.invalid"
+_PATIENCE_S = 10.0
+
 Answer = TypeVar("Answer")
 
 
@@ -32,8 +35,8 @@ def tell_server(call: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def check_server() -> None:
-    """Find out that there is a Prefect server.
+def check_server() -> str:
+    """Find out that there is a Prefect server, and give its address.
 
     Raises:
         InputError: none is named, or the one that is does not answer.
@@ -44,10 +47,31 @@ def check_server() -> None:
         with get_client(sync_client=True) as client:
             problem = client.api_healthcheck()
         if problem is None:
-            return
+            return address
         found = f"no Prefect server answers at {address} ({type(problem).__name__})"
     raise InputError(
         found,
         expected="a server that keeps deployments and schedules",
         remedy="start one with `prefect server start`, and set PREFECT_API_URL=http://127.0.0.1:4200/api",
     )
+
+
+def describe_exposure(address: str) -> str | None:
+    """Say who else may have a server start runs and change deployments; None where it asks for a password.
+
+    Args:
+        address: Of the server's API.
+    """
+    try:
+        answer = httpx.get(f"{address}/admin/version", headers={"Origin": _ANY_PAGE}, timeout=_PATIENCE_S)
+    except httpx.HTTPError:
+        return None
+    if not answer.is_success:
+        return None
+    is_for_pages = answer.headers.get("access-control-allow-origin") in {"*", _ANY_PAGE}
+    who = (
+        "everyone who reaches it, and any web page open in a browser that does,"
+        if is_for_pages
+        else "everyone who reaches it"
+    )
+    return f"Prefect's server at {address} asks for no password: {who} can have code run by what works for it"

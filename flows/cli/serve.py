@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,28 +24,52 @@ def serve_command(
             min=10, metavar="SECONDS", help="A run that has not been heard of for so long is marked as crashed."
         ),
     ] = 540.0,
+    allow: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML file of what a run from a form may name (docs/deploy.md).",
+        ),
+    ] = None,
     automations_only: Annotated[
         bool, typer.Option("--automations-only", help="Only set up the automations of the server: for work pools.")
     ] = False,
 ) -> None:
     """Run Prefect deployments on this machine: passes over regions on their schedules, and single runs.
 
-    The flows are `monitor-region`, once for each region, and `detect-changes`. PREFECT_API_URL names the server. Ctrl-C
-    ends the command; schedules are paused until it runs again.
+    The flows are `monitor-region`, once for each region, and `detect-changes`. PREFECT_API_URL names the server. Passes
+    are made over these regions as their files say, and a single run may name what --allow lists; whatever else the
+    server is told is refused. Ctrl-C ends the command; schedules are paused until it runs again.
     """
     regions = _load_regions(configs or ())
     from flows.automations import ensure_automations
     from flows.deployments import make_region_deployment, make_run_deployment, plan_automations
+    from flows.permissions import VARIABLE, load_permissions
     from flows.prefect_server import check_server
 
-    check_server()
+    permissions = load_permissions(allow)
+    _warn_of_open_server(check_server())
     for name in ensure_automations(plan_automations(regions, silence_s=silence_s)):
         typer.echo(f"Automation: {name}", err=True)
     if automations_only:
         return
     from prefect import serve
 
-    serve(make_run_deployment(), *(make_region_deployment(region) for region in regions), limit=limit)
+    deployments = [make_run_deployment(), *(make_region_deployment(region) for region in regions)]
+    # Runs are processes of their own, which inherit it.
+    permissions = permissions.model_copy(update={"regions": (*permissions.regions, *regions)})
+    os.environ[VARIABLE] = permissions.model_dump_json(exclude_unset=True)
+    serve(*deployments, limit=limit)
+
+
+def _warn_of_open_server(address: str) -> None:
+    from rich.console import Console
+
+    from flows.prefect_server import describe_exposure
+
+    if exposure := describe_exposure(address):
+        remedy = "set PREFECT_SERVER_API_AUTH_STRING, and the rest of docs/deploy.md, One machine"
+        Console(stderr=True).print(f"Warning: {exposure}; {remedy}.", style="bold red", markup=False, soft_wrap=True)
 
 
 def _load_regions(paths: Sequence[Path]) -> list[RegionConfig]:

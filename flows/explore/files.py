@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import re
 from collections.abc import AsyncIterator
@@ -72,13 +73,14 @@ async def send_file(path: str, *, folder: RunFolder) -> Response:
     suffix = PurePosixPath(name).suffix.lower()
     media_type = _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     try:
+        if not folder.is_remote:
+            # A folder or a link is no file of the report, and what may not be read says so.
+            await asyncio.to_thread(folder.read_part, name, start=0, length=1)
+            return FileResponse(folder.join(name), headers=headers, media_type=media_type)
         with folder.clear_errors():
-            # Out of a local folder too: a folder is no object, and what may not be read says so.
             found = await obstore.get_async(folder.store, name)
     except FileNotFoundError:
         raise _tell_missing(path) from None
-    if not folder.is_remote:
-        return FileResponse(folder.join(name), headers=headers, media_type=media_type)
     headers["Content-Length"] = str(found.meta["size"])
     return StreamingResponse(_read(found, name=folder.join(name)), headers=headers, media_type=media_type)
 

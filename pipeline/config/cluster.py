@@ -83,7 +83,14 @@ class ClusterConfig(StrictConfig):
         default_factory=dict, description="Arguments of the cluster class; not for passwords."
     )
     security: SecurityConfig | None = Field(
-        default=None, description="Certificates for TLS (tls_ca_file, tls_client_cert, ...); left out, no encryption."
+        default=None,
+        description="Certificates for TLS (tls_ca_file, tls_client_cert, ...). Left out, workers of this machine get "
+        "temporary ones.",
+    )
+    allow_unencrypted: bool = Field(
+        default=False,
+        description="Whether a scheduler may do without TLS, though everyone who reaches it can run code as its user. "
+        "One at address on the loopback always may.",
     )
     no_workers_timeout_s: float = Field(
         default=300, gt=0, description="Seconds without any worker after which the run stops."

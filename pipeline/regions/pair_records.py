@@ -148,6 +148,7 @@ def read_states(folder: RunFolder) -> list[PairState]:
 
 def _restore_records(folder: RunFolder, *, known: Set[str]) -> Iterator[PairRecord]:
     """Make records of finished runs that have lost theirs, out of what the run's own record tells."""
+    folder.check_plain(PAIRS_FOLDER)
     pairs = find_folder(folder.join(PAIRS_FOLDER), retry_timeout_s=folder.retry_timeout_s)
     if not pairs.is_remote and not Path(pairs.uri).is_dir():
         return
@@ -179,7 +180,12 @@ def _name_pieces(pieces: Sequence[str]) -> str:
 
 
 def open_pair_folder(region: RunFolder, record: PairRecord) -> RunFolder:
-    """Give the folder of a pair's run, whether it is there or not."""
+    """Give the folder of a pair's run, whether it is there or not.
+
+    Raises:
+        FolderError: it is a link, or lies behind one.
+    """
+    region.check_plain(record.run_name)
     return find_folder(region.join(record.run_name), retry_timeout_s=region.retry_timeout_s)
 
 

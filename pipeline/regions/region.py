@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Self
 
 from shapely.geometry.base import BaseGeometry
@@ -32,7 +31,7 @@ from pipeline.regions.report import REPORT_FOLDER, make_region_files
 from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.tables import RegionTables, make_tables
-from pipeline.storage.folder import RunFolder, find_folder
+from pipeline.storage.folder import RunFolder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import LOCK_NAME
 
@@ -99,7 +98,7 @@ class Region:
                 crs=crs,
                 cell=hash_cell(area, grid=config.grid, crs=crs),
                 settings=hash_settings(config, identity=identity),
-                folder=folder,
+                folder=folder.guarded(lock.check),
                 lock=lock,
             )
 
@@ -135,7 +134,12 @@ class Region:
         )
 
     def make_run_config(self, record: PairRecord) -> RunConfig:
-        """Give the config of a pair's run."""
+        """Give the config of a pair's run.
+
+        Raises:
+            FolderError: its folder is a link, or lies behind one.
+        """
+        self.folder.check_plain(record.run_name)
         before, after = (
             make_scene_config(scene, source=self.config.source) for scene in (record.pair.before, record.pair.after)
         )
@@ -208,10 +212,7 @@ def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:
     Raises:
         InputError: the place cannot be made or read, or holds files that belong to no region.
     """
-    folder = find_folder(uri, retry_timeout_s=retry_timeout_s)
-    if not folder.is_remote:
-        with folder.clear_errors():
-            Path(folder.uri).mkdir(parents=True, exist_ok=True)
+    folder = make_folder(uri, retry_timeout_s=retry_timeout_s)
     names = {name for name in folder.list_top() if not name.startswith(LOCK_NAME)}
     if (names and not names & _OWN_NAMES) or "run.json" in names or "tiles.zarr" in names:
         raise InputError(

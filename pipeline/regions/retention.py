@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.config.region import KeepConfig, RetentionConfig
 from pipeline.regions.pair_records import PairState, open_pair_folder, retire, write_record
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME
 from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import RUN_NAMES
 
 PIXEL_FOLDERS = ("tiles.zarr", "marks")
 """What holds the pixels of a run, and what says that they are there."""
@@ -68,11 +67,10 @@ def apply_retention(
 def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> bool:
     """Remove parts of a run; tells whether there were any."""
     run = open_pair_folder(region, state.record)
-    names = [name for part in parts for name in run.list_names(part)]
+    names = [name for part in parts for name in run.list_names(part) if name.partition("/")[0] in RUN_NAMES]
     # run.json goes first, as it says that the rest is there.
     run.delete(sorted(names, key=lambda name: (name not in (RECORD_NAME, PENDING_NAME), name)))
-    if not run.is_remote:
-        # Objects are gone; on a disk their folders are left.
-        for part in parts:
-            shutil.rmtree(Path(run.uri, part), ignore_errors=True)
+    # On a disk the folders of what is gone are left; one in which somebody else has put something stays.
+    for part in parts:
+        run.prune(part)
     return bool(names)

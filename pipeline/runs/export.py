@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from model.extras import require_extra
 from pipeline.runs.record import RunRecord, read_record
 from pipeline.storage.folder import RunFolder, find_run_folder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.plain_files import PlainFiles
 from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer
 
 SUMMARY_FORMAT = "docx"
@@ -137,10 +137,8 @@ def _hand_over(path: Path, *, place: Path | None, folder: RunFolder) -> str:
         folder.put_file(name, path)
         return folder.join(name)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_name(f".{place.name}.part")
-        shutil.copyfile(path, unfinished)
-        unfinished.replace(place)
+        # A link of that name is replaced, and not written through.
+        PlainFiles(str(place.parent), is_made=False).put(place.name, path)
     except OSError as problem:
         raise InputError(
             f"--output {place} cannot be written ({problem.strerror})",

@@ -76,6 +76,7 @@ class Run:
         area, zones = read_grid_area(config.aoi, grid=pair.grid), read_run_zones(config)
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
+            folder = folder.guarded(lock.check)
             run = cls(config=config, pair=pair, identity=identity, area=area, zones=zones, folder=folder, lock=lock)
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)

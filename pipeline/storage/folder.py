@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
+import zarr.abc.store
 import zarr.storage
 from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import ObjectStore
 
-from model.errors import InputError
+from model.errors import FolderError, InputError
 from pipeline.storage.object_store import RETRY_TIMEOUT_S, explain_failure, open_store, repeat_request
+from pipeline.storage.plain_files import PlainFiles
+from pipeline.storage.zarr_files import PlainStore
 from pipeline.uris import check_run_uri, is_remote
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ def describe_objects(folder: RunFolder, *, names: Sequence[str]) -> dict[str, Ob
 
 
 _OWN_NAMES = frozenset({"run.json", "run.pending.json", "tiles.zarr", "marks"})
+_LEFT_NAMES = frozenset({"answers", "outlines"})
+"""What workers may still have put where all else of a run was being removed."""
 _READERS = 16
 _NAMES_AT_ONCE = 256
 
@@ -70,19 +75,33 @@ class RunFolder:
     """Absolute local path of the folder, or ``s3://bucket/prefix``."""
     retry_timeout_s: float = RETRY_TIMEOUT_S
     """How long a request to a bucket is repeated while it fails."""
+    is_made: bool = field(default=False, compare=False)
+    """Whether the folder was made before, so that none is made in its place where it is gone."""
+    guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    """Called before each write and removal: raises where somebody else has the right to them. Stays in its process."""
 
-    def __reduce__(self) -> tuple[type[RunFolder], tuple[str, float]]:
-        return RunFolder, (self.uri, self.retry_timeout_s)
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[str, float, bool]]:
+        # A worker that outlives its run must not bring back a folder that somebody has removed.
+        return RunFolder, (self.uri, self.retry_timeout_s, True)
 
     @property
     def is_remote(self) -> bool:
         """Whether the run is in a bucket."""
         return is_remote(self.uri)
 
+    def guarded(self, guard: Callable[[], None]) -> RunFolder:
+        """Give the folder with writes that are allowed only while a guard raises nothing."""
+        return replace(self, guard=guard)
+
     @cached_property
     def store(self) -> ObjectStore:
-        """The objects, with names relative to the folder."""
-        return open_store(self.uri, retry_timeout_s=self.retry_timeout_s, is_made=True)
+        """The objects of a run in a bucket, with names relative to its prefix."""
+        return open_store(self.uri, retry_timeout_s=self.retry_timeout_s)
+
+    @cached_property
+    def files(self) -> PlainFiles:
+        """The files of a run on this machine."""
+        return PlainFiles(self.uri, is_made=self.is_made)
 
     @contextmanager
     def clear_errors(self) -> Iterator[None]:
@@ -121,11 +140,20 @@ class RunFolder:
         return path.stat().st_size
 
     def _put(self, name: str, content: bytes | Path) -> None:
+        if self.guard is not None:
+            self.guard()
         try:
             with self.clear_errors():
-                obstore.put(self.store, name, content)
+                if self.is_remote:
+                    obstore.put(self.store, name, content)
+                else:
+                    self.files.put(name, content)
         except FileNotFoundError as failure:
-            raise explain_failure(self.uri, failure) from None
+            raise FolderError(
+                f"output {self.uri} is gone ({failure})",
+                expected="the folder that the run has begun in",
+                remedy="see who removed or renamed it, then run again",
+            ) from None
 
     def read(self, name: str) -> bytes:
         """Read a whole object.
@@ -135,7 +163,19 @@ class RunFolder:
             FolderError: it cannot be read.
         """
         with self.clear_errors():
-            return bytes(obstore.get(self.store, name).bytes())
+            return bytes(obstore.get(self.store, name).bytes()) if self.is_remote else self.files.read(name)
+
+    def read_part(self, name: str, *, start: int, length: int) -> bytes:
+        """Read some bytes of an object.
+
+        Raises:
+            FileNotFoundError: there is no object of this name.
+            FolderError: it cannot be read.
+        """
+        with self.clear_errors():
+            if self.is_remote:
+                return bytes(obstore.get_range(self.store, name, start=start, length=length))
+            return self.files.read(name, start=start, length=length)
 
     def read_many(self, names: Iterable[str]) -> Iterator[bytes | None]:
         """Read whole objects, several at a time, in the order of their names; None for one that is not there.
@@ -161,8 +201,7 @@ class RunFolder:
             FileNotFoundError: there is no object of this name.
             FolderError: it cannot be read.
         """
-        with self.clear_errors():
-            return ObjectFile(self, name, size=int(obstore.head(self.store, name)["size"]))
+        return ObjectFile(self, name, size=self._read_size(name))
 
     def has(self, name: str) -> bool:
         """Tell whether an object of this name is there.
@@ -179,10 +218,13 @@ class RunFolder:
             FolderError: the store does not tell.
         """
         try:
-            with self.clear_errors():
-                return int(obstore.head(self.store, name)["size"])
+            return self._read_size(name)
         except FileNotFoundError:
             return None
+
+    def _read_size(self, name: str) -> int:
+        with self.clear_errors():
+            return int(obstore.head(self.store, name)["size"]) if self.is_remote else self.files.find_size(name)
 
     def list_names(self, prefix: str = "") -> list[str]:
         """List the names under a folder, sorted, without reading the objects.
@@ -199,6 +241,8 @@ class RunFolder:
             FolderError: the store does not tell.
         """
         with self.clear_errors():
+            if not self.is_remote:
+                return self.files.list_sizes(prefix)
             batches = obstore.list(self.store, prefix=prefix or None)
             return {entry["path"]: entry["size"] for batch in batches for entry in batch}
 
@@ -218,25 +262,45 @@ class RunFolder:
         """Remove objects; one that is gone already is no matter.
 
         Raises:
-            FolderError: one cannot be removed.
+            FolderError: one cannot be removed, or is no plain file.
         """
+        if names and self.guard is not None:
+            self.guard()
         with self.clear_errors():
             for name in names if not self.is_remote else ():
                 with suppress(FileNotFoundError):
-                    obstore.delete(self.store, name)
+                    self.files.delete(name)
             if names and self.is_remote:
                 repeat_request(partial(obstore.delete, self.store, names), timeout_s=self.retry_timeout_s)
 
-    def open_zarr_store(self, name: str, *, is_read_only: bool = True) -> zarr.storage.ObjectStore[ObjectStore]:
-        """Open the part under `name` as a store for zarr.
+    def prune(self, prefix: str) -> None:
+        """Remove folders that hold nothing, and what was never finished; in a bucket there is neither."""
+        if not self.is_remote:
+            self.files.prune(prefix)
+
+    def check_plain(self, name: str) -> None:
+        """Refuse a folder below this one that is a link, or lies behind one.
 
         Raises:
-            FileNotFoundError: there is no such folder to be read.
+            FolderError: it is or does.
         """
-        if is_read_only and not self.is_remote and not Path(self.join(name)).is_dir():
+        with self.clear_errors():
+            if not self.is_remote:
+                self.files.check_plain(name)
+
+    def open_zarr_store(self, name: str) -> zarr.abc.store.Store:
+        """Open the part under `name` as a store for zarr to read.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+        if self.is_remote:
+            store = open_store(self.join(name), retry_timeout_s=self.retry_timeout_s)
+            return zarr.storage.ObjectStore(store, read_only=True)
+        self.check_plain(name)
+        if not Path(self.join(name)).is_dir():
             raise FileNotFoundError(self.join(name))
-        store = open_store(self.join(name), retry_timeout_s=self.retry_timeout_s, is_made=not is_read_only)
-        return zarr.storage.ObjectStore(store, read_only=is_read_only)
+        return PlainStore(self.files, name)
 
 
 class ObjectFile(io.RawIOBase):
@@ -270,8 +334,10 @@ class ObjectFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         length = max(0, min(len(view), self._size - self._position))
         if length:
-            with self._folder.clear_errors():
-                view[:length] = obstore.get_range(self._folder.store, self._name, start=self._position, length=length)
+            data = self._folder.read_part(self._name, start=self._position, length=length)
+            # A local file may be shorter by now.
+            length = len(data)
+            view[:length] = data
         self._position += length
         return length
 
@@ -282,6 +348,17 @@ def open_run_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> Ru
     Raises:
         InputError: the place cannot be made or read, or holds files that belong to no run.
     """
+    folder = make_folder(uri, retry_timeout_s=retry_timeout_s)
+    check_foreign(folder)
+    return folder
+
+
+def make_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> RunFolder:
+    """Make a folder, or take up the one that is there, whatever it holds; in a bucket there is nothing to make.
+
+    Raises:
+        InputError: the place cannot be made.
+    """
     folder = find_folder(uri, retry_timeout_s=retry_timeout_s)
     if not folder.is_remote:
         with folder.clear_errors():
@@ -290,8 +367,7 @@ def open_run_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> Ru
             except FileNotFoundError as failure:
                 # A dangling link on the way.
                 raise explain_failure(folder.uri, failure) from None
-    check_foreign(folder)
-    return folder
+    return replace(folder, is_made=True)
 
 
 def check_foreign(folder: RunFolder) -> None:
@@ -301,7 +377,7 @@ def check_foreign(folder: RunFolder) -> None:
         InputError: there are such files.
     """
     names = {name for name in folder.list_top() if not name.startswith(LOCK_NAME)}
-    if names and not names & _OWN_NAMES:
+    if names - _LEFT_NAMES and not names & _OWN_NAMES:
         raise InputError(
             f"output {folder.uri} holds {len(names)} other files, such as {min(names)}",
             expected="an empty folder or the folder of an earlier run",

@@ -3,13 +3,16 @@
 In a local folder the operating system holds the lock (``flock``): it goes with the process, however that ends, so
 nobody ever has to take one over. In a bucket it is an object that only one can create. Its holder shows every now and
 then that it lives, by replacing the object under the condition that it still is what it was; so does whoever takes
-over from a holder that is gone, and of several only one can. A holder that finds its object replaced has lost it.
+over from a holder that is gone, and of several only one can. A holder that finds its object replaced has lost it. The
+process that holds a lock makes sure of it before each of its writes (`RunFolder.guarded`).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.lock_holder import Holder, refuse_second_run, tell_loss
+from pipeline.storage.lock_holder import Holder, refuse_foreign_lock, refuse_second_run, tell_loss
 from pipeline.storage.names import LOCK_NAME
 from pipeline.storage.object_lock import ObjectLock
 from pipeline.storage.object_store import open_store
@@ -56,8 +59,11 @@ def hold_lock(folder: RunFolder, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterat
         beats.acquire(folder.store, patience_s=folder.retry_timeout_s)
         try:
             yield beats
-        finally:
-            beats.release()
+        except BaseException:
+            beats.release(patience_s=patience_s)
+            raise
+        # A run that has come to its end has time to let go of it.
+        beats.release(patience_s=folder.retry_timeout_s)
     else:
         with _hold_file(folder) as lock:
             yield lock
@@ -80,7 +86,7 @@ class FileLock:
     def is_in_place(self) -> bool:
         """Tell whether the locked file still has its name."""
         try:
-            return os.path.samestat(os.fstat(self.descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(self.descriptor), self.path.lstat())
         except FileNotFoundError:
             return False
 
@@ -105,7 +111,7 @@ def _hold_file(folder: RunFolder) -> Iterator[FileLock]:
 
 def _lock_file(path: Path) -> FileLock:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open_file(path)
         lock = FileLock(path=path, descriptor=descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,5 +123,22 @@ def _lock_file(path: Path) -> FileLock:
             os.close(descriptor)
             raise
         if lock.is_in_place():
-            return lock
+            if os.fstat(descriptor).st_nlink == 1:
+                return lock
+            # A file that has another name as well is somebody's, and is not written to.
+            path.unlink()
         os.close(descriptor)
+
+
+def _open_file(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as problem:
+        if problem.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+            raise refuse_foreign_lock(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refuse_foreign_lock(path)
+    return descriptor

@@ -12,12 +12,26 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
-import psutil
-
 from model.errors import FolderError
 from pipeline.storage.names import LOCK_NAME
 
-_CLOCK_SLACK_S = 2.0
+_ENDED_STATES = {"Z", "X"}
+_N_FIELDS_TO_START = 19
+
+
+def find_process_start(pid: int) -> float | None:
+    """Give when a process began, in seconds since the machine did, which no setting of its clock changes.
+
+    Returns:
+        None: there is no such process, or it has ended and nobody has noticed; or this system does not tell.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # What comes before is the program's name, which may hold anything.
+    state, *fields = text.rpartition(")")[2].split()
+    return None if state in _ENDED_STATES else int(fields[_N_FIELDS_TO_START - 1]) / os.sysconf("SC_CLK_TCK")
 
 
 @cache
@@ -42,8 +56,8 @@ class Holder:
     """Where its process id means something; empty where that cannot be told."""
     pid: int = field(default_factory=os.getpid)
     """Its process."""
-    process_started: float = field(default_factory=lambda: psutil.Process().create_time())
-    """When the process began, in seconds since 1970: process ids are given again."""
+    process_started: float = field(default_factory=lambda: find_process_start(os.getpid()) or 0.0)
+    """When the process began, in seconds since its machine did: process ids are given again, and clocks are set."""
     since: str = field(default_factory=lambda: dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
     """When the lock was taken, in ISO 8601."""
     beat: int = 0
@@ -64,12 +78,7 @@ class Holder:
 
     def is_running(self) -> bool:
         """Tell whether the process is there; asked on its own machine."""
-        try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.process_started) < _CLOCK_SLACK_S)
-        except psutil.NoSuchProcess:
-            return False
-        except psutil.AccessDenied:
-            return True
+        return find_process_start(self.pid) == self.process_started
 
     def describe(self) -> str:
         """Say who it is."""
@@ -106,4 +115,13 @@ def tell_loss(place: object, why: str) -> FolderError:
         f"output {place}: this run has lost its lock ({why})",
         expected=f"a {LOCK_NAME} that is its own from beginning to end",
         remedy="see who else writes there; then run again: what is there is kept",
+    )
+
+
+def refuse_foreign_lock(path: Path) -> FolderError:
+    """Make the error of a run that finds something else than a file under the lock's name."""
+    return FolderError(
+        f"{path} is a link, or something else than a plain file",
+        expected="a file that a run has made, or none",
+        remedy="see who put it there, and remove it; or choose another --output",
     )

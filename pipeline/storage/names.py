@@ -14,3 +14,8 @@ PAGE_NAME = "report/index.html"
 
 LOCK_NAME = "run.lock"
 """The object that says who is at work; names that begin with it are the lock's own."""
+
+RUN_NAMES = frozenset(
+    {"run.json", "run.pending.json", STORE_NAME, "marks", "answers", "outlines", "report", "formats", LOCK_NAME}
+)
+"""All that a run leaves at the top of its folder."""

@@ -24,9 +24,16 @@ if TYPE_CHECKING:
     from obstore import PutMode
 
 _BEATS_PER_TIMEOUT = 10
+_SURE_BEATS = 2
+# ^ So many beats after the last that the store took, a write asks it first.
 _DOUBT_FRACTION = 0.75
 # ^ A holder that could not show its life for this part of the time stops before another may begin.
 _TRIES = 5
+
+
+def read_clock() -> float:
+    """Give seconds since the machine began, with those in which it slept: others do not sleep meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class ObjectLock:
@@ -39,7 +46,7 @@ class ObjectLock:
         uri: str,
         timeout_s: float,
         holder: Holder | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = read_clock,
     ) -> None:
         """Prepare a lock that is not held yet.
 
@@ -48,7 +55,7 @@ class ObjectLock:
             uri: The store's place, for people.
             timeout_s: How long a holder may show no life.
             holder: Who takes it; None for this process.
-            clock: Gives seconds that only ever rise.
+            clock: Gives seconds that only ever rise, also while the machine sleeps.
         """
         self.uri = uri
         self.timeout_s = timeout_s
@@ -59,6 +66,7 @@ class ObjectLock:
         self._shown_at_s = 0.0
         self._loss = ""
         self._is_over = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._show_life, name="run-lock", daemon=True)
 
     def acquire(self, store: ObjectStore | None = None, *, patience_s: float = 0.0) -> None:
@@ -82,24 +90,39 @@ class ObjectLock:
         raise refuse_second_run(self.uri, None, remedy="run again in a minute")
 
     def check(self) -> None:
-        """Make sure that nobody else has the lock, nor could have it by now."""
+        """Make sure that nobody else has the lock, nor could have it by now; asks the store where that is not sure."""
+        if self._clock() - self._shown_at_s > _SURE_BEATS * self.timeout_s / _BEATS_PER_TIMEOUT:
+            # The process, or the machine, may have stood still, while somebody else took over.
+            self.show_life()
         if self._loss:
             raise tell_loss(self.uri, self._loss)
         silent_s = self._clock() - self._shown_at_s
         if silent_s > _DOUBT_FRACTION * self.timeout_s:
             raise tell_loss(self.uri, f"for {silent_s:.0f} s the store took no sign of life")
 
-    def release(self) -> None:
-        """Let go of the lock, if it is still held; a store that is gone keeps it until its time is over."""
+    def release(self, *, patience_s: float = 0.0) -> None:
+        """Let go of the lock, if it is still held; a store that is gone keeps it until its time is over.
+
+        Args:
+            patience_s: How long to try again while the store fails.
+        """
         self._is_over.set()
         self._thread.join()
         with suppress(ObstoreError, OSError):
-            holder, _, _ = self._read(self._store)
-            if holder is not None and holder.owner == self._me.owner:
-                obstore.delete(self._store, LOCK_NAME)
+            repeat_request(self._delete, timeout_s=patience_s)
+
+    def _delete(self) -> None:
+        # Looked at before each try: the answer to a former one may have been lost, and somebody else be at work.
+        holder, _, _ = self._read(self._store)
+        if holder is not None and holder.owner == self._me.owner:
+            obstore.delete(self._store, LOCK_NAME)
 
     def show_life(self) -> None:
         """Replace the object by a younger one, if it still is this holder's."""
+        with self._turn:
+            self._replace()
+
+    def _replace(self) -> None:
         me = replace(self._me, beat=self._me.beat + 1)
         asked_at_s = self._clock()
         try:

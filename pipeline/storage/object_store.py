@@ -55,19 +55,18 @@ def _find_endpoint(environment: Mapping[str, str]) -> str:
     return next((environment[name] for name in names if environment.get(name)), "")
 
 
-def open_store(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S, is_made: bool = False) -> ObjectStore:
+def open_store(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> ObjectStore:
     """Open the store of a run; credentials, endpoint and region of a bucket come from the environment.
 
     Args:
         uri: Absolute local path, or ``s3://bucket/prefix``.
         retry_timeout_s: How long a request to a bucket is repeated while it fails.
-        is_made: Whether a local folder that is not there is made.
 
     Raises:
         InputError: the endpoint of the environment has no TLS and is not on this machine.
     """
     if not is_remote(uri):
-        return LocalStore(prefix=uri, mkdir=is_made)
+        return LocalStore(prefix=uri)
     allow_http = may_use_http(os.environ)
     endpoint = _find_endpoint(os.environ)
     if endpoint.startswith("http://") and not allow_http:

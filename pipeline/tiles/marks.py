@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,12 @@ from pipeline.grid.window import BoolArray, UInt8Array
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
 
+MARKS_FOLDER = "marks"
+"""Where they are in the folder of a run."""
 MARK_VERSION = 2
 """Part of every mark's name: raised when marks come to tell other things than before."""
+_SEAL = "sha256"
+_KEYS = {"before", "after", "both", "cloudy", "identical", "checksums", "thumbnail", "objects"}
 
 
 def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> list[tuple[int, int]]:
@@ -37,7 +42,25 @@ def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles:
 def name_mark(content_key: str, shard: tuple[int, int], *, shard_size_tiles: int) -> str:
     """Name the proof that a shard is whole, after what the shard holds."""
     content = f"{MARK_VERSION} {content_key} {shard[0]} {shard[1]} {shard_size_tiles}"
-    return f"marks/{hashlib.sha256(content.encode()).hexdigest()}.json"
+    return f"{MARKS_FOLDER}/{hashlib.sha256(content.encode()).hexdigest()}.json"
+
+
+def encode_mark(mark: Mapping[str, Any]) -> bytes:
+    """Give the content of a mark's file, with a checksum of its own."""
+    return _encode({**mark, _SEAL: _hash(mark)})
+
+
+def _encode(mark: Mapping[str, Any]) -> bytes:
+    return json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _hash(mark: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_encode(mark)).hexdigest()
+
+
+def is_mark(name: str) -> bool:
+    """Tell whether a file in the folder of a run has the name of a mark."""
+    return re.fullmatch(rf"{MARKS_FOLDER}/[0-9a-f]{{64}}\.json", name) is not None
 
 
 def read_marks(
@@ -49,7 +72,7 @@ def read_marks(
         The shard and its mark; None where the shard is not whole, with all objects of the sizes that its mark speaks
         of.
     """
-    marks, sizes = set(folder.list_names("marks")), folder.list_sizes(STORE_NAME)
+    marks, sizes = set(folder.list_names(MARKS_FOLDER)), folder.list_sizes(STORE_NAME)
     names = [name_mark(content_key, shard, shard_size_tiles=shard_size_tiles) for shard in shards]
     read = folder.read_many(name for name in names if name in marks)
     for shard, name in zip(shards, names, strict=True):
@@ -73,7 +96,7 @@ def list_damaged_shards(
     shard_size_tiles: int,
 ) -> list[tuple[int, int]]:
     """List shards that have a mark, but are not whole."""
-    marks = set(folder.list_names("marks"))
+    marks = set(folder.list_names(MARKS_FOLDER))
     return [
         shard
         for shard in shards
@@ -90,6 +113,10 @@ def read_mark(data: bytes | None, *, sizes: Mapping[str, int] | None = None) -> 
     """
     try:
         mark: dict[str, Any] = json.loads(data or b"")
+        # Those of earlier versions have none; where its name is damaged there is a key that no mark has.
+        seal = mark.pop(_SEAL, None)
+        if (seal is not None and seal != _hash(mark)) or not mark.keys() <= _KEYS:
+            return None
         if len(mark["checksums"]) != len(mark["both"]):
             return None
         is_whole = sizes is None or all(sizes.get(name) == size for name, size in mark["objects"].items())

@@ -10,9 +10,9 @@ write after it.
 
 from __future__ import annotations
 
-import json
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,36 +32,34 @@ from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
 from pipeline.summary import StageSummary
-from pipeline.tiles.marks import TileFacts, checksum_tiles, count_valid, list_tiles_of_shard, name_mark
+from pipeline.tiles.marks import (
+    MARKS_FOLDER,
+    TileFacts,
+    checksum_tiles,
+    count_valid,
+    encode_mark,
+    is_mark,
+    list_tiles_of_shard,
+    name_mark,
+)
 from pipeline.tiles.thumbnails import make_thumbnail
 from pipeline.workers.outcomes import call_in_time
 
 _ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
+_OBJECT_NAMES = re.compile(rf"{re.escape(STORE_NAME)}/(({'|'.join(_ARRAYS)})/)?(zarr\.json|c(/\d+)*)")
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
 # ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
 
 
-def open_store(folder: RunFolder, *, is_read_only: bool = True) -> zarr.Group:
-    """Open the store of a run.
+def open_store(folder: RunFolder) -> zarr.Group:
+    """Open the store of a run to read it.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    store = folder.open_zarr_store(STORE_NAME, is_read_only=is_read_only)
     # Of a stated format, as zarr would otherwise ask for the files of older ones, one request each.
-    return zarr.open_group(store, mode="r" if is_read_only else "r+", zarr_format=3)
-
-
-def check_arrays(group: zarr.Group) -> None:
-    """Read the descriptions of all arrays of a store.
-
-    Raises:
-        KeyError: there is no such array.
-        ValueError: what describes it is damaged.
-    """
-    for name in _ARRAYS:
-        _get_array(group, name)
+    return zarr.open_group(folder.open_zarr_store(STORE_NAME), mode="r", zarr_format=3)
 
 
 def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
@@ -73,9 +71,17 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
         FolderError: the folder cannot be written to.
     """
     # Marks first: a mark must never outlive the shard that it speaks of.
-    folder.delete(folder.list_names("marks"))
-    folder.delete(folder.list_names(STORE_NAME))
-    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    folder.delete([name for name in folder.list_names(MARKS_FOLDER) if is_mark(name)])
+    delete_store(folder)
+    _put_objects(folder, _make_empty_store(pair, shard_size_tiles=shard_size_tiles))
+
+
+def delete_store(folder: RunFolder) -> None:
+    """Remove the objects of a store; what else may lie in its folder stays."""
+    folder.delete([name for name in folder.list_names(STORE_NAME) if _OBJECT_NAMES.fullmatch(name)])
+
+
+def _put_objects(folder: RunFolder, objects: Mapping[str, bytes]) -> None:
     for name in sorted(objects, key=lambda name: name == "zarr.json"):
         folder.put(f"{STORE_NAME}/{name}", objects[name])
 
@@ -101,16 +107,22 @@ def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, by
             attributes={"grid_mapping": "spatial_ref", "coordinates": "spatial_ref datetime"},
         )
     _write_coordinates(group, grid)
-    describe_store(group, pair)
+    _describe_scenes(group, pair)
     group.attrs.update({"content_key": pair.content_key, "shard_size_tiles": shard_size_tiles})
     return {name: data.to_bytes() for name, data in objects.items()}
 
 
-def describe_store(group: zarr.Group, pair: ScenePair) -> None:
-    """Write what people want to know about the scenes and no pixel depends on."""
+def describe_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -> None:
+    """Put what describes a store, where something else is there: damage, or other words about the same scenes."""
+    objects = _make_empty_store(pair, shard_size_tiles=shard_size_tiles)
+    found = folder.read_many(f"{STORE_NAME}/{name}" for name in objects)
+    _put_objects(
+        folder, {name: data for (name, data), former in zip(objects.items(), found, strict=True) if data != former}
+    )
+
+
+def _describe_scenes(group: zarr.Group, pair: ScenePair) -> None:
     scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
-    if (group.attrs.get("scenes"), group.attrs.get("stretch")) == (scenes, pair.stretch.to_dict()):
-        return
     moments = [getattr(pair, date).datetime or "" for date in DATES]
     _put_strings(group, "datetime", moments, dimension="date")
     group.attrs.update(
@@ -167,7 +179,7 @@ def write_shard(
     is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
     del blocks
     with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
-        group = open_store(folder, is_read_only=False)
+        group = open_store(folder)
     if group.attrs.get("content_key") != pair.content_key:
         raise OSError(f"{folder.join(STORE_NAME)} is the store of another pair by now; this shard is not written")
     is_kept, sizes = True, {}
@@ -189,7 +201,7 @@ def write_shard(
     mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.stride_px)}
     mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.stride_px)}
     mark |= {"objects": sizes}
-    data = json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
+    data = encode_mark(mark)
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(
         stage="write_tiles",

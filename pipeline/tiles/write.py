@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from uuid import uuid4
 
 import distributed
@@ -16,14 +15,12 @@ from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import STORE_NAME
-from pipeline.storage.object_store import repeat_request
 from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
 from pipeline.tiles.shards import (
     SlowSceneError,
-    check_arrays,
     create_store,
+    delete_store,
     describe_store,
     open_store,
     write_shard_in_time,
@@ -127,8 +124,7 @@ def _prepare_store(
     """Give the shards that are whole, and how many are there but damaged."""
     try:
         with folder.clear_errors():
-            group = open_store(folder, is_read_only=False)
-            check_arrays(group)
+            group = open_store(folder)
         found = group.attrs.get("content_key"), group.attrs.get("shard_size_tiles")
     # A store that does not answer is not a store that is damaged.
     except FolderError:
@@ -139,8 +135,7 @@ def _prepare_store(
     if found != (pair.content_key, shard_size_tiles):
         create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
-    with folder.clear_errors():
-        repeat_request(partial(describe_store, group, pair), timeout_s=folder.retry_timeout_s)
+    describe_store(folder, pair, shard_size_tiles=shard_size_tiles)
     whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
     damaged = list_damaged_shards(
         folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
@@ -159,5 +154,5 @@ def _describe_problem(problem: BaseException) -> str:
 def _give_up(folder: RunFolder, problems: Iterable[BaseException]) -> None:
     refusal = next((problem for problem in problems if isinstance(problem, InputError)), None)
     if refusal is not None:
-        folder.delete(folder.list_names(STORE_NAME))
+        delete_store(folder)
         raise refusal

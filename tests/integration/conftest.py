@@ -19,8 +19,8 @@ RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
-    """Two workers, shared by all tests that do no harm to them."""
-    with open_cluster(ClusterConfig(n_workers=2)) as client:
+    """Two workers, shared by all tests that do no harm to them, and without TLS found by their address alone."""
+    with open_cluster(ClusterConfig(n_workers=2, allow_unencrypted=True)) as client:
         yield client
 
 

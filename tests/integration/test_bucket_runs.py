@@ -50,7 +50,7 @@ def faulty_s3(s3: S3Server) -> Iterator[FaultProxy]:
 
 @pytest.fixture(scope="module")
 def workers(faulty_s3: FaultProxy) -> Iterator[OpenCluster]:
-    with open_cluster(ClusterConfig(n_workers=2)) as client:
+    with open_cluster(ClusterConfig(n_workers=2, allow_unencrypted=True)) as client:
         yield partial(open_cluster, ClusterConfig(kind="address", address=client.scheduler.address))
 
 

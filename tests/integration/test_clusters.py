@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,6 +15,7 @@ import pytest
 import trustme
 from dask_processes import run_scheduler, run_worker
 from distributed import Client, Scheduler, SchedulerPlugin, Worker
+from distributed.security import Security
 from made_scenes import MadeScenes, make_config, make_scenes
 from patience import PATIENCE_S, wait_for
 
@@ -46,7 +49,9 @@ def read_table(run: Path) -> bytes:
 
 
 def make_class_config(class_path: str, **settings: Any) -> ClusterConfig:
-    return ClusterConfig(kind="class", class_path=class_path, no_workers_timeout_s=PATIENCE_S, **settings)
+    return ClusterConfig(
+        kind="class", class_path=class_path, allow_unencrypted=True, no_workers_timeout_s=PATIENCE_S, **settings
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,9 @@ def test_arguments_that_a_class_does_not_take_are_told() -> None:
 
 
 def test_cluster_whose_workers_do_not_come_is_not_waited_for_for_ever() -> None:
-    config = ClusterConfig(kind="class", class_path="distributed.SpecCluster", arguments=SPEC, no_workers_timeout_s=0.2)
+    config = make_class_config("distributed.SpecCluster", arguments=SPEC).model_copy(
+        update={"no_workers_timeout_s": 0.2}
+    )
 
     with pytest.raises(InputError, match=r"cluster of kind class: no worker in 0\.2 s"), open_cluster(config):
         pass
@@ -128,6 +135,43 @@ def test_tls_keeps_others_out(tmp_path: Path, certificates: dict[str, str]) -> N
             config = ClusterConfig(kind="address", address=address, security=other)
             with pytest.raises(InputError, match=r"no scheduler answers.*cluster\.security"), open_cluster(config):
                 pass
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ClusterConfig(n_workers=1), ClusterConfig(kind="class", class_path="distributed.LocalCluster", n_workers=1)],
+)
+def test_workers_of_this_machine_take_nobody_without_their_certificate(config: ClusterConfig) -> None:
+    with open_cluster(config) as client:
+        address = client.scheduler.address
+        assert client.submit(sum, [1, 2]).result(timeout=PATIENCE_S) == 3
+        assert address.startswith("tls://127.0.0.1:")
+        (worker,) = client.scheduler_info()["workers"]
+        for place in (address, worker):
+            for stranger in (None, Security.temporary()):
+                with pytest.raises((OSError, ValueError, TypeError)):
+                    Client(place.replace("tls", "tcp" if stranger is None else "tls"), security=stranger, timeout="2 s")
+
+
+def test_pages_of_schedulers_and_workers_show_nothing_unless_a_dashboard_is_asked_for() -> None:
+    with open_cluster(ClusterConfig(n_workers=1)) as client:
+        (worker,) = client.scheduler_info()["workers"].values()
+        ports = [client.scheduler_info()["services"]["dashboard"], worker["services"]["dashboard"]]
+
+        for port in ports:
+            for page in ("info/main/workers.html", "json/counts.json", "metrics", "health", "statics/css/base.css"):
+                with pytest.raises(urllib.error.HTTPError, match="404"):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=PATIENCE_S)
+
+
+def test_cluster_class_without_tls_is_refused_unless_the_config_says_so() -> None:
+    config = make_class_config("distributed.SpecCluster", arguments=SPEC)
+
+    with (
+        pytest.raises(InputError, match=r"cluster of kind class.*without TLS.*allow_unencrypted: true"),
+        open_cluster(config.model_copy(update={"allow_unencrypted": False})),
+    ):
+        pass
 
 
 def test_local_workers_talk_tls_where_it_is_configured(certificates: dict[str, str]) -> None:

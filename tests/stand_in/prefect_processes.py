@@ -72,6 +72,8 @@ class PrefectServer:
 
     folder: Path
     port: int = field(default_factory=find_free_port)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Further environment variables of the server and of what works for it."""
 
     @property
     def url(self) -> str:
@@ -93,6 +95,7 @@ class PrefectServer:
             PREFECT_SERVER_SERVICES_TRIGGERS_PG_NOTIFY_ENABLED="false",
             DO_NOT_TRACK="1",
             OMP_NUM_THREADS="1",
+            **self.settings,
         )
 
     @contextmanager

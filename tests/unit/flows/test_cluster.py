@@ -11,6 +11,7 @@ from dask.utils import parse_bytes
 
 from flows import cluster
 from flows.cluster import choose_dask_settings, choose_local_arguments, find_cluster_class, open_cluster
+from flows.cluster_security import check_encrypted
 from model.errors import InputError
 from pipeline.config.cluster import ClusterConfig
 from pipeline.workers.memory import WorkerNeed, count_gpus
@@ -92,6 +93,31 @@ def test_gpu_takes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_path_that_leads_to_no_cluster_is_named(class_path: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         find_cluster_class(class_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_taken"),
+    [
+        ("tcp://127.0.0.1:8786", True),
+        ("tcp://[::1]:8786", True),
+        ("localhost:8786", True),
+        ("tls://head:8786", True),
+        ("gateway://head:8786/x", True),
+        ("tcp://head:8786", False),
+        ("head:8786", False),
+        ("ws://10.0.0.1:8786", False),
+        ("tcp://0.0.0.0:8786", False),
+    ],
+)
+def test_scheduler_that_others_reach_without_tls_is_refused(address: str, is_taken: bool) -> None:
+    config = ClusterConfig(kind="address", address=address)
+
+    if is_taken:
+        check_encrypted(address, config=config)
+    else:
+        with pytest.raises(InputError, match=r"without TLS.*cluster\.allow_unencrypted"):
+            check_encrypted(address, config=config)
+    check_encrypted(address, config=config.model_copy(update={"allow_unencrypted": True}))
 
 
 def test_cuda_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,13 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
-import obstore
 import pytest
 import shapely
 from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, MadeScenes, make_config, make_scenes, make_series
@@ -37,6 +36,7 @@ from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, withdra
 from pipeline.runs.run import detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder, describe_bytes
 from pipeline.storage.names import PAGE_NAME
+from pipeline.storage.plain_files import PlainFiles
 from pipeline.tiles import write as tiles
 from pipeline.workers.tasks import Call
 
@@ -133,8 +133,8 @@ def copy_before_writes(folder: Path, work: Callable[[], object], *, copies: Path
         return copy_and_call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(obstore, "put", copy_before(obstore.put))
-        patch.setattr(obstore, "delete", copy_before(obstore.delete))
+        patch.setattr(PlainFiles, "put", copy_before(PlainFiles.put))
+        patch.setattr(PlainFiles, "delete", copy_before(PlainFiles.delete))
         work()
     return kept
 
@@ -202,6 +202,49 @@ def test_all_who_read_a_run_say_that_its_report_was_stopped_and_what_to_do(tmp_p
     assert facts.figures["state"] == "unfinished"
     assert len(facts.problems) == 1
     assert "is being made anew, or that was stopped half-way" in facts.problems[0]
+
+
+def test_exports_replace_links_and_write_through_none(tmp_path: Path, finished: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("mine")
+    for name in ("tiles.csv", ".changes.csv.part"):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "files" / name).symlink_to(keys)
+
+    export_report(str(finished), formats=["csv"], output=str(tmp_path / "files"))
+
+    assert keys.read_text() == "mine"
+    assert not (tmp_path / "files" / "tiles.csv").is_symlink()
+    assert (tmp_path / "files" / "changes.csv").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["report", "answers", "tiles.zarr", "marks", "run.json", "report/tiles.parquet"])
+def test_a_run_into_a_folder_with_a_link_leaves_what_that_leads_to(
+    name: str, tmp_path: Path, finished: Path, scenes: MadeScenes
+) -> None:
+    run, elsewhere = Path(shutil.copytree(finished, tmp_path / "run")), tmp_path / "elsewhere"
+    (run / name).rename(elsewhere)
+    (run / name).symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in [elsewhere, *elsewhere.rglob("*")] if path.is_file()}
+
+    with suppress(InputError):
+        run_again(run, scenes)
+    with suppress(InputError):
+        rebuild_report(str(run))
+
+    after = {path: path.read_bytes() for path in [elsewhere, *elsewhere.rglob("*")] if path.is_file()}
+    assert after == before
+
+
+def test_files_of_others_in_the_folders_of_a_run_stay(tmp_path: Path, scenes: MadeScenes) -> None:
+    mine = [tmp_path / "run" / name for name in ("marks/maths.json", "marks/notes.txt", "tiles.zarr/photo.jpg")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+
+    run_again(tmp_path / "run", scenes)
+
+    assert [path.read_text() for path in mine] == ["mine"] * len(mine)
 
 
 def test_a_report_that_cannot_be_begun_leaves_the_run_as_it_was(tmp_path: Path, finished: Path) -> None:

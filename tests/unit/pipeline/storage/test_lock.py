@@ -5,7 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import pickle
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,7 +28,7 @@ from model.errors import FolderError
 from pipeline.storage import object_lock
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import hold_lock
-from pipeline.storage.lock_holder import Holder, identify_machine, may_take_over
+from pipeline.storage.lock_holder import Holder, find_process_start, identify_machine, may_take_over
 from pipeline.storage.names import LOCK_NAME
 from pipeline.storage.object_lock import ObjectLock
 
@@ -282,6 +286,84 @@ def test_a_holder_that_cannot_show_life_stops_before_another_may_begin(monkeypat
     with pytest.raises(FolderError, match="for 226 s the store took no sign of life"):
         lock.check()
     lock.release()
+
+
+def test_a_holder_that_stood_still_asks_before_it_goes_on() -> None:
+    now_s, store = 1000.0, MemoryStore()
+    lock = make_lock(store, timeout_s=300, clock=lambda: now_s)
+    lock.acquire()
+    now_s += 3600
+    lock.check()
+    assert read_holder(store).beat == 1
+
+    other = leave_lock(store, owner="another")
+    now_s += 3600
+
+    with pytest.raises(FolderError, match=f"it went to process {other.pid}"):
+        lock.check()
+    lock.release()
+    assert read_holder(store).owner == "another"
+
+
+def test_a_clock_that_is_set_makes_nobody_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    first, second = make_lock(store), make_lock(store)
+    first.acquire()
+    for name in ("time", "monotonic"):
+        real = getattr(time, name)
+        monkeypatch.setattr(time, name, lambda real=real: real() + 1e6)
+
+    with pytest.raises(FolderError, match="is being written by process"):
+        second.acquire()
+    first.check()
+    first.release()
+
+
+def test_a_process_that_has_ended_unnoticed_holds_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        holder = Holder(pid=child.pid, process_started=find_process_start(child.pid) or 0.0)
+        wait_for(lambda: not holder.is_running(), what="end of a process that nobody has waited for")
+        assert child.returncode is None
+
+
+def test_release_is_repeated_while_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    lock = make_lock(store)
+    lock.acquire()
+    real, n_tries = obstore.delete, 0
+
+    def delete_after_all(*arguments: Any) -> None:
+        nonlocal n_tries
+        n_tries += 1
+        if n_tries == 3:
+            # It is done, and nobody hears of it.
+            real(*arguments)
+        if n_tries <= 3:
+            raise GenericError("connection cut")
+        real(*arguments)
+
+    monkeypatch.setattr(obstore, "delete", delete_after_all)
+    lock.release(patience_s=60)
+
+    assert n_tries == 3
+    assert not obstore.list(store).collect()
+
+
+def test_a_run_without_its_lock_writes_nothing_more(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.put("run.json", b"{}")
+    with hold_lock(folder) as lock:
+        guarded = folder.guarded(lock.check)
+        guarded.put("marks/a.json", b"{}")
+        (tmp_path / LOCK_NAME).unlink()
+
+        for write in (lambda: guarded.put("run.json", b"late"), lambda: guarded.delete(["run.json"])):
+            with pytest.raises(FolderError, match="has lost its lock"):
+                write()
+        of_worker: RunFolder = pickle.loads(pickle.dumps(guarded))  # noqa: S301 - as Dask does
+        assert of_worker.guard is None
+
+    assert folder.read("run.json") == b"{}"
 
 
 def test_the_thread_shows_life_by_itself() -> None:

@@ -27,7 +27,7 @@ from pipeline.tiles.marks import (
     name_mark,
     read_mark,
 )
-from pipeline.tiles.shards import create_store, write_shard
+from pipeline.tiles.shards import create_store, describe_store, write_shard
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 
@@ -100,6 +100,38 @@ def test_a_damaged_shard_or_mark_is_found_and_written_again(
     ) == [(0, 0)]
     write_shard(folder, pair, SIZE_TILES, 0, 0)
     assert {name: folder.read(name) for name in folder.list_names()} == expected
+
+
+def test_every_flipped_bit_of_a_mark_is_found(tmp_path: Path, make_pair: Callable[[int], ScenePair]) -> None:
+    folder, pair = RunFolder(str(tmp_path / "run")), make_pair(1)
+    write_store(folder, pair)
+    data = folder.read(name_mark(pair.content_key, (0, 0), shard_size_tiles=SIZE_TILES))
+    sizes = folder.list_sizes("tiles.zarr")
+    assert read_mark(data, sizes=sizes) is not None
+
+    taken = [
+        (place, bit)
+        for place in range(len(data))
+        for bit in range(8)
+        if read_mark(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :], sizes=sizes) is not None
+    ]
+
+    assert taken == []
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "pixels/zarr.json", "x/c/0", "spatial_ref/zarr.json"])
+def test_flipped_bit_of_a_description_is_mended_and_pixels_stay(
+    name: str, tmp_path: Path, make_pair: Callable[[int], ScenePair]
+) -> None:
+    folder, pair = RunFolder(str(tmp_path / "run")), make_pair(1)
+    write_store(folder, pair)
+    expected = {each: folder.read(each) for each in folder.list_names()}
+    data = folder.read(f"tiles.zarr/{name}")
+    folder.put(f"tiles.zarr/{name}", data[:30] + bytes([data[30] ^ 4]) + data[31:])
+
+    describe_store(folder, pair, shard_size_tiles=SIZE_TILES)
+
+    assert {each: folder.read(each) for each in folder.list_names()} == expected
 
 
 def test_pixels_of_another_pair_never_become_an_answer(tmp_path: Path, make_pair: Callable[[int], ScenePair]) -> None:

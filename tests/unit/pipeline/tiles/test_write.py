@@ -493,7 +493,7 @@ def test_a_time_that_the_config_corrects_needs_no_new_pixels(
         *paths, "grid.resolution_m=1", "grid.tile_size_px=16", "before.datetime='2020-01-01T00:00:00Z'"
     )
     assert corrected.content_key == pair.content_key
-    describe_store(open_store(store.folder, is_read_only=False), corrected)
+    describe_store(store.folder, corrected, shard_size_tiles=store.shard_size_tiles)
     with xr.open_zarr(tmp_path / "run" / "tiles.zarr", consolidated=False) as dataset:
         assert dataset.datetime.values.tolist() == ["2020-01-01T00:00:00Z", "2024-05-01T00:00:00Z"]
     assert len(read_facts(store)) == 15
