@@ -69,7 +69,11 @@ def hash_cell(area: BaseGeometry, *, grid: LatticeGridConfig, crs: str) -> str:
 
 def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
     """Name the settings that the result of a pair depends on, beside its place and its scenes."""
-    source: dict[str, Any] = {"scene": config.source.scene.model_dump(mode="json")}
+    scene = config.source.scene.model_dump(mode="json")
+    # A setting that came later changes no key of a region that does not use it.
+    source: dict[str, Any] = {
+        "scene": {key: scene[key] for key in scene if key != "has_alpha" or scene[key] is not None}
+    }
     if isinstance(config.source, StacSourceConfig):
         search = config.source.search
         source |= {"bands": search.bands, "classes": search.classes, "order": search.order}

@@ -118,6 +118,8 @@ def _check_etag(uri: str, etag: str | None) -> str:
 
 _STRIP_ROWS = 512
 _SMALL_SCENE_PX = 4096 * 4096
+_ALPHA_SAMPLE_PX = 256
+_MOST_BETWEEN = 0.5
 _MOST_BLOCKS = 1 << 16
 # ^ Blocks of which the length is looked up: 0.1 s worth.
 
@@ -142,6 +144,36 @@ def check_pixels(sources: Sequence[BandSource]) -> bool:
             return _read_through(dataset, sources=sources) if is_small else True
     except GDAL_ERRORS as problem:
         raise refuse_unreadable(uri, problem) from None
+
+
+def check_alpha(asset: Asset, *, date: str) -> None:
+    """Refuse an alpha band whose values are those of a picture; of a large raster without overviews nobody looks.
+
+    Args:
+        asset: The raster.
+        date: ``before`` or ``after``, to name the config key in errors.
+
+    Raises:
+        InputError: most of its pixels are neither opaque nor transparent, or it cannot be read.
+    """
+    is_large = asset.width * asset.height > _SMALL_SCENE_PX and not asset.overviews
+    if asset.alpha_band is None or is_large:
+        return
+    try:
+        with open_raster(asset.uri) as dataset:
+            size = min(dataset.height, _ALPHA_SAMPLE_PX), min(dataset.width, _ALPHA_SAMPLE_PX)
+            alpha = dataset.read(asset.alpha_band, out_shape=size)
+    except GDAL_ERRORS as problem:
+        raise refuse_unreadable(asset.uri, problem) from None
+    # What is opaque is written as 255 in files of 16 bits, too.
+    between = float(((alpha > 0) & (alpha < alpha.max())).mean())
+    if between > _MOST_BETWEEN:
+        raise InputError(
+            f"{asset.uri} flags band {asset.alpha_band} as alpha, but {between:.0%} of it is neither opaque nor "
+            "transparent",
+            expected="an alpha band, or a word that it is none, such as near infrared",
+            remedy=f"set {date}.has_alpha=false if it is another band, true if it is meant so",
+        )
 
 
 def _read_through(dataset: DatasetReader, *, sources: Sequence[BandSource]) -> bool:
