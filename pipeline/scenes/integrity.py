@@ -18,7 +18,6 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import S3Store
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -27,6 +26,7 @@ from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
 from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, open_raster, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.storage.object_store import open_object
 from pipeline.uris import is_remote, split_zip_uri
 
 _READ_BYTES = 1 << 22
@@ -99,10 +99,10 @@ def _split_credentials(uri: str) -> tuple[str, dict[str, str]]:
 
 
 def _read_s3_etag(uri: str) -> str:
-    folder, _, name = uri.rpartition("/")
+    store, key = open_object(uri)
     try:
-        return _check_etag(uri, obstore.head(S3Store.from_url(folder), name)["e_tag"])
-    except ObstoreError as problem:
+        return _check_etag(uri, obstore.head(store, key)["e_tag"])
+    except (ObstoreError, OSError) as problem:
         raise refuse_unreadable(uri, problem) from None
 
 

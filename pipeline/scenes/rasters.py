@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
-from pipeline.uris import ZIP_MARK, is_remote, split_zip_uri
+from pipeline.storage.s3_access import read_s3_access
+from pipeline.uris import REMOTE_SCHEMES, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
 
 REMOTE_TIMEOUT_S = 30
 """How long a server may take to answer."""
@@ -38,9 +40,9 @@ def resolve_uri(uri: str) -> str:
     Raises:
         InputError: there is no such local file, or the scheme is none of these.
     """
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if scheme in {"http", "https", "s3"}:
-        return uri
+    scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    if scheme in REMOTE_SCHEMES:
+        return normalise_uri(uri)
     if scheme == "zip" or uri.startswith("/vsizip/"):
         return _resolve_zip(uri)
     if scheme not in {"", "file"}:
@@ -94,6 +96,7 @@ def share_settings(uris: Iterable[str]) -> Iterator[None]:
     if any(is_remote(uri) for uri in uris):
         # Without this GDAL lists the whole remote folder in search of sidecar files.
         options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+        options |= read_s3_access(os.environ).to_gdal()
     with rasterio.Env(**options):
         yield
 

@@ -16,10 +16,10 @@ from xml.etree import ElementTree
 
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import S3Store
 
 from model.errors import InputError
 from pipeline.scenes.rasters import REMOTE_TIMEOUT_S, name_for_gdal, refuse_unreadable
+from pipeline.storage.object_store import open_object
 from pipeline.uris import is_remote, split_zip_uri
 
 _MOST_BYTES = 1 << 26
@@ -105,9 +105,8 @@ def _read(uri: str, *, at_most: int) -> bytes:
         with zipfile.ZipFile(archive[0]) as files, files.open(archive[1]) as file:
             return file.read(at_most)
     if uri.startswith("s3://"):
-        folder, _, name = uri.rpartition("/")
-        store = S3Store.from_url(folder)
-        return bytes(obstore.get_range(store, name, start=0, end=min(at_most, obstore.head(store, name)["size"])))
+        store, key = open_object(uri)
+        return bytes(obstore.get_range(store, key, start=0, end=min(at_most, obstore.head(store, key)["size"])))
     if is_remote(uri):
         with urllib.request.urlopen(uri, timeout=REMOTE_TIMEOUT_S) as response:
             return bytes(response.read(at_most))

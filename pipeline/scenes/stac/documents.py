@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import http
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import obstore
 import requests
 from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import S3Store
 from pystac_client.stac_api_io import StacApiIO
 from urllib3 import Retry
 
 from model.errors import InputError
 from model.redaction import redact_uri
+from pipeline.storage.object_store import open_object
 from pipeline.uris import is_remote
-
-if TYPE_CHECKING:
-    from obstore.store import RetryConfig
 
 _TRANSIENT = (429, 500, 502, 503, 504)
 _READ_BYTES = 1 << 16
@@ -164,15 +160,9 @@ class DocumentReader(StacApiIO):
             _refuse(path, f"cannot be read ({problem.strerror})")
 
     def _read_object(self, uri: str) -> bytes:
-        folder, _, name = uri.rpartition("/")
+        store, key = open_object(uri, max_retries=self.limits.tries - 1, retry_timeout_s=self.limits.timeout_s)
         try:
-            # Options of the client would replace those of the environment.
-            retries: RetryConfig = {
-                "max_retries": self.limits.tries - 1,
-                "retry_timeout": dt.timedelta(seconds=self.limits.timeout_s),
-            }
-            store = S3Store.from_url(folder, retry_config=retries)
-            result = obstore.get(store, name)
+            result = obstore.get(store, key)
             self._check_size(int(result.meta["size"]), name=uri)
             return bytes(result.bytes())
         # What is not there is an error of the operating system's kind.

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from model.errors import InputError
 from model.redaction import redact_uri
-from pipeline.uris import REMOTE_SCHEMES, is_remote
+from pipeline.uris import REMOTE_SCHEMES, is_remote, normalise_uri
 
 _VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
 
@@ -36,7 +36,7 @@ def locate_document(href: str) -> Place:
         InputError: there is no such local file, or the scheme is neither http, https nor s3.
     """
     if is_remote(href):
-        return Place(href=href)
+        return Place(href=normalise_uri(href))
     path = Path(_strip_file_scheme(href)).expanduser().absolute()
     if "://" in href and not href.startswith("file://"):
         raise InputError(
@@ -71,7 +71,7 @@ def resolve_href(href: str, *, place: Place, what: str) -> str:
     text = href.strip()
     scheme = _read_scheme(text)
     if scheme in REMOTE_SCHEMES and urlsplit(text).netloc:
-        return _check_virtual(text, what=what)
+        return normalise_uri(_check_virtual(text, what=what))
     if scheme not in {"", "file"}:
         raise InputError(
             f"{what} points to {redact_uri(text)}",
@@ -101,7 +101,7 @@ def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
             expected="a whole URI with its scheme",
             remedy="correct the document",
         )
-    return _check_virtual(urlunsplit((base.scheme, *joined[1:])), what=what)
+    return normalise_uri(_check_virtual(urlunsplit((base.scheme, *joined[1:])), what=what))
 
 
 def _resolve_local(text: str, *, place: Place, what: str) -> str:
