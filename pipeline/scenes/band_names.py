@@ -10,7 +10,6 @@ Colours = tuple[int, int, int]
 
 RED, GREEN, BLUE = "red", "green", "blue"
 _COLOURS = (RED, GREEN, BLUE)
-_COLOUR_WORDS = {word: colour for colour in _COLOURS for word in (colour, colour[0])}
 _OTHER_WORD = re.compile(
     r"[nv]*n?ir\d*|infrared|[slm]wir\d*|mir|tir|othir|cir|thermal|pan|panchromatic|coastal|aerosol|cirrus|(red)?edge\d*|"
     r"re\d|yellow|cyan|magenta|black|white|mask|alpha|qa|f?mask|scl|nd[vw]i|d[est]m|elevation|height|slope|[vh]{2}|hue|"
@@ -39,12 +38,15 @@ def tell_colours(names: Sequence[str]) -> list[str | None]:
     numbered = _choose_numbering([match for match in found if match])
     # Counted as they lie in the file, they tell nothing; any other number is that of a satellite's band.
     is_counted = all(number == place for place, number in enumerate(numbers, start=1))
+    # Single letters are colours where all three of them are there.
+    letters = {colour[0]: colour for colour in _COLOURS}
+    by_letter = letters if letters.keys() <= {name.strip().casefold() for name in names} else {}
     told: list[str | None] = []
     for name, match in zip(names, found, strict=True):
         by_number = None
-        if match and not (is_counted and match[0].startswith("band")):
+        if match and not (is_counted and re.match("[Bb]and|b", name.strip())):
             by_number = numbered.get(int(match[2]), match[0]) if not match[3] else match[0]
-        told.append(_read_words(name) or by_number)
+        told.append(_read_words(name) or by_letter.get(name.strip().casefold()) or by_number)
     return told
 
 
@@ -67,8 +69,7 @@ def _read_words(name: str) -> str | None:
     words = [word for word in re.split(r"[^0-9a-z]+", name.casefold()) if word]
     if other := next((word for word in words if _OTHER_WORD.fullmatch(word)), None):
         return other
-    # A single letter is a colour only where it is the whole name.
-    colours = {_COLOUR_WORDS[word] for word in words if word in _COLOUR_WORDS and (len(word) > 1 or len(words) == 1)}
+    colours = {word for word in words if word in _COLOURS}
     return colours.pop() if len(colours) == 1 else None
 
 

@@ -55,11 +55,15 @@ def _find_described(stac: StacConfig, *, config: SceneConfig, date: str, area: B
     scene = find_stac_scene(stac, area=area)
     parts = scene.files.parts
     classes = _list_classes(config.classes, uris=[part.red.uri for part in parts], date=date)
+    notes = list(scene.files.notes)
+    if stac.classes is not None and not any(file or part.classes for part, file in zip(parts, classes, strict=True)):
+        notes.append(f"has no class band {stac.classes}: its clouds are not known, and none are masked")
     known = {name: getattr(config, name) for name in ("scale", "offset", "nodata") if getattr(config, name) is not None}
     return replace(
         scene.files,
         datetime=config.datetime.isoformat() if config.datetime is not None else scene.files.datetime,
         mosaic=config.mosaic,
+        notes=tuple(notes),
         # What the scene's own settings say goes over the items.
         parts=tuple(
             PartFiles(
