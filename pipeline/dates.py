@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-_CODES = {"Y": r"\d{4}", "m": r"\d{2}", "d": r"\d{2}", "j": r"\d{3}", "H": r"\d{2}", "M": r"\d{2}", "S": r"\d{2}"}
+_CODES = {
+    "Y": r"(?:19|20)\d{2}", "m": r"(?:0[1-9]|1[0-2])", "d": r"(?:0[1-9]|[12]\d|3[01])", "j": r"[0-3]\d{2}",
+    "H": r"(?:[01]\d|2[0-3])", "M": r"[0-5]\d", "S": r"[0-5]\d",
+}  # fmt: skip
+# ^ Digits that cannot be a date are an id, and the date comes further on.
+_DIGITS = {code: r"\d" * {"Y": 4, "j": 3}.get(code, 2) for code in _CODES}
 _TOKEN = re.compile(r"%.?|\*\*/?|\*|\?")
 _DAYS = ({"Y", "m", "d"}, {"Y", "j"})
 
@@ -41,11 +47,13 @@ class NamePattern:
     text: str
     """As it was given."""
     regex: re.Pattern[str]
-    """The same as a regular expression with a group for each code."""
+    """The same as a regular expression with a group for each code, of digits that may be a date."""
+    form: re.Pattern[str]
+    """The same of any digits."""
 
     def matches(self, name: str) -> bool:
         """Tell whether a name has the form; its date may still be none, such as the 31st of February."""
-        return self.regex.fullmatch(name) is not None
+        return self.form.fullmatch(name) is not None
 
     def read_datetime(self, name: str) -> dt.datetime:
         """Read the date out of a name that matches; UTC.
@@ -53,7 +61,7 @@ class NamePattern:
         Raises:
             ValueError: the digits are no date.
         """
-        found = self.regex.fullmatch(name)
+        found = self.regex.fullmatch(name) or self.form.fullmatch(name)
         if found is None:
             raise ValueError(f"is not of the form {self.text}")
         digits = found.groupdict()
@@ -67,36 +75,41 @@ class NamePattern:
 def compile_name_pattern(text: str) -> NamePattern:
     """Read a pattern of file names with ``*``, ``?``, ``**`` and codes of a date.
 
-    ``*`` takes as little as it can, so that the first digits that may be a date are the date.
+    ``*`` takes as little as it can, so that the first digits that may be a date, from 1900 to 2099, are the date.
+    Capitals are as good as small letters.
 
     Raises:
         ValueError: it has an unknown code, one twice, or no whole day.
     """
+    strict, loose = _translate(text, codes=_CODES), _translate(text, codes=_DIGITS)
+    if not any(day <= set(strict.groupindex) for day in _DAYS):
+        raise ValueError(f"{text!r} does not tell the day; write %Y, %m and %d (or %j) where the names have them")
+    return NamePattern(text=text, regex=strict, form=loose)
+
+
+def _translate(text: str, *, codes: Mapping[str, str]) -> re.Pattern[str]:
     parts: list[str] = []
-    codes: list[str] = []
+    known: set[str] = set()
     end = 0
     for token in _TOKEN.finditer(text):
-        parts += [re.escape(text[end : token.start()]), _translate(token[0], codes=codes)]
+        parts += [re.escape(text[end : token.start()]), _translate_token(token[0], codes=codes, known=known)]
         end = token.end()
-    parts.append(re.escape(text[end:]))
-    if not any(day <= set(codes) for day in _DAYS):
-        raise ValueError(f"{text!r} does not tell the day; write %Y, %m and %d (or %j) where the names have them")
-    return NamePattern(text=text, regex=re.compile("".join(parts)))
+    return re.compile("".join([*parts, re.escape(text[end:])]), re.IGNORECASE)
 
 
-def _translate(token: str, *, codes: list[str]) -> str:
+def _translate_token(token: str, *, codes: Mapping[str, str], known: set[str]) -> str:
     if not token.startswith("%"):
         return {"*": "[^/]*?", "?": "[^/]", "**": ".*?", "**/": "(?:.*?/)?"}[token]
     code = token[1:]
     if code == "%":
         return "%"
-    if code not in _CODES:
-        raise ValueError(f"{token} is no code of a date; known are {', '.join('%' + each for each in _CODES)}")
-    if code in codes:
+    if code not in codes:
+        raise ValueError(f"{token} is no code of a date; known are {', '.join('%' + each for each in codes)}")
+    if code in known:
         # Such as a folder per year: what stands there has to be the same year.
         return f"(?P={code})"
-    codes.append(code)
-    return f"(?P<{code}>{_CODES[code]})"
+    known.add(code)
+    return f"(?P<{code}>{codes[code]})"
 
 
 _MOMENT = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(T.+)?)?)?")
@@ -158,4 +171,4 @@ def _parse_span(text: str) -> tuple[dt.datetime, dt.datetime]:
             after = start.replace(year=year + 1)
     except (ValueError, OverflowError) as problem:
         raise ValueError(f"{text!r} is no date ({problem})") from None
-    return start, after - dt.timedelta(seconds=1)
+    return start, after - dt.timedelta.resolution

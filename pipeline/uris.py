@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from model.errors import InputError
 
 S3_SCHEME = "s3://"
+_URL_LETTERS = "/%:@!$&'()*+,;=~-._[]?"
+# ^ What stands in a URL as it is, beside letters and digits: what was encoded already among them.
+
+
+def expand_home(path: str) -> str:
+    """Give a local path with the home folder in place of a ``~`` in front."""
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def normalise_uri(uri: str) -> str:
+    """Write a remote URI as every program takes it: its scheme in small letters, a URL in ASCII alone.
+
+    Keys of s3 stay as they are, letter by letter.
+
+    Raises:
+        InputError: the name of the host cannot be written in ASCII.
+    """
+    scheme, _, rest = uri.partition("://")
+    scheme = scheme.lower()
+    if scheme not in {"http", "https"}:
+        return f"{scheme}://{rest}"
+    parts = urlsplit(f"{scheme}://{rest}")
+    user, at, host = parts.netloc.rpartition("@")
+    try:
+        host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        raise InputError(f"{uri} names no host", expected="a URL", remedy="correct the address") from None
+    texts = (_encode(text) for text in (parts.path, parts.query, parts.fragment))
+    path, query, fragment = texts
+    return parts._replace(netloc=f"{_encode(user)}{at}{host}", path=path, query=query, fragment=fragment).geturl()
+
+
+def _encode(text: str) -> str:
+    # A % that encodes nothing stands for itself.
+    return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe=_URL_LETTERS)
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """Give bucket and key of ``s3://bucket/key``; no letter of the key has a meaning of its own."""
+    bucket, _, key = uri.removeprefix(S3_SCHEME).partition("/")
+    return bucket, key
 
 
 def check_run_uri(uri: str) -> str:
-    """Give the URI of a run as it was, if there can be a run.
+    """Give the URI of a run, with the home folder in place of ``~``, if there can be a run.
 
     Raises:
         ValueError: it is of another kind, names no bucket, or holds what belongs into the environment.
     """
     if "://" not in uri:
-        return uri
+        return expand_home(uri)
+    uri = normalise_uri(uri)
     parts = urlsplit(uri)
     if not uri.startswith(S3_SCHEME) or not parts.hostname:
         raise ValueError(f"{uri} is neither a local path nor s3://bucket/prefix; name a folder on this machine")

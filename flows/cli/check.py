@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,12 +80,23 @@ def _check(
             return check_run(before)
         if not Path(before).exists():
             raise _refuse(f"{before} is not there")
-        if config is None and Path(before).suffix.lower() in CONFIG_SUFFIXES:
+        if config is None and _holds_config(Path(before)):
             config, before = Path(before), None
     given = gather_values(before=before, after=after, **values)
     if config is not None and is_region_config(config):
         return check_region(config, values=given, assignments=assignments)
     return check_config(config, values=given, assignments=assignments)
+
+
+def _holds_config(path: Path) -> bool:
+    """Tell whether a file is that of a config: YAML, or JSON that is none of STAC's."""
+    if path.suffix.lower() != ".json":
+        return path.suffix.lower() in CONFIG_SUFFIXES
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "type" not in content and "stac_version" not in content
 
 
 def _refuse(found: str) -> InputError:

@@ -11,6 +11,7 @@ from pipeline.config.loading import StrictConfig
 from pipeline.config.scene import SceneSettings
 from pipeline.config.stac import StacConfig
 from pipeline.dates import compile_name_pattern, parse_interval
+from pipeline.uris import normalise_uri
 
 FOLDER_SCHEMES = ("s3", "http", "https")
 """Kinds of folders beside local ones."""
@@ -22,7 +23,7 @@ class StacSourceConfig(StrictConfig):
     kind: Literal["stac"] = Field(default="stac", description="Scenes are searched for in STAC.")
     search: StacConfig = Field(
         description="Where items are described and which of them fit, as before.stac of a run has it; datetime and ids "
-        "are the region's to choose, and order is not used."
+        "are the region's to choose; order is that of the items of a day, pairing says which day is taken."
     )
     scene: SceneSettings = Field(
         default_factory=SceneSettings, description="What overrides the metadata of the files, for all scenes."
@@ -58,9 +59,9 @@ class FolderSourceConfig(StrictConfig):
     @classmethod
     def _check_folder(cls, value: str) -> str:
         scheme, separator, _ = value.partition("://")
-        if separator and scheme not in FOLDER_SCHEMES:
+        if separator and scheme.lower() not in FOLDER_SCHEMES:
             raise ValueError(f"{scheme}:// is neither a local path nor one of {', '.join(FOLDER_SCHEMES)}")
-        return value
+        return normalise_uri(value) if separator else value
 
     @field_validator("files")
     @classmethod

@@ -26,7 +26,7 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.limits import LimitsConfig
 from pipeline.config.loading import COMMAND_LINE, StrictConfig, read_tree
 from pipeline.config.scene import SceneConfig, StretchConfig
-from pipeline.uris import check_run_uri
+from pipeline.uris import check_run_uri, expand_home
 
 
 class GridConfig(StrictConfig):
@@ -240,6 +240,11 @@ class RunSettings(StrictConfig):
     @classmethod
     def _check_output(cls, value: str) -> str:
         return check_run_uri(value)
+
+    @field_validator("aoi", "zones", check_fields=False)
+    @classmethod
+    def _expand_home(cls, value: str | None) -> str | None:
+        return value and expand_home(value)
 
     @model_serializer(mode="wrap")
     def _redact(self, give: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

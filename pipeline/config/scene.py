@@ -84,6 +84,11 @@ class SceneSettings(StrictConfig):
     assume_crs: str | None = Field(
         default=None, description="CRS of rasters that have none, such as EPSG:32614; the others keep theirs."
     )
+    has_alpha: bool | None = Field(
+        default=None,
+        description="Whether a band that the raster flags as alpha tells which pixels are seen. Left out, it does, "
+        "unless its name or its values say that it is another, such as near infrared.",
+    )
     nodata: float | None = Field(
         default=None, description="Stored value of pixels without data. Left out, the raster's own."
     )

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones, place_zones
+from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
+from pipeline.polygons.near import place_polygons
 from pipeline.polygons.zones import Zones
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
@@ -68,7 +69,7 @@ def sum_over_zones(
         The columns of `Zones.schema`, in the order of the zones.
     """
     ground = _lay_out(findings, grid=grid)
-    shapes = place_zones(zones.geometry, grid=grid)
+    shapes = place_polygons(zones.geometry, grid=grid)
     areas_m2 = measure_zones(zones.geometry, grid=grid)
     rows = [
         _describe_cover(cover_zone(shape, grid=grid), ground=ground, area_m2=float(area_m2))

@@ -111,6 +111,11 @@ class Grid:
         return float((self.stride_px * self.resolution_m) ** 2 / compute_area_scale(self.crs, **self._middle)[0])
 
     @property
+    def ground_resolution_m(self) -> float:
+        """Side of a pixel on the ground in the middle of what both scenes show, in metres."""
+        return float(self.resolution_m / np.sqrt(compute_area_scale(self.crs, **self._middle)[0]))
+
+    @property
     def scale_note(self) -> str | None:
         """What a pixel measures on the ground, in words, where that is not `resolution_m`."""
         return note_scale(self.crs, **self._middle, resolution_m=self.resolution_m)

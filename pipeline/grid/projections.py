@@ -38,7 +38,7 @@ def check_grid_crs(crs: str) -> str:
     """Give the name under which a CRS goes into a grid: an authority code or WKT.
 
     Raises:
-        InputError: it is not understood or does not count in metres.
+        InputError: it is not understood, does not count in metres, or not towards the east and the north.
     """
     try:
         parsed = pyproj.CRS.from_user_input(crs)
@@ -54,6 +54,14 @@ def check_grid_crs(crs: str) -> str:
             f"grid.crs {crs!r} counts in {' and '.join(sorted(units)) or 'no known unit'}",
             expected="a projected CRS in metres such as EPSG:32614",
             remedy="choose one or leave it at auto",
+        )
+    directions = {axis.direction for axis in parsed.axis_info[:2]}
+    # Near a pole both axes lead to it or away from it, and no row is the northern one.
+    if directions != {"east", "north"} and directions not in ({"north"}, {"south"}):
+        raise InputError(
+            f"grid.crs {crs!r} counts towards the {' and the '.join(sorted(directions))}: its tiles would be turned",
+            expected="a CRS whose coordinates rise towards the east and the north",
+            remedy="leave grid.crs at auto for the UTM zone, or choose another CRS made for this place",
         )
     authority = parsed.to_authority()
     return ":".join(authority) if authority else str(parsed.to_wkt())

@@ -17,8 +17,10 @@ from scipy.ndimage import binary_dilation
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from pipeline.grid.date_line import wrap_shape
 from pipeline.grid.grid import Grid
-from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line, wrap_date_line
+from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line
+from pipeline.polygons.near import lie_near, place_polygons
 
 _EDGE_CUTS = 256
 BOXES_AT_ONCE = 65_536
@@ -55,7 +57,7 @@ class AreaOfInterest:
 
     def to_degrees(self) -> BaseGeometry:
         """Bring them into WGS84 longitude and latitude, as one geometry, to search for scenes."""
-        return wrap_date_line(_reproject(self.shapes, crs="EPSG:4326"))
+        return wrap_shape(_reproject(unwrap_date_line(self.shapes.force_2d()), crs="EPSG:4326"))
 
     def lay_on(self, grid: Grid) -> GridArea:
         """Bring them into the CRS of a grid, as one geometry.
@@ -63,7 +65,11 @@ class AreaOfInterest:
         Raises:
             InputError: they lie off the grid.
         """
-        area = _reproject(self.shapes, crs=grid.crs)
+        shapes = unwrap_date_line(self.shapes.force_2d())
+        if lie_near(shapes, grid=grid):
+            area = _reproject(shapes, crs=grid.crs)
+        else:
+            area = shapely.union_all(place_polygons(shapes.make_valid(), grid=grid))
         left, _, _, top = grid.tile_bounds(0, 0)
         _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
         if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
@@ -138,7 +144,6 @@ def find_shards_needed(grid: Grid, *, area: GridArea | None, shard_size_tiles: i
 
 
 def _reproject(shapes: gpd.GeoSeries, *, crs: str) -> BaseGeometry:
-    shapes = unwrap_date_line(shapes.force_2d())
     west, south, east, north = shapes.total_bounds
     # A long straight edge is a curve in another CRS.
     cut = max(east - west, north - south) / _EDGE_CUTS

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import shapely
 
 from model.errors import InputError
+from pipeline.grid.date_line import unwrap_shape
 
 _FORMATS = frozenset(
     {
@@ -29,7 +30,6 @@ _OPTIONS = {
 _one_at_a_time = threading.Lock()
 
 _POLYGON_KINDS = frozenset({"Polygon", "MultiPolygon"})
-_HALF_TURN, _WHOLE_TURN = 180.0, 360.0
 
 
 def read_polygons(path: str, *, key: str, may_be_none: bool = False) -> gpd.GeoDataFrame:
@@ -118,45 +118,8 @@ def _keep_to_formats() -> Iterator[None]:
 
 
 def unwrap_date_line(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
-    """Let polygons in degrees run on beyond 180 where an edge seems to go the long way round the Earth.
-
-    An edge from 179 to -179 is two degrees long and crosses the date line; one from -180 to 180 is a whole turn, such
-    as the lower edge of a map of Antarctica, and stays. Polygons in other CRSs stay as they are.
-    """
+    """Let polygons in degrees run on over the date line, as `unwrap_shape` does; those in other CRSs stay."""
     if not geometry.crs.is_geographic:
         return geometry
-    shapes = geometry.to_numpy()
-    bounds = shapely.bounds(shapes)
-    is_wide = bounds[:, 2] - bounds[:, 0] > _HALF_TURN
-    shapes[is_wide] = [_unwrap(shape) for shape in shapes[is_wide]]
+    shapes = [unwrap_shape(shape) for shape in geometry.to_numpy()]
     return gpd.GeoSeries(shapes, index=geometry.index, crs=geometry.crs)
-
-
-def _unwrap(shape: shapely.Geometry) -> shapely.Geometry:
-    polygons = []
-    for part in shapely.get_parts(shape):
-        rings = [_unwrap_ring(shapely.get_coordinates(ring)) for ring in (part.exterior, *part.interiors)]
-        polygons.append(shapely.Polygon(rings[0], [_move_beside(hole, rings[0]) for hole in rings[1:]]))
-    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-
-
-def _unwrap_ring(corners: np.ndarray) -> np.ndarray:
-    steps = np.diff(corners[:, 0])
-    is_long = (np.abs(steps) > _HALF_TURN) & (np.abs(steps) < _WHOLE_TURN)
-    turns = np.concatenate([[0.0], np.cumsum(np.where(is_long, -np.sign(steps) * _WHOLE_TURN, 0.0))])
-    return np.column_stack([corners[:, 0] + turns, corners[:, 1]])
-
-
-def _move_beside(hole: np.ndarray, shell: np.ndarray) -> np.ndarray:
-    """Move a hole by whole turns to where its shell is."""
-    turn = _WHOLE_TURN * round((shell[:, 0].mean() - hole[:, 0].mean()) / _WHOLE_TURN)
-    return np.asarray(np.add(hole, [turn, 0.0]))
-
-
-def wrap_date_line(shape: shapely.Geometry) -> shapely.Geometry:
-    """Cut a polygon in degrees at the date line, so that all of it lies from -180 to 180, as GeoJSON wants it."""
-    parts = []
-    for turn in (-_WHOLE_TURN, 0.0, _WHOLE_TURN):
-        band = shapely.box(turn - _HALF_TURN, -90.0, turn + _HALF_TURN, 90.0)
-        parts.append(shapely.transform(shapely.intersection(shape, band), lambda xy, turn=turn: xy - [turn, 0.0]))
-    return shapely.union_all(parts)

@@ -138,7 +138,7 @@ def _choose_bounds(changes: gpd.GeoDataFrame, *, ground: GroundPictures | None) 
 def _describe_place(frame: MapFrame) -> dict[str, str]:
     grid = frame.grid
     centre = grid.transform @ (grid.width_px / 2, grid.height_px / 2)
-    sides = (side * frame.ground_resolution_m for side in (grid.width_px, grid.height_px))
+    sides = (side * frame.grid.ground_resolution_m for side in (grid.width_px, grid.height_px))
     authority = pyproj.CRS.from_user_input(grid.crs).to_authority()
     return {
         "centre": format_position(*centre, crs=grid.crs),
@@ -253,7 +253,7 @@ def link_run(run: Any) -> str | None:
 
 def _describe_map(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> dict[str, Any]:
     drawn = draw_changes(ranked, frame=frame, n_markers=0)
-    drawn["scale"] = choose_scale_bar(frame.window.width * frame.ground_resolution_m)
+    drawn["scale"] = choose_scale_bar(frame.window.width * frame.grid.ground_resolution_m)
     return drawn | {"tiles": {}, "unplaced": ""}
 
 

@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -31,7 +31,7 @@ from pipeline.config.region_sources import (
 from pipeline.dates import Interval, parse_interval, to_utc
 from pipeline.grid.projections import check_grid_crs, find_utm_code
 from pipeline.regions.dates import DatedScene
-from pipeline.scenes.days import LeftOut, rank_clouds
+from pipeline.scenes.days import LeftOut, rank_day
 from pipeline.scenes.registration import BLOCK_SIZE_PX, N_BLOCKS
 
 _KEY_LENGTH = 12
@@ -69,7 +69,11 @@ def hash_cell(area: BaseGeometry, *, grid: LatticeGridConfig, crs: str) -> str:
 
 def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
     """Name the settings that the result of a pair depends on, beside its place and its scenes."""
-    source: dict[str, Any] = {"scene": config.source.scene.model_dump(mode="json")}
+    scene = config.source.scene.model_dump(mode="json")
+    # A setting that came later changes no key of a region that does not use it.
+    source: dict[str, Any] = {
+        "scene": {key: scene[key] for key in scene if key != "has_alpha" or scene[key] is not None}
+    }
     if isinstance(config.source, StacSourceConfig):
         search = config.source.search
         source |= {"bands": search.bands, "classes": search.classes, "order": search.order}
@@ -143,7 +147,7 @@ def find_windows(
             Interval(start=end - pairing.window_days * _DAY, end=end) for end in (subtract_year(now), to_utc(now))
         )
     if isinstance(pairing, SeriesPairing):
-        until = None if pairing.until is None else _begin(pairing.until) + _DAY - dt.timedelta(seconds=1)
+        until = None if pairing.until is None else _begin(pairing.until) + _DAY - dt.timedelta.resolution
         return (_end_at(Interval(start=_begin(pairing.since), end=until), now),)
     latest = max(analysed, key=lambda pair: pair.after.start, default=None)
     # From the scene that the last one was compared with: that may be needed again once the last is processed anew.
@@ -209,7 +213,11 @@ def _pair_windows(
         if not found
     ]:
         return [], empty
-    rank = _RANKS[order]
+
+    def rank(scene: DatedScene) -> tuple[float, float, float]:
+        covered = scene.covered_fraction
+        return rank_day(start=scene.start, cloud_percent=scene.cloud_percent, covered_fraction=covered, order=order)
+
     after = min(inside[1], key=rank)
     earlier = [scene for scene in inside[0] if scene.start < after.start]
     if not earlier:
@@ -253,20 +261,6 @@ def _pair_with_last(
     before = seen[-1] if seen else earlier[0]
     others = [scene for scene in scenes if scene not in (before, newest) and scene.key not in known]
     return [(before, newest)], [LeftOut(name=scene.scene_id, reason="a newer scene is taken") for scene in others]
-
-
-def _rank_newest(scene: DatedScene) -> tuple[float, ...]:
-    return -scene.start.timestamp(), -scene.covered_fraction
-
-
-def _rank_clouds(scene: DatedScene) -> tuple[float, ...]:
-    return rank_clouds(scene.cloud_percent), -scene.start.timestamp(), -scene.covered_fraction
-
-
-_RANKS: Mapping[str, Callable[[DatedScene], tuple[float, ...]]] = {
-    "newest": _rank_newest,
-    "least_cloudy": _rank_clouds,
-}
 
 
 def _end_at(window: Interval, now: dt.datetime) -> Interval:

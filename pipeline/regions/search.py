@@ -23,8 +23,15 @@ from pipeline.dates import Interval, compile_name_pattern
 from pipeline.regions.dates import DatedScene
 from pipeline.scenes.days import LeftOut, ScenePiece
 from pipeline.storage.object_store import open_store
+from pipeline.uris import is_remote
 
 _RETRY_TIMEOUT_S = 30.0
+_SLACK = dt.timedelta(minutes=1)
+# ^ What a new processing may move the time of an acquisition by.
+_HIDDEN_FOLDERS = frozenset(
+    {"$recycle.bin", "lost+found", "@eadir", "#recycle", "__macosx", "system volume information"}
+)
+# ^ Where systems keep what was thrown away, and what is theirs. What begins with a dot is hidden as well.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,9 @@ def read_names(
     for file in files:
         if not pattern.matches(file.name):
             continue
+        if (written := file.name.encode("utf-8", "backslashreplace").decode()) != file.name:
+            left_out.append(LeftOut(name=written, reason="its name is not in UTF-8"))
+            continue
         try:
             moment = pattern.read_datetime(file.name)
         except ValueError as problem:
@@ -89,13 +99,16 @@ def read_names(
 
 
 def list_files(folder: str) -> list[FoundFile]:
-    """List all files below a folder, by name.
+    """List all files below a folder, by name, but those that are hidden or were thrown away.
 
     Raises:
         InputError: there is no such folder, or its server does not list it.
     """
-    if "://" not in folder:
-        return sorted(_walk(folder), key=lambda file: file.name)
+    found = _walk(folder) if not is_remote(folder) else _list_objects(folder)
+    return sorted((file for file in found if not _is_hidden(file.name)), key=lambda file: file.name)
+
+
+def _list_objects(folder: str) -> list[FoundFile]:
     try:
         store = _open_folder(folder)
         entries = [entry for batch in obstore.list(store) for entry in batch]
@@ -105,15 +118,20 @@ def list_files(folder: str) -> list[FoundFile]:
             expected="a bucket that may be listed, or a server with WebDAV",
             remedy="check the address and the credentials in the environment (AWS_*), or describe the scenes in STAC",
         ) from None
-    files = [FoundFile(name=entry["path"], version=_describe_version(entry)) for entry in entries]
-    return sorted(files, key=lambda file: file.name)
+    return [FoundFile(name=entry["path"], version=_describe_version(entry)) for entry in entries]
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part.casefold() in _HIDDEN_FOLDERS for part in name.split("/"))
 
 
 def make_scene_config(scene: DatedScene, *, source: SourceConfig) -> SceneConfig:
     """Say to a run which scene is meant."""
     settings = source.scene.model_dump()
     if isinstance(source, StacSourceConfig):
-        known: dict[str, Any] = {"ids": scene.piece_ids}
+        # Catalogs without collections call the same place by the same id on every date: the day is part of the name.
+        day = Interval(start=scene.start - _SLACK, end=scene.start + dt.timedelta(days=1))
+        known: dict[str, Any] = {"ids": scene.piece_ids, "datetime": day.format()}
         if scene.collection is not None:
             known["collections"] = (scene.collection,)
         # By their ids they are few, however many else would fit; and whether they fit was decided already.
@@ -145,7 +163,15 @@ def _walk(folder: str) -> Iterator[FoundFile]:
         raise InputError(
             f"source.folder {folder} is no folder", expected="a folder with scenes", remedy="correct the path"
         )
-    for parent, _, names in os.walk(root):
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(root, followlinks=True):
+        # A link may lead back to a folder above it.
+        seen.add(os.path.realpath(parent))
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not _is_hidden(name) and os.path.realpath(Path(parent, name)) not in seen
+        ]
         for name in names:
             path = Path(parent, name)
             try:

@@ -148,7 +148,7 @@ def make_item(
         bbox=list(bbox),
         properties={
             "title": f"Changes from {pair.before.scene_id} to {pair.after.scene_id}",
-            "gsd": pair.grid.resolution_m,
+            "gsd": float(f"{pair.grid.ground_resolution_m:.3g}"),
             **_describe_projection(pair.grid),
             **_describe_processing(prompts, identity=identity),
             "deltavlm:run_id": run_id,
@@ -366,21 +366,21 @@ def outline_grid(grid: Grid) -> tuple[dict[str, Any], Bounds]:
 
 
 def unite_bounds(bounds: Iterable[Bounds]) -> Bounds:
-    """Give the bounds of all, over the date line where they are narrower so.
+    """Give the narrowest bounds around all, over the date line where they are narrower so.
 
     Args:
         bounds: Bounds of at least one place.
     """
     found = list(bounds)
     south, north = min(bound[1] for bound in found), max(bound[3] for bound in found)
-    # Once with longitudes from -180 degrees on, and once from 0 on.
-    spans = []
-    for first in (-180.0, 0.0):
-        wests = [(west - first) % 360 + first for west, _, _, _ in found]
-        widths = [east - west if east >= west else east - west + 360 for west, _, east, _ in found]
-        easts = [west + width for west, width in zip(wests, widths, strict=True)]
-        spans.append((max(easts) - min(wests), min(wests), max(easts)))
-    width, west, east = min(spans, key=lambda span: span[0])
-    if width >= 360:
+    widths = {(west, east): (east - west) % 360 if east != west + 360 else 360.0 for west, _, east, _ in found}
+    # Bounds begin at the west of one of them, and reach as far eastwards as the last one does from there.
+    reaches = {
+        first: max((west - first) % 360 + width for (west, _), width in widths.items()) for first, _ in sorted(widths)
+    }
+    west = min(reaches, key=lambda first: reaches[first])
+    if reaches[west] >= 360:
         return -180.0, south, 180.0, north
-    return west, south, east - 360 if east > 180 else east, north
+    # The very bound that reaches farthest, not one that was reckoned: its digits stay as they are.
+    east = max(widths, key=lambda span: (span[0] - west) % 360 + widths[span])[1]
+    return west, south, east, north

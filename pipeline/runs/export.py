@@ -27,6 +27,7 @@ FORMATS_FOLDER = "formats"
 
 _NAMES = {"tiles": TILES_NAME, "changes": CHANGES_NAME, "zones": ZONES_NAME}
 _STEM = "report"
+_SUFFIXES = frozenset({f".{SUMMARY_FORMAT}", *(kind.suffix for kind in VECTOR_FORMATS.values())})
 
 
 def list_files(name: str, *, tables: Sequence[str]) -> dict[str, list[str]]:
@@ -74,7 +75,7 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
         for name in dict.fromkeys(formats)
         for file, held in list_files(name, tables=[*tables]).items()
     }
-    places = _choose_places(list(files), output=output)
+    places = choose_places(list(files), output=output)
     written = []
     for file, (name, held) in files.items():
         with tempfile.TemporaryDirectory() as scratch:
@@ -84,14 +85,23 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
     return written
 
 
-def _choose_places(files: Sequence[str], *, output: str | None) -> dict[str, Path]:
-    """Decide where each file goes; nowhere named: into the folder of the run."""
+def choose_places(files: Sequence[str], *, output: str | None) -> dict[str, Path]:
+    """Decide where each file goes; nowhere named: into the folder of the run.
+
+    Args:
+        files: Their names.
+        output: What was named: a folder, or the one file.
+
+    Raises:
+        InputError: it is the name of a file, and there are several, or one of another format.
+    """
     if output is None:
         return {}
-    place = Path(output)
-    if not place.suffix or place.is_dir():
+    place = Path(output).expanduser()
+    # A folder may have a dot in its name, such as reports/v1.2.
+    if place.suffix.lower() not in _SUFFIXES or place.is_dir():
         return {file: place / file for file in files}
-    if len(files) > 1 or place.suffix != Path(files[0]).suffix:
+    if len(files) > 1 or place.suffix.lower() != Path(files[0]).suffix:
         raise InputError(
             f"--output {output} is the name of one file; there are to be {', '.join(files)}",
             expected="a folder, or the name of the one file with the suffix of its format",

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from model.errors import InputError
+from pipeline.scenes.band_names import Colours, contradicts_order, find_colours, tell_colours
 from pipeline.scenes.files import BandFile
-from pipeline.scenes.headers import BandHeader, RasterHeader, clean_nodata
+from pipeline.scenes.headers import RasterHeader, clean_nodata
 from pipeline.scenes.scene import COLOURS, Asset, BandSource
 
-SENTINEL_2_COLOURS = ("b04", "b03", "b02")
-"""Sentinel-2's names of red, green and blue. Those of Landsat differ from one satellite to the next."""
-
+_UNTOLD_MEANINGS = frozenset({"undefined", "gray", "grey"})
+# ^ What GDAL takes the bands for of a file that tells nothing.
+_LISTED_BANDS = 12
+SENTINEL2_NODATA = 0.0
+"""What Sentinel-2's products hold where nothing was seen; their JPEG 2000 files do not say so."""
+_SENTINEL2_NAME = re.compile(r"T\d{2}[A-Z]{3}_\d{8}T\d{6}_(B\d[0-9A]|TCI)(_\d0m)?\.\w+", re.IGNORECASE)
+# ^ Files of a product, such as T32TQM_20240501T101601_B04_10m.jp2.
 _READABLE = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 
@@ -27,25 +34,56 @@ def check_types(header: RasterHeader) -> None:
         raise _refuse_type(header.uri, header.bands[0].dtype)
 
 
-def choose_colours(header: RasterHeader, *, date: str) -> tuple[int, int, int]:
+def settle_alpha(header: RasterHeader, *, has_alpha: bool | None) -> RasterHeader:
+    """Take the flag of an alpha band from bands that are something else.
+
+    Writers of rasters flag the fourth of four bands so unless they are told otherwise, near infrared or not.
+
+    Args:
+        header: The raster.
+        has_alpha: False: no band is one; None: those are not whose name says that they are another.
+    """
+    told = tell_colours([band.description for band in header.bands])
+    bands = tuple(
+        replace(band, meaning="undefined")
+        if band.meaning == "alpha" and (has_alpha is False or (has_alpha is None and name not in {None, "alpha"}))
+        else band
+        for band, name in zip(header.bands, told, strict=True)
+    )
+    return header if bands == header.bands else replace(header, bands=bands)
+
+
+def describe_choice(header: RasterHeader, colours: Colours) -> str | None:
+    """Say which bands are shown as red, green and blue, where it is not their order that tells; else None."""
+    if colours == (1, 2, 3):
+        return None
+    words = (header.bands[number - 1].description or f"band {number}" for number in colours)
+    return f"shows {', '.join(words)} of {PurePosixPath(urlsplit(header.uri).path).name} as red, green, blue"
+
+
+def choose_colours(header: RasterHeader, *, date: str) -> Colours:
     """Choose the 1-based numbers of red, green and blue in a raster of which nobody said more.
 
     Raises:
-        InputError: it has too few bands, or so many that there is no telling.
+        InputError: it has too few bands, so many that there is no telling, or bands that are said to be others.
     """
     n_colours = sum(band.meaning != "alpha" for band in header.bands)
     if n_colours < len(COLOURS):
         raise _refuse_too_few(header, n_colours=n_colours, date=date)
-    found = _find_by_meaning(header.bands) or _find_by_name(header.bands)
+    by_name = tell_colours([band.description for band in header.bands])
+    by_colour = [None if band.meaning in _UNTOLD_MEANINGS else band.meaning for band in header.bands]
+    found = find_colours(by_name) or find_colours(by_colour)
+    # Three bands may be written as red, green and blue because that is what three bands are to their writer.
+    is_contradicted = any(
+        find_colours(told) not in {None, found} or (found is None and contradicts_order(told))
+        for told in (by_name, by_colour)
+    )
+    if is_contradicted or any(_speaks_against(by_name[number - 1], place) for place, number in enumerate(found or ())):
+        raise _refuse_order(header, date=date)
     if found is not None:
         return found
     if len(header.bands) > 4:
-        names = [band.description for band in header.bands if band.description]
-        raise InputError(
-            f"{header.uri} has {len(header.bands)} bands" + (f" ({', '.join(names)})" if names else ""),
-            expected=f"{date}.bands to tell which are red, green and blue",
-            remedy=f"set it, for example --set {date}.bands='[3, 2, 1]'",
-        )
+        raise _refuse_order(header, date=date)
     # Where the file does not say, the order is that of the file.
     return 1, 2, 3
 
@@ -92,11 +130,11 @@ def make_source(asset: Asset, band: int, *, header: RasterHeader, file: BandFile
     if told.dtype not in _READABLE:
         raise _refuse_type(header.uri, told.dtype)
     # Where there is a mask, it tells what is valid, and not a value that may be a colour too.
-    nodata = (
-        (None if header.has_mask else told.nodata)
-        if file.nodata is None
-        else clean_nodata(file.nodata, dtype=told.dtype)
-    )
+    nodata = None if header.has_mask else told.nodata
+    if file.nodata is not None:
+        nodata = clean_nodata(file.nodata, dtype=told.dtype)
+    elif nodata is None and not header.has_mask and header.alpha_band is None and _is_sentinel2(header.uri):
+        nodata = SENTINEL2_NODATA
     return BandSource(
         asset=asset,
         band=band,
@@ -107,22 +145,25 @@ def make_source(asset: Asset, band: int, *, header: RasterHeader, file: BandFile
     )
 
 
-def _find_by_meaning(bands: Sequence[BandHeader]) -> tuple[int, int, int] | None:
-    # Some deliver blue, green, red and say so.
-    meanings = [band.meaning for band in bands]
-    if any(meanings.count(colour) != 1 for colour in COLOURS):
-        return None
-    red, green, blue = (meanings.index(colour) + 1 for colour in COLOURS)
-    return red, green, blue
+def _is_sentinel2(uri: str) -> bool:
+    return _SENTINEL2_NAME.search(uri) is not None
 
 
-def _find_by_name(bands: Sequence[BandHeader]) -> tuple[int, int, int] | None:
-    names = [band.description.casefold() for band in bands]
-    for wanted in (COLOURS, SENTINEL_2_COLOURS):
-        if all(names.count(name) == 1 for name in wanted):
-            red, green, blue = (names.index(name) + 1 for name in wanted)
-            return red, green, blue
-    return None
+def _speaks_against(told: str | None, place: int) -> bool:
+    return told not in {None, COLOURS[place]}
+
+
+def _refuse_order(header: RasterHeader, *, date: str) -> InputError:
+    meanings = ["" if band.meaning in _UNTOLD_MEANINGS else band.meaning for band in header.bands]
+    names = [band.description or meaning for band, meaning in zip(header.bands, meanings, strict=True)]
+    words = ", ".join(name or "no name" for name in names[:_LISTED_BANDS]) if any(names) else ""
+    more = len(names) - _LISTED_BANDS
+    return InputError(
+        f"{header.uri} has {len(names)} bands"
+        + (f" ({words}{f' and {more} more' if more > 0 else ''})" if words else ""),
+        expected=f"{date}.bands to tell which are red, green and blue",
+        remedy=f"set it, for example --set {date}.bands='[3, 2, 1]'",
+    )
 
 
 def _choose_by_name(header: RasterHeader, wanted: str, *, key: str) -> int:

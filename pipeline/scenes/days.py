@@ -12,8 +12,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 _SAME_ACQUISITION = dt.timedelta(minutes=1)
-_SAME_FOOTPRINT = 0.99
-# ^ Part that two outlines have to share, of what they cover together, to be one and the same.
+_SAME_FOOTPRINT = 0.75
+# ^ Part that two outlines have to share, of what they cover together, to be one and the same; neighbours share a tenth.
 _NUMBER = re.compile(r"(\d{1,18})")
 
 
@@ -107,15 +107,34 @@ def rank_clouds(percent: float | None) -> float:
     return 101.0 if percent is None else percent
 
 
+def rank_day(
+    *, start: dt.datetime, cloud_percent: float | None, covered_fraction: float, order: str
+) -> tuple[float, float, float]:
+    """Give the place of a day among others that show enough: the newest first, or that with the fewest clouds.
+
+    Args:
+        start: Its first acquisition, UTC.
+        cloud_percent: Mean of its clouds; None where nobody tells.
+        covered_fraction: Part of the area that it shows, 0 to 1.
+        order: ``least_cloudy`` or ``newest``.
+    """
+    clouds = rank_clouds(cloud_percent) if order == "least_cloudy" else 0.0
+    return clouds, -start.timestamp(), -covered_fraction
+
+
 def _take_versions(pieces: Iterable[Piece]) -> tuple[list[Piece], list[LeftOut]]:
-    latest: dict[tuple[str | None, str], Piece] = {}
+    latest: dict[tuple[str | None, str], list[Piece]] = {}
     left_out: list[LeftOut] = []
     for piece in sorted(pieces, key=_rank_age, reverse=True):
-        known = latest.setdefault((piece.collection, piece.piece_id), piece)
+        known = latest.setdefault((piece.collection, piece.piece_id), [])
+        # Catalogs without collections call the same place by the same id on every date.
+        same = next((other for other in known if abs(piece.start - other.start) <= _SAME_ACQUISITION), None)
+        if same is None:
+            known.append(piece)
         # The same once more, as pages of an API that is being written to give it, is worth no word.
-        if known.processed != piece.processed:
+        elif same.processed != piece.processed:
             left_out.append(LeftOut(name=piece.piece_id, reason="a former processing of the same"))
-    return list(latest.values()), left_out
+    return [piece for known in latest.values() for piece in known], left_out
 
 
 def _take_acquisitions(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import S3Store
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -27,6 +26,7 @@ from pipeline.grid.window import BoolArray
 from pipeline.scenes.memory import DECODED
 from pipeline.scenes.rasters import ask_server, open_raster, open_vrt, refuse_changed, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.storage.object_store import open_object
 from pipeline.uris import is_remote, split_zip_uri
 
 _READ_BYTES = 1 << 22
@@ -112,10 +112,10 @@ def _read_http_etag(uri: str, *, allow_private: bool) -> str:
 
 
 def _read_s3_etag(uri: str) -> str:
-    folder, _, name = uri.rpartition("/")
+    store, key = open_object(uri)
     try:
-        told = obstore.head(S3Store.from_url(folder), name)
-    except ObstoreError as problem:
+        told = obstore.head(store, key)
+    except (ObstoreError, OSError) as problem:
         refusal = refuse_unreadable(uri, problem)
     else:
         return _check_etag(uri, told["e_tag"])
@@ -135,6 +135,8 @@ def _check_etag(uri: str, etag: str | None) -> str:
 
 _STRIP_ROWS = 512
 _SMALL_SCENE_PX = 4096 * 4096
+_ALPHA_SAMPLE_PX = 256
+_MOST_BETWEEN = 0.5
 _MOST_BLOCKS = 1 << 16
 # ^ Blocks of which the length is looked up: 0.1 s worth.
 
@@ -172,6 +174,36 @@ def open_asset(asset: Asset) -> Iterator[DatasetReader]:
     access = asset.access
     with open_vrt(access.vrt, rasters=access.rasters) if access.vrt else open_raster(asset.uri) as dataset:
         yield dataset
+
+
+def check_alpha(asset: Asset, *, date: str) -> None:
+    """Refuse an alpha band whose values are those of a picture; of a large raster without overviews nobody looks.
+
+    Args:
+        asset: The raster.
+        date: ``before`` or ``after``, to name the config key in errors.
+
+    Raises:
+        InputError: most of its pixels are neither opaque nor transparent, or it cannot be read.
+    """
+    is_large = asset.width * asset.height > _SMALL_SCENE_PX and not asset.overviews
+    if asset.alpha_band is None or is_large:
+        return
+    try:
+        with open_asset(asset) as dataset:
+            size = min(dataset.height, _ALPHA_SAMPLE_PX), min(dataset.width, _ALPHA_SAMPLE_PX)
+            alpha = dataset.read(asset.alpha_band, out_shape=size)
+    except GDAL_ERRORS as problem:
+        raise refuse_unreadable(asset.uri, problem) from None
+    # What is opaque is written as 255 in files of 16 bits, too.
+    between = float(((alpha > 0) & (alpha < alpha.max())).mean())
+    if between > _MOST_BETWEEN:
+        raise InputError(
+            f"{asset.uri} flags band {asset.alpha_band} as alpha, but {between:.0%} of it is neither opaque nor "
+            "transparent",
+            expected="an alpha band, or a word that it is none, such as near infrared",
+            remedy=f"set {date}.has_alpha=false if it is another band, true if it is meant so",
+        )
 
 
 def _read_through(dataset: DatasetReader, *, sources: Sequence[BandSource]) -> bool:

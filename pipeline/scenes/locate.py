@@ -33,8 +33,7 @@ def resolve_files(
     """
     # Each kind of `SCENE_SOURCES` has its branch here.
     if config.stac is not None:
-        scene = _find_described(config.stac, area=area, allow_private=allow_private)
-        return _override(scene, config=config, date=date)
+        return _override(_find_described(config.stac, area=area, allow_private=allow_private), config=config, date=date)
     if config.band_files is not None:
         colours = _list_band_files(config.band_files, config=config)
     else:
@@ -62,11 +61,15 @@ def _find_described(stac: StacConfig, *, area: BaseGeometry | None, allow_privat
 def _override(files: SceneFiles, *, config: SceneConfig, date: str) -> SceneFiles:
     parts = files.parts
     classes = _list_classes(config.classes, uris=[part.red.uri for part in parts], date=date)
+    notes, asked = list(files.notes), config.stac.classes if config.stac is not None else None
+    if asked is not None and not any(file or part.classes for part, file in zip(parts, classes, strict=True)):
+        notes.append(f"has no class band {asked}: its clouds are not known, and none are masked")
     known = {name: getattr(config, name) for name in ("scale", "offset", "nodata") if getattr(config, name) is not None}
     return replace(
         files,
         datetime=config.datetime.isoformat() if config.datetime is not None else files.datetime,
         mosaic=config.mosaic,
+        notes=tuple(notes),
         # What the scene's own settings say goes over the items.
         parts=tuple(
             PartFiles(

@@ -173,17 +173,15 @@ def register_dates(pair: ScenePair, *, config: RegistrationConfig) -> ScenePair:
 
 def list_notes(pair: ScenePair) -> list[str]:
     """Say what people should know of a pair that can be used: a stretch, and pixels of another size than the grid's."""
-    notes = []
+    notes, ground_m = [], pair.grid.ground_resolution_m
     for date in DATES:
         scene: Scene = getattr(pair, date)
         notes += [f"{date} {note}" for note in scene.notes]
         sizes = sorted(measure_coarseness(asset, grid=pair.grid) for asset in _list_colour_assets(scene))
         if sizes[-1] > _NOTED_SCALE or sizes[0] < 1 / _NOTED_SCALE:
-            pixels = " to ".join(
-                dict.fromkeys(f"{size * pair.grid.resolution_m:.3g}" for size in (sizes[0], sizes[-1]))
-            )
+            pixels = " to ".join(dict.fromkeys(f"{size * ground_m:.3g}" for size in (sizes[0], sizes[-1])))
             notes.append(
-                f"{date} has pixels of {pixels} m, the grid of {pair.grid.resolution_m:g} m: "
+                f"{date} has pixels of {pixels} m, the grid of {ground_m:.3g} m: "
                 + ("it shows less detail than its tiles seem to" if sizes[-1] > 1 else "its detail is averaged away")
             )
     words = [pair.stretch.describe(), pair.grid.scale_note, pair.registration and pair.registration.describe()]

@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import obstore
 import rasterio
-from obstore.store import S3Store
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
@@ -25,7 +24,9 @@ from model.web import Reply, fetch
 from pipeline.config.limits import LimitsConfig, get_limits
 from pipeline.hosts import check_redirect
 from pipeline.scenes.memory import check_size
-from pipeline.uris import ZIP_MARK, is_remote, split_zip_uri
+from pipeline.storage.object_store import open_object
+from pipeline.storage.s3_access import read_s3_access
+from pipeline.uris import REMOTE_SCHEMES, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
 
 CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
@@ -53,9 +54,9 @@ def resolve_uri(uri: str) -> str:
     Raises:
         InputError: there is no such local file, or the scheme is none of these.
     """
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if scheme in {"http", "https", "s3"}:
-        return uri
+    scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    if scheme in REMOTE_SCHEMES:
+        return normalise_uri(uri)
     if scheme == "zip" or uri.startswith("/vsizip/"):
         return _resolve_zip(uri)
     if scheme not in {"", "file"}:
@@ -171,9 +172,8 @@ def read_start(uri: str, *, at_most: int, allow_private: bool = False) -> bytes:
         with zipfile.ZipFile(archive[0]) as files, files.open(archive[1]) as file:
             return file.read(at_most)
     if uri.startswith("s3://"):
-        folder, _, name = uri.rpartition("/")
-        store = S3Store.from_url(folder)
-        return bytes(obstore.get_range(store, name, start=0, end=min(at_most, obstore.head(store, name)["size"])))
+        store, key = open_object(uri)
+        return bytes(obstore.get_range(store, key, start=0, end=min(at_most, obstore.head(store, key)["size"])))
     if is_remote(uri):
         return ask_server(uri, at_most=at_most, allow_private=allow_private).data
     with Path(uri).open("rb") as file:
@@ -214,6 +214,7 @@ def share_settings(*, sidecars_of: str | None = None) -> Iterator[None]:
         # Without this GDAL looks for sidecar files of any format, on a server by listing the whole folder.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR" if sidecars_of is None else "NO",
         **_limit_http(get_limits()),
+        **read_s3_access(os.environ).to_gdal(),
     }
     if sidecars_of is not None and is_remote(sidecars_of):
         # Each is asked for by its name, of which the settings leave one.

@@ -12,11 +12,18 @@ from model.errors import InputError
 from pipeline.config.limits import get_limits, keep_limits
 from pipeline.config.scene import SceneConfig
 from pipeline.dates import format_moment, parse_moment
-from pipeline.scenes.bands import check_types, choose_band, choose_colours, make_source
+from pipeline.scenes.bands import (
+    check_types,
+    choose_band,
+    choose_colours,
+    describe_choice,
+    make_source,
+    settle_alpha,
+)
 from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
 from pipeline.scenes.footprints import join_footprints, move_beside, place_raster
 from pipeline.scenes.headers import RasterHeader, read_header
-from pipeline.scenes.integrity import check_pixels
+from pipeline.scenes.integrity import check_alpha, check_pixels
 from pipeline.scenes.locate import resolve_files
 from pipeline.scenes.rasters import resolve_uri
 from pipeline.scenes.scene import Asset, BandSource, Scene, ScenePart
@@ -59,8 +66,12 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priva
     Raises:
         InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
     """
-    rasters = _open_rasters(files, assume_crs=config.assume_crs, date=date, allow_private=allow_private)
-    parts = tuple(_make_part(part, rasters=rasters, date=date) for part in files.parts)
+    rasters = _open_rasters(files, config=config, date=date, allow_private=allow_private)
+    notes = dict.fromkeys(files.notes)
+    parts = tuple(_make_part(part, rasters=rasters, date=date, notes=notes) for part in files.parts)
+    if config.has_alpha is None:
+        for asset in {source.asset.uri: source.asset for part in parts for source in part.colours}.values():
+            check_alpha(asset, date=date)
     _check_pixels(parts)
     told = files.datetime or next((header.datetime for header, _ in rasters.values() if header.datetime), None)
     return Scene(
@@ -70,17 +81,18 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priva
         mosaic=files.mosaic,
         cloud_classes=config.cloud_classes,
         footprint=join_footprints([part.footprint for part in parts]),
-        notes=files.notes,
+        notes=tuple(notes),
     )
 
 
-def _open_rasters(files: SceneFiles, *, assume_crs: str | None, date: str, allow_private: bool) -> _Rasters:
+def _open_rasters(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool) -> _Rasters:
     """Open every file once, several at a time: of a mosaic far away, each one takes its time to answer."""
 
     def open_one(uri: str) -> tuple[RasterHeader, Asset]:
         header = read_header(resolve_uri(uri), root=roots[uri], allow_private=allow_private)
+        header = settle_alpha(header, has_alpha=config.has_alpha)
         check_types(header)
-        return header, place_raster(header, assume_crs=assume_crs, date=date)
+        return header, place_raster(header, assume_crs=config.assume_crs, date=date)
 
     roots = {file.uri: file.root for part in files.parts for file in _list_files(part)}
     uris = list(roots)
@@ -93,8 +105,8 @@ def _list_files(part: PartFiles) -> list[BandFile]:
     return files if part.classes is None else [*files, part.classes]
 
 
-def _make_part(part: PartFiles, *, rasters: _Rasters, date: str) -> ScenePart:
-    red, green, blue = _choose_colours(part, rasters=rasters, date=date)
+def _make_part(part: PartFiles, *, rasters: _Rasters, date: str, notes: dict[str, None]) -> ScenePart:
+    red, green, blue = _choose_colours(part, rasters=rasters, date=date, notes=notes)
     classes = None
     if part.classes is not None:
         header, asset = rasters[part.classes.uri]
@@ -109,12 +121,17 @@ def _make_part(part: PartFiles, *, rasters: _Rasters, date: str) -> ScenePart:
     )
 
 
-def _choose_colours(part: PartFiles, *, rasters: _Rasters, date: str) -> tuple[BandSource, BandSource, BandSource]:
+def _choose_colours(
+    part: PartFiles, *, rasters: _Rasters, date: str, notes: dict[str, None]
+) -> tuple[BandSource, BandSource, BandSource]:
     files = (part.red, part.green, part.blue)
     header, _ = rasters[part.red.uri]
     numbers: list[int]
     if len({file.uri for file in files}) == 1 and all(file.band is None for file in files):
-        numbers = list(choose_colours(header, date=date))
+        chosen = choose_colours(header, date=date)
+        if (note := describe_choice(header, chosen)) is not None:
+            notes[note] = None
+        numbers = list(chosen)
     else:
         numbers = [choose_band(rasters[file.uri][0], file.band, key=f"{date}.bands") for file in files]
     red, green, blue = (

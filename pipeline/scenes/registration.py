@@ -92,7 +92,7 @@ class Registration:
     n_blocks: int
     """Blocks that were looked at."""
     resolution_m: float
-    """Side of a pixel of the grid in metres."""
+    """Side of a pixel of the grid in metres on the ground."""
     coarseness: int
     """Side of the pixels that were measured in, in pixels of the grid: more than 1 where the scenes are coarser."""
     block_size_px: int
@@ -175,7 +175,7 @@ def measure_registration(read: ReadBlock, *, grid: Grid, coarseness: float, conf
         spread_px=None if spread_px is None else round(factor * spread_px, 3),
         agreeing_fraction=agreeing_fraction,
         n_blocks=len(windows),
-        resolution_m=grid.resolution_m,
+        resolution_m=grid.ground_resolution_m,
         coarseness=factor,
         block_size_px=factor * windows[0].height if windows else 0,
         is_corrected=config.correct and shift is not None,

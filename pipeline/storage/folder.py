@@ -406,7 +406,7 @@ def find_folder(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> RunFol
         InputError: the URI is of another kind.
     """
     try:
-        check_run_uri(uri)
+        uri = check_run_uri(uri)
     except ValueError as problem:
         raise InputError(str(problem), expected="a local folder or s3://bucket/prefix", remedy="correct it") from None
     place = uri.rstrip("/") if is_remote(uri) else str(Path(uri).absolute())

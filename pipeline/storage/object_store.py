@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, S3Store
@@ -20,7 +18,8 @@ from model.errors import FolderError, InputError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-from pipeline.uris import is_remote
+from pipeline.storage.s3_access import read_s3_access
+from pipeline.uris import is_remote, split_s3_uri
 
 Result = TypeVar("Result")
 
@@ -39,22 +38,6 @@ _MAX_WORDS = 300
 _METADATA_SERVICE = "169.254.169.254"
 
 
-def may_use_http(environment: Mapping[str, str]) -> bool:
-    """Tell whether the endpoint of the environment may be spoken to without TLS: on loopback, or as it is told."""
-    if environment.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true", "yes", "on"}:
-        return True
-    host = urlsplit(_find_endpoint(environment)).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _find_endpoint(environment: Mapping[str, str]) -> str:
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-    return next((environment[name] for name in names if environment.get(name)), "")
-
-
 def open_store(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> ObjectStore:
     """Open the store of a run; credentials, endpoint and region of a bucket come from the environment.
 
@@ -67,22 +50,43 @@ def open_store(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> ObjectS
     """
     if not is_remote(uri):
         return LocalStore(prefix=uri)
-    allow_http = may_use_http(os.environ)
-    endpoint = _find_endpoint(os.environ)
-    if endpoint.startswith("http://") and not allow_http:
+    bucket, prefix = split_s3_uri(uri)
+    return _open_bucket(bucket, prefix=prefix, max_retries=_MAX_RETRIES, retry_timeout_s=retry_timeout_s)
+
+
+def open_object(
+    uri: str, *, max_retries: int = _MAX_RETRIES, retry_timeout_s: float = RETRY_TIMEOUT_S
+) -> tuple[ObjectStore, str]:
+    """Open the bucket of one object; gives its key there, too, with all of its letters as they are.
+
+    Args:
+        uri: ``s3://bucket/key``.
+        max_retries: How often a failing request is repeated at most.
+        retry_timeout_s: How long a failing request is repeated.
+
+    Raises:
+        InputError: the key cannot be asked for, or the endpoint has no TLS and is not on this machine.
+    """
+    bucket, key = split_s3_uri(uri)
+    if not key or "" in key.split("/"):
         raise InputError(
-            f"endpoint {endpoint} has no TLS: everyone on the way could read along",
-            expected="https://, or an endpoint on this machine",
-            remedy="correct AWS_ENDPOINT_URL, or set AWS_ALLOW_HTTP=true if the network is to be trusted",
+            f"{uri} has {'an empty name between two slashes' if key else 'no key'}",
+            expected="s3://bucket/key with one slash after each folder",
+            remedy="copy the object to another key, or correct the URI",
         )
+    return _open_bucket(bucket, prefix=None, max_retries=max_retries, retry_timeout_s=retry_timeout_s), key
+
+
+def _open_bucket(bucket: str, *, prefix: str | None, max_retries: int, retry_timeout_s: float) -> S3Store:
+    access = read_s3_access(os.environ)
     # Options that are given replace those of the environment as a whole, so the word on http is passed on.
     client: ClientConfig = {
-        "allow_http": allow_http,
+        "allow_http": access.allow_http,
         "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
         "timeout": timedelta(seconds=_REQUEST_TIMEOUT_S),
     }
     retry: RetryConfig = {
-        "max_retries": _MAX_RETRIES,
+        "max_retries": max_retries,
         "retry_timeout": timedelta(seconds=retry_timeout_s),
         "backoff": {
             "init_backoff": timedelta(seconds=_FIRST_WAIT_S),
@@ -90,7 +94,9 @@ def open_store(uri: str, *, retry_timeout_s: float = RETRY_TIMEOUT_S) -> ObjectS
             "base": 2,
         },
     }
-    return S3Store.from_url(uri, client_options=client, retry_config=retry)
+    return S3Store(
+        bucket, prefix=prefix or None, config=access.to_obstore(bucket), client_options=client, retry_config=retry
+    )
 
 
 def repeat_request(call: Callable[[], Result], *, timeout_s: float) -> Result:

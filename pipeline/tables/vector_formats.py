@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,6 +48,15 @@ def escape_markup(texts: pa.Array) -> pa.Array:
     return pa.array(escaped, pa.string())
 
 
+_KML_NAMES = frozenset(
+    {"id", "timestamp", "begin", "end", "altitudemode", "tessellate", "extrude", "visibility", "draworder", "icon"}
+    | {"heading", "tilt", "roll", "snippet", "model", "scale_x", "scale_y", "scale_z", "networklink"}
+    | {"networklink_refreshvisibility", "networklink_flytoview", "networklink_refreshmode", "photooverlay"}
+)
+# ^ Fields that GDAL's LIBKML writes as parts of a placemark, and drops where they do not fit. The tables' own name and
+#   description are meant so.
+
+
 @dataclass(frozen=True, kw_only=True)
 class VectorFormat:
     """A format that a table can be written in."""
@@ -62,15 +71,23 @@ class VectorFormat:
     """What is done to texts."""
     layer_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the driver."""
+    own_names: frozenset[str] = frozenset()
+    """Columns, in small letters, that the format has a meaning of its own for; others of these names get another."""
 
 
 VECTOR_FORMATS: Mapping[str, VectorFormat] = {
-    "gpkg": VectorFormat(suffix=".gpkg", driver="GPKG", has_layers=True),
+    "gpkg": VectorFormat(
+        suffix=".gpkg",
+        driver="GPKG",
+        has_layers=True,
+        layer_options={"GEOMETRY_NAME": "geometry"},
+        own_names=frozenset({"fid"}),
+    ),
     # Longitude and latitude, cut at the date line, as RFC 7946 has it.
     "geojson": VectorFormat(suffix=".geojson", driver="GeoJSON", layer_options={"RFC7946": "YES"}),
     "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf"),
-    "kml": VectorFormat(suffix=".kml", driver="LIBKML", has_layers=True, clean=escape_markup),
-    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_formulas),
+    "kml": VectorFormat(suffix=".kml", driver="LIBKML", has_layers=True, clean=escape_markup, own_names=_KML_NAMES),
+    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_formulas, own_names=frozenset({"lon", "lat"})),
 }
 """By the name that people call them by."""
 
@@ -92,10 +109,12 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         if kind.driver is None:
             _write_csv(file, path, crs=crs, kind=kind)
             return
-        schema = pa.schema([_describe(column) for column in file.schema_arrow if column.name != "bbox"])
+        plain = [column for column in file.schema_arrow if column.name != "bbox"]
+        names = _rename([column.name for column in plain], own_names=kind.own_names)
+        schema = pa.schema([_describe(column, name=names[column.name]) for column in plain])
         if kind.driver == "LIBKML":
             schema = schema.insert(0, pa.field("Name", pa.string()))
-        reader = pa.RecordBatchReader.from_batches(schema, _read_batches(file, schema=schema, kind=kind))
+        reader = pa.RecordBatchReader.from_batches(schema, _read_batches(file, schema=schema, names=names, kind=kind))
         authority = crs.to_authority()
         pyogrio.write_arrow(
             reader,
@@ -110,18 +129,31 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         )
 
 
-def _describe(column: pa.Field) -> pa.Field:
+def _rename(names: Sequence[str], *, own_names: frozenset[str]) -> dict[str, str]:
+    """Give every column a name that the format has free; most keep theirs."""
+    taken = own_names | {name.casefold() for name in names}
+    renamed = {}
+    for name in names:
+        free = name
+        while free.casefold() in own_names or (free != name and free.casefold() in taken):
+            free += "_"
+        renamed[name] = free
+    return renamed
+
+
+def _describe(column: pa.Field, *, name: str) -> pa.Field:
     # Of the metadata GDAL would take some for its own.
-    return pa.field(column.name, column.type)
+    return pa.field(name, column.type)
 
 
-def _read_batches(file: pq.ParquetFile, *, schema: pa.Schema, kind: VectorFormat) -> Iterator[pa.RecordBatch]:
-    names = [name for name in schema.names if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
-        columns = {name: batch[name] for name in names}
+def _read_batches(
+    file: pq.ParquetFile, *, schema: pa.Schema, names: Mapping[str, str], kind: VectorFormat
+) -> Iterator[pa.RecordBatch]:
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(names)):
+        columns = {names[name]: batch[name] for name in names}
         columns |= {name: kind.clean(column) for name, column in columns.items() if pa.types.is_string(column.type)}
         columns["geometry"] = _make_multipolygons(columns["geometry"])
-        columns.setdefault("Name", columns[names[0]])
+        columns.setdefault("Name", next(iter(columns.values())))
         yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -135,7 +167,9 @@ def _make_multipolygons(geometry: pa.Array) -> pa.Array:
 def _write_csv(file: pq.ParquetFile, path: Path, *, crs: pyproj.CRS, kind: VectorFormat) -> None:
     """Write a table with a place inside each geometry, in degrees, in the geometry's stead."""
     plain = [column for column in file.schema_arrow if column.name not in {"geometry", "bbox"}]
-    schema = pa.schema([*map(_describe, plain), pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
+    names = _rename([column.name for column in plain], own_names=kind.own_names)
+    described = [_describe(column, name=names[column.name]) for column in plain]
+    schema = pa.schema([*described, pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
     transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     with path.open("wb") as output:
         output.write(_BYTE_ORDER_MARK)

@@ -70,7 +70,7 @@ def describe_frame(frame: MapFrame) -> dict[str, Any]:
         "top": window.top,
         "width": window.width,
         "height": window.height,
-        "resolution": frame.ground_resolution_m,
+        "resolution": frame.grid.ground_resolution_m,
         "pictureScale": min(1.0, MAX_MAP_SIZE_PX / max(window.width, window.height)),
         "lattice": {name: pack_column(values) for name, values in frame.sample_lattice().items()},
     }

@@ -14,7 +14,6 @@ import pyproj
 import shapely
 
 from pipeline.grid.grid import Grid
-from pipeline.grid.projections import compute_area_scale
 from pipeline.grid.window import Window
 from pipeline.tables.schemas import TileStatus
 
@@ -55,14 +54,6 @@ class MapFrame:
     def detail_m(self) -> float:
         """Ground length of half a pixel of the map's picture."""
         return max(self.grid.height_px, self.grid.width_px) / MAX_MAP_SIZE_PX * self.grid.resolution_m / 2
-
-    @property
-    def ground_resolution_m(self) -> float:
-        """Side of a pixel on the ground, in the middle of the map, in metres."""
-        window = self.window
-        x, y = self.grid.transform @ (window.left + window.width / 2, window.top + window.height / 2)
-        scale = compute_area_scale(self.grid.crs, xs=np.array([x]), ys=np.array([y]))[0]
-        return float(self.grid.resolution_m / np.sqrt(scale))
 
     def to_pixel(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Give columns and rows of places, in pixels and parts of them."""
@@ -138,7 +129,7 @@ def draw_changes(ranked: gpd.GeoDataFrame, *, frame: MapFrame, n_markers: int) -
             for kind, rows in ranked.head(MAX_DRAWN_CHANGES).groupby("kind", sort=True)
         },
         "markers": [_mark(geometry, frame=frame) for geometry in ranked.geometry.head(n_markers)],
-        "scale": choose_scale_bar(window.width * frame.ground_resolution_m),
+        "scale": choose_scale_bar(window.width * frame.grid.ground_resolution_m),
     }
 
 

@@ -8,6 +8,7 @@ import geopandas as gpd
 import pandas as pd
 import shapely
 
+from pipeline.polygons.near import lie_near, place_polygons
 from pipeline.report.page.map import MapFrame
 
 MAX_LISTED_ZONES = 200
@@ -63,8 +64,10 @@ def draw_zones(zones: gpd.GeoDataFrame | None, *, frame: MapFrame) -> list[list[
     """
     if zones is None or zones.empty:
         return []
-    placed = zones.geometry.head(MAX_DRAWN_ZONES).to_crs(frame.grid.crs)
-    simple = shapely.simplify(placed.to_numpy(), frame.detail_m)
+    drawn, grid = zones.geometry.head(MAX_DRAWN_ZONES), frame.grid
+    is_near = lie_near(drawn, grid=grid)
+    placed = drawn.to_crs(grid.crs).to_numpy() if is_near else place_polygons(drawn, grid=grid)
+    simple = shapely.simplify(placed, frame.detail_m)
     rings = shapely.get_rings(shapely.get_parts(simple))
     lines = []
     for ring in rings:

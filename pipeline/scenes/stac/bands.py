@@ -13,6 +13,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from model.errors import InputError
+from pipeline.scenes.band_names import contradicts_order, find_colours, tell_colours
+
 Assets = Mapping[str, Mapping[str, Any]]
 """JSON of an item's assets by their keys."""
 
@@ -29,6 +32,19 @@ _FORMAT_WORDS = {"grib": "GRIB", "wmo-": "GRIB", "netcdf": "NetCDF", "hdf": "HDF
 _UNTOLD_TYPES = {"", "application/octet-stream", "binary/octet-stream"}
 _PREVIEW_ROLES = {"thumbnail", "overview"}
 _LISTED_ASSETS = 12
+
+
+def leave_out(found: str) -> InputError:
+    """Make the error of an item that can be no part of a scene; the other items go on without it.
+
+    Args:
+        found: What is wrong with it, to follow on its id.
+    """
+    return InputError(
+        found,
+        expected="an item that fits, with georeferenced rasters of red, green and blue",
+        remedy="correct bands, or widen datetime, bbox or the cloud limit",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +67,7 @@ def choose_bands(assets: Assets, *, wanted: Sequence[str]) -> tuple[BandChoice, 
         wanted: Three names, or that of one asset which holds all three.
 
     Raises:
-        ValueError: one of them is not there, is no raster, or a name fits an asset of several bands; says which.
+        InputError: one of them is not there, is no raster, or a name fits an asset of several bands; says which.
     """
     if len(wanted) == 1:
         return _choose_colour(assets, key=_find_key(assets, wanted[0]))
@@ -60,7 +76,7 @@ def choose_bands(assets: Assets, *, wanted: Sequence[str]) -> tuple[BandChoice, 
     if missing == list(_COLOURS) and (key := _find_visual(assets)) is not None:
         return _choose_colour(assets, key=key)
     if missing:
-        raise ValueError(f"has no {', '.join(missing)}; its assets are {_list_assets(assets)}")
+        raise leave_out(f"has no {', '.join(missing)}; its assets are {_list_assets(assets)}")
     red, green, blue = (choice for choice in choices if choice is not None)
     return red, green, blue
 
@@ -72,7 +88,7 @@ def find_band(assets: Assets, name: str) -> BandChoice | None:
     ground sampling distance, then the first key.
 
     Raises:
-        ValueError: the name is that of an asset which is no raster or has several bands.
+        InputError: the name is that of an asset which is no raster or has several bands.
     """
     if (key := _match(assets, name)) is not None:
         return _take_only_band(assets, key=key, name=name)
@@ -123,18 +139,29 @@ def _take_only_band(assets: Assets, *, key: str, name: str) -> BandChoice:
     names = list_band_names(assets[key])
     fitting = [index + 1 for index, band in enumerate(names) if name.casefold() in band]
     if len(names) > 1 and len(fitting) != 1:
-        raise ValueError(f"has {len(names)} bands in its asset {key}; write {key}.1 for the first of them")
+        raise leave_out(f"has {len(names)} bands in its asset {key}; write {key}.1 for the first of them")
     return BandChoice(key=key, band=fitting[0] if len(names) > 1 else 1)
 
 
 def _choose_colour(assets: Assets, *, key: str) -> tuple[BandChoice, BandChoice, BandChoice]:
     names = list_band_names(assets[key])
     if 0 < len(names) < 3:
-        raise ValueError(f"has only {len(names)} of red, green and blue in its asset {key}")
-    places = [[index + 1 for index, band in enumerate(names) if colour in band] for colour in _COLOURS]
-    is_told = all(len(place) == 1 for place in places)
-    red, green, blue = (BandChoice(key=key, band=place[0] if is_told else None) for place in places)
-    return red, green, blue
+        raise leave_out(f"has only {len(names)} of red, green and blue in its asset {key}")
+    told = [_tell_colour(band) for band in names]
+    for known in (told, tell_colours([next(iter(sorted(band)), "") for band in names])):
+        if (found := find_colours(known)) is not None:
+            red, green, blue = (BandChoice(key=key, band=number) for number in found)
+            return red, green, blue
+        if contradicts_order(known):
+            words = ", ".join(" or ".join(sorted(band)) or "no name" for band in names)
+            raise leave_out(f"has in its asset {key} other bands than red, green and blue ({words})")
+    whole = BandChoice(key=key, band=None)
+    return whole, whole, whole
+
+
+def _tell_colour(names: set[str]) -> str | None:
+    # A common name tells more than the band's own, such as B04.
+    return next((colour for colour in _COLOURS if colour in names), None)
 
 
 def _find_visual(assets: Assets) -> str | None:
@@ -153,14 +180,14 @@ def _find_key(assets: Assets, name: str) -> str:
     titled = (key for key, asset in assets.items() if str(asset.get("title", "")).casefold() == name.casefold())
     key = _match(assets, name) or next(titled, None)
     if key is None:
-        raise ValueError(f"has no {name}; its assets are {_list_assets(assets)}")
+        raise leave_out(f"has no {name}; its assets are {_list_assets(assets)}")
     _check_raster(assets, key=key)
     return key
 
 
 def _check_raster(assets: Assets, *, key: str) -> None:
     if other := find_other_format(assets[key]):
-        raise ValueError(f"has {other} in its asset {key}, no raster such as GeoTIFF or JPEG 2000")
+        raise leave_out(f"has {other} in its asset {key}, no raster such as GeoTIFF or JPEG 2000")
 
 
 def _match(assets: Iterable[str], name: str) -> str | None:
@@ -223,14 +250,14 @@ def read_scaling(asset: Mapping[str, Any], *, band: int, properties: Mapping[str
         properties: Those of the item.
 
     Raises:
-        ValueError: a scale or offset is no finite number, or the scale is 0.
+        InputError: a scale or offset is no finite number, or the scale is 0.
     """
     described = describe_band(asset, band=band)
     told = Scaling(
         scale=_read_number(described, asset, name="scale"), offset=_read_number(described, asset, name="offset")
     )
     if told.scale == 0:
-        raise ValueError("its scale is 0")
+        raise leave_out("its scale is 0")
     is_bytes = described.get("data_type", asset.get("data_type")) == "uint8" or "visual" in (asset.get("roles") or [])
     return told if is_bytes else settle_sentinel2(told, properties=properties)
 
@@ -241,8 +268,7 @@ def settle_sentinel2(told: Scaling, *, properties: Mapping[str, Any]) -> Scaling
     Earth Search takes the offset out of some of its files and says so with a flag, while ``raster:bands`` may still
     name it: the flag counts. Where nothing is said, the baseline tells.
     """
-    platform = str(properties.get("constellation") or properties.get("platform") or "").lower()
-    if not platform.startswith("sentinel-2") and not any(name.startswith("s2:") for name in properties):
+    if not is_sentinel2(properties):
         return told
     is_applied = next((properties[name] for name in _APPLIED_FLAGS if name in properties), None)
     baseline = _read_baseline(properties)
@@ -252,6 +278,12 @@ def settle_sentinel2(told: Scaling, *, properties: Mapping[str, Any]) -> Scaling
         return told
     scale = told.scale or 1 / SENTINEL2_QUANTIFICATION
     return Scaling(scale=scale, offset=SENTINEL2_OFFSET * scale if baseline >= _OFFSET_BASELINE else 0.0)
+
+
+def is_sentinel2(properties: Mapping[str, Any]) -> bool:
+    """Tell of an item whether it is one of Sentinel-2's."""
+    platform = str(properties.get("constellation") or properties.get("platform") or "").lower()
+    return platform.startswith("sentinel-2") or any(name.startswith("s2:") for name in properties)
 
 
 def describe_band(asset: Mapping[str, Any], *, band: int) -> dict[str, Any]:
@@ -280,7 +312,7 @@ def _read_number(described: Mapping[str, Any], asset: Mapping[str, Any], *, name
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"its {name} is {found!r}, no number")
+        raise leave_out(f"its {name} is {found!r}, no number")
     return number
 
 

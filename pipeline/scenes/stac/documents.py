@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import http
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import httpx
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import S3Store
 from pystac_client.stac_api_io import StacApiIO
 
 from model.errors import InputError
@@ -20,10 +18,8 @@ from model.redaction import redact_uri
 from model.web import TRANSIENT_STATUSES, TooMuchError, WebLimits, fetch, open_client
 from pipeline.config.limits import LimitsConfig
 from pipeline.hosts import check_host, check_redirect
+from pipeline.storage.object_store import open_object
 from pipeline.uris import is_remote
-
-if TYPE_CHECKING:
-    from obstore.store import RetryConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,15 +134,9 @@ class DocumentReader(StacApiIO):
             _refuse(path, f"cannot be read ({problem.strerror})")
 
     def _read_object(self, uri: str) -> bytes:
-        folder, _, name = uri.rpartition("/")
+        store, key = open_object(uri, max_retries=self.limits.tries - 1, retry_timeout_s=self.limits.total_s)
         try:
-            # Options of the client would replace those of the environment.
-            retries: RetryConfig = {
-                "max_retries": self.limits.tries - 1,
-                "retry_timeout": dt.timedelta(seconds=self.limits.total_s),
-            }
-            store = S3Store.from_url(folder, retry_config=retries)
-            result = obstore.get(store, name)
+            result = obstore.get(store, key)
             self._check_size(int(result.meta["size"]), name=uri)
             return bytes(result.bytes())
         # What is not there is an error of the operating system's kind.

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pystac_client import Client, ConformanceClasses
-from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import unary_union
 
 from model.errors import InputError
 from model.redaction import redact_uri
 from pipeline.config.stac import OPERATORS, StacConfig, is_cql2
 from pipeline.dates import parse_interval
+from pipeline.grid.date_line import make_box
 from pipeline.scenes.stac.items import SceneItem
 
 
@@ -21,10 +20,7 @@ def choose_area(config: StacConfig, *, area: BaseGeometry | None) -> BaseGeometr
     """Tell where items have to be, in WGS84 degrees: in the config's bbox, else in an area of interest."""
     if config.bbox is None:
         return area
-    west, south, east, north = config.bbox
-    if west < east:
-        return box(west, south, east, north)
-    return unary_union([box(west, south, 180, north), box(-180, south, east, north)])
+    return make_box(*config.bbox)
 
 
 def find_misfit(item: SceneItem, *, config: StacConfig, area: BaseGeometry | None) -> str | None:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from model.errors import InputError
 from model.redaction import redact_uri
 from pipeline.hosts import check_host
-from pipeline.uris import REMOTE_SCHEMES, is_remote
+from pipeline.uris import REMOTE_SCHEMES, is_remote, normalise_uri
 
 _VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
 
@@ -60,7 +60,7 @@ def locate_document(href: str, *, allow_private: bool = False) -> Place:
         InputError: there is no such local file, or the scheme is neither http, https nor s3.
     """
     if is_remote(href):
-        return Place(href=href, allow_private=allow_private)
+        return Place(href=normalise_uri(href), allow_private=allow_private)
     path = Path(_strip_file_scheme(href)).expanduser().absolute()
     if "://" in href and not href.startswith("file://"):
         raise InputError(
@@ -95,8 +95,9 @@ def resolve_href(href: str, *, place: Place, what: str) -> str:
     text = href.strip()
     scheme = _read_scheme(text)
     if scheme in REMOTE_SCHEMES and urlsplit(text).netloc:
-        place.check_name(text, what=what)
-        return _check_virtual(text, what=what)
+        name = normalise_uri(_check_virtual(text, what=what))
+        place.check_name(name, what=what)
+        return name
     if scheme not in {"", "file"}:
         raise InputError(
             f"{what} points to {redact_uri(text)}",
@@ -126,7 +127,7 @@ def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
             expected="a whole URI with its scheme",
             remedy="correct the document",
         )
-    return _check_virtual(urlunsplit((base.scheme, *joined[1:])), what=what)
+    return normalise_uri(_check_virtual(urlunsplit((base.scheme, *joined[1:])), what=what))
 
 
 def _resolve_local(text: str, *, place: Place, what: str) -> str:

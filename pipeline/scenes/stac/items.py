@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +16,37 @@ import pystac
 from odc.geo.geobox import GeoBox
 from odc.stac import parse_item
 from shapely import make_valid
-from shapely.geometry import box, shape
+from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from model.errors import InputError
 from pipeline.config.stac import StacConfig
 from pipeline.dates import to_utc
+from pipeline.grid.date_line import make_box, unwrap_shape, wrap_shape
+from pipeline.grid.grid import compute_footprint as compute_raster_outline
+from pipeline.scenes.bands import SENTINEL2_NODATA
 from pipeline.scenes.days import ScenePiece
 from pipeline.scenes.files import BandFile, PartFiles
-from pipeline.scenes.stac.bands import Assets, BandChoice, Scaling, choose_bands, describe_band, find_band, read_scaling
+from pipeline.scenes.stac.bands import (
+    Assets,
+    BandChoice,
+    Scaling,
+    choose_bands,
+    describe_band,
+    find_band,
+    is_sentinel2,
+    leave_out,
+    read_scaling,
+)
 from pipeline.scenes.stac.hrefs import Place, resolve_href
 from pipeline.uris import is_remote
 
 DEFAULT_CLASSES = "scl"
 """Class band that is taken where it is there, and not missed where it is not."""
+_CLASSES_NAME = re.compile(r"scl[_-].*|scene[_-]?classification.*")
 _LONGEST_ID = 200
-_OUTLINE_POINTS = 32
-_NEAR_DATE_LINE = 178.0
-# ^ Degrees; wider than this is what crosses it, too.
+_AGREEMENT = 0.5
+# ^ Part of the smaller of geometry and outline that lies in the other, where both speak of one place.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +77,7 @@ def read_item(found: FoundItem, *, config: StacConfig) -> SceneItem:
     """Find the files of an item and what they mean, without opening them.
 
     Raises:
-        ValueError: it cannot be a part of a scene; says why, to follow on the item's id.
-        InputError: an href leads where it may not.
+        InputError: it cannot be a part of a scene, or an href leads where it may not.
     """
     item = _parse(found.content)
     start, end = _read_times(item)
@@ -96,21 +111,21 @@ def compute_footprint(item: pystac.Item, *, key: str) -> BaseGeometry:
     The raster's outline comes from the projection extension in any of its dialects, at the item or at the asset.
 
     Raises:
-        ValueError: it tells neither, nor a bbox.
+        InputError: it tells neither, nor a bbox.
     """
     outline, seen = _read_outline(item, key=key), _read_geometry(item)
     if outline is not None and seen is not None:
         both = outline.intersection(seen)
         # Where the two contradict each other, what the pixels are read by counts.
-        return both if both.area > 0 else outline
+        return both if both.area >= _AGREEMENT * min(outline.area, seen.area) else outline
     known = outline if outline is not None else seen
     if known is not None:
         return known
     bounds = item.bbox or []
     if len(bounds) not in {4, 6} or not all(isinstance(bound, int | float) for bound in bounds):
-        raise ValueError("has neither geometry nor bbox nor projection to tell where it lies")
+        raise leave_out("has neither geometry nor bbox nor projection to tell where it lies")
     # With heights there are six.
-    return box(bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1])
+    return make_box(bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1])
 
 
 def describe_version(properties: Mapping[str, Any]) -> str:
@@ -121,18 +136,20 @@ def describe_version(properties: Mapping[str, Any]) -> str:
 
 def describe_processing(properties: Mapping[str, Any]) -> tuple[str, ...]:
     """Tell of an item what puts versions of one acquisition in order."""
-    parts = (_find_processing(properties), properties.get("created"), properties.get("updated"))
+    # What is marked as replaced by its catalog comes before whatever is not.
+    is_valid = "" if properties.get("deprecated") is True else "valid"
+    parts = (is_valid, _find_processing(properties), properties.get("created"), properties.get("updated"))
     return tuple(str(part or "") for part in parts)
 
 
 def _find_processing(properties: Mapping[str, Any]) -> object:
-    names = ("s2:processing_baseline", "processing:version", "version")
+    names = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version", "version")
     return next((properties[name] for name in names if properties.get(name)), None)
 
 
 def _parse(content: Any) -> pystac.Item:
     if not isinstance(content, dict) or not isinstance(content.get("id"), str):
-        raise ValueError("is no STAC item with an id")  # noqa: TRY004  (the kind that leaves an item out)
+        raise leave_out("is no STAC item with an id")
     # Links are followed nowhere here, and pystac would bend asset hrefs by a self link that may be wrong.
     plain = {**deepcopy(content), "links": []}
     try:
@@ -142,9 +159,9 @@ def _parse(content: Any) -> pystac.Item:
             item = pystac.Item.from_dict(plain, migrate=True, preserve_dict=False)
     # pystac lets through whatever its parsing of a malformed document runs into.
     except Exception as problem:
-        raise ValueError(f"is no sound STAC item ({type(problem).__name__}: {str(problem)[:_LONGEST_ID]})") from None
+        raise leave_out(f"is no sound STAC item ({type(problem).__name__}: {str(problem)[:_LONGEST_ID]})") from None
     if len(item.id) > _LONGEST_ID:
-        raise ValueError(f"has an id of {len(item.id)} characters")
+        raise leave_out(f"has an id of {len(item.id)} characters")
     return item
 
 
@@ -156,22 +173,24 @@ def _read_times(item: pystac.Item) -> tuple[dt.datetime, dt.datetime]:
     start = item.datetime or told[0]
     end = item.datetime or told[1] or start
     if start is None or end is None:
-        raise ValueError("has no datetime")
+        raise leave_out("has no datetime")
     return to_utc(start), to_utc(end)
 
 
 def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:
     if name is None:
         return None
-    try:
-        choice = find_band(assets, name)
-    except ValueError:
-        if name != DEFAULT_CLASSES:
-            raise
-        return None
-    if choice is None and name != DEFAULT_CLASSES:
-        raise ValueError(f"has no classes {name}; its assets are {', '.join(assets)}")
-    return choice
+    if name != DEFAULT_CLASSES:
+        if (choice := find_band(assets, name)) is None:
+            raise leave_out(f"has no classes {name}; its assets are {', '.join(assets)}")
+        return choice
+    # Some have it in more than one resolution: 20 m comes before 60 m.
+    named = sorted(key for key in assets if _CLASSES_NAME.fullmatch(key.casefold()))
+    for wanted in (name, *named):
+        with suppress(InputError):
+            if (choice := find_band(assets, wanted)) is not None:
+                return choice
+    return None
 
 
 def _make_file(
@@ -183,8 +202,10 @@ def _make_file(
     try:
         scaling = Scaling() if is_class else read_scaling(asset, band=band, properties=item.properties)
         nodata = _read_nodata(asset, band=band, properties=item.properties)
-    except ValueError as problem:
-        raise ValueError(f"has an asset {choice.key} that cannot be understood: {problem}") from None
+    except InputError as problem:
+        raise leave_out(f"has an asset {choice.key} that cannot be understood: {problem.found}") from None
+    if nodata is None and not is_class and is_sentinel2(item.properties):
+        nodata = SENTINEL2_NODATA
     href = _choose_href(asset)
     return BandFile(
         uri=resolve_href(href, place=place, what=f"the asset {choice.key} of item {item.id}"),
@@ -212,7 +233,7 @@ def _read_nodata(asset: Mapping[str, Any], *, band: int, properties: Mapping[str
     try:
         return None if found is None else float(found)
     except (TypeError, ValueError):
-        raise ValueError(f"its nodata is {found!r}, no number") from None
+        raise leave_out(f"its nodata is {found!r}, no number") from None
 
 
 def _read_percent(value: Any) -> float | None:
@@ -235,11 +256,8 @@ def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
     )
     alone.add_asset(key, asset)
     try:
-        with warnings.catch_warnings():
-            # odc-geo 0.5 calls what shapely 2.1 gives up.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            geoboxes = parse_item(alone, asset_absolute_paths=False).geoboxes()
-            outline = _outline(geoboxes[0]) if geoboxes else None
+        geoboxes = parse_item(alone, asset_absolute_paths=False).geoboxes()
+        outline = _outline(geoboxes[0]) if geoboxes else None
         return None if outline is None or outline.is_empty or not outline.is_valid else outline
     # A CRS or a transform that makes no sense: odc, pyproj and shapely each bring their own kinds.
     except Exception:
@@ -247,16 +265,14 @@ def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
 
 
 def _outline(geobox: GeoBox) -> BaseGeometry:
-    outline = geobox.footprint("EPSG:4326", npoints=_OUTLINE_POINTS).geom
-    west, _, east, _ = outline.bounds
-    # To look for the date line takes ten times as long, and few scenes are near it.
-    is_far = -_NEAR_DATE_LINE < west <= east < _NEAR_DATE_LINE and east - west < _NEAR_DATE_LINE
-    return outline if is_far else geobox.footprint("EPSG:4326", wrapdateline=True).geom
+    size = {"width": geobox.width, "height": geobox.height}
+    return wrap_shape(compute_raster_outline(crs=str(geobox.crs), transform=geobox.affine, **size))
 
 
 def _read_geometry(item: pystac.Item) -> BaseGeometry | None:
     try:
-        geometry = make_valid(shape(item.geometry)) if item.geometry else None
+        # Rings that jump over the date line cross themselves as long as they do.
+        geometry = wrap_shape(make_valid(unwrap_shape(shape(item.geometry)))) if item.geometry else None
     # As malformed as a stranger makes it.
     except Exception:
         return None

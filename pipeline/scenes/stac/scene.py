@@ -15,7 +15,7 @@ from model.redaction import redact_uri
 from pipeline.config.limits import get_limits
 from pipeline.config.stac import StacConfig
 from pipeline.dates import format_moment
-from pipeline.scenes.days import LeftOut, average_clouds, compute_coverage, group_days, rank_clouds
+from pipeline.scenes.days import LeftOut, average_clouds, compute_coverage, group_days, rank_clouds, rank_day
 from pipeline.scenes.files import SceneFiles
 from pipeline.scenes.stac.documents import DocumentReader, ReadLimits
 from pipeline.scenes.stac.filters import choose_area, find_misfit
@@ -121,9 +121,14 @@ def choose_day(
     area = area if area is not None else _unite(items)
     days, left_out = group_days(items, area=area)
 
-    def rank(key: tuple[dt.date, str]) -> tuple[float, float, int, str]:
-        clouds = rank_clouds(average_clouds(days[key])) if order == "least_cloudy" else 0.0
-        return -round(compute_coverage(days[key], area=area), 2), clouds, -key[0].toordinal(), key[1]
+    def rank(key: tuple[dt.date, str]) -> tuple[float, tuple[float, float, float], str]:
+        day, covered = days[key], compute_coverage(days[key], area=area)
+        start, clouds = min(item.start for item in day), average_clouds(day)
+        return (
+            -round(covered, 2),
+            rank_day(start=start, cloud_percent=clouds, covered_fraction=covered, order=order),
+            key[1],
+        )
 
     best = min(days, key=rank)
     left_out += [
@@ -149,8 +154,6 @@ def _sift(
             reason = find_misfit(item, config=config, area=area)
         except InputError as refusal:
             reason = refusal.found
-        except ValueError as problem:
-            reason = str(problem)
         if reason is not None:
             left_out.append(LeftOut(name=name[:200], reason=reason))
             continue

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.findings.changes import dissolve_changes
-from pipeline.findings.zone_cover import cover_zone, measure_tiles, measure_zones, place_zones
+from pipeline.findings.zone_cover import cover_zone, measure_tiles, measure_zones
 from pipeline.findings.zone_sums import share_changes, sum_over_zones
 from pipeline.grid.grid import Grid
+from pipeline.polygons.near import place_polygons
 from pipeline.polygons.zones import Zones, mend_rings
 from pipeline.tables.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.tables.schemas import FINDINGS_SCHEMA
@@ -170,7 +171,7 @@ def test_areas_are_those_of_geodesics() -> None:
 
 def test_a_map_of_the_world_leaves_the_rest_of_the_world_empty() -> None:
     world = [shapely.box(-180, -90, 180, 90), shapely.box(100, -40, 150, -10), shapely.box(-100, 20, -90, 40)]
-    shapes = place_zones(gpd.GeoSeries(world, crs="EPSG:4326"), grid=GRID)
+    shapes = place_polygons(gpd.GeoSeries(world, crs="EPSG:4326"), grid=GRID)
 
     assert [shapely.is_empty(shape) for shape in shapes] == [False, True, False]
     assert [shape.covers(WHOLE) for shape in shapes] == [True, False, True]
@@ -186,7 +187,7 @@ def test_a_grid_at_the_date_line_finds_zones_on_both_sides() -> None:
     drawn_over = shapely.Polygon([(179, 0.5), (-179, 0.5), (-179, 1.5), (179, 1.5)])
     geometry, _ = mend_rings(gpd.GeoSeries([east, west, drawn_over], crs="EPSG:4326"))
 
-    covers = [cover_zone(shape, grid=grid) for shape in place_zones(geometry, grid=grid)]
+    covers = [cover_zone(shape, grid=grid) for shape in place_polygons(geometry, grid=grid)]
 
     tiles_m2 = measure_tiles(grid)
     parts = [cover.add_up(tiles_m2) / tiles_m2.sum() for cover in covers]

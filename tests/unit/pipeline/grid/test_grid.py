@@ -25,7 +25,7 @@ from rasterio.windows import Window
 from model.errors import InputError
 from model.interface import CELL_NAMES
 from pipeline.grid.grid import Grid, build_grid, compute_footprint, compute_warp_scale, parse_tile_id
-from pipeline.grid.projections import compute_area_scale
+from pipeline.grid.projections import check_grid_crs, compute_area_scale
 
 GRID = Grid(
     crs="EPSG:32614",
@@ -324,3 +324,29 @@ def test_grid_survives_json() -> None:
 )
 def test_warp_scale_is_the_ratio_of_pixel_sizes(transform: Affine, expected: tuple[float, float]) -> None:
     assert compute_warp_scale("EPSG:32614", transform=transform, grid=GRID) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "crs", ["EPSG:2053", "EPSG:22275", "EPSG:5513", "EPSG:2065", "+proj=tmerc +lon_0=29 +axis=wsu"]
+)
+def test_a_crs_that_counts_towards_the_south_or_the_west_is_refused(crs: str) -> None:
+    with pytest.raises(InputError, match="its tiles would be turned"):
+        check_grid_crs(crs)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3035", "EPSG:2193", "EPSG:31467", "EPSG:5514", "EPSG:3413", "EPSG:32761"])
+def test_a_crs_that_names_its_northing_first_or_has_a_pole_is_none_of_those(crs: str) -> None:
+    assert check_grid_crs(crs) == crs
+
+
+@pytest.mark.parametrize(("crs", "place"), [("EPSG:3035", (10.0, 52.0)), ("EPSG:2193", (174.0, -41.0))])
+def test_row_0_is_in_the_north_and_column_0_in_the_west(crs: str, place: tuple[float, float]) -> None:
+    lon, lat = place
+    scene = shapely.box(lon, lat, lon + 0.02, lat + 0.02)
+    grid = build_grid(scene, scene, crs=crs, resolution_m=1.0, tile_size_px=256)
+
+    left, bottom, right, top = grid.tile_bounds(0, 0)
+    to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
+
+    assert to_degrees((left + right) / 2, top)[1] > to_degrees((left + right) / 2, bottom)[1]
+    assert to_degrees(left, (top + bottom) / 2)[0] < to_degrees(right, (top + bottom) / 2)[0]

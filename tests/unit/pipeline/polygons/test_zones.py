@@ -11,7 +11,8 @@ import pytest
 import shapely
 
 from model.errors import InputError
-from pipeline.polygons.files import unwrap_date_line, wrap_date_line
+from pipeline.grid.date_line import wrap_shape
+from pipeline.polygons.files import unwrap_date_line
 from pipeline.polygons.zones import Zones, read_zones
 
 SQUARE = shapely.box(0, 0, 1, 1)
@@ -129,8 +130,8 @@ def test_a_zone_over_the_date_line_is_as_small_as_it_was_meant() -> None:
     )
     assert unwrapped.iloc[1].equals(world)
     assert unwrapped.iloc[2].equals(split)
-    assert wrap_date_line(unwrapped.iloc[0]).area == pytest.approx(unwrapped.iloc[0].area)
-    assert wrap_date_line(unwrapped.iloc[0]).bounds == (-180, 0, 180, 1)
+    assert wrap_shape(unwrapped.iloc[0]).area == pytest.approx(unwrapped.iloc[0].area)
+    assert wrap_shape(unwrapped.iloc[0]).bounds == (-180, 0, 180, 1)
 
 
 def test_the_hash_tells_other_shapes_and_other_attributes_apart(tmp_path: Path) -> None:

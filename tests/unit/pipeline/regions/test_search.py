@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from model.errors import InputError
 from pipeline.config.region import KeepConfig
 from pipeline.config.region_sources import FolderSourceConfig, StacSourceConfig
 from pipeline.config.stac import StacConfig
-from pipeline.dates import Interval
+from pipeline.dates import Interval, parse_interval
 from pipeline.regions.dates import DatedScene, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, PairStatus
 from pipeline.regions.pairs import name_pair
@@ -56,6 +57,51 @@ def test_file_that_was_written_anew_is_another_version(tmp_path: Path) -> None:
     assert (before.piece_id, before.version != after.version) == (after.piece_id, True)
 
 
+def list_names(folder: Path, files: str = "**/*%Y%m%d*.tif") -> tuple[list[str], list[tuple[str, str]]]:
+    source = FolderSourceConfig(kind="folder", folder=str(folder), files=files)
+    pieces, left_out = list_pieces(source, area=AREA, windows=[EVER])
+    return [piece.piece_id for piece in pieces], [(each.name, each.reason) for each in left_out]
+
+
+def test_what_is_hidden_or_thrown_away_is_no_scene(tmp_path: Path) -> None:
+    hidden = ("._s_20240601.tif", ".Trash-1000/files/s_20240602.tif", "$RECYCLE.BIN/S-1/s_20240603.tif")
+    for name in (
+        *hidden,
+        "__MACOSX/._s_20240604.tif",
+        "a/@eaDir/s_20240605.tif",
+        "a/lost+found/s_20240606.tif",
+        "a/s_20240607.tif",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    assert list_names(tmp_path) == (["a/s_20240607.tif"], [])
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    disk, folder = tmp_path / "disk", tmp_path / "scenes"
+    disk.mkdir()
+    folder.mkdir()
+    (disk / "s_20240601.tif").write_bytes(b"x")
+    (folder / "s_20240602.tif").write_bytes(b"x")
+    (folder / "linked").symlink_to(disk)
+    # Round and round: back to where it is, and to the folder above the other one.
+    (folder / "again").symlink_to(folder)
+    (disk / "back").symlink_to(folder)
+
+    assert list_names(folder) == (["linked/s_20240601.tif", "s_20240602.tif"], [])
+
+
+def test_names_in_capitals_with_an_id_or_in_no_utf_8_are_found_or_told(tmp_path: Path) -> None:
+    for name in (b"A_20240601.TIF", b"12345678_20240602.tif", b"99991231_20240603_x.tif", b"caf\xe9_20240604.tif"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+
+    names, left_out = list_names(tmp_path, "*%Y%m%d*.tif")
+
+    assert names == ["12345678_20240602.tif", "99991231_20240603_x.tif", "A_20240601.TIF"]
+    assert left_out == [("caf\\udce9_20240604.tif", "its name is not in UTF-8")]
+
+
 def test_folder_that_is_not_there_is_named() -> None:
     source = FolderSourceConfig(kind="folder", folder="nowhere")
 
@@ -63,7 +109,7 @@ def test_folder_that_is_not_there_is_named() -> None:
         list_pieces(source, area=AREA, windows=[EVER])
 
 
-def test_run_is_told_of_items_by_their_ids_alone() -> None:
+def test_run_is_told_of_items_by_their_ids_and_their_day() -> None:
     search = StacConfig(href="https://host/v1", collections=("a", "b"), max_cloud_percent=10)
     scene = DatedScene(
         scene_id="x and 1 more", start=at("2024-06-01"), piece_ids=("x", "y"), version="1", collection="a"
@@ -73,6 +119,10 @@ def test_run_is_told_of_items_by_their_ids_alone() -> None:
 
     assert config.stac is not None
     assert (config.stac.ids, config.stac.collections, config.stac.max_cloud_percent) == (("x", "y"), ("a",), None)
+    # One id may stand for a place on every date.
+    day = parse_interval(config.stac.datetime or "")
+    assert day.touches(at("2024-06-01"), at("2024-06-01"))
+    assert not day.touches(at("2024-06-03"), at("2024-06-03"))
 
 
 def make_state(day: str) -> PairState:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyproj
 import pytest
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.table import TableExtension
 from stac_schemas import read_valid_stac
 
 from model.interface import ModelIdentity, Prompt, PromptKind
+from pipeline.grid.date_line import make_box
 from pipeline.grid.grid import Grid
+from pipeline.grid.projections import find_utm_code
 from pipeline.report.stac_item import (
     COLLECTION_NAME,
     ITEM_NAME,
     encode_stac,
     make_item,
     make_region_collection,
+    outline_grid,
     unite_bounds,
     write_item,
 )
@@ -271,7 +277,62 @@ def test_a_region_without_a_pair_has_no_collection() -> None:
         ([(179, 0, -179, 1)], (179, 0, -179, 1)),
         ([(170, 0, 171, 1), (-171, 0, -170, 1)], (170, 0, -170, 1)),
         ([(-180, -90, 180, 90), (1, 2, 3, 4)], (-180, -90, 180, 90)),
+        # Texas and Java: over the Pacific it is narrower than over Greenwich.
+        ([(-98, 0, -97, 1), (107, 0, 108, 1)], (107, 0, -97, 1)),
+        ([(-98, 0, -97, 1), (40, 0, 41, 1)], (-98, 0, 41, 1)),
+        ([(0, 0, 100, 1), (100, 0, -160, 1), (-160, 0, 0, 1)], (-180, 0, 180, 1)),
     ],
 )
 def test_bounds_of_all(bounds: list[Any], expected: tuple[float, ...]) -> None:
     assert unite_bounds(bounds) == expected
+
+
+LONGITUDES = st.integers(-1800, 1800).map(lambda tenth: tenth / 10)
+
+
+@settings(deadline=None)
+@given(spans=st.lists(st.tuples(LONGITUDES, st.integers(0, 1200)), min_size=1, max_size=5))
+def test_bounds_of_all_hold_each_of_them_and_lie_on_the_globe(spans: list[tuple[float, int]]) -> None:
+    bounds = [(west, 0.0, round((west + tenths / 10 + 180) % 360 - 180, 1), 1.0) for west, tenths in spans]
+
+    west, south, east, north = unite_bounds(bounds)
+
+    assert (south, north) == (0.0, 1.0)
+    assert -180 <= west <= 180
+    assert -180 <= east <= 180
+    width = 360.0 if (west, east) == (-180.0, 180.0) else (east - west) % 360
+    for first, tenths in spans:
+        assert (first - west) % 360 + tenths / 10 <= width + 1e-6
+    # No wider than the sum of what lies in it and of the gaps but the largest.
+    taken = sorted(first % 360 for first, _ in spans)
+    largest = max(
+        (after - before for before, after in zip(taken, [*taken[1:], taken[0] + 360], strict=True)), default=360
+    )
+    assert width <= 360 - largest + max(tenths for _, tenths in spans) / 10 + 1e-6
+
+
+@settings(deadline=None)
+@given(lon=st.floats(-180, 180), lat=st.floats(-79, 83))
+def test_every_bbox_lies_on_the_globe_and_around_its_grid(lon: float, lat: float) -> None:
+    code = find_utm_code(lon, lat)
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", code, always_xy=True).transform(lon, lat)
+    grid = replace(make_grid(crs=code, left=x - 180.0, top=y + 130.0), resolution_m=50.0)
+
+    geometry, (west, south, east, north) = outline_grid(grid)
+    shape = shapely.geometry.shape(geometry)
+
+    assert -180 <= west <= 180
+    assert -180 <= east <= 180
+    assert -90 <= south < north <= 90
+    assert 0 < (east - west) % 360 < 60
+    around = make_box(west, south, east, north)
+    assert around.buffer(1e-6).covers(shape)
+    assert unite_bounds([(west, south, east, north)]) == (west, south, east, north)
+
+
+def test_ground_resolution_is_told_where_the_grid_stretches_the_ground() -> None:
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True).transform(10.0, 60.0)
+
+    item = describe(make_pair(make_grid(crs="EPSG:3857", left=x, top=y)))
+
+    assert item["properties"]["gsd"] == 0.25

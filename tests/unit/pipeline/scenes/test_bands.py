@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from shapely.geometry import box
 
 from model.errors import InputError
-from pipeline.scenes.bands import check_types, choose_band, choose_colours, make_source
+from pipeline.scenes.bands import check_types, choose_band, choose_colours, describe_choice, make_source, settle_alpha
 from pipeline.scenes.files import BandFile
 from pipeline.scenes.headers import BandHeader, RasterHeader, clean_nodata
 from pipeline.scenes.scene import Asset
@@ -52,6 +53,18 @@ def make_header(*bands: str, dtype: str = "uint16", **changes: Any) -> RasterHea
         (["coastal", "Blue", "Green", "Red", "rededge071", "nir"], (4, 3, 2)),
         # GDAL takes the first band of many for grey; the names tell more.
         (["nir:gray", "red", "green", "blue"], (2, 3, 4)),
+        # As Earth Engine names them, of Sentinel-2, Landsat 8 and Landsat 5.
+        (["B2", "B3", "B4"], (3, 2, 1)),
+        (["SR_B2", "SR_B3", "SR_B4", "SR_B5"], (3, 2, 1)),
+        (["SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7"], (3, 2, 1)),
+        (
+            ["B4, central wavelength 665 nm", "B3, central wavelength 560 nm", "B2, central wavelength 490 nm"],
+            (1, 2, 3),
+        ),
+        (["Red edge 705 nm", "Red 665 nm", "Green 560 nm", "Blue 490 nm"], (2, 3, 4)),
+        (["Blue", "Green", "Red", "Near infrared"], (3, 2, 1)),
+        # Counted as they lie, they tell nothing.
+        (["Band 1", "Band 2", "Band 3", "Band 4"], (1, 2, 3)),
     ],
 )
 def test_colours_are_found_by_what_the_header_tells(bands: list[str], expected: tuple[int, int, int]) -> None:
@@ -68,6 +81,16 @@ def test_colours_are_found_by_what_the_header_tells(bands: list[str], expected: 
         # Landsat's numbers mean other colours on other satellites.
         (["B3", "B2", "B1", "B4", "B5"], "5 bands"),
         (["red", "red", "green", "blue", "nir"], "5 bands"),
+        (["B1", "B2", "B3"], r"3 bands \(B1, B2, B3\)"),
+        (["B8A", "B11", "B04"], r"3 bands \(B8A, B11, B04\)"),
+        (["nir", "red", "green"], r"nir, red, green"),
+        ([":nir", ":red", ":green"], r"nir, red, green"),
+        # Written as red, green and blue, as writers do with three bands.
+        (["NIR:red", "Red:green", "Green:blue"], "NIR, Red, Green"),
+        (["B02:red", "B03:green", "B04:blue"], "B02, B03, B04"),
+        ([":cyan", ":magenta", ":yellow", ":black"], "cyan, magenta, yellow, black"),
+        ([":hue", ":saturation", ":lightness"], "hue, saturation, lightness"),
+        (["VV", "VH", "ratio"], "VV, VH, ratio"),
     ],
 )
 def test_colours_that_nobody_told_are_not_guessed(bands: list[str], words: str) -> None:
@@ -138,3 +161,48 @@ def test_a_mask_goes_over_a_declared_nodata() -> None:
 )
 def test_nodata_is_what_a_pixel_can_hold(nodata: float | None, dtype: str, expected: float | None) -> None:
     assert clean_nodata(nodata, dtype=dtype) == expected
+
+
+@pytest.mark.parametrize(
+    ("bands", "has_alpha", "expected"),
+    [
+        ([":red", ":green", ":blue", ":alpha"], None, 4),
+        ([":red", ":green", ":blue", "opacity:alpha"], None, 4),
+        ([":red", ":green", ":blue", "Alpha:alpha"], None, 4),
+        ([":red", ":green", ":blue", "nir:alpha"], None, None),
+        (["B04:red", "B03:green", "B02:blue", "B08:alpha"], None, None),
+        ([":red", ":green", ":blue", ":alpha"], False, None),
+        ([":red", ":green", ":blue", "nir:alpha"], True, 4),
+    ],
+)
+def test_a_band_flagged_as_alpha_may_be_another(bands: list[str], has_alpha: bool | None, expected: int | None) -> None:
+    assert settle_alpha(make_header(*bands), has_alpha=has_alpha).alpha_band == expected
+
+
+def test_another_order_than_that_of_the_file_is_told() -> None:
+    header = make_header("B2", "B3", "B4")
+
+    assert (
+        describe_choice(header, choose_colours(header, date="before"))
+        == "shows B4, B3, B2 of x.tif as red, green, blue"
+    )
+    assert describe_choice(header, (1, 2, 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("T32TQM_20240501T101601_B04_10m.jp2", 0.0),
+        ("https://example.org/a/T32TQM_20240501T101601_TCI_10m.jp2?sig=1", 0.0),
+        ("T32TQM_20240501T101601_B8A.jp2", 0.0),
+        ("ortho_20240501.tif", None),
+    ],
+)
+def test_sentinel_2_holds_0_where_nothing_was_seen(name: str, expected: float | None) -> None:
+    header = replace(make_header(""), uri=name)
+
+    assert make_source(ASSET, 1, header=header, file=BandFile(uri=name)).nodata == expected
+    # What the file or its user says goes over it.
+    assert make_source(ASSET, 1, header=header, file=BandFile(uri=name, nodata=7)).nodata == 7
+    masked = replace(header, has_mask=True)
+    assert make_source(ASSET, 1, header=masked, file=BandFile(uri=name)).nodata is None

@@ -54,6 +54,22 @@ FORMER, PICTURE = "a former processing of the same", "a picture beside measured 
     ("items", "taken", "left_out"),
     [
         ([item("a", footprint=WEST), item("b", "2026-06-01T10:00:20Z", footprint=EAST)], "a b", []),
+        # Of two versions of one item the latest, and never one that its catalog has replaced.
+        (
+            [item("a", version="1", files="old"), item("a", version="10"), item("a", version="9")],
+            "a",
+            [("a", FORMER)] * 2,
+        ),
+        ([item("n0", created="2024", deprecated=True), item("n1", created="2020")], "n1", [("n0", FORMER)]),
+        # A processing that cuts its outline a little closer is still one of the same.
+        (
+            [
+                item("n1", **{"s2:processing_baseline": "05.11"}, footprint=box(10.0, 50.0, 10.19, 50.095)),
+                item("n0", **{"s2:processing_baseline": "05.00"}),
+            ],
+            "n1",
+            [("n0", FORMER)],
+        ),
         # Of two processings of one acquisition the latest, whichever comes first.
         (
             [item("n1", **{"s2:processing_baseline": "05.11"}), item("n0", **{"s2:processing_baseline": "05.00"})],

@@ -16,6 +16,7 @@ from rasterio.warp import reproject
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import Grid, compute_warp_scale
+from pipeline.grid.window import Window
 from pipeline.scenes.mosaic import read_block
 from pipeline.scenes.rasters import open_raster, resolve_uri
 from pipeline.scenes.reader import read_scene
@@ -142,6 +143,23 @@ def test_a_hole_is_invalid_and_does_not_bleed(
     expected[:90, :110] = ~make_hole()
     np.testing.assert_array_equal(is_valid, expected)
     np.testing.assert_array_equal(pixels[:, :90, :110], np.where(make_hole(), 0, TEXTURE))
+
+
+def test_near_infrared_in_place_of_alpha_is_told_and_overridden(tmp_path: Path, write_raster: Any) -> None:
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+    infrared = np.where(make_hole(), 0, TEXTURE[0]).astype(np.uint8)
+    path = str(write_raster(tmp_path / "a.tif", transform=NORTH_UP, bands=[*TEXTURE, infrared], colours=colours))
+
+    with pytest.raises(InputError, match=r"band 4 as alpha, but .*before\.has_alpha=false"):
+        read_scene(SceneConfig(uri=path), date="before")
+    scenes = {told: read_scene(SceneConfig(uri=path, has_alpha=told), date="before") for told in (False, True)}
+    blocks = {
+        told: read_block(scene, grid=GRID, window=Window(0, 0, 128, 128), resampling="nearest")
+        for told, scene in scenes.items()
+    }
+
+    assert blocks[False].is_valid[:90, :110].all()
+    np.testing.assert_array_equal(blocks[True].is_valid[:90, :110], ~make_hole())
 
 
 def test_one_dark_band_is_not_nodata(tmp_path: Path, write_raster: Any) -> None:

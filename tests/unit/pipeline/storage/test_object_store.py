@@ -6,7 +6,7 @@ import pytest
 from obstore.exceptions import GenericError, UnauthenticatedError
 
 from model.errors import FolderError, InputError
-from pipeline.storage.object_store import explain_failure, may_use_http, open_store
+from pipeline.storage.object_store import explain_failure, open_object, open_store
 from pipeline.uris import check_run_uri
 
 
@@ -32,22 +32,19 @@ def test_other_places_are_refused_without_telling_their_secrets(uri: str, words:
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, False),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:5000"}, True),
-        ({"AWS_ENDPOINT_URL": "http://localhost:5000"}, True),
-        ({"AWS_ENDPOINT_URL": "http://[::1]:5000"}, True),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1.evil.example"}, False),
-        ({"AWS_ENDPOINT_URL": "http://minio.internal:9000"}, False),
-        ({"AWS_ENDPOINT_URL": "http://minio.internal:9000", "AWS_ALLOW_HTTP": "true"}, True),
-        ({"AWS_ENDPOINT_URL": "http://minio.internal", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, True),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_S3": "http://minio.internal"}, False),
-    ],
-)
-def test_http_is_for_this_machine_unless_told_otherwise(environment: dict[str, str], expected: bool) -> None:
-    assert may_use_http(environment) is expected
+def test_the_home_folder_and_capitals_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+
+    assert check_run_uri("~/runs/mine") == "/home/me/runs/mine"
+    assert check_run_uri("S3://bucket/a") == "s3://bucket/a"
+
+
+def test_no_letter_of_a_key_has_a_meaning_of_its_own() -> None:
+    _, key = open_object("s3://bucket/a b/100%/c#1?d%20e.tif")
+
+    assert key == "a b/100%/c#1?d%20e.tif"
+    with pytest.raises(InputError, match="an empty name between two slashes"):
+        open_object("s3://bucket/a//b.tif")
 
 
 def test_an_endpoint_that_all_could_listen_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from distributed import Client
@@ -142,3 +143,37 @@ def test_what_earlier_runs_have_left_outside_the_area_changes_nothing(
         listed.append(list(select_tiles(store, area=aoi, min_valid_fraction=0.2)[0]))
 
     assert listed[0] == listed[1] == listed[2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "crs"),
+    [
+        (shapely.box(-180, -90, 180, 90), "EPSG:4326"),
+        (shapely.box(-180, 0, 0, 90), "EPSG:4326"),
+        (shapely.box(-99, -60, 160, 60), "EPSG:4326"),
+        (shapely.box(-20_037_508, -20_000_000, 20_037_508, 20_000_000), "EPSG:3857"),
+        (shapely.box(-20_037_508, 0, 0, 20_000_000), "EPSG:3857"),
+    ],
+)
+def test_an_area_as_large_as_half_the_globe_holds_every_tile(tmp_path: Path, shape: shapely.Polygon, crs: str) -> None:
+    gpd.GeoSeries([shape], crs=crs).to_file(tmp_path / "aoi.gpkg")
+
+    area = read_grid_area(str(tmp_path / "aoi.gpkg"), grid=GRID)
+
+    assert area is not None
+    assert area.geometry.is_valid
+    assert find_inside(GRID, area=area).all()
+
+
+def test_the_edge_of_a_large_area_runs_where_it_was_drawn(tmp_path: Path) -> None:
+    # Along a meridian through the middle of the grid, from pole to pole.
+    x, y = GRID.origin_x + GRID.width_px / 2, GRID.origin_y - GRID.height_px / 2
+    lon, _ = pyproj.Transformer.from_crs(GRID.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    gpd.GeoSeries([shapely.box(lon - 170, -89, lon, 89)], crs="EPSG:4326").to_file(tmp_path / "aoi.gpkg")
+
+    area = read_grid_area(str(tmp_path / "aoi.gpkg"), grid=GRID)
+
+    assert area is not None
+    bounds = shapely.box(GRID.origin_x, GRID.origin_y - GRID.height_px, GRID.origin_x + GRID.width_px, GRID.origin_y)
+    assert area.geometry.intersection(bounds).area == pytest.approx(bounds.area / 2, rel=0.02)
+    assert find_inside(GRID, area=area)[0].tolist() == [True] * 5 + [False] * 4

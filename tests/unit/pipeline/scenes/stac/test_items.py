@@ -9,8 +9,9 @@ from typing import Any
 import pyproj
 import pytest
 import shapely
-from shapely.geometry import box, mapping
+from shapely.geometry import MultiPolygon, Polygon, box, mapping
 
+from model.errors import InputError
 from pipeline.config.stac import StacConfig
 from pipeline.scenes.files import BandFile
 from pipeline.scenes.stac.hrefs import Place
@@ -210,3 +211,102 @@ def test_self_link_bends_no_href(tmp_path: Path) -> None:
 )
 def test_version_of_an_item(properties: dict[str, str], expected: str) -> None:
     assert describe_version(properties) == expected
+
+
+ACROSS = box(179.5, -17.0, 180.5, -16.0)
+
+
+@pytest.mark.parametrize("ring", [[179.5, 180.5], [179.5, -179.5], [-180.5, -179.5], [539.5, 540.5]])
+@pytest.mark.parametrize("is_bbox", [False, True])
+def test_all_forms_of_a_place_over_the_date_line_are_one(ring: list[float], is_bbox: bool) -> None:
+    west, east = ring
+    corners = [(west, -17.0), (east, -17.0), (east, -16.0), (west, -16.0)]
+    geometry = mapping(Polygon(corners))
+    item = make_item(geometry=None, bbox=[west, -17.0, east, -16.0]) if is_bbox else make_item(geometry=geometry)
+
+    found = read(item).footprint
+
+    assert found.area == pytest.approx(1.0)
+    assert found.intersects(box(-179.9, -17, -179.8, -16))
+    assert found.intersects(box(179.8, -17, 179.9, -16))
+    assert not found.intersects(box(-10, -17, 10, -16))
+
+
+def test_a_geometry_cut_at_the_date_line_stays_so() -> None:
+    halves = MultiPolygon([box(179.5, -17.0, 180.0, -16.0), box(-180.0, -17.0, -179.5, -16.0)])
+
+    assert read(make_item(geometry=mapping(halves))).footprint.equals(halves)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("scl", "scl.tif"),
+        ("SCL", "SCL.tif"),
+        ("SCL_20m", "SCL_20m.tif"),
+        ("scl-60m", "scl-60m.tif"),
+        ("scene_classification", "scene_classification.tif"),
+        ("scale", None),
+        ("cloud_mask", None),
+    ],
+)
+def test_classes_are_found_under_the_names_that_they_have(key: str, expected: str | None) -> None:
+    item = make_item()
+    item["assets"][key] = {"href": f"{key}.tif", "type": "image/tiff"}
+
+    classes = read(item).part.classes
+
+    assert (classes and Path(classes.uri).name) == expected
+
+
+def test_the_finer_of_two_class_bands_counts() -> None:
+    item = make_item()
+    item["assets"] |= {key: {"href": f"{key}.tif", "type": "image/tiff"} for key in ("SCL_60m", "SCL_20m")}
+
+    classes = read(item).part.classes
+
+    assert classes is not None
+    assert Path(classes.uri).name == "SCL_20m.tif"
+
+
+@pytest.mark.parametrize(
+    ("properties", "told", "expected"),
+    [
+        ({"constellation": "sentinel-2"}, None, 0.0),
+        ({"s2:processing_baseline": "05.00"}, None, 0.0),
+        ({"platform": "Sentinel-2B"}, 9, 9.0),
+        ({"platform": "landsat-8"}, None, None),
+    ],
+)
+def test_sentinel_2_has_0_for_nodata_unless_it_is_told(
+    properties: dict[str, Any], told: float | None, expected: float | None
+) -> None:
+    item = make_item()
+    item["properties"] |= properties
+    if told is not None:
+        for asset in item["assets"].values():
+            asset["raster:bands"] = [{"nodata": told}]
+
+    assert read(item).part.red.nodata == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["B02", "B03", "B04"], [3, 2, 1]),
+        (["B04", "B03", "B02", "B08"], [1, 2, 3]),
+        (["b1", "b2", "b3"], [None, None, None]),
+        (["nir", "red", "green"], None),
+        (["B8A", "B11", "B04"], None),
+    ],
+)
+def test_the_only_raster_tells_its_bands_by_their_names(names: list[str], expected: list[int | None] | None) -> None:
+    asset = {"href": "all.tif", "type": "image/tiff", "eo:bands": [{"name": name} for name in names]}
+    item = make_item(assets={"all": asset})
+
+    if expected is None:
+        with pytest.raises(InputError, match=r"other bands than red, green and blue|has no blue"):
+            read(item)
+        return
+    part = read(item).part
+    assert [part.red.band, part.green.band, part.blue.band] == expected
