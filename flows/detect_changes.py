@@ -41,7 +41,7 @@ def detect_changes_flow(
         patience: How often and how long each stage is tried.
 
     Returns:
-        Run id, folder, tiles per status, changes per kind and names of the report's files, as plain values.
+        Run id, folder, tiles and ground per status, changes per kind and names of the report's files, as plain values.
     """
     results: dict[str, Any] = {}
 
@@ -66,6 +66,8 @@ def detect_changes_flow(
         "run_id": run_id,
         "output": report.folder.uri,
         "status_counts": dict(report.status_counts),
+        "ground_m2": dict(report.coverage.ground_m2),
+        "seen_fraction": round(report.coverage.seen_fraction, 6),
         "change_counts": dict(report.change_counts),
         "report": list(report.names),
     }

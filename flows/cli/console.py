@@ -20,6 +20,7 @@ from rich.table import Table
 
 from flows.signals import StopRequest
 from model.errors import InputError
+from pipeline.report.words import describe_coverage, format_area, write_share
 from pipeline.report.write import Report
 from pipeline.runs.check import Facts
 from pipeline.storage.names import PAGE_NAME
@@ -56,7 +57,7 @@ def print_result(result: Mapping[str, Any], *, is_json: bool) -> None:
         is_json: Print it to a terminal as well, because ``--json`` was given.
     """
     if is_json or not sys.stdout.isatty():
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(result, allow_nan=False))
 
 
 @contextmanager
@@ -96,14 +97,15 @@ def show_progress(console: Console) -> Iterator[ProgressCallback]:
 
 
 def show_report(console: Console, report: Report) -> None:
-    """Show how many tiles ended how, how many changes were found, and where the page is."""
+    """Show what became of the ground and the tiles, how many changes were found, and where the page is."""
+    table = make_table("ground", "tiles", "share", "area", title="Coverage")
+    for share in report.coverage.list_shares():
+        if share.is_there:
+            table.add_row(*write_share(share))
     n_tiles = sum(report.status_counts.values())
-    table = make_table("tiles", "count", "share", title="Coverage")
-    for status, count in report.status_counts.items():
-        if count:
-            table.add_row(status, str(count), f"{count / n_tiles:.1%}")
-    table.add_row("all", str(n_tiles), "100.0%", style="bold")
+    table.add_row("all", f"{n_tiles:,}", "100 %", format_area(report.coverage.total_m2), style="bold")
     console.print(table)
+    console.print(describe_coverage(report.coverage), highlight=False)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
     console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
     if report.zone_counts:

@@ -244,6 +244,8 @@ def _end_with_report(report: Report, *, files: Sequence[str] = (), is_json: bool
             "output": report.folder.uri,
             "status_counts": dict(report.status_counts),
             "reason_counts": {status: dict(counts) for status, counts in report.reason_counts.items()},
+            "ground_m2": dict(report.coverage.ground_m2),
+            "seen_fraction": round(report.coverage.seen_fraction, 6),
             "n_changed_tiles": report.changed_tile_count,
             "n_changes": sum(report.change_counts.values()),
             "report": [report.folder.join(name) for name in report.names],
