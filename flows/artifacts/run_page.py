@@ -13,6 +13,7 @@ import pandas as pd
 from flows.artifacts.markdown import escape_markdown, make_link
 from flows.artifacts.pictures import PICTURE_SIZES, SummaryPictures, draw_pictures
 from model.redaction import redact_text, shorten_text
+from model.safe_text import clean_line
 from pipeline.grid.grid import Grid
 from pipeline.report.words import (
     describe_coverage,
@@ -62,7 +63,7 @@ def tabulate_coverage(report: Report) -> list[dict[str, Any]]:
 
 
 def _join_reasons(counts: Mapping[str, int]) -> str:
-    text = "; ".join(f"{redact_text(reason)} ({count:,})" for reason, count in counts.items())
+    text = "; ".join(f"{clean_line(redact_text(reason))} ({count:,})" for reason, count in counts.items())
     return shorten_text(text, max_length=MAX_WORDS_LENGTH)
 
 

@@ -17,9 +17,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from flows.signals import StopRequest
 from model.errors import InputError
+from model.safe_text import clean_text
 from pipeline.report.words import describe_coverage, format_area, write_share
 from pipeline.report.write import Report
 from pipeline.runs.check import Facts
@@ -36,9 +38,18 @@ def show_warnings(console: Console, warnings: list[str]) -> None:
 _STAGES = tuple(STAGE_TITLES)
 
 
+class SafeConsole(Console):
+    """A console that prints what others wrote, answers and names, without what a terminal would obey."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make what is shown of any text that is printed, the cells of tables among them."""
+        return super().render_str(clean_text(text), **options)
+
+
 def make_console() -> Console:
     """Give the console for people: stderr, as stdout belongs to programs."""
-    return Console(stderr=True)
+    # Without emoji: `:warning:` in an answer is those nine letters.
+    return SafeConsole(stderr=True, emoji=False)
 
 
 def make_table(*headings: str, title: str | None = None, is_headed: bool = True) -> Table:
@@ -134,7 +145,7 @@ def show_facts(console: Console, facts: Facts) -> None:
     """Show what a check found out."""
     table = make_table("name", "value", is_headed=False)
     for name, value in facts.figures.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(escape(name), escape(str(value)))
     if facts.figures:
         console.print(table)
     for problem in facts.problems:

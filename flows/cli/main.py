@@ -210,6 +210,7 @@ def main() -> None:
     from flows.signals import StopRequest
     from model.errors import InputError
     from model.redaction import redact_text
+    from model.safe_text import clean_text
 
     # Libraries' warnings and log lines would tear the progress bar apart; what matters is in the report.
     if not sys.warnoptions:
@@ -229,7 +230,7 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except Exception as fault:
         # Python would end with 1, which says that a report is there.
-        sys.stderr.write(redact_text(traceback.format_exc()))
+        sys.stderr.write(clean_text(redact_text(traceback.format_exc())))
         sys.stderr.write(f"Fault: {type(fault).__name__} in the program, whatever was given\nTo do: {REPORT_IT}\n")
         sys.exit(FAULT)
 

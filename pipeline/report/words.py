@@ -13,6 +13,7 @@ import pandas as pd
 import pyproj
 
 from model.redaction import shorten_text
+from model.safe_text import clean_line
 from pipeline.findings.coverage import OFF, Coverage, Share
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import TileStatus
@@ -25,7 +26,7 @@ _DETAIL = re.compile(r" *\([^()]*\)")
 
 def classify_reason(reason: str) -> str:
     """Give the kind of a reason: its words without what stands in brackets, which tells of one tile."""
-    return _DETAIL.sub("", reason).strip()
+    return _shorten(_DETAIL.sub("", clean_line(reason)).strip())
 
 
 def count_reasons(outcomes: Iterable[tuple[str, str | None]]) -> dict[str, dict[str, int]]:

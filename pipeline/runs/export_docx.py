@@ -19,13 +19,13 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 
 from model.redaction import shorten_text
+from model.safe_text import clean_line
 from pipeline.findings.changes import rank_changes
 from pipeline.grid.grid import Grid
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.words import MAX_TEXT_LENGTH, describe_coverage, write_share
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
-from pipeline.tables.vector_formats import CONTROLS
 
 N_LARGEST_CHANGES = 10
 MAX_ZONES = 40
@@ -154,7 +154,7 @@ def _clean(text: Any) -> str:
     """Give a text without what XML does not know, and not endlessly long; markup is the library's to escape."""
     if text is None or (not isinstance(text, str) and pd.isna(text)):
         return ""
-    return shorten_text(CONTROLS.sub("", str(text)), max_length=MAX_TEXT_LENGTH)
+    return shorten_text(clean_line(str(text)), max_length=MAX_TEXT_LENGTH)
 
 
 def _write(value: Any, *, digits: int = 0) -> str:
