@@ -59,6 +59,7 @@ def write_made_report(folder: Path, *, n_tiles: int) -> dict[str, float]:
     from made_pages import GRID, make_findings
 
     from model.interface import CELL_NAMES, Prompt, PromptKind
+    from pipeline.findings.totals import sum_up
     from pipeline.report.write import write_report
     from pipeline.storage.folder import RunFolder
     from pipeline.storage.names import PAGE_NAME
@@ -100,7 +101,9 @@ def write_made_report(folder: Path, *, n_tiles: int) -> dict[str, float]:
     findings = make_findings(grid, tiles, prompts=prompts, plain=plain | {"model_id": "made@0", "run_id": "made"})
     store = NoisyStore(folder=RunFolder(str(folder)), grid=grid, content_key="key", shard_size_tiles=8)
     start = time.perf_counter()
-    report, _ = write_report(findings, store=store, folder=RunFolder(str(folder)), prompts=prompts)
+    report, _ = write_report(
+        findings, totals=sum_up(findings, store=store), store=store, folder=RunFolder(str(folder)), prompts=prompts
+    )
     return {
         "write_report_s": round(time.perf_counter() - start, 1),
         "n_tiles": side * side,

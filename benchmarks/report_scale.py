@@ -224,7 +224,7 @@ def report(folder: Path, *, n_tiles: int) -> list[dict[str, Any]]:
     failed = {store.grid.tile_id(row, row): "the worker died" for row in range(N_FAILED)}
     answers = AnswerParts(folder=run.folder, names=tuple(names), failures=failed)
     findings = stages.extract_findings(run, answers=answers, tiles=tiles, store=store)
-    written = stages.write_report(run, findings=findings, store=store, answers=answers)
+    written = stages.write_report(run, findings=findings, tiles=tiles, store=store, answers=answers)
     summaries = stages.summaries
     clock.measure("write_record", lambda: run.write_record(written, store=store, answers=answers, stages=summaries))
     return clock.stages

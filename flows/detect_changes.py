@@ -42,7 +42,7 @@ def detect_changes_flow(
         patience: How often and how long each stage is tried.
 
     Returns:
-        Run id, folder, tiles per status, changes per kind and names of the report's files, as plain values.
+        Run id, folder, tiles and ground per status, changes per kind and names of the report's files, as plain values.
 
     Raises:
         InputError: the run cannot be done, or names what a deployment's may not.
@@ -72,6 +72,8 @@ def detect_changes_flow(
         "run_id": run_id,
         "output": report.folder.uri,
         "status_counts": dict(report.status_counts),
+        "ground_m2": dict(report.coverage.ground_m2),
+        "seen_fraction": round(report.coverage.seen_fraction, 6),
         "change_counts": dict(report.change_counts),
         "report": list(report.names),
     }

@@ -14,6 +14,7 @@ from prefect.blocks.core import Block
 
 from model.errors import InputError
 from model.redaction import redact_text, shorten_text
+from model.safe_text import clean_text
 
 MAX_BODY_LENGTH = 3000
 
@@ -55,7 +56,7 @@ def send_messages(names: Iterable[str], *, subject: str, body: str) -> None:
         subject: One line.
         body: The words; cut off after `MAX_BODY_LENGTH` characters.
     """
-    text = shorten_text(redact_text(body), max_length=MAX_BODY_LENGTH)
+    text = shorten_text(clean_text(redact_text(body)), max_length=MAX_BODY_LENGTH)
     for name in names:
         try:
             _send(load_notifier(name), subject=redact_text(subject), body=text)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from model.redaction import redact_text, shorten_text
+from model.safe_text import clean_line
 from pipeline.config.run import RunConfig
 from pipeline.config.scene import SceneConfig, list_scene_uris
 
@@ -28,7 +29,7 @@ def name_run(config: RunConfig | dict[str, Any] | None) -> str:
         return UNNAMED
     folder = PurePosixPath(urlsplit(run.output).path).name or UNNAMED
     text = redact_text(f"{folder}: {name_scene(run.before)} to {name_scene(run.after)}")
-    return shorten_text(text, max_length=MAX_NAME_LENGTH)
+    return shorten_text(clean_line(text), max_length=MAX_NAME_LENGTH)
 
 
 def name_scene(scene: SceneConfig) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -158,6 +160,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
+LIBRARIES_BYTES = 1024**3
+"""A process that has loaded all libraries and the small model, and has not begun: 0.6 GiB were measured."""
+
 _BYTES_EACH = {"float32": 4, "bfloat16": 2}
 _FUSED_VISION = "deltavlm_conv_vision"
 # ^ Its batch norms are fused in float32, so all is held that wide for a moment, whatever precision follows.
@@ -198,3 +203,43 @@ def measure_weights(path: str, *, device: str, dtype: str) -> WeightSizes:
         held_bytes=n_parameters * _BYTES_EACH[dtype.replace("auto", "bfloat16")],
         loading_bytes=mapped_bytes + n_parameters * widest,
     )
+
+
+def fit_dtype(path: str, *, dtype: str, is_free: bool, memory_bytes: float, place: str = "this machine") -> str:
+    """Give the precision in which a model's weights fit into memory.
+
+    Args:
+        path: Folder of the model.
+        dtype: ``float32`` or ``bfloat16``, the one to be preferred.
+        is_free: Whether the narrower one will do as well.
+        memory_bytes: What there is for weights and libraries.
+        place: Whose memory that is, in words.
+
+    Raises:
+        InputError: they fit in none, or a header cannot be read.
+    """
+    needs = {}
+    for each in (dtype, "bfloat16") if is_free else (dtype,):
+        needs[each] = measure_weights(path, device="cpu", dtype=each).held_bytes + LIBRARIES_BYTES
+        if needs[each] <= memory_bytes:
+            return each
+    words = " and ".join(f"{need / 1024**3:.1f} GiB in {each}" for each, need in needs.items())
+    narrower = "" if "bfloat16" in needs else "take dtype bfloat16, "
+    raise InputError(
+        f"{place} has {memory_bytes / 1024**3:.1f} GiB of memory; the model in {path} takes {words}",
+        expected="room for its weights and 1 GiB of libraries",
+        remedy=f"{narrower}take a machine with more memory, or a smaller model",
+    )
+
+
+_LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def read_memory_bytes() -> int:
+    """Give the memory that this process may take: the machine's, or less where its container is told so."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in map(Path, _LIMIT_FILES):
+        with suppress(OSError, ValueError):
+            # Where there is no limit, the file says `max`.
+            memory_bytes = min(memory_bytes, int(file.read_text()))
+    return memory_bytes

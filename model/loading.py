@@ -13,6 +13,7 @@ from model.configuration import ConvVisionConfig, DeltaVlmConfig
 from model.decoding.attention import FLOAT32_ATTENTION
 from model.decoding.llama_steps import fuse_projections
 from model.errors import InputError
+from model.inspection import read_memory_bytes
 from model.modeling import DeltaVlmForConditionalGeneration
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -53,6 +54,18 @@ def has_cpu_bfloat16() -> bool:
     """Tell whether this machine's CPU multiplies matrices of bfloat16 by instructions of its own."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def measure_room(device: torch.device, *, memory_bytes: float | None = None) -> tuple[float, str]:
+    """Tell how much memory weights may take on a device, and whose it is, in words.
+
+    Args:
+        device: The device.
+        memory_bytes: What this process may take of the machine's memory; left out, what the machine has.
+    """
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1]), f"the GPU {device}"
+    return memory_bytes or read_memory_bytes(), "this machine"
 
 
 def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> DeltaVlmForConditionalGeneration:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model.checking import CheckedModel
 from model.errors import InputError
+from model.inspection import fit_dtype
 from model.interface import ENDPOINT_PREFIX, ChangeModel, ModelIdentity, ModelSource
 
 
@@ -98,22 +99,27 @@ def _read_mask_labels(folder: Path) -> tuple[str, ...]:
     return tuple(map(str, labels)) if isinstance(labels, list) else ()
 
 
-def resolve_dtype(name: str, *, device: str, dtype: str) -> str:
+def resolve_dtype(name: str, *, device: str, dtype: str, memory_bytes: float | None = None) -> str:
     """Tell what precision a model would answer in on this machine; a model whose own affair that is keeps the word.
 
     Args:
         name: As `load_model`.
         device: As `load_model`.
-        dtype: As `load_model`.
+        dtype: As `load_model`; what ``auto`` prefers has to fit into memory, else it is the narrower one.
+        memory_bytes: What this process may take; left out, what the machine has.
 
     Raises:
-        InputError: there is no such device or precision here.
+        InputError: there is no such device or precision here, or the weights do not fit into its memory.
     """
-    if dtype != "auto" or find_model_source(name) is not None:
+    if find_model_source(name) is not None:
         return dtype
-    from model.loading import choose_device, choose_dtype
+    from model.loading import choose_device, choose_dtype, measure_room
 
-    return str(choose_dtype(dtype, device=choose_device(device))).removeprefix("torch.")
+    target = choose_device(device)
+    preferred = str(choose_dtype(dtype, device=target)).removeprefix("torch.")
+    room, place = measure_room(target, memory_bytes=memory_bytes)
+    folder = str(find_model_folder(name))
+    return fit_dtype(folder, dtype=preferred, is_free=dtype == "auto", memory_bytes=room, place=place)
 
 
 def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_size_tiles: int = 64) -> ChangeModel:
@@ -123,8 +129,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
         name: A shipped model, one that an installed package brings, a folder in transformers' layout, or
             ``openai:URL#NAME`` for one behind an OpenAI-compatible server.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it, else float32), ``float32`` or
-            ``bfloat16``.
+        dtype: ``auto`` (bfloat16 on CUDA, on CPUs with instructions for it and where float32 does not fit into memory,
+            else float32), ``float32`` or ``bfloat16``.
         batch_size_tiles: Most pairs that go through the model at once.
 
     Raises:
@@ -133,6 +139,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
     """
     if (source := find_model_source(name)) is not None:
         return CheckedModel(source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles))
+    dtype = resolve_dtype(name, device=device, dtype=dtype)
+    # ^ Before the files are hashed, which takes a minute for large ones.
     identity = identify_model(name)
     # torch and transformers take seconds to import, and only workers need them.
     from model.answering import DeltaVlmAnswerer

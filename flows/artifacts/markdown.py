@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from model.redaction import redact_text
+from model.safe_text import clean_line
 from pipeline.uris import is_remote
 
 _MARKUP = "\\`*_{}[]()#!|~"
@@ -20,6 +21,7 @@ def make_link(path: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Make a model's words harmless in Markdown, in a table as well: no markup, no HTML, no link, one line."""
+    text = clean_line(text)
     for character in _MARKUP:
         text = text.replace(character, f"\\{character}")
     text = _LINK_OPENING.sub(lambda found: f"{found[0]}{_JOINER}", text)

@@ -13,20 +13,23 @@ import pandas as pd
 from flows.artifacts.markdown import escape_markdown, make_link
 from flows.artifacts.pictures import PICTURE_SIZES, SummaryPictures, draw_pictures
 from model.redaction import redact_text, shorten_text
+from model.safe_text import clean_line
 from pipeline.grid.grid import Grid
-from pipeline.report.words import describe_dates, describe_place, format_area, format_percent, tidy_text
+from pipeline.report.words import (
+    describe_coverage,
+    describe_dates,
+    describe_place,
+    format_area,
+    tidy_text,
+    write_share,
+)
 from pipeline.report.write import Report
-from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
 
 MAX_ARTIFACT_BYTES = 190_000
 """Of one artifact's body, as it is stored."""
 N_LARGEST_CHANGES = 5
 MAX_WORDS_LENGTH = 300
-
-LOOKED_AT = (TileStatus.ANALYSED, TileStatus.UNREADABLE, TileStatus.IDENTICAL)
-"""Statuses of tiles that somebody or something looked at on both dates."""
-# ^ The word joiner, which nobody sees: without it, Markdown makes links of bare addresses.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +53,17 @@ class RunFacts:
 
 
 def tabulate_coverage(report: Report) -> list[dict[str, Any]]:
-    """Give one row per status: what became of how many tiles, and why."""
-    n_tiles = sum(report.status_counts.values())
-    return [
-        {
-            "status": status.replace("_", " "),
-            "tiles": count,
-            "share": format_percent(count / n_tiles),
-            "reasons": _join_reasons(report.reason_counts.get(status, {})),
-        }
-        for status, count in report.status_counts.items()
-    ]
+    """Give one row per status: what became of how much ground and how many tiles, and why."""
+    rows = []
+    for share in report.coverage.list_shares():
+        row = dict(zip(("status", "tiles", "share", "area"), write_share(share), strict=True))
+        reasons = _join_reasons(report.reason_counts.get(share.status, {}))
+        rows.append({**row, "tiles": share.n_tiles, "reasons": reasons})
+    return rows
 
 
 def _join_reasons(counts: Mapping[str, int]) -> str:
-    text = "; ".join(f"{redact_text(reason)} ({count:,})" for reason, count in counts.items())
+    text = "; ".join(f"{clean_line(redact_text(reason))} ({count:,})" for reason, count in counts.items())
     return shorten_text(text, max_length=MAX_WORDS_LENGTH)
 
 
@@ -84,7 +83,7 @@ def write_summary(facts: RunFacts, *, store: TileStore) -> str:
 def describe_run(facts: RunFacts, *, pictures: SummaryPictures) -> str:
     """Give the page as Markdown; all that comes from a model or a user is escaped."""
     report, dates, place = facts.report, _name_dates(facts), describe_place(facts.grid)
-    n_tiles = sum(report.status_counts.values())
+    n_tiles = report.coverage.n_tiles_inside
     lines = [
         f"# {report.changed_tile_count:,} of {n_tiles:,} tiles changed",
         "",
@@ -115,10 +114,7 @@ def _describe_kinds(facts: RunFacts) -> str:
 
 
 def _describe_coverage(report: Report) -> str:
-    counts, n_tiles = report.status_counts, sum(report.status_counts.values())
-    n_looked_at = sum(counts[status] for status in LOOKED_AT)
-    unseen = [f"{count:,} {status.replace('_', ' ')}" for status, count in counts.items() if count]
-    sentence = f"Looked at: {format_percent(n_looked_at / n_tiles)} of the tiles ({', '.join(unseen)})."
+    sentence = describe_coverage(report.coverage)
     if not report.is_complete:
         sentence += " **Partly failed:** the table *coverage* and the report say which tiles and why."
     return sentence

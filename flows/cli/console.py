@@ -17,9 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from flows.signals import StopRequest
 from model.errors import InputError
+from model.safe_text import clean_text
+from pipeline.report.words import describe_coverage, format_area, write_share
 from pipeline.report.write import Report
 from pipeline.runs.check import Facts
 from pipeline.storage.names import PAGE_NAME
@@ -35,9 +38,18 @@ def show_warnings(console: Console, warnings: list[str]) -> None:
 _STAGES = tuple(STAGE_TITLES)
 
 
+class SafeConsole(Console):
+    """A console that prints what others wrote, answers and names, without what a terminal would obey."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make what is shown of any text that is printed, the cells of tables among them."""
+        return super().render_str(clean_text(text), **options)
+
+
 def make_console() -> Console:
     """Give the console for people: stderr, as stdout belongs to programs."""
-    return Console(stderr=True)
+    # Without emoji: `:warning:` in an answer is those nine letters.
+    return SafeConsole(stderr=True, emoji=False)
 
 
 def make_table(*headings: str, title: str | None = None, is_headed: bool = True) -> Table:
@@ -56,7 +68,7 @@ def print_result(result: Mapping[str, Any], *, is_json: bool) -> None:
         is_json: Print it to a terminal as well, because ``--json`` was given.
     """
     if is_json or not sys.stdout.isatty():
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(result, allow_nan=False))
 
 
 @contextmanager
@@ -96,14 +108,15 @@ def show_progress(console: Console) -> Iterator[ProgressCallback]:
 
 
 def show_report(console: Console, report: Report) -> None:
-    """Show how many tiles ended how, how many changes were found, and where the page is."""
+    """Show what became of the ground and the tiles, how many changes were found, and where the page is."""
+    table = make_table("ground", "tiles", "share", "area", title="Coverage")
+    for share in report.coverage.list_shares():
+        if share.is_there:
+            table.add_row(*write_share(share))
     n_tiles = sum(report.status_counts.values())
-    table = make_table("tiles", "count", "share", title="Coverage")
-    for status, count in report.status_counts.items():
-        if count:
-            table.add_row(status, str(count), f"{count / n_tiles:.1%}")
-    table.add_row("all", str(n_tiles), "100.0%", style="bold")
+    table.add_row("all", f"{n_tiles:,}", "100 %", format_area(report.coverage.total_m2), style="bold")
     console.print(table)
+    console.print(describe_coverage(report.coverage), highlight=False)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
     console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
     if report.zone_counts:
@@ -132,7 +145,7 @@ def show_facts(console: Console, facts: Facts) -> None:
     """Show what a check found out."""
     table = make_table("name", "value", is_headed=False)
     for name, value in facts.figures.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(escape(name), escape(str(value)))
     if facts.figures:
         console.print(table)
     for problem in facts.problems:

@@ -210,6 +210,7 @@ def main() -> None:
     from flows.signals import StopRequest
     from model.errors import InputError
     from model.redaction import redact_text
+    from model.safe_text import clean_text
 
     # Libraries' warnings and log lines would tear the progress bar apart; what matters is in the report.
     if not sys.warnoptions:
@@ -229,7 +230,7 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except Exception as fault:
         # Python would end with 1, which says that a report is there.
-        sys.stderr.write(redact_text(traceback.format_exc()))
+        sys.stderr.write(clean_text(redact_text(traceback.format_exc())))
         sys.stderr.write(f"Fault: {type(fault).__name__} in the program, whatever was given\nTo do: {REPORT_IT}\n")
         sys.exit(FAULT)
 
@@ -244,6 +245,8 @@ def _end_with_report(report: Report, *, files: Sequence[str] = (), is_json: bool
             "output": report.folder.uri,
             "status_counts": dict(report.status_counts),
             "reason_counts": {status: dict(counts) for status, counts in report.reason_counts.items()},
+            "ground_m2": dict(report.coverage.ground_m2),
+            "seen_fraction": round(report.coverage.seen_fraction, 6),
             "n_changed_tiles": report.changed_tile_count,
             "n_changes": sum(report.change_counts.values()),
             "report": [report.folder.join(name) for name in report.names],

@@ -11,6 +11,7 @@ from flows.cli.evaluate import calibrate_command, evaluate_command
 from flows.cli.help import add_command, make_app
 from flows.cli.options import JsonFlag
 from flows.cli.train import train_command
+from model.safe_text import clean_values
 
 VISION_LAYERS = 39
 """Blocks of EVA ViT-g that the original uses; stands here so that ``--help`` need not load torch."""
@@ -93,7 +94,7 @@ def convert_command(
             output=output,
             on_progress=lambda done, total: status.update(f"Written {done} of {total} files of weights"),
         )
-    console.print_json(data=made)
+    console.print_json(data=clean_values(made))
     warnings = inspect_model(output)["warnings"]
     show_warnings(console, warnings)
     print_result({"model": str(output), **made, "warnings": warnings}, is_json=is_json)
@@ -124,7 +125,7 @@ def info_command(
         **inspect_model(Path(identity.path)),
     }
     console = make_console()
-    console.print_json(data=facts)
+    console.print_json(data=clean_values(facts))
     show_warnings(console, facts["warnings"])
     print_result(facts, is_json=is_json)
 

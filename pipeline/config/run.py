@@ -86,13 +86,14 @@ class TilesConfig(StrictConfig):
         default=0.2,
         ge=0,
         le=1,
-        description="Tiles of which less than this fraction is valid on both dates get the status no_data.",
+        description="Tiles of whose ground, inside both scenes and the area of interest, less than this fraction is "
+        "valid on both dates get the status no_data.",
     )
     max_cloud_fraction: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Tiles of which more than this fraction is cloudy on either date get the status cloudy.",
+        description="Tiles of whose ground more than this fraction is cloudy on either date get the status cloudy.",
     )
 
 

@@ -36,8 +36,11 @@ class Cover:
 
     def add_up(self, values: npt.NDArray[np.float64]) -> float:
         """Add up values per tile, (row, col), each by the part of the tile in the zone."""
-        whole = sum(float(values[rows, cols].sum()) for rows, cols in self.whole)
-        return whole + float((values[self.rows, self.cols] * self.fractions).sum())
+        return self.add_up_whole(values) + float((values[self.rows, self.cols] * self.fractions).sum())
+
+    def add_up_whole(self, values: npt.NDArray[np.float64]) -> float:
+        """Add up values per tile, (row, col), over the tiles of `whole` alone."""
+        return sum(float(values[rows, cols].sum()) for rows, cols in self.whole)
 
     def count(self, codes: npt.NDArray[np.uint8], *, n_codes: int) -> IntArray:
         """Count the tiles with each code, from codes per tile, (row, col).

@@ -3,11 +3,14 @@
 Nothing counts twice over zones that do not overlap: a change belongs to each zone by the part of its area that lies in
 it, and so do its count and its area in square metres. Sums over zones that divide an area up equal what the changes
 in it sum up to. A zone that nobody looked at says so, and has no counts: not seen is never not changed.
+
+How much of a zone was seen goes by its own ground: where its border runs through a tile that is valid in part, the tile
+store is asked which pixels of the zone are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +20,23 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
+from pipeline.findings.coverage import SEEN
 from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
+from pipeline.grid.pixels import find_pixels_inside
+from pipeline.grid.window import Window
 from pipeline.polygons.near import place_polygons
 from pipeline.polygons.zones import Zones
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
+from pipeline.tiles.store import TileStore
 
 ZONE_STATUSES = ("seen", "partly_seen", "not_seen")
 """How much of a zone was looked at: all, a part, nothing."""
 
 _ZONES_AT_ONCE = 256
 _STATUSES = tuple(TileStatus)
-_SEEN = (TileStatus.ANALYSED, TileStatus.IDENTICAL)
 _TOLD = tuple(f"{kind}_{what}" for what in ("count", "cells") for kind in CHANGE_KINDS)
 _EDGE = 1e-9
 # ^ Part of an area that rounding may make of nothing.
@@ -44,8 +50,8 @@ class _Ground:
 
     area_m2: FloatArray
     """Area of the tile."""
-    seen_m2: FloatArray
-    """Area of it that was looked at."""
+    seen_fractions: FloatArray
+    """Part of it that was looked at."""
     status_codes: npt.NDArray[np.uint8]
     """Position of its status in `_STATUSES`."""
     changed: npt.NDArray[np.uint8]
@@ -55,7 +61,7 @@ class _Ground:
 
 
 def sum_over_zones(
-    zones: Zones, *, findings: gpd.GeoDataFrame, changes: gpd.GeoDataFrame, grid: Grid
+    zones: Zones, *, findings: gpd.GeoDataFrame, changes: gpd.GeoDataFrame, store: TileStore
 ) -> gpd.GeoDataFrame:
     """Sum up what was found in each zone.
 
@@ -63,17 +69,23 @@ def sum_over_zones(
         zones: The zones.
         findings: One row per tile of the grid, as `extract_findings` gives them.
         changes: The changes of the same run, with the columns of `CHANGES_SCHEMA`.
-        grid: The grid.
+        store: The tile store, for its grid and for what is valid along the zones' borders.
 
     Returns:
         The columns of `Zones.schema`, in the order of the zones.
+
+    Raises:
+        FolderError: the store cannot be read.
     """
+    grid = store.grid
     ground = _lay_out(findings, grid=grid)
     shapes = place_polygons(zones.geometry, grid=grid)
     areas_m2 = measure_zones(zones.geometry, grid=grid)
+    covers = [cover_zone(shape, grid=grid) for shape in shapes]
+    seen_m2 = _measure_seen(covers, shapes=shapes, ground=ground, store=store)
     rows = [
-        _describe_cover(cover_zone(shape, grid=grid), ground=ground, area_m2=float(area_m2))
-        for shape, area_m2 in zip(shapes, areas_m2, strict=True)
+        _describe_cover(cover, ground=ground, area_m2=whole, seen_m2=seen)
+        for cover, whole, seen in zip(covers, areas_m2.tolist(), seen_m2, strict=True)
     ]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns["reason"] = [_join(note, reason) for note, reason in zip(zones.notes, columns["reason"], strict=True)]
@@ -95,21 +107,51 @@ def _lay_out(findings: gpd.GeoDataFrame, *, grid: Grid) -> _Ground:
         return laid_out
 
     codes = pd.Categorical(findings["status"], categories=list(_STATUSES)).codes.astype(np.uint8)
-    is_seen = np.isin(codes, [_STATUSES.index(status) for status in _SEEN])
+    is_seen = np.isin(codes, [_STATUSES.index(status) for status in SEEN])
     is_changed, is_same = (findings["is_changed"].eq(other).fillna(value=False) for other in (True, False))
-    area_m2 = measure_tiles(grid)
     return _Ground(
-        area_m2=area_m2,
-        seen_m2=area_m2 * put(is_seen * findings["valid_fraction"].to_numpy(dtype=np.float64)),
+        area_m2=measure_tiles(grid),
+        seen_fractions=put(is_seen * findings["valid_fraction"].to_numpy(dtype=np.float64)),
         status_codes=put(codes),
         changed=put(is_changed.to_numpy(dtype=np.uint8)),
         told={name: put((is_seen & (findings[name].notna() | is_same)).to_numpy(dtype=np.float64)) for name in _TOLD},
     )
 
 
-def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float) -> dict[str, Any]:
+def _measure_seen(
+    covers: Sequence[Cover], *, shapes: npt.NDArray[np.object_], ground: _Ground, store: TileStore
+) -> list[float]:
+    """Measure what was seen of each zone, in square metres: whole tiles by their part, others pixel by pixel."""
+    tiles_m2 = ground.area_m2 * ground.seen_fractions
+    parts = [ground.seen_fractions[cover.rows, cover.cols] for cover in covers]
+    by_tile: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for zone, (cover, shares) in enumerate(zip(covers, parts, strict=True)):
+        for place in np.flatnonzero((shares > 0) & (shares < 1) & (cover.fractions < 1 - _EDGE)).tolist():
+            by_tile.setdefault((int(cover.rows[place]), int(cover.cols[place])), []).append((zone, place))
+    for (row, col), members in sorted(by_tile.items()):
+        is_shown = store.read_valid(row, col).all(axis=0)
+        for zone, place in members:
+            share = _share_shown(shapes[zone], is_shown=is_shown, window=store.grid.owned_window(row, col), store=store)
+            parts[zone][place] = parts[zone][place] if share is None else share
+    return [
+        cover.add_up_whole(tiles_m2) + float((ground.area_m2[cover.rows, cover.cols] * cover.fractions * shares).sum())
+        for cover, shares in zip(covers, parts, strict=True)
+    ]
+
+
+def _share_shown(shape: shapely.Geometry, *, is_shown: BoolArray, window: Window, store: TileStore) -> float | None:
+    """Give the part of a zone's pixels in a window that are shown; None where it holds the centre of none."""
+    part = store.grid.narrow_window(window, bounds=shape.bounds)
+    top, left = part.top - window.top, part.left - window.left
+    is_inside = find_pixels_inside(shape, grid=store.grid, window=part)
+    if not is_inside.any():
+        return None
+    return float(is_shown[top : top + part.height, left : left + part.width][is_inside].mean())
+
+
+def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float, seen_m2: float) -> dict[str, Any]:
     """Tell how much of a zone was seen, and of the rest why not."""
-    on_grid_m2, seen_m2 = cover.add_up(ground.area_m2), cover.add_up(ground.seen_m2)
+    on_grid_m2 = cover.add_up(ground.area_m2)
     # The zone's area is that on the ellipsoid, the tiles' add up to it but for rounding.
     is_on_grid = on_grid_m2 >= area_m2 * (1 - _EDGE_OF_GRID)
     whole_m2 = on_grid_m2 if is_on_grid else area_m2
@@ -118,7 +160,7 @@ def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float) -> dict[st
         seen_fraction = 1.0
     counts = cover.count(ground.status_codes, n_codes=len(_STATUSES))
     n_changed = int(cover.count(ground.changed, n_codes=2)[1])
-    missing = {status.value: int(counts[code]) for code, status in enumerate(_STATUSES) if status not in _SEEN}
+    missing = {status.value: int(counts[code]) for code, status in enumerate(_STATUSES) if status not in SEEN}
     return {
         "status": "seen" if seen_fraction == 1 else "partly_seen" if seen_fraction else "not_seen",
         "reason": None

@@ -139,6 +139,19 @@ class Grid:
         top, left = row * self.stride_px - margin_px, col * self.stride_px - margin_px
         return Window(top, left, self.tile_size_px, self.tile_size_px)
 
+    def owned_window(self, row: int, col: int) -> Window:
+        """Give the ground that a tile owns, in pixels."""
+        return Window(row * self.stride_px, col * self.stride_px, self.stride_px, self.stride_px)
+
+    def narrow_window(self, window: Window, *, bounds: tuple[float, float, float, float]) -> Window:
+        """Give the part of a window that holds left, bottom, right and top of something, at least one pixel of it."""
+        left, bottom, right, top = bounds
+        first_col, first_row = ~self.transform @ (left, top)
+        last_col, last_row = ~self.transform @ (right, bottom)
+        rows = _clip_range(first_row, last_row, start=window.top, length=window.height)
+        cols = _clip_range(first_col, last_col, start=window.left, length=window.width)
+        return Window(rows.start, cols.start, len(rows), len(cols))
+
     def tile_bounds(self, row: int, col: int) -> tuple[float, float, float, float]:
         """Give left, bottom, right, top of the ground that a tile owns, in the CRS."""
         left, top = self.locate_corner(3 * row, 3 * col)
@@ -197,6 +210,11 @@ class Grid:
     def from_dict(cls, values: Mapping[str, Any]) -> Grid:
         """Take back what `to_dict` gave."""
         return cls(**values)
+
+
+def _clip_range(first: float, last: float, *, start: int, length: int) -> range:
+    low = min(max(math.floor(first), start), start + length - 1)
+    return range(low, min(max(math.ceil(last), low + 1), start + length))
 
 
 def name_tile(row: int, col: int) -> str:

@@ -6,8 +6,9 @@ Stages hand on the `GridArea`; workers get neither, for they are told shards and
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import geopandas as gpd
 import numpy as np
@@ -102,13 +103,37 @@ def find_inside(grid: Grid, *, area: GridArea | None) -> npt.NDArray[np.bool_]:
     Returns:
         bool (row, col).
     """
-    is_inside = np.ones((grid.n_rows, grid.n_cols), dtype=np.bool_)
     if area is None:
-        return is_inside
-    shapely.prepare(area.geometry)
-    # A thousandth of a pixel inwards: tiles that only share an edge with the area, give or take the last
-    # digits of its way through another CRS, are outside.
+        return np.ones((grid.n_rows, grid.n_cols), dtype=np.bool_)
+    return find_touched(grid, shape=area.geometry)
+
+
+def find_touched(grid: Grid, *, shape: BaseGeometry) -> npt.NDArray[np.bool_]:
+    """Tell which tiles of a grid share area with a shape, bool (row, col).
+
+    Args:
+        grid: The grid.
+        shape: Polygons in its CRS.
+    """
+    return _compare_tiles(grid, shape=shape, relate=shapely.intersects)
+
+
+def find_within(grid: Grid, *, shape: BaseGeometry) -> npt.NDArray[np.bool_]:
+    """Tell which tiles of a grid lie in a shape altogether, bool (row, col).
+
+    Args:
+        grid: The grid.
+        shape: Polygons in its CRS.
+    """
+    return _compare_tiles(grid, shape=shape, relate=shapely.covers)
+
+
+def _compare_tiles(grid: Grid, *, shape: BaseGeometry, relate: Callable[..., Any]) -> npt.NDArray[np.bool_]:
+    # A thousandth of a pixel inwards: tiles that only share an edge with the shape, give or take the last digits of
+    # its way through another CRS, share nothing with it.
     edge = grid.resolution_m * 1e-3
+    found = np.empty((grid.n_rows, grid.n_cols), dtype=np.bool_)
+    shapely.prepare(shape)
     lefts, _, rights, _ = np.array([grid.tile_bounds(0, col) for col in range(grid.n_cols)]).T
     _, bottoms, _, tops = np.array([grid.tile_bounds(row, 0) for row in range(grid.n_rows)]).T
     step = max(1, BOXES_AT_ONCE // grid.n_cols)
@@ -116,8 +141,8 @@ def find_inside(grid: Grid, *, area: GridArea | None) -> npt.NDArray[np.bool_]:
         boxes = shapely.box(
             lefts[None, :] + edge, bottoms[rows, None] + edge, rights[None, :] - edge, tops[rows, None] - edge
         )
-        is_inside[rows] = shapely.intersects(area.geometry, boxes)
-    return is_inside
+        found[rows] = relate(shape, boxes)
+    return found
 
 
 def find_shards_inside(is_inside: npt.NDArray[np.bool_], *, shard_size_tiles: int) -> list[tuple[int, int]]:

@@ -106,7 +106,7 @@ class PairState:
     reason: str | None
     """Why it failed, failed in part, or has no whole report for now; None: none of these."""
     figures: Mapping[str, Any] | None
-    """What its run's record tells (``status_counts``, ``changed_tile_count``); None without a result."""
+    """What its run's record tells (``status_counts``, ``ground_m2``, ``changed_tile_count``); None without a result."""
     has_folder: bool
     """Whether the run's report is there, rather than let go of."""
 
@@ -240,7 +240,11 @@ def _explain_pending(state: PairState, *, folder: RunFolder) -> PairState:
 
 def find_figures(run: RunRecord) -> dict[str, Any]:
     """Give what a region's time line takes from the record of a run."""
-    return {"status_counts": dict(run.status_counts), "changed_tile_count": run.changed_tile_count}
+    return {
+        "status_counts": dict(run.status_counts),
+        "ground_m2": dict(run.ground_m2),
+        "changed_tile_count": run.changed_tile_count,
+    }
 
 
 def _find_gap(pair: RegionPair, run: RunRecord) -> str | None:

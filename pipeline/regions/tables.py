@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import shapely
 
+from pipeline.findings.coverage import OFF, Coverage
 from pipeline.regions.pair_records import PairState, PairStatus
 from pipeline.regions.timeline import PairChanges, Sighting, link_changes
 from pipeline.storage.folder import RunFolder
@@ -122,7 +123,7 @@ def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str,
     if changes is None or state.figures is None:
         return row
     return row | {
-        "analysed_fraction": measure_coverage(state.figures["status_counts"]),
+        "analysed_fraction": measure_seen(state.figures.get("ground_m2", {})),
         "changed_tile_count": state.figures["changed_tile_count"],
         "n_changes": len(changes),
         "n_new_changes": int(changes["is_new"].sum()),
@@ -131,11 +132,14 @@ def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str,
     }
 
 
-def measure_coverage(status_counts: Mapping[str, int]) -> float | None:
-    """Give the part of the tiles inside the area of which something is known; None where none is inside."""
-    n_inside = sum(status_counts.values()) - status_counts.get("outside", 0)
-    n_known = status_counts.get("analysed", 0) + status_counts.get("identical", 0)
-    return n_known / n_inside if n_inside else None
+def measure_seen(ground_m2: Mapping[str, float]) -> float | None:
+    """Give the part of the ground that both scenes reach of which something is known; None where there is none.
+
+    Other pairs reach the rest of the region's area.
+    """
+    reached = {status: area_m2 for status, area_m2 in ground_m2.items() if status != OFF}
+    coverage = Coverage(tile_counts={}, ground_m2=reached)
+    return coverage.seen_fraction if coverage.total_m2 else None
 
 
 def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:

@@ -17,7 +17,7 @@ from pipeline.report.plot_figures import (
     COVERAGE_CLASSES,
     ChangeSizes,
     Confidences,
-    Coverage,
+    CoverageMap,
     FloatArray,
     Series,
 )
@@ -104,13 +104,13 @@ _MAP_LEFT_IN, _MAP_BOTTOM_IN, _MAP_WIDTH_IN, _MAP_TOP_IN = 0.6, 0.6, 3.9, 0.5
 # ^ Room that the map has, and margins around it; the legend stands to its right.
 
 
-def choose_height(coverage: Coverage) -> float:
+def choose_height(coverage: CoverageMap) -> float:
     """Give the map as much height as its shape asks for, within bounds."""
     map_in = np.clip(_MAP_WIDTH_IN * coverage.n_rows / coverage.n_cols, 1.7, 5.0)
     return float(map_in) + _MAP_BOTTOM_IN + _MAP_TOP_IN
 
 
-def draw_coverage(figure: Figure, coverage: Coverage) -> None:
+def draw_coverage(figure: Figure, coverage: CoverageMap) -> None:
     """Draw the map of tiles as one picture of coloured squares, and what the colours mean."""
     from matplotlib.colors import to_rgb
     from matplotlib.ticker import MaxNLocator, NullLocator
@@ -137,7 +137,7 @@ def draw_coverage(figure: Figure, coverage: Coverage) -> None:
     _explain_classes(figure, coverage)
 
 
-def _explain_classes(figure: Figure, coverage: Coverage) -> None:
+def _explain_classes(figure: Figure, coverage: CoverageMap) -> None:
     from matplotlib.patches import Patch
 
     order = ("changed", "not changed", "answer missing", "cloudy", "no data", "outside")

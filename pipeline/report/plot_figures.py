@@ -45,7 +45,7 @@ class PlotText:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Coverage:
+class CoverageMap:
     """What became of every tile, and where."""
 
     squares: npt.NDArray[np.uint8]
@@ -153,7 +153,7 @@ class Series:
         return PlotText(title=self.title, alt=f"{self.title}, {pairs}{span}: {'; '.join(told)}.{failed}")
 
 
-Shown = Coverage | Confidences | ChangeSizes | Series
+Shown = CoverageMap | Confidences | ChangeSizes | Series
 """What one plot shows."""
 
 
@@ -184,7 +184,7 @@ def summarise_run(findings: gpd.GeoDataFrame, changes: pd.DataFrame, *, grid: Gr
     }
 
 
-def summarise_coverage_map(findings: gpd.GeoDataFrame, *, grid: Grid) -> Coverage:
+def summarise_coverage_map(findings: gpd.GeoDataFrame, *, grid: Grid) -> CoverageMap:
     """Sort every tile of the grid into a class and lay the classes out as a picture, however many tiles there are.
 
     Args:
@@ -203,7 +203,7 @@ def summarise_coverage_map(findings: gpd.GeoDataFrame, *, grid: Grid) -> Coverag
     rows, cols = (findings[name].to_numpy(dtype=np.int64) // step for name in ("row", "col"))
     np.minimum.at(squares, (rows, cols), codes)
     counts = np.bincount(codes, minlength=len(COVERAGE_CLASSES))
-    return Coverage(
+    return CoverageMap(
         squares=squares,
         tiles_per_square=step,
         n_rows=grid.n_rows,
@@ -270,7 +270,7 @@ def summarise_timeline(timeline: pd.DataFrame) -> dict[str, Series]:
     titles = {
         "counts.png": ("Changed objects over time", "changed objects counted", "counted"),
         "area.png": ("Changed area over time", "changed area in hectares", "ha"),
-        "seen.png": ("Tiles analysed over time", "% of tiles", "% of tiles"),
+        "seen.png": ("Ground seen over time", "% of the ground", "% of the ground"),
     }
     is_failed = ordered["status"].eq("failed").to_numpy(dtype=np.bool_)
     return {

@@ -18,7 +18,7 @@ from pipeline.report.plot_drawing import (
     draw_series,
     draw_sizes,
 )
-from pipeline.report.plot_figures import ChangeSizes, Confidences, Coverage, PlotText, Shown
+from pipeline.report.plot_figures import ChangeSizes, Confidences, CoverageMap, PlotText, Shown
 
 PLOTS_FOLDER = "report/plots"
 """Where plots lie in the folder of a run or a region; the page names them relative to ``report/``."""
@@ -40,7 +40,7 @@ def draw_plots(figures: Mapping[str, Shown]) -> dict[str, bytes]:
 
 def _draw(shown: Shown) -> bytes:
     title = shown.text.title
-    if isinstance(shown, Coverage):
+    if isinstance(shown, CoverageMap):
         return draw_plot(title, partial(draw_coverage, coverage=shown), height_in=choose_height(shown))
     if isinstance(shown, Confidences):
         return draw_plot(title, partial(draw_confidences, confidences=shown))

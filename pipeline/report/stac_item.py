@@ -25,7 +25,8 @@ import pystac
 import shapely
 
 from model.interface import ENGINE_VERSION, ModelIdentity, Prompt
-from model.redaction import redact_uri
+from model.redaction import redact_uri, shorten_text
+from model.safe_text import clean_line, clean_values
 from pipeline.dates import parse_moment
 from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
@@ -47,6 +48,7 @@ EXTENSIONS = {
 }
 
 _PACKAGE = "deltavlm-monitor"
+_LONGEST_NAME = 200
 _MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".fgb": "application/vnd.flatgeobuf",
@@ -114,8 +116,8 @@ def write_item(
 
 
 def encode_stac(values: Mapping[str, Any]) -> bytes:
-    """Give the JSON of an item or a collection."""
-    return json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"
+    """Give the JSON of an item or a collection, its texts harmless for whoever shows them."""
+    return json.dumps(clean_values(values), allow_nan=False, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def make_item(
@@ -147,7 +149,7 @@ def make_item(
         geometry=geometry,
         bbox=list(bbox),
         properties={
-            "title": f"Changes from {pair.before.scene_id} to {pair.after.scene_id}",
+            "title": f"Changes from {_name(pair.before)} to {_name(pair.after)}",
             "gsd": float(f"{pair.grid.ground_resolution_m:.3g}"),
             **_describe_projection(pair.grid),
             **_describe_processing(prompts, identity=identity),
@@ -245,6 +247,10 @@ def make_region_collection(
     return collection.to_dict(include_self_link=False, transform_hrefs=False)
 
 
+def _name(scene: Scene) -> str:
+    return shorten_text(clean_line(scene.scene_id), max_length=_LONGEST_NAME)
+
+
 def _describe_dates(pair: ScenePair) -> dict[str, Any]:
     before, after = (parse_moment(scene.datetime) if scene.datetime else None for scene in (pair.before, pair.after))
     if before is None or after is None:
@@ -315,7 +321,7 @@ def _link_sources(scene: Scene, *, date: str) -> list[pystac.Link]:
             "derived_from",
             Path(uri).as_uri() if "://" not in uri and Path(uri).is_absolute() else redact_uri(uri),
             media_type=_MEDIA_TYPES.get(PurePosixPath(uri.partition("?")[0]).suffix.lower()),
-            title=f"{date} scene {scene.scene_id}",
+            title=f"{date} scene {_name(scene)}",
         )
         for uri in scene.uris
     ]

@@ -14,6 +14,8 @@ import pyproj
 
 from model.parsing import close_stops
 from model.redaction import shorten_text
+from model.safe_text import clean_line
+from pipeline.findings.coverage import OFF, Coverage, Share
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import TileStatus
 
@@ -25,7 +27,7 @@ _DETAIL = re.compile(r" *\([^()]*\)")
 
 def classify_reason(reason: str) -> str:
     """Give the kind of a reason: its words without what stands in brackets, which tells of one tile."""
-    return _DETAIL.sub("", reason).strip()
+    return _shorten(_DETAIL.sub("", clean_line(reason)).strip())
 
 
 def count_reasons(outcomes: Iterable[tuple[str, str | None]]) -> dict[str, dict[str, int]]:
@@ -85,16 +87,37 @@ MAX_TEXT_LENGTH = 400
 
 KIND_LABELS = {"building": ("building", "buildings"), "road": ("road", "roads")}
 
-STATUS_MEANINGS = {
+STATUS_MEANINGS: Mapping[str, str] = {
     TileStatus.ANALYSED: "the model looked at both dates and its answers could be read",
     TileStatus.IDENTICAL: "the same pixels on both dates, so there was nothing to ask",
     TileStatus.UNREADABLE: "an answer could not be read; its words are kept",
     TileStatus.FAILED: "something went wrong; running again tries these tiles again",
-    TileStatus.NO_DATA: "too little of the ground is visible on both dates",
+    TileStatus.NO_DATA: "not visible on both dates: tiles with too little to look at, and gaps in others",
     TileStatus.CLOUDY: "clouds hide the ground on one of the dates",
-    TileStatus.OUTSIDE: "outside the area of interest",
+    OFF: "ground of the area of interest that lies off what both scenes show",
+    TileStatus.OUTSIDE: "tiles outside the area of interest",
 }
-"""What each status means, in the order of the page's table."""
+"""What became of ground, in the order of the page's table."""
+
+
+def label_status(status: str) -> str:
+    """Write a status, or what stands among the statuses for ground off the scenes, in words."""
+    return "off the scenes" if status == OFF else status.replace("_", " ")
+
+
+def write_share(share: Share) -> tuple[str, str, str, str]:
+    """Write status, tiles, part and area of one part of the ground."""
+    measures = (format_percent(share.fraction), format_area(share.area_m2)) if share.area_m2 else ("-", "-")
+    return label_status(share.status), f"{share.n_tiles:,}", *measures
+
+
+def describe_coverage(coverage: Coverage) -> str:
+    """Say in a sentence how much of the ground was seen."""
+    if not coverage.ground_m2:
+        return "How much of the ground was seen was not measured."
+    seen = f"Seen: {format_percent(coverage.seen_fraction)} of the ground"
+    unseen_m2 = coverage.total_m2 - coverage.seen_m2
+    return f"{seen}; nothing is known about {format_area(unseen_m2)}." if unseen_m2 >= 0.5 else f"{seen}."
 
 
 def list_kinds() -> list[dict[str, Any]]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import pandas as pd
 import pyarrow as pa
 
 from model.interface import Prompt
-from pipeline.findings.changes import dissolve_changes
+from pipeline.findings.coverage import Coverage
 from pipeline.findings.extract import make_findings_schema
-from pipeline.findings.zone_sums import ZONE_STATUSES, sum_over_zones
+from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
-from pipeline.polygons.zones import Zones
 from pipeline.report.page.page import render_page
 from pipeline.report.page.tile_files import FOLDER_NAME as TILE_FILES_NAME
 from pipeline.report.page.tile_files import choose_told, make_tile_files
@@ -30,7 +28,7 @@ from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, desc
 from pipeline.storage.names import CHANGES_NAME, FLATGEOBUF_NAME, PAGE_NAME, STYLE_NAME, TILES_NAME, ZONES_NAME
 from pipeline.summary import StageSummary
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
-from pipeline.tables.schemas import CHANGE_KINDS, CHANGES_SCHEMA, TileStatus
+from pipeline.tables.schemas import CHANGES_SCHEMA, TileStatus
 from pipeline.tables.vector_formats import write_flatgeobuf
 from pipeline.tiles.store import TileStore
 
@@ -45,14 +43,14 @@ class Report:
     """Folder of the run."""
     files: Mapping[str, ObjectFacts]
     """Size and sha256 of every file of the report, by name in the folder."""
-    status_counts: Mapping[str, int]
-    """Tiles of the grid per status, all statuses named."""
     reason_counts: Mapping[str, Mapping[str, int]]
     """Tiles per status and kind of reason."""
     changed_tile_count: int
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
+    coverage: Coverage
+    """Of how much ground something is known, and what became of the rest."""
     zone_counts: Mapping[str, int] = field(default_factory=dict)
     """Zones per status: seen, partly_seen or not_seen; empty without zones."""
 
@@ -60,6 +58,11 @@ class Report:
     def names(self) -> tuple[str, ...]:
         """Names in the folder of what people take away: all but the files beside the page that it reads on demand."""
         return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
+
+    @property
+    def status_counts(self) -> Mapping[str, int]:
+        """Tiles of the grid per status, all statuses named."""
+        return self.coverage.tile_counts
 
     @property
     def is_complete(self) -> bool:
@@ -99,11 +102,10 @@ class _ReportWriter:
 def write_report(
     findings: gpd.GeoDataFrame,
     *,
+    totals: Totals,
     store: TileStore,
     folder: RunFolder,
     prompts: Sequence[Prompt],
-    outlines: Iterable[pa.Table] = (),
-    zones: Zones | None = None,
     before_name: str = "before",
     after_name: str = "after",
     before_writing: Callable[[], None] | None = None,
@@ -112,11 +114,10 @@ def write_report(
 
     Args:
         findings: One row per tile of the grid, as `extract_findings` gives them.
+        totals: What `sum_up` made of them; given up while the files are written, if nobody else holds it.
         store: The tile store, for its grid and the pictures of the page.
         folder: Folder of the run.
         prompts: The questions of the run; those of kind `ask` have columns.
-        outlines: Outlines of what changed in the tiles, with the columns of `OUTLINES_SCHEMA`.
-        zones: Polygons to sum the findings over; None without.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
         before_writing: Called once, before the first file of a former report is replaced.
@@ -127,20 +128,19 @@ def write_report(
     start = time.perf_counter()
     _check_complete(findings, grid=store.grid)
     writer = _ReportWriter(folder=folder)
-    changes = dissolve_changes(findings, grid=store.grid, outlines=outlines)
-    sums = sum_over_zones(zones, findings=findings, changes=changes, grid=store.grid) if zones is not None else None
-    figures, told = summarise_run(findings, changes, grid=store.grid), choose_told(findings)
+    figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
-    page = render_page(findings, changes=changes, store=store, prompts=prompts, told=told, zones=sums, **words)
+    words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
+    page = render_page(findings, store=store, prompts=prompts, told=told, **words)
     if before_writing is not None:
         before_writing()
     writer.put(PAGE_NAME, page.encode())
-    if zones is not None and sums is not None:
-        writer.put_table(ZONES_NAME, sums, schema=zones.schema, key="zone_id")
-    writer.put_table(CHANGES_NAME, changes, schema=CHANGES_SCHEMA, key="change_id")
-    change_counts = {kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS}
+    if totals.zones is not None:
+        writer.put_table(ZONES_NAME, totals.zones, schema=totals.zones_schema, key="zone_id")
+    writer.put_table(CHANGES_NAME, totals.changes, schema=CHANGES_SCHEMA, key="change_id")
+    counts = totals.count()
     # A large region's changes and its tiles are not both in hand while either is encoded.
-    del changes, page
+    del totals, page, words
     for name, png in draw_plots(figures).items():
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
     writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
@@ -151,32 +151,13 @@ def write_report(
     report = Report(
         folder=folder,
         files=writer.files,
-        change_counts=change_counts,
-        zone_counts={} if sums is None else _count_values(sums["status"], names=ZONE_STATUSES),
-        **_count_tiles(findings),
+        reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
+        changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
+        **counts,
     )
-    summary = StageSummary(
-        stage=STAGE,
-        done=len(report.names),
-        total=len(report.names),
-        seconds=time.perf_counter() - start,
-        bytes_written=sum(int(facts["size_bytes"]) for facts in writer.files.values()),
-    )
-    return report, summary
-
-
-def _count_tiles(findings: gpd.GeoDataFrame) -> dict[str, Any]:
-    """Give the fields of a report that count tiles."""
-    return {
-        "status_counts": _count_values(findings["status"], names=[status.value for status in TileStatus]),
-        "reason_counts": count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
-        "changed_tile_count": int(findings["is_changed"].fillna(value=False).sum()),
-    }
-
-
-def _count_values(values: pd.Series[Any], *, names: Iterable[str]) -> dict[str, int]:
-    counts = values.value_counts()
-    return {name: int(counts.get(name, 0)) for name in names}
+    n_files, n_bytes = len(report.names), sum(int(facts["size_bytes"]) for facts in writer.files.values())
+    seconds = time.perf_counter() - start
+    return report, StageSummary(stage=STAGE, done=n_files, total=n_files, seconds=seconds, bytes_written=n_bytes)
 
 
 def _check_complete(findings: gpd.GeoDataFrame, *, grid: Grid) -> None:

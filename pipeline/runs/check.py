@@ -81,6 +81,7 @@ def check_config(
     if results.get("zones") is not None:
         facts.figures["n_zones"] = len(results["zones"])
     if "model" in results:
+        facts.figures["worker_memory_bytes_at_least"] = results["model"]
         with facts.gather_problems():
             _check_weights(config)
     return facts

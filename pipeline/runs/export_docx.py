@@ -19,13 +19,13 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 
 from model.redaction import shorten_text
+from model.safe_text import clean_line
 from pipeline.findings.changes import rank_changes
 from pipeline.grid.grid import Grid
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
-from pipeline.report.words import MAX_TEXT_LENGTH
+from pipeline.report.words import MAX_TEXT_LENGTH, describe_coverage, write_share
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
-from pipeline.tables.vector_formats import CONTROLS
 
 N_LARGEST_CHANGES = 10
 MAX_ZONES = 40
@@ -87,7 +87,7 @@ def _describe_scenes(document: Document, record: RunRecord) -> None:
 
 def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.GeoDataFrame) -> None:
     document.add_heading("What changed", 1)
-    n_tiles = sum(record.status_counts.values())
+    n_tiles = record.coverage.n_tiles_inside
     document.add_paragraph(f"{record.changed_tile_count:,} of {n_tiles:,} tiles changed.")
     rows = []
     for kind in record.change_counts:
@@ -100,13 +100,13 @@ def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.Geo
 
 def _describe_coverage(document: Document, record: RunRecord) -> None:
     document.add_heading("What was seen", 1)
-    n_tiles = sum(record.status_counts.values())
+    document.add_paragraph(describe_coverage(record.coverage))
     rows = [
-        (status, f"{count:,}", f"{count / n_tiles:.1%}", "; ".join(map(_clean, record.reason_counts.get(status, {}))))
-        for status, count in record.status_counts.items()
-        if count
+        (*write_share(share), "; ".join(map(_clean, record.reason_counts.get(share.status, {}))))
+        for share in record.coverage.list_shares()
+        if share.is_there
     ]
-    _add_table(document, ("tiles", "count", "share", "why"), rows)
+    _add_table(document, ("ground", "tiles", "share", "area", "why"), rows)
     document.add_paragraph("Where nothing was seen nothing is known: it may have changed as well.")
 
 
@@ -154,7 +154,7 @@ def _clean(text: Any) -> str:
     """Give a text without what XML does not know, and not endlessly long; markup is the library's to escape."""
     if text is None or (not isinstance(text, str) and pd.isna(text)):
         return ""
-    return shorten_text(CONTROLS.sub("", str(text)), max_length=MAX_TEXT_LENGTH)
+    return shorten_text(clean_line(str(text)), max_length=MAX_TEXT_LENGTH)
 
 
 def _write(value: Any, *, digits: int = 0) -> str:

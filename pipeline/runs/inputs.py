@@ -14,6 +14,7 @@ from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.runs.record import read_run_zones
 from pipeline.storage.folder import check_foreign, find_folder
 from pipeline.uris import is_remote
+from pipeline.workers.memory import check_memory
 
 
 def check_inputs(config: RunConfig) -> None:
@@ -30,20 +31,21 @@ def list_checks(config: RunConfig) -> dict[str, Callable[[], object]]:
     """List the checks by the setting that each is about, the quickest first; each raises an `InputError`."""
     return {
         "prompts": lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
-        "model": lambda: _check_model(config.model.name),
+        "model": lambda: _check_model(config),
         "output": lambda: _check_writable(config),
         "aoi": lambda: AreaOfInterest.read(config.aoi) if config.aoi is not None else None,
         "zones": lambda: read_run_zones(config),
     }
 
 
-def _check_model(name: str) -> None:
-    # Without hashing its weights, which takes a while for large ones.
+def _check_model(config: RunConfig) -> int:
+    """Look for the model, without hashing its weights, which takes a while for large ones, and at what it weighs."""
     try:
-        if find_model_source(name) is None:
-            find_model_folder(name)
+        if find_model_source(config.model.name) is None:
+            find_model_folder(config.model.name)
     except InputError as problem:
         raise problem.about("model.name: ") from None
+    return check_memory(config)
 
 
 def _check_writable(config: RunConfig) -> None:

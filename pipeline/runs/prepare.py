@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Self
 
 from distributed import Client
+from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
 from model.interface import ModelIdentity, Prompt
@@ -37,6 +38,7 @@ from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder, open_run_folder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.summary import ProgressCallback, StageSummary
+from pipeline.tiles.ground import find_extent
 from pipeline.tiles.store import TileStore
 from pipeline.workers.checks import check_workers
 from pipeline.workers.models import settle_dtype
@@ -165,6 +167,11 @@ class Run:
     def zones_hash(self) -> str | None:
         """Hash of the zones with their attributes; None without any."""
         return self.zones.compute_hash() if self.zones is not None else None
+
+    @cached_property
+    def extent(self) -> BaseGeometry:
+        """What both scenes reach, in the CRS of the grid."""
+        return find_extent(self.pair)
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:

@@ -22,6 +22,7 @@ from model.redaction import MASK, redact_values
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
+from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones, read_zones
 from pipeline.report.write import Report
@@ -31,6 +32,7 @@ from pipeline.scenes.scene import Scene
 from pipeline.scenes.stretch import Stretch
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
+from pipeline.tiles.select import SELECTION_VERSION
 from pipeline.tiles.store import TileStore
 
 _TITLES = {"aoi": "area of interest", "zones": "zones"}
@@ -135,6 +137,10 @@ class RunRecord:
     """Tiles per status."""
     reason_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Tiles per status and kind of reason."""
+    ground_m2: Mapping[str, float] = field(default_factory=dict)
+    """Square metres of ground per status, and under `off` what of the area of interest lies off the scenes."""
+    seen_fraction: float | None = None
+    """Part of the ground of which is known whether it changed, 0 to 1; None in records of older versions."""
     changed_tile_count: int
     """Tiles that changed."""
     change_counts: Mapping[str, int]
@@ -147,6 +153,11 @@ class RunRecord:
     """Size in bytes and sha256 of the report's files and of this run's answer and outline parts, by name."""
     stages: Sequence[Mapping[str, Any]]
     """What each stage did and how long it took, when something was last done here."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """What became of the ground and the tiles."""
+        return Coverage(tile_counts=self.status_counts, ground_m2=self.ground_m2)
 
     def is_same_result(self, other: RunRecord) -> bool:
         """Tell whether two records differ at most in what their stages had left to do."""
@@ -194,6 +205,7 @@ def compute_run_id(
         identity.weight_hash,
         config.model.dtype,
         ENGINE_VERSION,
+        SELECTION_VERSION,
         # Runs without zones have the names that they had before there were any.
         *([zones_hash] if zones_hash is not None else []),
     ]
@@ -237,6 +249,8 @@ def make_record(
         versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         status_counts=dict(report.status_counts),
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
+        ground_m2=dict(report.coverage.ground_m2),
+        seen_fraction=round(report.coverage.seen_fraction, 6),
         changed_tile_count=report.changed_tile_count,
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],

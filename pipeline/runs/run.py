@@ -19,6 +19,7 @@ from pipeline.answers.outlines import choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import extract_findings
+from pipeline.findings.totals import Totals, sum_up
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
 from pipeline.runs.inputs import check_inputs
@@ -79,7 +80,7 @@ def detect_changes(
             tiles = stages.select_tiles(run, store=store)
             answers = stages.collect_answers(run, tiles=tiles, store=store, client=client)
         findings = stages.extract_findings(run, answers=answers, tiles=tiles, store=store)
-        report = stages.write_report(run, findings=findings, store=store, answers=answers)
+        report = stages.write_report(run, findings=findings, tiles=tiles, store=store, answers=answers)
         run.write_record(report, store=store, answers=answers, stages=stages.summaries)
     return report
 
@@ -113,7 +114,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
         stages = Stages()
         tiles = stages.select_tiles(run, store=store)
         findings = stages.extract_findings(run, answers=answers, tiles=tiles, store=store)
-        report = stages.write_report(run, findings=findings, store=store, answers=answers)
+        report = stages.write_report(run, findings=findings, tiles=tiles, store=store, answers=answers)
         former = [StageSummary(**stage) for stage in record.stages]
         run.write_record(report, store=store, answers=answers, stages=former)
     return report
@@ -175,6 +176,7 @@ class Stages:
                 area=run.area,
                 min_valid_fraction=run.config.tiles.min_valid_fraction,
                 max_cloud_fraction=run.config.tiles.max_cloud_fraction,
+                extent=run.extent,
             ),
         )
 
@@ -214,18 +216,30 @@ class Stages:
             ),
         )
 
-    def write_report(self, run: Run, *, findings: gpd.GeoDataFrame, store: TileStore, answers: AnswerParts) -> Report:
+    def write_report(
+        self, run: Run, *, findings: gpd.GeoDataFrame, tiles: TileTable, store: TileStore, answers: AnswerParts
+    ) -> Report:
         """Write the report, and the STAC item that describes its files; the run is unfinished until its record."""
+
+        def total() -> Totals:
+            return sum_up(
+                findings,
+                store=store,
+                tiles=tiles,
+                outlines=answers.read_outlines(),
+                zones=run.zones,
+                area=run.area,
+                extent=run.extent,
+            )
 
         def write(_: ProgressCallback) -> tuple[Report, StageSummary]:
             run.lock.check()
             report, summary = write_report(
                 findings,
+                totals=total(),
                 store=store,
                 folder=run.folder,
                 prompts=run.prompts,
-                zones=run.zones,
-                outlines=answers.read_outlines(),
                 before_name=run.pair.before.scene_id,
                 after_name=run.pair.after.scene_id,
                 before_writing=lambda: withdraw_record(run.folder),

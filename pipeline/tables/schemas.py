@@ -71,8 +71,8 @@ FINDINGS_SCHEMA = pa.schema(
             "status",
             pa.string(),
             "analysed; unreadable: an answer could not be parsed, its text is in reason; no_data: too little "
-            "of the tile is valid on both dates; cloudy; outside: touches no area of interest; identical: same "
-            "pixels on both dates, not asked; failed: with the reason.",
+            "of the tile's ground is valid on both dates; cloudy; outside: touches no area of interest; identical: "
+            "same pixels on both dates, not asked; failed: with the reason.",
             is_nullable=False,
         ),
         describe_field("reason", pa.string(), "Why the status is not analysed, or what to know about the row."),
@@ -243,8 +243,8 @@ TIMELINE_SCHEMA = pa.schema(
         describe_field(
             "analysed_fraction",
             pa.float64(),
-            "Part of the pair's tiles in the area of interest that were seen (analysed or identical), 0 to 1; null: "
-            "the pair failed.",
+            "Part of the ground in the area of interest that both scenes reach of which something is known: valid "
+            "ground in tiles that are analysed or identical, 0 to 1; null: the pair failed, or nobody measured it.",
         ),
         describe_field("changed_tile_count", pa.int32(), "Tiles that changed; null: the pair failed."),
         describe_field("n_changes", pa.int32(), "Changes that the pair tells of; null: the pair failed."),
@@ -275,8 +275,7 @@ ZONES_SCHEMA = pa.schema(
         describe_field(
             "seen_fraction",
             pa.float64(),
-            "Part of the zone's area in tiles that were analysed or identical, each as far as its valid_fraction, "
-            "0 to 1.",
+            "Part of the zone's area that is valid on both dates, in tiles that were analysed or identical, 0 to 1.",
             is_nullable=False,
         ),
         describe_field("seen_area_m2", pa.float64(), "That part in square metres.", is_nullable=False),

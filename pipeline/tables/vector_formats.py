@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,36 +15,33 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pyproj
 import shapely
 
+from model.safe_text import clean_line, clean_text, disarm_formula
+
 _ROWS_AT_ONCE = 50_000
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Characters that XML does not know, and no table needs."""
-_FORMULA = r"^\s*[=+\-@\t\r]"
-# ^ What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection).
+_CELL_LENGTH = 32_767
+# ^ Characters that a cell of a spreadsheet holds; Excel puts what is longer into the next row.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # ^ Without it, Excel does not take a CSV file for UTF-8.
 
 
-def keep_text(texts: pa.Array) -> pa.Array:
-    """Leave control characters out."""
-    return pc.replace_substring_regex(texts, pattern=CONTROLS.pattern, replacement="")
+def disarm_cell(text: str) -> str:
+    """Make a text harmless in a cell of a spreadsheet, and as short as it has to be there."""
+    return disarm_formula(text)[:_CELL_LENGTH]
 
 
-def disarm_formulas(texts: pa.Array) -> pa.Array:
-    """Put an apostrophe in front of what a spreadsheet would take for a formula."""
-    is_formula = pc.fill_null(pc.match_substring_regex(texts, pattern=_FORMULA), fill_value=False)
-    return keep_text(pc.if_else(is_formula, pc.binary_join_element_wise("'", texts, ""), texts))
+def escape_markup(text: str) -> str:
+    """Escape markup in a text that a program shows as HTML, as KML's are."""
+    return html.escape(clean_text(text))
 
 
-def escape_markup(texts: pa.Array) -> pa.Array:
-    """Escape markup in texts that a program shows as HTML, as KML's are."""
-    escaped = [None if text is None else html.escape(text) for text in keep_text(texts).to_pylist()]
-    return pa.array(escaped, pa.string())
+def clean_column(texts: pa.Array, *, clean: Callable[[str], str]) -> pa.Array:
+    """Make the texts of a column harmless; null stays null."""
+    return pa.array([None if text is None else clean(text) for text in texts.to_pylist()], pa.string())
 
 
 _KML_NAMES = frozenset(
@@ -67,8 +63,8 @@ class VectorFormat:
     """Name of GDAL's driver; None: CSV, by pyarrow."""
     has_layers: bool = False
     """Whether one file holds all tables; else each table has its own."""
-    clean: Callable[[pa.Array], pa.Array] = keep_text
-    """What is done to texts."""
+    clean: Callable[[str], str] = clean_text
+    """What makes a text harmless in it."""
     layer_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the driver."""
     own_names: frozenset[str] = frozenset()
@@ -87,7 +83,7 @@ VECTOR_FORMATS: Mapping[str, VectorFormat] = {
     "geojson": VectorFormat(suffix=".geojson", driver="GeoJSON", layer_options={"RFC7946": "YES"}),
     "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf"),
     "kml": VectorFormat(suffix=".kml", driver="LIBKML", has_layers=True, clean=escape_markup, own_names=_KML_NAMES),
-    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_formulas, own_names=frozenset({"lon", "lat"})),
+    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_cell, own_names=frozenset({"lon", "lat"})),
 }
 """By the name that people call them by."""
 
@@ -150,11 +146,14 @@ def _read_batches(
     file: pq.ParquetFile, *, schema: pa.Schema, names: Mapping[str, str], kind: VectorFormat
 ) -> Iterator[pa.RecordBatch]:
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(names)):
-        columns = {names[name]: batch[name] for name in names}
-        columns |= {name: kind.clean(column) for name, column in columns.items() if pa.types.is_string(column.type)}
+        columns = {names[name]: _clean(batch[name], kind=kind) for name in names}
         columns["geometry"] = _make_multipolygons(columns["geometry"])
         columns.setdefault("Name", next(iter(columns.values())))
         yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _clean(column: pa.Array, *, kind: VectorFormat) -> pa.Array:
+    return clean_column(column, clean=kind.clean) if pa.types.is_string(column.type) else column
 
 
 def _make_multipolygons(geometry: pa.Array) -> pa.Array:
@@ -168,15 +167,15 @@ def _write_csv(file: pq.ParquetFile, path: Path, *, crs: pyproj.CRS, kind: Vecto
     """Write a table with a place inside each geometry, in degrees, in the geometry's stead."""
     plain = [column for column in file.schema_arrow if column.name not in {"geometry", "bbox"}]
     names = _rename([column.name for column in plain], own_names=kind.own_names)
-    described = [_describe(column, name=names[column.name]) for column in plain]
-    schema = pa.schema([*described, pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
+    heads = [_describe(column, name=disarm_formula(clean_line(names[column.name]))) for column in plain]
+    schema = pa.schema([*heads, pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
     transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     with path.open("wb") as output:
         output.write(_BYTE_ORDER_MARK)
         with pa.csv.CSVWriter(output, schema) as writer:
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
                 columns = [batch[column.name] for column in plain]
-                texts = [kind.clean(column) if pa.types.is_string(column.type) else column for column in columns]
+                texts = [_clean(column, kind=kind) for column in columns]
                 writer.write_batch(
                     pa.RecordBatch.from_arrays([*texts, *_locate(batch["geometry"], transformer)], schema=schema)
                 )

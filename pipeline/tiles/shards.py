@@ -235,11 +235,19 @@ def read_window(group: zarr.Group, window: Window) -> tuple[UInt8Array, BoolArra
     Returns:
         Pixels, uint8 (date=2, band=3, height, width), and validity, bool (date=2, height, width).
     """
+    pixels = _read(group, "pixels", window=window)
+    return pixels, read_valid(group, window)
+
+
+def read_valid(group: zarr.Group, window: Window) -> BoolArray:
+    """Read what is valid in a rectangle of the store, bool (date=2, height, width)."""
+    return _read(group, "valid", window=window).astype(np.bool_)
+
+
+def _read(group: zarr.Group, name: str, *, window: Window) -> UInt8Array:
     row, col, height, width = window
-    ys, xs = slice(row, row + height), slice(col, col + width)
     with zarr.config.set({"async.concurrency": _CONCURRENCY}):
-        pixels, valid = (np.asarray(_get_array(group, name)[..., ys, xs]) for name in ("pixels", "valid"))
-    return pixels, valid.astype(np.bool_)
+        return np.asarray(_get_array(group, name)[..., row : row + height, col : col + width])
 
 
 def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shard_size_tiles: int) -> list[TileFacts]:

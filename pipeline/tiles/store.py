@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import zarr
@@ -24,9 +25,11 @@ from pipeline.tiles.marks import (
     read_checksums,
     read_marks,
 )
-from pipeline.tiles.shards import open_store, parse_mark, read_window
+from pipeline.tiles.shards import open_store, parse_mark, read_valid, read_window
 from pipeline.tiles.table import Tile
 from pipeline.tiles.thumbnails import read_thumbnail
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ class TileStore:
         top, left = min(rows) * stride_px, min(cols) * stride_px
         bottom, right = (max(rows) + 1) * stride_px, (max(cols) + 1) * stride_px
         shown = Window(top, left, bottom - top, right - left)
-        pixels, is_valid = self._read_window(group, shown, shard=self._find_shard(*owners[0]))
+        pixels, is_valid = self._read_window(group, shown, shard=self._find_shard(*owners[0]), read=read_window)
         self._check_owned(pixels, is_valid, owners=owners, corner=(top, left))
         pixels *= is_valid.all(axis=0)
         beyond = (
@@ -144,12 +147,24 @@ class TileStore:
             raise self._refuse_damaged(f"shard {shard}", shard=shard)
         return checksums
 
+    def read_valid(self, row: int, col: int) -> BoolArray:
+        """Read which pixels of the ground that a tile owns are valid, bool (date=2, y, x).
+
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read.
+        """
+        with self.folder.clear_errors():
+            group = self.open()
+        window = self.grid.owned_window(row, col)
+        return self._read_window(group, window, shard=self._find_shard(row, col), read=read_valid)
+
     def _read_window(
-        self, group: zarr.Group, window: Window, *, shard: tuple[int, int]
-    ) -> tuple[UInt8Array, BoolArray]:
+        self, group: zarr.Group, window: Window, *, shard: tuple[int, int], read: Callable[[zarr.Group, Window], Read]
+    ) -> Read:
         try:
             with self.folder.clear_errors():
-                return read_window(group, window)
+                return read(group, window)
         except FolderError:
             raise
         # Every codec has errors of its own for bytes that it did not write.

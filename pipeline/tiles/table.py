@@ -55,6 +55,10 @@ class TileTable(Sequence[Tile]):
     """Parts of the tiles that are valid on both dates, 0 to 1."""
     cloud_fractions: npt.NDArray[np.float64]
     """Parts of the tiles that are cloudy on either date, 0 to 1; NaN where nothing tells of clouds."""
+    ground_fractions: npt.NDArray[np.float64]
+    """Parts of the tiles that are ground of the run, as `Ground` has it, 0 to 1."""
+    shown_fractions: npt.NDArray[np.float64]
+    """Parts of the tiles that are such ground and valid on both dates, 0 to 1."""
     status_codes: npt.NDArray[np.int8]
     """Statuses as `encode_status` gives them."""
     reasons: npt.NDArray[np.object_]
@@ -70,22 +74,27 @@ class TileTable(Sequence[Tile]):
             cols=cols,
             valid_fractions=np.zeros(n_tiles),
             cloud_fractions=np.full(n_tiles, np.nan),
+            ground_fractions=np.zeros(n_tiles),
+            shown_fractions=np.zeros(n_tiles),
             status_codes=np.zeros(n_tiles, dtype=np.int8),
             reasons=np.full(n_tiles, "", dtype=object),
         )
 
     @classmethod
     def gather(cls, tiles: Iterable[Tile]) -> TileTable:
-        """Give some tiles as columns, in their order; a table is given back as it is."""
+        """Give some tiles as columns, in their order, each all ground; a table is given back as it is."""
         if isinstance(tiles, TileTable):
             return tiles
         tiles = list(tiles)
+        valid_fractions = np.array([tile.valid_fraction for tile in tiles], dtype=np.float64)
         return cls(
             rows=np.array([tile.row for tile in tiles], dtype=np.int32),
             cols=np.array([tile.col for tile in tiles], dtype=np.int32),
-            valid_fractions=np.array([tile.valid_fraction for tile in tiles], dtype=np.float64),
+            valid_fractions=valid_fractions,
             # None becomes NaN.
             cloud_fractions=np.array([tile.cloud_fraction for tile in tiles], dtype=np.float64),
+            ground_fractions=np.ones(len(tiles)),
+            shown_fractions=valid_fractions,
             status_codes=np.array([encode_status(tile.status) for tile in tiles], dtype=np.int8),
             reasons=np.array([tile.reason for tile in tiles], dtype=object),
         )
@@ -105,7 +114,8 @@ class TileTable(Sequence[Tile]):
         return next(iter(self[index : index + 1 or None]))
 
     def __iter__(self) -> Iterator[Tile]:
-        columns = (getattr(self, field.name).tolist() for field in fields(self))
+        names = ("rows", "cols", "valid_fractions", "cloud_fractions", "status_codes", "reasons")
+        columns = (getattr(self, name).tolist() for name in names)
         for row, col, valid_fraction, cloud_fraction, code, reason in zip(*columns, strict=True):
             yield Tile(
                 row=row,

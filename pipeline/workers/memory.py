@@ -10,13 +10,11 @@ from pathlib import Path
 from dask.utils import format_bytes, parse_bytes
 
 from model.errors import InputError
-from model.inspection import WeightSizes, measure_weights
+from model.inspection import LIBRARIES_BYTES, WeightSizes, measure_weights, read_memory_bytes
 from model.registry import find_model_folder, find_model_source
 from pipeline.config.run import RunConfig
 
 _GIB = 1024**3
-LIBRARIES_BYTES = 1 * _GIB
-"""A worker that has loaded all libraries and the small model, and has not begun: 0.6 GiB were measured."""
 WORKING_BYTES = 3 * _GIB
 """Room for what a model computes with and for rasters while they are warped, of tiles of the usual size."""
 BATCHES_IN_HAND = 4
@@ -54,10 +52,25 @@ def measure_need(config: RunConfig) -> WorkerNeed:
     model, side_px = config.model, config.tiles.shard_size_tiles * config.grid.tile_size_px
     try:
         path = "" if find_model_source(model.name) is not None else str(find_model_folder(model.name))
-        weights = measure_weights(path, device=model.device, dtype=model.dtype)
+        device = "cuda" if model.device == "auto" and count_gpus() else model.device
+        weights = measure_weights(path, device=device, dtype=model.dtype)
     except InputError as problem:
         raise problem.about("model.name: ") from None
     return WorkerNeed(batch_bytes=side_px**2 * _BYTES_PER_PIXEL, weights=weights)
+
+
+def check_memory(config: RunConfig) -> int:
+    """Give the memory that a worker of a run needs at the least, in bytes, and refuse a machine that has less.
+
+    Workers that are started elsewhere look at their own memory.
+
+    Raises:
+        InputError: this machine's memory, or what a worker may take of it, cannot hold the weights.
+    """
+    need, cluster = measure_need(config), config.cluster
+    if cluster.kind in ("local", "cuda"):
+        decide_memory_limit(cluster.memory_limit, need=need, memory_bytes=read_memory_bytes())
+    return need.least_bytes
 
 
 def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: float) -> int:
@@ -80,7 +93,7 @@ def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: fl
             expected=f"at least {format_bytes(need.least_bytes)}: {format_bytes(need.weights.held_bytes)} of weights "
             f"and {format_bytes(LIBRARIES_BYTES)} of libraries",
             remedy=("" if asked is None else "raise cluster.memory_limit or leave it out, or ")
-            + "take a smaller model, model.dtype: bfloat16 or a GPU",
+            + "take a smaller model, model.dtype: bfloat16 (a half of float32) or a GPU",
         )
     return limit
 

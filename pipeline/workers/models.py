@@ -243,5 +243,7 @@ def settle_dtype(client: Client, model: ModelConfig) -> ModelConfig:
     return model.model_copy(update={"dtype": dtypes[0]})
 
 
-def _resolve_dtype(model: ModelConfig) -> str:
-    return resolve_dtype(model.name, device=model.device, dtype=model.dtype)
+def _resolve_dtype(model: ModelConfig, dask_worker: Worker | None = None) -> str:
+    # Dask hands the worker to a function that asks for it by this name.
+    limit = None if dask_worker is None else dask_worker.memory_manager.memory_limit
+    return resolve_dtype(model.name, device=model.device, dtype=model.dtype, memory_bytes=limit)

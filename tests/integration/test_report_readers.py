@@ -18,6 +18,7 @@ import pytest
 
 from model.interface import Prompt, PromptKind
 from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
 from pipeline.report.write import Report, write_report
 from pipeline.storage.folder import RunFolder
@@ -79,7 +80,7 @@ def report(has_changes: bool, tmp_path_factory: pytest.TempPathFactory) -> Repor
     findings = make_frame(columns, schema=schema, geometry=geometry, crs=GRID.crs)
     folder = RunFolder(str(tmp_path_factory.mktemp("run")))
     store = GreyStore(folder=folder, grid=GRID, content_key="key", shard_size_tiles=8)
-    return write_report(findings, store=store, folder=folder, prompts=[ASK])[0]
+    return write_report(findings, totals=sum_up(findings, store=store), store=store, folder=folder, prompts=[ASK])[0]
 
 
 def find(report: Report, name: str) -> Path:

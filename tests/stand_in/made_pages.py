@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from model.interface import Prompt, PromptKind
 from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
 from pipeline.report.write import write_report
 from pipeline.storage.folder import RunFolder
@@ -79,7 +80,7 @@ def write_made_page(folder: Path, *, words: str | None = None) -> Path:
     run = RunFolder(str(folder))
     store = PlainStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
     names = {"before_name": words or "old", "after_name": words or "new"}
-    write_report(findings, store=store, folder=run, prompts=prompts, **names)
+    write_report(findings, totals=sum_up(findings, store=store), store=store, folder=run, prompts=prompts, **names)
     return folder / "report"
 
 

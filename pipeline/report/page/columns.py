@@ -19,8 +19,11 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
+from model.redaction import shorten_text
+from model.safe_text import clean_values
 from pipeline.grid.grid import Grid
 from pipeline.report.page.map import MAX_MAP_SIZE_PX, MapFrame
+from pipeline.report.words import MAX_TEXT_LENGTH
 from pipeline.tables.schemas import TileStatus
 
 MAX_LISTED_CHANGES = 20_000
@@ -43,13 +46,13 @@ def pack_column(values: npt.NDArray[Any] | Sequence[Any]) -> Packed:
     if isinstance(values, np.ndarray):
         kind, data = _ARRAY_TYPES[values.dtype.name], values.astype(values.dtype.newbyteorder("<")).tobytes()
     else:
-        kind, data = "json", json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+        kind, data = "json", json.dumps(clean_values(values), ensure_ascii=False, separators=(",", ":")).encode()
     return kind, base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")
 
 
 def write_json(values: Any) -> markupsafe.Markup:
     """Write plain values as JSON that can stand in a script element or a script file: nothing in it ends one."""
-    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(clean_values(values), separators=(",", ":"), allow_nan=False)
     for sign in "<>&'":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return markupsafe.Markup(text)
@@ -136,7 +139,7 @@ def describe_changes(
         "counts": listed["count"].astype("Float32").to_numpy(np.float32, na_value=np.nan),
         "confidences": encode_confidences(listed["confidence"]),
         "words": codes.astype(np.int32),
-        "texts": [str(text) for text in texts],
+        "texts": [shorten_text(str(text), max_length=MAX_TEXT_LENGTH) for text in texts],
         "tiles": listed["tile_ids"].tolist(),
         "days": days.astype("Float64").to_numpy(np.float64, na_value=-1).astype(np.int32),
         **_outline(listed.geometry.to_numpy(), frame=frame),

@@ -17,6 +17,7 @@ import shapely
 
 from model.interface import Prompt
 from pipeline.findings.changes import count_owned, rank_changes
+from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.report.page.columns import (
     describe_changes,
@@ -46,6 +47,7 @@ from pipeline.report.words import (
     describe_dates,
     describe_place,
     format_position,
+    label_status,
     list_kinds,
 )
 from pipeline.tables.schemas import TileStatus
@@ -60,6 +62,7 @@ def render_page(
     findings: gpd.GeoDataFrame,
     *,
     changes: gpd.GeoDataFrame,
+    coverage: Coverage,
     store: TileStore,
     prompts: Sequence[Prompt],
     told: npt.NDArray[np.uint8],
@@ -73,6 +76,7 @@ def render_page(
     Args:
         findings: One row per tile of the grid.
         changes: What `dissolve_changes` made of them.
+        coverage: What became of the ground.
         store: The tile store, for the pictures.
         prompts: The questions of the run.
         told: What `choose_told` gave: the tiles that the files beside the page tell of.
@@ -95,7 +99,8 @@ def render_page(
     context = {
         "dates": dates,
         "place": place,
-        "coverage": summarise_coverage(findings, grid=store.grid),
+        "coverage": coverage,
+        "shares": describe_shares(coverage, findings=findings),
         "figures": summarise_changes(findings, changes=changes, grid=store.grid),
         "map": describe_map(findings, ranked=ranked, frame=frame, n_markers=MAX_CARDS),
         "map_note": note_shapes(changes["geometry_source"], cell=place["cell"]),
@@ -140,36 +145,30 @@ def _describe_explorer(
     return {"data": write_json(data), "kinds": kinds, "days": [], "has_tiles": tiles is not None}
 
 
-def summarise_coverage(findings: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
-    """Count tiles per status, in the order of `STATUS_MEANINGS`, leaving out what does not occur."""
-    counts = findings["status"].value_counts()
+def describe_shares(coverage: Coverage, *, findings: gpd.GeoDataFrame) -> list[dict[str, Any]]:
+    """Give what became of the ground in the order of `STATUS_MEANINGS`, leaving out what does not occur."""
     reasons = count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True))
+    shares = {share.status: share for share in coverage.list_shares() if share.is_there}
     return [
-        {
-            "status": status.value,
-            "label": status.value.replace("_", " "),
-            "meaning": meaning,
-            "reasons": reasons.get(status.value, {}),
-            "count": int(counts[status.value]),
-            "fraction": int(counts[status.value]) / len(findings),
-            "area_m2": int(counts[status.value]) * grid.tile_area_m2,
-        }
+        {"share": shares[status], "label": label_status(status), "meaning": meaning, "reasons": reasons.get(status, {})}
         for status, meaning in STATUS_MEANINGS.items()
-        if status.value in counts.index
+        if status in shares
     ]
 
 
 def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any]:
     """Sum up the findings in the few figures that stand at the top of the page."""
     verdicts, statuses = findings["is_changed"], findings["status"]
+    is_inside = statuses.ne(TileStatus.OUTSIDE.value)
     is_answered = statuses.isin([TileStatus.ANALYSED.value, TileStatus.UNREADABLE.value])
     confidences = findings["change_confidence"][verdicts.fillna(value=False).astype(bool)].dropna()
     return {
         "tiles": len(findings),
+        "inside": int(is_inside.sum()),
         "looked_at": int(is_answered.sum()),
         "changed": int(verdicts.fillna(value=False).sum()),
         "unchanged": int((~verdicts.dropna().astype(bool)).sum()),
-        "unknown": int(verdicts.isna().sum()),
+        "unknown": int((verdicts.isna() & is_inside).sum()),
         "has_blanks": bool(findings["valid_fraction"].lt(1).any()),
         "unplaced": int(find_unplaced(findings).sum()),
         "contradictions": int((findings["reason"].notna() & statuses.eq(TileStatus.ANALYSED.value)).sum()),

@@ -19,6 +19,9 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from model.redaction import shorten_text
+from model.safe_text import clean_text
+
 _MODULES = (
     "columns",
     "choosing",
@@ -36,6 +39,9 @@ _MODULES = (
 """Modules of the page's script, each after those it imports."""
 
 _STYLE_SHEETS = ("page.css", "map.css")
+_LONGEST_TEXT = 2_000
+# ^ Characters of one text; a template shortens most of them to less. Pictures and paths, which the program draws, are
+#   marked as safe.
 
 
 def render_template(name: str, context: Mapping[str, Any], *, filters: Mapping[str, Callable[..., Any]]) -> str:
@@ -59,9 +65,17 @@ def _make_environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("pipeline", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_finish,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _finish(value: Any) -> Any:
+    """Clean what a template puts down, and cut it short; what the program made, such as its scripts, stays."""
+    if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
+        return shorten_text(clean_text(value), max_length=_LONGEST_TEXT)
+    return value
 
 
 @cache

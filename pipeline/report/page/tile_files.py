@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from model.interface import Prompt, PromptKind
+from model.redaction import shorten_text
 from pipeline.grid.grid import name_tile
 from pipeline.report.page.columns import list_records, write_json
 from pipeline.tables.schemas import TileStatus
@@ -34,6 +35,8 @@ MAX_PICTURED_TILES = 4_096
 BLOCK_SIDE_TILES = 4
 """Tiles in a row and column of one file."""
 MAX_PICTURE_PX = 256
+MAX_ANSWER_LENGTH = 4_000
+"""Characters of an answer that a page shows; the table has all of it."""
 
 _JPEG_QUALITY = 75
 _BLOCKS_AT_ONCE = 64
@@ -121,14 +124,20 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
     """
     return {
         row["tile_id"]: {
-            "reason": row["reason"],
+            "reason": _cut(row["reason"]),
             "valid": float(row["valid_fraction"]),
             "cloud": row["cloud_fraction"],
-            "answers": [[prompt.name, prompt.text.strip(), word_answer(row, prompt=prompt)] for prompt in prompts],
+            "answers": [
+                [prompt.name, prompt.text.strip(), _cut(word_answer(row, prompt=prompt))] for prompt in prompts
+            ],
             "cells": {kind: row[f"{kind}_cells"] or "" for kind in ("building", "road")},
         }
         for row in list_records(pd.DataFrame(findings.drop(columns=["geometry"])))
     }
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else shorten_text(text, max_length=MAX_ANSWER_LENGTH)
 
 
 def word_answer(row: Mapping[str, Any], *, prompt: Prompt) -> str | None:

@@ -23,6 +23,7 @@ from flows.artifacts.run_page import (
     write_summary,
 )
 from pipeline.findings.changes import dissolve_changes, rank_changes
+from pipeline.findings.coverage import measure_coverage
 from pipeline.grid.grid import Grid
 from pipeline.report.colours import KIND_COLOURS
 from pipeline.report.words import count_reasons
@@ -73,11 +74,10 @@ def make_facts(
         crs=grid.crs,
     )
     changes = rank_changes(dissolve_changes(findings, grid=grid))
-    counts = findings["status"].value_counts()
     report = Report(
         folder=RunFolder("/data/run"),
         files={name: describe_bytes(b"") for name in (TILES_NAME, CHANGES_NAME, PAGE_NAME)},
-        status_counts={status.value: int(counts.get(status.value, 0)) for status in TileStatus},
+        coverage=measure_coverage(findings, tiles=None, grid=grid),
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         change_counts={kind: int((changes["kind"] == kind).sum()) for kind in CHANGE_KINDS},
@@ -156,7 +156,8 @@ def test_nothing_found_says_where_it_was_looked_for() -> None:
     text = write(facts)
 
     assert "No change was found where the model looked." in text
-    assert "Looked at: 96 % of the tiles (23 analysed, 1 failed). **Partly failed:**" in text
+    # One of 24 tiles of 48 m x 48 m, a little more on the ground than in the CRS.
+    assert "Seen: 96 % of the ground; nothing is known about 2305 m². **Partly failed:**" in text
 
 
 def test_coverage_names_every_status_and_why() -> None:
@@ -166,8 +167,8 @@ def test_coverage_names_every_status_and_why() -> None:
 
     rows = {row["status"]: row for row in tabulate_coverage(facts.report)}
 
-    assert len(rows) == len(TileStatus)
-    assert rows["analysed"] == {"status": "analysed", "tiles": 23, "share": "96 %", "reasons": ""}
+    assert len(rows) == len(TileStatus) + 1
+    assert rows["analysed"] == {"status": "analysed", "tiles": 23, "share": "96 %", "area": "5.3 ha", "reasons": ""}
     assert rows["failed"]["reasons"] == "cannot read https://***@host/a.tif (1)"
 
 

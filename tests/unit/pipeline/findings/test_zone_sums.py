@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import geopandas as gpd
 import geoparquet_validator
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyproj
 import pytest
@@ -22,8 +23,10 @@ from pipeline.findings.zone_sums import share_changes, sum_over_zones
 from pipeline.grid.grid import Grid
 from pipeline.polygons.near import place_polygons
 from pipeline.polygons.zones import Zones, mend_rings
+from pipeline.storage.folder import RunFolder
 from pipeline.tables.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.tables.schemas import FINDINGS_SCHEMA
+from pipeline.tiles.store import TileStore
 
 LEFT, TOP, SIDE_M = 600_000.0, 3_300_000.0, 24.0
 GRID = Grid(
@@ -75,9 +78,27 @@ UNSEEN = {"status": "cloudy", "is_changed": None} | dict.fromkeys(
 )
 
 
-def sum_up(shapes: list[Any], findings: gpd.GeoDataFrame, *, crs: str = GRID.crs) -> gpd.GeoDataFrame:
+@dataclass(frozen=True, kw_only=True)
+class MadeStore(TileStore):
+    """A store that knows what is valid in some tiles; all else is."""
+
+    valid: dict[tuple[int, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def read_valid(self, row: int, col: int) -> npt.NDArray[np.bool_]:
+        self.asked.append((row, col))
+        return self.valid[row, col]
+
+
+def make_store(valid: dict[tuple[int, int], npt.NDArray[np.bool_]] | None = None, *, grid: Grid = GRID) -> MadeStore:
+    return MadeStore(folder=RunFolder("nowhere"), grid=grid, content_key="", shard_size_tiles=8, valid=valid or {})
+
+
+def sum_up(
+    shapes: list[Any], findings: gpd.GeoDataFrame, *, crs: str = GRID.crs, store: TileStore | None = None
+) -> gpd.GeoDataFrame:
     changes = dissolve_changes(findings, grid=GRID)
-    return sum_over_zones(make_zones(shapes, crs=crs), findings=findings, changes=changes, grid=GRID)
+    return sum_over_zones(make_zones(shapes, crs=crs), findings=findings, changes=changes, store=store or make_store())
 
 
 def test_a_change_on_a_border_is_shared_out_by_its_area() -> None:
@@ -134,6 +155,50 @@ def test_a_tile_that_is_valid_in_part_is_seen_in_part() -> None:
     assert zone["seen_fraction"] == pytest.approx(0.75)
     assert zone["seen_area_m2"] == pytest.approx(0.75 * zone["area_m2"])
     assert zone["reason"] == "some of its tiles are valid in part only"
+
+
+def show_west(width_px: int) -> npt.NDArray[np.bool_]:
+    """Both dates show so many columns of a tile, from its left edge."""
+    is_valid = np.zeros((2, 48, 48), dtype=np.bool_)
+    is_valid[:, :, :width_px] = True
+    return is_valid
+
+
+@pytest.mark.parametrize(
+    ("zone", "seen_fraction"),
+    [
+        # The tile shows its western 12 of 48 columns, which is a quarter of it.
+        (box(3, 4, 4, 4.25), 1.0),
+        (box(3, 4.25, 4, 5), 0.0),
+        (box(3, 4, 4, 4.5), 0.5),
+        (box(3.5, 4.125, 4, 4.375), 0.5),
+        # Half of the next tile, which is shown throughout, and the blank three quarters of this one.
+        (box(3, 4.25, 4, 5.75), 0.5),
+        # Less than a pixel of the zone lies in the blank.
+        (box(3.1, 4.1, 3.101, 4.101), 0.25),
+        (shapely.union(box(3, 4, 4, 4.25), box(10, 10, 11, 10.25)), 1.0),
+        (box(3, 4, 4, 6), 0.625),
+    ],
+)
+def test_a_zone_in_a_tile_that_is_valid_in_part_is_seen_by_its_own_ground(
+    zone: shapely.Geometry, seen_fraction: float
+) -> None:
+    findings = make_findings({(3, 4): {"valid_fraction": 0.25}})
+
+    (row,) = sum_up([zone], findings, store=make_store({(3, 4): show_west(12)})).to_dict("records")
+
+    assert row["seen_fraction"] == pytest.approx(seen_fraction, abs=1e-6)
+    assert row["status"] == {1.0: "seen", 0.0: "not_seen"}.get(seen_fraction, "partly_seen")
+
+
+def test_a_tile_is_read_once_for_all_zones_whose_borders_run_through_it() -> None:
+    findings = make_findings({(3, 4): {"valid_fraction": 0.25}, (7, 7): UNSEEN | {"valid_fraction": 0.25}})
+    store = make_store({(3, 4): show_west(12)})
+
+    zones = sum_up([box(3, 4 + n / 4, 4, 4.25 + n / 4) for n in range(4)] + [box(7, 7, 7.5, 8)], findings, store=store)
+
+    assert zones["seen_fraction"].tolist() == [1, 0, 0, 0, 0]
+    assert store.asked == [(3, 4)]
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32614", "EPSG:4326", "EPSG:3857", "EPSG:2278"])
@@ -201,7 +266,7 @@ def test_the_table_is_sound_geoparquet_with_the_zones_own_columns(tmp_path: Any)
         [box(0, 0, 5, 5), shapely.Polygon(), box(3, 3, 9, 9)], people=[1, None, 3], town=["a", "b", None]
     )
 
-    sums = sum_over_zones(zones, findings=findings, changes=dissolve_changes(findings, grid=GRID), grid=GRID)
+    sums = sum_over_zones(zones, findings=findings, changes=dissolve_changes(findings, grid=GRID), store=make_store())
     data = encode_geoparquet(sums, schema=zones.schema, order=order_along_hilbert(sums, key="zone_id"))
 
     (tmp_path / "zones.parquet").write_bytes(data)

@@ -19,6 +19,7 @@ from pystac.extensions.table import TableExtension
 from stac_schemas import read_valid_stac
 
 from model.interface import ModelIdentity, Prompt, PromptKind
+from pipeline.findings.coverage import Coverage
 from pipeline.grid.date_line import make_box
 from pipeline.grid.grid import Grid
 from pipeline.grid.projections import find_utm_code
@@ -192,7 +193,7 @@ def make_report(folder: Path) -> Report:
     return Report(
         folder=run,
         files={name: describe_bytes(name.encode()) for name in names},
-        status_counts={"analysed": 6},
+        coverage=Coverage(tile_counts={"analysed": 6}),
         reason_counts={},
         changed_tile_count=2,
         change_counts={"building": 2, "road": 0},

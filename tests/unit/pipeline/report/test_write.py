@@ -16,6 +16,7 @@ from geopandas.testing import assert_geodataframe_equal
 
 from model.interface import Prompt, PromptKind
 from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
 from pipeline.report.write import Report, write_report
 from pipeline.storage.folder import RunFolder
@@ -75,7 +76,9 @@ CHANGED = {
 def write(findings: gpd.GeoDataFrame, folder: Path) -> Report:
     run = RunFolder(str(folder))
     store = GreyStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
-    report, summary = write_report(findings, store=store, folder=run, prompts=[ASK])
+    report, summary = write_report(
+        findings, totals=sum_up(findings, store=store), store=store, folder=run, prompts=[ASK]
+    )
     assert summary.done == len(report.names)
     assert set(report.names) < report.files.keys()
     assert summary.bytes_written == sum((folder / name).stat().st_size for name in report.files)

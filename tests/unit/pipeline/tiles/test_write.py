@@ -26,6 +26,7 @@ from pipeline.runs.read import open_tiles
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.ground import GroundShares
 from pipeline.tiles.marks import TileFacts, count_valid, find_whole_shards, list_tiles_of_shard, name_mark
 from pipeline.tiles.select import decide_tile, select_tiles
 from pipeline.tiles.shards import create_store, describe_store, open_store, write_shard
@@ -339,8 +340,20 @@ def make_facts(
 def test_decisions_about_tiles(
     facts: TileFacts | None, is_inside: bool, least: float, status: str | None, words: str
 ) -> None:
+    shares = facts and GroundShares(
+        fraction=1.0,
+        before=facts.before_valid_fraction,
+        after=facts.after_valid_fraction,
+        both=facts.valid_fraction,
+        cloudy=facts.cloud_fraction,
+    )
     decided, reason = decide_tile(
-        facts, is_inside=is_inside, min_valid_fraction=least, max_cloud_fraction=0.5, problem="disk on fire"
+        facts,
+        shares=shares,
+        is_inside=is_inside,
+        min_valid_fraction=least,
+        max_cloud_fraction=0.5,
+        problem="disk on fire",
     )
     assert decided == status
     assert reason.startswith(words)

@@ -10,8 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from model.errors import InputError
-from model.inspection import WeightSizes, measure_weights
+from model.inspection import WeightSizes, fit_dtype, measure_weights
 from pipeline.config.run import load_config
+from pipeline.runs.check import check_config
+from pipeline.runs.inputs import check_inputs
 from pipeline.workers.memory import WorkerNeed, choose_n_workers, decide_memory_limit, measure_need
 
 GIB = 1024**3
@@ -106,3 +108,59 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"model\.safetensors cannot be read"):
         measure_need(load_config(values=values))
+
+
+def write_mixed(folder: Path, *, n_narrow: int, n_wide: int) -> str:
+    """Write a model as `deltavlm model convert` does of the original: float16 beside float32."""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "deltavlm"}')
+    save_file({"narrow": np.zeros(n_narrow, np.float16)}, folder / "model-1.safetensors")
+    save_file({"wide": np.zeros(n_wide, np.float32)}, folder / "model-2.safetensors")
+    return str(folder)
+
+
+# Of 300,000 numbers: 1.2 MB in float32, 0.6 MB in bfloat16.
+FLOAT32_NEED, BFLOAT16_NEED = GIB + 1_200_000, GIB + 600_000
+
+
+@pytest.mark.parametrize(
+    ("preferred", "is_free", "memory_bytes", "fitting"),
+    [
+        ("float32", True, FLOAT32_NEED, "float32"),
+        ("float32", True, FLOAT32_NEED - 1, "bfloat16"),
+        ("float32", True, BFLOAT16_NEED, "bfloat16"),
+        ("bfloat16", True, 2 * FLOAT32_NEED, "bfloat16"),
+        ("float32", False, FLOAT32_NEED, "float32"),
+    ],
+)
+def test_auto_takes_what_fits(tmp_path: Path, preferred: str, is_free: bool, memory_bytes: int, fitting: str) -> None:
+    folder = write_mixed(tmp_path / "m", n_narrow=200_000, n_wide=100_000)
+
+    assert fit_dtype(folder, dtype=preferred, is_free=is_free, memory_bytes=memory_bytes) == fitting
+
+
+@pytest.mark.parametrize(
+    ("is_free", "memory_bytes", "found"),
+    [
+        (True, BFLOAT16_NEED - 1, "GiB in float32 and .* GiB in bfloat16"),
+        (False, FLOAT32_NEED - 1, "GiB in float32; .*take dtype bfloat16"),
+    ],
+)
+def test_what_fits_nowhere_is_refused_in_words(tmp_path: Path, is_free: bool, memory_bytes: int, found: str) -> None:
+    folder = write_mixed(tmp_path / "m", n_narrow=200_000, n_wide=100_000)
+
+    with pytest.raises(InputError, match=f"this machine has 1.0 GiB of memory; .*{found}"):
+        fit_dtype(folder, dtype="float32", is_free=is_free, memory_bytes=memory_bytes)
+
+
+def test_a_check_tells_before_a_cluster_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_mixed(tmp_path / "m", n_narrow=200_000, n_wide=100_000)
+    values = {"before": "b.tif", "after": "a.tif", "output": str(tmp_path / "run"), "model": {"name": folder}}
+
+    assert check_config(None, values=values).figures["worker_memory_bytes_at_least"] == BFLOAT16_NEED
+    monkeypatch.setattr("pipeline.workers.memory.read_memory_bytes", lambda: GIB)
+    problems = check_config(None, values=values).problems
+
+    assert any("this machine's memory: 1.00 GiB for a worker" in problem for problem in problems)
+    with pytest.raises(InputError, match="this machine's memory"):
+        check_inputs(load_config(values=values))

@@ -20,6 +20,7 @@ from PIL import Image
 
 from model.interface import CELL_NAMES, Prompt, PromptKind
 from pipeline.findings.changes import dissolve_changes
+from pipeline.findings.coverage import measure_coverage
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.report.page.columns import note_shapes
@@ -86,6 +87,7 @@ def render(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **everywher
     return render_page(
         findings,
         changes=dissolve_changes(findings, grid=grid),
+        coverage=measure_coverage(findings, tiles=None, grid=grid),
         store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
         prompts=[PROMPT],
         told=choose_told(findings),
@@ -192,7 +194,7 @@ def test_what_was_not_seen_is_told_and_drawn() -> None:
 
     page = Page(render(make_grid(), tiles))
 
-    assert "Nothing is known about 2 tiles: not seen does not mean not changed." in page.text
+    assert "Nothing is known about 128 m² of the ground: not seen does not mean not changed." in page.text
     assert "The model looked at 9 of 12 tiles and found 0 changed ." in page.text
     assert "worker lost" in page.text
     assert len(page.find("path", class_="shape unseen")) == len(page.find("path", class_="shape unknown")) == 1
@@ -377,6 +379,7 @@ def test_plots_are_shown_with_their_figures_in_words() -> None:
     html = render_page(
         findings,
         changes=dissolve_changes(findings, grid=grid),
+        coverage=measure_coverage(findings, tiles=None, grid=grid),
         store=PaintedStore(folder=RunFolder("unused"), grid=grid, content_key="key", shard_size_tiles=2),
         prompts=[PROMPT],
         told=choose_told(findings),
