@@ -28,8 +28,9 @@ demo: setup
 	@$(BIN)/deltavlm run $(DEMO)/scenes/before.tif $(DEMO)/scenes/after.tif --output $(DEMO)/run \
 		--config configs/demo.yaml > $(DEMO)/result.json
 
-# Two processes, each with workers of its own; the tests of a file stay together, and share what it has made.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# More processes than cores, as many tests wait for others; the tests of a file stay together and share what it has made.
+# In the order of the folders, slow files first, small ones last.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	@$(PYTEST)
