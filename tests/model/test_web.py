@@ -196,10 +196,10 @@ def test_records_of_the_client_hold_no_secrets(caplog: pytest.LogCaptureFixture)
 
 
 def test_no_sensible_wait_is_none() -> None:
-    headers = ({}, {"retry-after": "-1"}, {"retry-after": "1e400"}, {"retry-after": "Wed, 21 Oct 1999 07:28:00 GMT"})
+    headers = ("", "-1", "1e400", "nan", "soon", "Wed, 21 Oct 1999 07:28:00 GMT")
 
-    assert [read_retry_after(httpx.Headers(each)) for each in headers] == [0, 0, 0, 0]
-    assert read_retry_after(httpx.Headers({"retry-after": "2.5"})) == 2.5
+    assert [read_retry_after(each) for each in headers] == [0] * len(headers)
+    assert read_retry_after(" 2.5 ") == 2.5
 
 
 @pytest.mark.parametrize("uri", ["http://", "http://[::1/a", "ftp://host/a", "http://me:pa/ss@:x/a"])

@@ -84,7 +84,7 @@ def test_what_is_no_answer_is_refused(answer: Any, words: str) -> None:
         "yes",
         ["no"],
         [iter([GOOD] * 2)],
-        (row for row in [[GOOD] * 2]),
+        iter([[GOOD] * 2]),
     ],
 )
 def test_other_lengths_than_were_asked_for_are_refused(answers: Any) -> None:
