@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from model.configuration import ConvVisionConfig, DeltaVlmConfig
 from model.decoding.attention import FLOAT32_ATTENTION
 from model.decoding.llama_steps import fuse_projections
 from model.errors import InputError
-from model.inspection import read_memory_bytes
+from model.inspection import count_parameters, read_memory_bytes
+from model.model_folders import check_model_folder, check_sizes
 from model.modeling import DeltaVlmForConditionalGeneration
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -75,6 +77,10 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
         InputError: the files are damaged or do not fit the config.
     """
     config = read_config(folder)
+    with torch.device("meta"):
+        n_described = sum(p.numel() for p in DeltaVlmForConditionalGeneration(config).parameters())
+    n_stored = sum(count_parameters(sorted(Path(folder).glob("*.safetensors"))).values())
+    check_sizes(Path(folder), n_described=n_described, n_stored=n_stored)
     verbosity = transformers_logging.get_verbosity()
     has_norms = isinstance(config.vision_config, ConvVisionConfig)
     # What it would print about weights that do not fit, the error below says in one line.
@@ -86,6 +92,7 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
             dtype=torch.float32 if has_norms else dtype,
             config=config,
             use_safetensors=True,
+            local_files_only=True,
             device_map={"": device},
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -132,13 +139,14 @@ def read_config(folder: str) -> DeltaVlmConfig:
     Raises:
         InputError: it is damaged or describes another architecture.
     """
+    check_model_folder(Path(folder))
     try:
-        model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+        model_type = PreTrainedConfig.get_config_dict(folder, local_files_only=True)[0].get("model_type")
         # Another architecture's fields would be ignored, and what is left is a model of full size.
         if model_type == DeltaVlmConfig.model_type:
-            return DeltaVlmConfig.from_pretrained(folder)
+            return DeltaVlmConfig.from_pretrained(folder, local_files_only=True)
         problem = f"model type {model_type!r}"
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, StrictDataclassError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, OverflowError, StrictDataclassError) as error:
         problem = " ".join(str(error).split())[:300]
     raise InputError(
         f"config.json in {folder}: {problem}",

@@ -104,12 +104,14 @@ _NOTHING_CHANGED = re.compile(
     rf"(?:there (?:is|are|was|were) )?no (?:obvious |visible |significant )?(?:changes?|differences?)"
     rf"{_SEEN}{_OF_KINDS}{_IN_IMAGES}"
     r"|(?:almost )?nothing has changed"
+    r"|there (?:is|are) none|there (?:is|are) not|they have not|it has not"
     r"|(?:the |both )?(?:two )?(?:scenes?|images) (?:has|have) not changed"
     r"|(?:the |both )?(?:two )?(?:scenes?|images) (?:is|are|seems?|looks?|remains?)"
     r" (?:identical|unchanged|the same)(?: as before)?"
 )
 # What a sentence behind "yes" has to speak of, and what it must not hold, as it may turn the yes around or blur it.
 _SPEAKS_OF_CHANGE = re.compile(
+    r"^\W*(?:there (?:is|are)|they have|it has)\W*$|"
     r"\b(?:chang(?:e|es|ed)|differ(?:s|ent|ences?)?|new|newly|built|constructed|added|removed|demolished|replaced|cleared"
     r"|expanded|extended|(?:dis)?appear(?:s|ed)?|emerged?)\b"
 )
@@ -129,7 +131,9 @@ def _list_sentences(text: str) -> list[str]:
 
 def _says_nothing_changed(text: str) -> bool:
     # "No, there are no changes." is a no and a sentence; lost punctuation leaves them as one.
-    sentences = [re.sub(r"^no (?=no |nothing |the |both |there )", "", each) for each in _list_sentences(text)]
+    sentences = [
+        re.sub(r"^no (?=no |nothing |the |both |there |they |it )", "", each) for each in _list_sentences(text)
+    ]
     said = [sentence for sentence in sentences if sentence != "no"]
     return bool(said) and all(_NOTHING_CHANGED.fullmatch(sentence) for sentence in said)
 

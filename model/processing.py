@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from model.errors import InputError
+from model.model_folders import SAFE_LOADING, check_model_folder
 
 IMAGE_SETTINGS_FILE = "preprocessor_config.json"
 QFORMER_TOKENIZER_FOLDER = "qformer_tokenizer"
@@ -36,6 +38,13 @@ class ImageSettings:
     """Subtracted from each channel of the pixels scaled to 0..1."""
     image_std: tuple[float, float, float]
     """What each channel is divided by after that."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be made with."""
+        numbers = (*self.image_mean, *self.image_std)
+        is_sound = len(self.image_mean) == len(self.image_std) == 3 and all(map(math.isfinite, numbers))
+        if not is_sound or min(self.image_std) <= 0 or not (isinstance(self.image_size, int) and self.image_size > 0):
+            raise ValueError(f"{self} is no way to prepare images")
 
 
 CLIP_IMAGE_SETTINGS = ImageSettings(
@@ -123,6 +132,7 @@ class DeltaVlmProcessor:
                     expected="the folder of a whole DeltaVLM",
                     remedy="get its files again or convert it again",
                 )
+        check_model_folder(folder)
         try:
             settings = json.loads((folder / IMAGE_SETTINGS_FILE).read_text())
             return cls(
@@ -131,8 +141,8 @@ class DeltaVlmProcessor:
                     image_mean=tuple(settings["image_mean"]),
                     image_std=tuple(settings["image_std"]),
                 ),
-                tokenizer=AutoTokenizer.from_pretrained(folder),
-                qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER),
+                tokenizer=AutoTokenizer.from_pretrained(folder, **SAFE_LOADING),
+                qformer_tokenizer=AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER_FOLDER, **SAFE_LOADING),
                 prompt_form=PromptForm(settings.get("prompt_form", PromptForm.RAW)),
             )
         except Exception as problem:

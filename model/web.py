@@ -228,9 +228,9 @@ def repeat(
     return outcome
 
 
-def read_retry_after(headers: httpx.Headers) -> float:
+def read_retry_after(header: str) -> float:
     """Give how many seconds a server asks to be left alone; 0 where it does not say, or nothing sensible."""
-    text = headers.get("retry-after", "").strip()
+    text = header.strip()
     try:
         wait_s = (
             float(text) if text.replace(".", "", 1).isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
@@ -300,7 +300,11 @@ def fetch(
 
     def find_wait(outcome: Reply | Exception) -> float | None:
         if isinstance(outcome, Reply):
-            return read_retry_after(outcome.headers) if outcome.status in TRANSIENT_STATUSES else None
+            return (
+                read_retry_after(outcome.headers.get("retry-after", ""))
+                if outcome.status in TRANSIENT_STATUSES
+                else None
+            )
         is_lost = isinstance(outcome, httpx.TransportError) and not isinstance(outcome, TooMuchError | AwayError)
         return 0.0 if is_lost and not isinstance(outcome, httpx.UnsupportedProtocol) else None
 

@@ -70,7 +70,7 @@ class SearchSettings:
         if not (Path(folder) / GENERATION_FILE).is_file():
             return settings
         try:
-            stored: dict[str, Any] = GenerationConfig.from_pretrained(folder).to_dict()
+            stored: dict[str, Any] = GenerationConfig.from_pretrained(folder, local_files_only=True).to_dict()
             scoring = BeamScoring(stored["beam_scoring"]) if stored.get("beam_scoring") else None
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise InputError(

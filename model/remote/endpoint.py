@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 from model.errors import InputError
@@ -195,8 +195,8 @@ class Endpoint:
             base_url=address.base_url,
             api_key=self._key or _NO_KEY,
             # Its own client waits as long as something comes, reads whatever comes, and follows redirects with the
-            # pictures and the key.
-            http_client=open_client(self.settings.limits, has_redirects=False),
+            # pictures and the key. It takes clients of either of two libraries, and is typed for the other one.
+            http_client=cast(Any, open_client(self.settings.limits, has_redirects=False)),
             max_retries=0,
         )
         # The client closes its connections itself when it goes, but in a cycle its sockets may go before it.

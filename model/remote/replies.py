@@ -130,8 +130,7 @@ def _read_word(token: Any) -> str:
 def _read_probability(token: Any) -> float:
     number = getattr(token, "logprob", None)
     # Servers of half precision round a certain token's logarithm up a little; NaN is never at most anything.
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    if not is_number or not number <= _ROUNDING:
+    if not isinstance(number, int | float) or isinstance(number, bool) or not number <= _ROUNDING:
         raise NonsenseError(f"a log-probability of {str(number)[:30]}, where numbers up to 0 are possible")
     return math.exp(max(_IMPOSSIBLE, min(0.0, number)))
 
@@ -199,7 +198,7 @@ def find_wait(outcome: Any) -> float | None:
 
     match outcome:
         case openai.APIStatusError() if outcome.status_code in TRANSIENT_STATUSES or outcome.status_code >= 500:
-            return read_retry_after(outcome.response.headers)
+            return read_retry_after(outcome.response.headers.get("retry-after", ""))
         case openai.APIConnectionError() if not isinstance(outcome.__cause__, AwayError | TooMuchError):
             return 0.0
         case _:

@@ -81,7 +81,7 @@ def load_language_model(name: str) -> LanguageModel:
     source, gguf_file = find_language_model(name)
     if gguf_file is not None:
         require_extra("smollm2", use=f"language model {name!r}, a GGUF file,")
-    options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
+    options: dict[str, Any] = {"trust_remote_code": False, **({"gguf_file": gguf_file} if gguf_file else {})}
     transformers_logging.disable_progress_bar()
     try:
         # Given here, so that it is saved with the tokenizer.

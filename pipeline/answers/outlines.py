@@ -26,7 +26,7 @@ from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS
 from pipeline.tiles.table import Tile
 
-OUTLINE_VERSION = 1
+OUTLINE_VERSION = 2
 """Raised when equal masks and answers come to give other outlines."""
 
 THRESHOLD = 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
@@ -107,7 +108,19 @@ def choose_n_workers(*, bytes_per_worker: int, n_cores: int, memory_bytes: float
 
 
 def count_gpus(environment: Mapping[str, str] = os.environ, *, devices: Path = Path("/dev")) -> int:
-    """Count the CUDA devices that a process may use, without loading a library for it."""
+    """Count the CUDA devices that a process may use, without loading a library for it.
+
+    Of those that ``CUDA_VISIBLE_DEVICES`` names CUDA takes what stands before the first one that is not there, so that
+    ``-1`` and an empty text leave none.
+    """
     n_devices = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    return n_devices if visible is None else min(n_devices, len([part for part in visible.split(",") if part.strip()]))
+    if visible is None:
+        return n_devices
+    names = [name.strip() for name in visible.split(",")]
+    named = takewhile(lambda name: name.startswith(("GPU-", "MIG-")) or _is_index(name, n_devices=n_devices), names)
+    return min(n_devices, len(set(named)))
+
+
+def _is_index(name: str, *, n_devices: int) -> bool:
+    return name.isascii() and name.isdigit() and int(name) < n_devices

@@ -69,18 +69,18 @@ def call_plainly(function: Callable[..., Any], *arguments: Any) -> Outcome:
 
 def describe_fault(fault: BaseException) -> InputError | TaskFailedError:
     """Give an exception anew, with nothing but its words: ours as what they are, a stranger's as words alone."""
-    kind = type(fault)
+    kind = type(fault).__name__[:100]
     try:
-        if isinstance(fault, InputError) and kind.__module__.partition(".")[0] in _OWN_PACKAGES:
+        if isinstance(fault, InputError) and type(fault).__module__.partition(".")[0] in _OWN_PACKAGES:
             found, expected, remedy = (
                 shorten_text(str(words), max_length=_MAX_CHARACTERS)
                 for words in (fault.found, fault.expected, fault.remedy)
             )
-            return kind(found, expected=expected, remedy=remedy)
+            return type(fault)(found, expected=expected, remedy=remedy)
         words = str(fault)
     except BaseException as silence:
         words = f"(no words: {type(silence).__name__})"
-    return TaskFailedError(kind.__name__[:100], shorten_text(redact_text(words), max_length=_MAX_CHARACTERS))
+    return TaskFailedError(kind, shorten_text(redact_text(words), max_length=_MAX_CHARACTERS))
 
 
 def call_in_time(call: Callable[[], Result], *, limit_s: float, what: str) -> Result:

@@ -263,7 +263,7 @@ def test_api_that_is_down_or_silent_is_named() -> None:
         serve_api(stay_silent) as address,
         pytest.raises(InputError, match=r"does not answer within 0.5 s \(3 tries\)"),
     ):
-        find(address, limits=replace(LIMITS, timeout_s=0.5), bbox=BOX)
+        find(address, limits=replace(LIMITS, silence_s=0.5), bbox=BOX)
     with pytest.raises(InputError, match=rf"{address} cannot be reached or breaks off \(3 tries\)"):
         find(address, bbox=BOX)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import pickle
 import socket
 from threading import Barrier
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +22,16 @@ from model.interface import CELL_NAMES, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from model.prompts import load_prompt_book
 from model.registry import identify_model, load_model
-from model.remote.endpoint import ChatRequest, Endpoint, EndpointAddress, EndpointSettings, find_refused_parameter
+from model.remote.endpoint import (
+    MAX_REPLY_BYTES,
+    ChatRequest,
+    Endpoint,
+    EndpointAddress,
+    EndpointSettings,
+    find_refused_parameter,
+)
 from model.remote.model import RemoteModel, RemoteModelSource, load_message_book, measure_confidence
-from model.remote.replies import EndpointError, ReplyToken
+from model.remote.replies import EndpointError, NonsenseError, ReplyToken, read_reply
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Have these changed?")
 COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")
@@ -408,3 +417,53 @@ def test_connections_are_closed_with_the_endpoint_even_in_a_cycle() -> None:
         gc.collect()
 
         assert client.is_closed()
+
+
+# What a reply says of probabilities
+
+
+def make_completion(logprob: object) -> SimpleNamespace:
+    token = SimpleNamespace(token="Yes", logprob=logprob, top_logprobs=None)
+    message = SimpleNamespace(content="Yes", refusal=None)
+    choice = SimpleNamespace(message=message, finish_reason="stop", logprobs=SimpleNamespace(content=[token]))
+    return SimpleNamespace(choices=[choice], usage=None)
+
+
+@pytest.mark.parametrize("logprob", [math.nan, 5.0, math.inf, "x", "-0.1", True, None, [], 10**400])
+def test_a_probability_that_cannot_be_is_an_error_in_words(logprob: object) -> None:
+    with pytest.raises(NonsenseError, match=r"a log-probability of .+, where numbers up to 0 are possible"):
+        read_reply(make_completion(logprob))
+
+
+@pytest.mark.parametrize(("logprob", "expected"), [(0, 1.0), (0.001, 1.0), (-math.inf, 0.0), (-(10**400), 0.0)])
+def test_a_probability_lies_between_0_and_1(logprob: float, expected: float) -> None:
+    (token,) = read_reply(make_completion(logprob)).tokens
+
+    assert token.probability == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("content", ["yes", {"token": "yes"}, 7])
+def test_tokens_that_are_no_list_are_an_error_in_words(content: object) -> None:
+    completion = make_completion(-0.1)
+    completion.choices[0].logprobs.content = content
+
+    with pytest.raises(NonsenseError, match="probabilities that are no list"):
+        read_reply(completion)
+
+
+def test_no_answer_of_any_length_fills_the_memory() -> None:
+    with serve(lambda _: Reply(text="y" * (MAX_REPLY_BYTES + 1))) as server:
+        endpoint = Endpoint(EndpointAddress.parse(server.name))
+        with pytest.raises(EndpointError, match=r"answers with a body of more than 16,777,216 bytes"):
+            endpoint.ask(HELLO)
+
+    assert len(server.bodies) == 1
+
+
+def test_an_hour_that_a_server_asks_for_is_not_slept_through() -> None:
+    with serve(lambda _: refuse(429, "busy", headers={"Retry-After": "3600"})) as server:
+        endpoint = Endpoint(EndpointAddress.parse(server.name), settings=EndpointSettings(timeout_s=5, max_retries=1))
+        with pytest.raises(EndpointError, match="takes no more requests"):
+            endpoint.ask(HELLO)
+
+    assert len(server.bodies) == 1

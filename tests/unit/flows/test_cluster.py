@@ -60,6 +60,12 @@ def test_silence_and_absence_are_told_to_dask_in_seconds() -> None:
         (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], None, 2),
         (["nvidia0", "nvidia1"], "1", 1),
         (["nvidia0", "nvidia1"], "", 0),
+        (["nvidia0", "nvidia1"], "-1", 0),
+        (["nvidia0", "nvidia1"], "NoDevFiles", 0),
+        (["nvidia0", "nvidia1"], "1,-1,0", 1),
+        (["nvidia0", "nvidia1"], "0,7,1", 1),
+        (["nvidia0", "nvidia1"], "0, 1", 2),
+        (["nvidia0", "nvidia1"], "GPU-8f2c,GPU-11ab", 2),
     ],
 )
 def test_gpus_are_counted_by_their_devices(

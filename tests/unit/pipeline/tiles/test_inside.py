@@ -25,7 +25,8 @@ from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.select import select_tiles
-from pipeline.tiles.write import write_tiles
+from pipeline.tiles.shards import SlowSceneError
+from pipeline.tiles.write import WAITS_IN_VAIN, write_tiles
 from pipeline.workers.tasks import Call
 
 GRID = Grid(
@@ -127,6 +128,36 @@ def test_shards_outside_the_area_are_neither_read_nor_written(
     assert {tile.valid_fraction for tile in tiles if tile.status} == {0.0}
     assert store.list_missing_shards(area=area) == []
     assert len(store.list_missing_shards(area=None)) == 7
+
+
+def test_a_server_that_stalls_is_waited_for_a_few_times_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: ScenePair
+) -> None:
+    asked: list[str] = []
+
+    def stall(
+        client: Client, function: Callable[..., Any], take_call: Callable[[], Call | None], **_: Any
+    ) -> Iterator[tuple[str, Any]]:
+        while (call := take_call()) is not None:
+            asked.append(call.key)
+            is_first = len(asked) == 1
+            problem = SlowSceneError("scene.tif cannot be read (too slow)", expected="a scene", remedy="try again")
+            yield call.key, function(*call.arguments) if is_first else problem
+
+    monkeypatch.setattr(pipeline.tiles.write, "run_bounded", stall)
+    config, nobody = TilesConfig(shard_size_tiles=2), cast(Client, None)
+
+    store, summary = write_tiles(
+        pair, folder=RunFolder(str(tmp_path / "run")), config=config, client=nobody, max_in_flight=1
+    )
+
+    assert len(asked) == 1 + WAITS_IN_VAIN
+    assert (summary.done, summary.failed, summary.total) == (4, 32, 36)
+    assert summary.reasons == {
+        "scene.tif cannot be read (too slow)": 12,
+        "not read: scene.tif cannot be read (too slow)": 20,
+    }
+    assert len(store.failed_shards) == 8
 
 
 def test_what_earlier_runs_have_left_outside_the_area_changes_nothing(
