@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.automations import Automation
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
-from prefect.schedules import Cron
+from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 
 from flows.automations import make_dead_run_automation, make_failure_automation, tag_region
@@ -42,21 +42,34 @@ def make_region_deployment(region: RegionConfig) -> RunnerDeployment:
     """Make the deployment of ``monitor-region`` for one region, with its schedule.
 
     Raises:
-        InputError: the region's config names a secret, which Prefect's server would have to keep.
+        InputError: the region's config names a secret, which Prefect's server would have to keep, or a schedule that
+            Prefect does not know.
     """
     from flows.monitor_region import monitor_region_flow
 
-    schedule = region.schedule
     return RunnerDeployment.from_flow(
         monitor_region_flow,
         name=region.name,
         parameters={"region": give_plain_values(region)},
-        schedule=None if schedule is None else Cron(schedule.cron, timezone=schedule.timezone),
+        schedule=_make_schedule(region),
         concurrency_limit=ONE_AT_A_TIME,
         tags=[TAG, tag_region(region.name)],
         version=version(DISTRIBUTION),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def _make_schedule(region: RegionConfig) -> Schedule | None:
+    if region.schedule is None:
+        return None
+    try:
+        return Cron(region.schedule.cron, timezone=region.schedule.timezone)
+    except ValueError as problem:
+        raise InputError(
+            f"region {region.name}: Prefect does not know the schedule {region.schedule.cron!r} ({problem})",
+            expected="five fields of cron that Prefect knows too",
+            remedy="write schedule.cron in another way",
+        ) from None
 
 
 def plan_automations(regions: Sequence[RegionConfig], *, silence_s: float) -> list[Automation]:

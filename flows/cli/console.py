@@ -9,33 +9,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from flows.signals import StopRequest
+from flows.cli.streams import discard
 from model.errors import InputError
 from model.safe_text import clean_text
 from pipeline.report.words import describe_coverage, format_area, write_share
 from pipeline.report.write import Report
 from pipeline.runs.check import Facts
 from pipeline.storage.names import PAGE_NAME
-from pipeline.summary import STAGE_TITLES, ProgressCallback, StageSummary
 
 
 def show_warnings(console: Console, warnings: list[str]) -> None:
     """Print what people should know before they trust a model's answers."""
     for warning in warnings:
         console.print(f"Warning: {warning}", style="yellow", markup=False)
-
-
-_STAGES = tuple(STAGE_TITLES)
 
 
 class SafeConsole(Console):
@@ -67,44 +61,18 @@ def print_result(result: Mapping[str, Any], *, is_json: bool) -> None:
         result: Plain values.
         is_json: Print it to a terminal as well, because ``--json`` was given.
     """
-    if is_json or not sys.stdout.isatty():
+    if not is_json and sys.stdout.isatty():
+        return
+    try:
         typer.echo(json.dumps(result, allow_nan=False))
-
-
-@contextmanager
-def show_progress(console: Console) -> Iterator[ProgressCallback]:
-    """Show a bar per stage while the context lasts; gives the callback that moves them."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        bars = {
-            stage: progress.add_task(title, total=None, visible=False, start=False)
-            for stage, title in STAGE_TITLES.items()
-        }
-
-        def begin(stage: str) -> None:
-            progress.start_task(bars[stage])
-            progress.update(bars[stage], visible=True)
-
-        def advance(part: StageSummary) -> None:
-            begin(part.stage)
-            if part.total:
-                progress.update(bars[part.stage], total=part.total)
-            progress.advance(bars[part.stage], part.done + part.skipped + part.failed)
-            for note in part.notes:
-                progress.console.print(f"Note: {escape(note)}", highlight=False, soft_wrap=True)
-            following = _STAGES[_STAGES.index(part.stage) + 1 :][:1]
-            if following and progress.tasks[bars[part.stage]].finished:
-                begin(following[0])
-            # ^ The next one is at work by now, though it says nothing before it has done something.
-
-        begin(_STAGES[0])
-        try:
-            yield advance
-        except (InputError, StopRequest):
-            # The message says it all; a bar that stopped half-way would say nothing more.
-            for stage in progress.tasks:
-                stage.visible = False
-            raise
+        sys.stdout.flush()
+    except OSError as problem:
+        discard(sys.stdout)
+        raise InputError(
+            f"stdout takes nothing ({problem.strerror})",
+            expected="a pipe that is read, or a file on a disk with room",
+            remedy="what was done is kept: give it another stdout and run the same command again",
+        ) from None
 
 
 def show_report(console: Console, report: Report) -> None:

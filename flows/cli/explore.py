@@ -65,6 +65,8 @@ def explore_command(
     try:
         with stop_on_signals(), open_socket(host, port) as listener:
             name, notes = choose_model(model, record=record)
+            if not console.is_terminal:
+                console.print(f"Loading {name} ...", markup=False, highlight=False, soft_wrap=True)
             with console.status(f"Loading {name} ..."):
                 loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
             notes += compare_models(loaded, record=record)

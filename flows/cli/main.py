@@ -6,11 +6,12 @@ Nothing heavy is imported at the top: ``deltavlm --help`` must not wait for torc
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -102,7 +103,8 @@ def run_command(
     """
     from functools import partial
 
-    from flows.cli.console import make_console, show_progress, show_report
+    from flows.cli.console import make_console, show_report
+    from flows.cli.progress import show_progress
     from flows.cluster import open_run_cluster
     from flows.signals import stop_on_signals
     from pipeline.config.run import load_config
@@ -207,11 +209,14 @@ def main() -> None:
 
     A run that a signal stopped ends with 128 and the signal's number, as shells have it.
     """
+    from flows.cli.streams import LossyStream
     from flows.signals import StopRequest
     from model.errors import InputError
     from model.redaction import redact_text
     from model.safe_text import clean_text
 
+    _begin_anew_in_utf8()
+    sys.stderr = cast(TextIO, LossyStream(sys.stderr))
     # Libraries' warnings and log lines would tear the progress bar apart; what matters is in the report.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
@@ -233,6 +238,13 @@ def main() -> None:
         sys.stderr.write(clean_text(redact_text(traceback.format_exc())))
         sys.stderr.write(f"Fault: {type(fault).__name__} in the program, whatever was given\nTo do: {REPORT_IT}\n")
         sys.exit(FAULT)
+
+
+def _begin_anew_in_utf8() -> None:
+    """Have Python take names for UTF-8 in any locale: so they go into files of a run, and to libraries."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _end_with_report(report: Report, *, files: Sequence[str] = (), is_json: bool) -> None:

@@ -74,7 +74,7 @@ def _make_run_pair(console: Console, *, has_bars: bool) -> RunPair:
     """Give what runs a pair and shows its progress; of several at once no bars are shown."""
     from functools import partial
 
-    from flows.cli.console import show_progress
+    from flows.cli.progress import show_progress
     from flows.cluster import open_run_cluster
     from model.errors import InputError
     from model.redaction import redact_text

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from pipeline.config.region import RegionConfig
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def serve_command(
@@ -49,34 +52,35 @@ def serve_command(
 
     permissions = load_permissions(allow)
     _warn_of_open_server(check_server())
-    for name in ensure_automations(plan_automations(regions, silence_s=silence_s)):
+    made = _take_sound(
+        regions,
+        lambda region: (region, make_region_deployment(region), plan_automations([region], silence_s=silence_s)),
+    )
+    automations = [*plan_automations([], silence_s=silence_s), *(each for _, _, planned in made for each in planned)]
+    for name in ensure_automations({each.name: each for each in automations}.values()):
         typer.echo(f"Automation: {name}", err=True)
     if automations_only:
         return
     from prefect import serve
 
-    deployments = [make_run_deployment(), *(make_region_deployment(region) for region in regions)]
     # Runs are processes of their own, which inherit it.
-    permissions = permissions.model_copy(update={"regions": (*permissions.regions, *regions)})
+    permissions = permissions.model_copy(update={"regions": (*permissions.regions, *(region for region, _, _ in made))})
     os.environ[VARIABLE] = permissions.model_dump_json(exclude_unset=True)
-    serve(*deployments, limit=limit)
+    serve(make_run_deployment(), *(deployment for _, deployment, _ in made), limit=limit)
 
 
 def _warn_of_open_server(address: str) -> None:
-    from rich.console import Console
-
     from flows.prefect_server import describe_exposure
 
     if exposure := describe_exposure(address):
-        remedy = "set PREFECT_SERVER_API_AUTH_STRING, and the rest of docs/deploy.md, One machine"
-        Console(stderr=True).print(f"Warning: {exposure}; {remedy}.", style="bold red", markup=False, soft_wrap=True)
+        _warn(f"{exposure}; set PREFECT_SERVER_API_AUTH_STRING, and the rest of docs/deploy.md, One machine.")
 
 
 def _load_regions(paths: Sequence[Path]) -> list[RegionConfig]:
     from model.errors import InputError
     from pipeline.config.region import load_region_config
 
-    regions = [load_region_config(path) for path in paths]
+    regions = _take_sound(paths, load_region_config)
     names = [region.name for region in regions]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
@@ -85,3 +89,30 @@ def _load_regions(paths: Sequence[Path]) -> list[RegionConfig]:
             remedy="change name in one of the files",
         )
     return regions
+
+
+def _take_sound(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+    """Do something for each region; one that is wrong is told of, and keeps no other back.
+
+    Raises:
+        InputError: all of them are wrong.
+    """
+    from model.errors import InputError
+
+    results, problems = [], []
+    for item in items:
+        try:
+            results.append(work(item))
+        except InputError as problem:
+            problems.append(problem)
+    if problems and not results:
+        raise problems[0]
+    for problem in problems:
+        _warn(f"a region is not served: {problem}")
+    return results
+
+
+def _warn(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"Warning: {text}", style="bold red", markup=False, highlight=False, soft_wrap=True)

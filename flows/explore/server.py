@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib import resources
@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -248,6 +248,14 @@ class ReportServer:
         return _answer_json(told, status=500)
 
 
+async def _read_chunks(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise RequestError("half a question", expected="all of it", remedy="ask again", status=499) from None
+
+
 async def _read_body(request: Request) -> bytes:
     """Read a body up to its limit, whatever length it claims.
 
@@ -255,7 +263,7 @@ async def _read_body(request: Request) -> bytes:
         RequestError: it is longer.
     """
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in _read_chunks(request):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise RequestError(

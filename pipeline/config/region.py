@@ -68,6 +68,12 @@ class ScheduleConfig(StrictConfig):
             CronSim(value, _ANY_MOMENT)
         except CronSimError as problem:
             raise ValueError(f"{value!r} is no schedule ({problem}); write for example 30 2 * * 1") from None
+        day, weekday = value.upper().split()[2], value.upper().split()[4]
+        if "L" in weekday or ("L" in day and day != "L"):
+            raise ValueError(
+                f"{value!r} counts from the end of a month, of which Prefect knows L alone as the day; "
+                "write for example 30 2 L * *, or 30 2 * * 1#1 for the first Monday"
+            )
         return value
 
     @field_validator("timezone")

@@ -69,6 +69,8 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
         ("sorce=x", "sorce: unknown key"),
         ("schedule={cron: 30 2 * *}", "has 4 fields; cron has minute, hour, day, month, weekday"),
         ("schedule={cron: 61 2 * * *}", "is no schedule"),
+        ("schedule={cron: 30 2 * * 5L}", "of which Prefect knows L alone as the day"),
+        ("schedule={cron: 30 2 LW * *}", "of which Prefect knows L alone as the day"),
         ("schedule={cron: 30 2 * * *, timezone: Europe/Bonn}", "'Europe/Bonn' is no time zone"),
         ("source.files=scene.tif", "does not tell the day"),
         ("source.files=scene-%q%Y%m%d", "%q is no code of a date"),
