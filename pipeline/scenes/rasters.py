@@ -17,7 +17,7 @@ from rasterio.io import DatasetReader
 
 from model.errors import InputError
 from pipeline.storage.s3_access import read_s3_access
-from pipeline.uris import REMOTE_SCHEMES, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
+from pipeline.uris import REMOTE_SCHEMES, S3_SCHEME, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
 
 REMOTE_TIMEOUT_S = 30
 """How long a server may take to answer."""
@@ -93,9 +93,11 @@ def name_for_gdal(uri: str) -> str:
 def share_settings(uris: Iterable[str]) -> Iterator[None]:
     """Set what GDAL is told for all reads of this package."""
     options: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_VRT_ENABLE_PYTHON": "NO"}
-    if any(is_remote(uri) for uri in uris):
+    named = list(uris)
+    if any(is_remote(uri) for uri in named):
         # Without this GDAL lists the whole remote folder in search of sidecar files.
         options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+    if any(uri.startswith(S3_SCHEME) or uri.lower().endswith(".vrt") for uri in named):
         options |= read_s3_access(os.environ).to_gdal()
     with rasterio.Env(**options):
         yield
