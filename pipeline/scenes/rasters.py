@@ -40,7 +40,7 @@ def resolve_uri(uri: str) -> str:
     Raises:
         InputError: there is no such local file, or the scheme is none of these.
     """
-    scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme in REMOTE_SCHEMES:
         return normalise_uri(uri)
     if scheme == "zip" or uri.startswith("/vsizip/"):
