@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -26,7 +26,7 @@ from pipeline.hosts import check_redirect
 from pipeline.scenes.memory import check_size
 from pipeline.storage.object_store import open_object
 from pipeline.storage.s3_access import read_s3_access
-from pipeline.uris import REMOTE_SCHEMES, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
+from pipeline.uris import REMOTE_SCHEMES, S3_SCHEME, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
 
 CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
@@ -54,7 +54,7 @@ def resolve_uri(uri: str) -> str:
     Raises:
         InputError: there is no such local file, or the scheme is none of these.
     """
-    scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme in REMOTE_SCHEMES:
         return normalise_uri(uri)
     if scheme == "zip" or uri.startswith("/vsizip/"):
@@ -88,7 +88,7 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
         InputError: it names another file as its overviews, or would take more memory than any raster should.
         rasterio.errors.RasterioError: this is nothing that GDAL can read.
     """
-    with share_settings(sidecars_of=uri if with_sidecars else None):
+    with share_settings([uri], sidecars_of=uri if with_sidecars else None):
         with warnings.catch_warnings():
             # Said in better words by whoever finds the CRS or the transform missing.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -107,7 +107,7 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
 
 @contextmanager
 def open_vrt(
-    text: str, *, rasters: Iterable[str], shapes: Mapping[str, Shape] | None = None
+    text: str, *, rasters: Collection[str], shapes: Mapping[str, Shape] | None = None
 ) -> Iterator[DatasetReader]:
     """Open a VRT in words of our own, while all that it reads is held to what it was when it was looked at.
 
@@ -124,7 +124,7 @@ def open_vrt(
         InputError: one of them is another by now, names another file as its overviews, or is too large.
         rasterio.errors.RasterioError: one is no such raster.
     """
-    with share_settings(), ExitStack() as held:
+    with share_settings(rasters), ExitStack() as held:
         for uri in rasters:
             is_kept = is_remote(uri)
             found = _tell_shape(held.enter_context(open_raster(uri))) if is_kept else _look(uri, _read_version(uri))
@@ -202,10 +202,11 @@ def undo_gdal_name(name: str) -> str:
 
 
 @contextmanager
-def share_settings(*, sidecars_of: str | None = None) -> Iterator[None]:
+def share_settings(uris: Iterable[str], *, sidecars_of: str | None = None) -> Iterator[None]:
     """Set what GDAL is told for all reads of this package.
 
     Args:
+        uris: The rasters that are read.
         sidecars_of: The one raster of which GDAL may read the small files beside it, too.
     """
     options: dict[str, Any] = {
@@ -214,8 +215,9 @@ def share_settings(*, sidecars_of: str | None = None) -> Iterator[None]:
         # Without this GDAL looks for sidecar files of any format, on a server by listing the whole folder.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR" if sidecars_of is None else "NO",
         **_limit_http(get_limits()),
-        **read_s3_access(os.environ).to_gdal(),
     }
+    if any(uri.startswith(S3_SCHEME) for uri in uris):
+        options |= read_s3_access(os.environ).to_gdal()
     if sidecars_of is not None and is_remote(sidecars_of):
         # Each is asked for by its name, of which the settings leave one.
         ending = PurePosixPath(urlsplit(sidecars_of).path).suffix or "{noext}"

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, S3Store
@@ -16,7 +16,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from model.errors import FolderError, InputError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 from pipeline.storage.s3_access import read_s3_access
 from pipeline.uris import is_remote, split_s3_uri
@@ -94,9 +94,8 @@ def _open_bucket(bucket: str, *, prefix: str | None, max_retries: int, retry_tim
             "base": 2,
         },
     }
-    return S3Store(
-        bucket, prefix=prefix or None, config=access.to_obstore(bucket), client_options=client, retry_config=retry
-    )
+    config = cast("S3Config", access.to_obstore(bucket))
+    return S3Store(bucket, prefix=prefix or None, config=config, client_options=client, retry_config=retry)
 
 
 def repeat_request(call: Callable[[], Result], *, timeout_s: float) -> Result:

@@ -35,6 +35,8 @@ class S3Access:
     """Secret of the key."""
     token: str | None = field(default=None, repr=False)
     """Token of a session."""
+    credentials_file: str | None = None
+    """File with the keys of profiles, where it is not ``~/.aws/credentials``."""
     is_unsigned: bool = False
     """Whether requests are sent without credentials."""
     is_virtual_hosted: bool | None = None
@@ -62,6 +64,8 @@ class S3Access:
         options = {"AWS_NO_SIGN_REQUEST": "YES"} if self.is_unsigned else {}
         if self.region is not None:
             options["AWS_REGION"] = self.region
+        if self.credentials_file is not None:
+            options["CPL_AWS_CREDENTIALS_FILE"] = self.credentials_file
         is_virtual_hosted = self.is_virtual_hosted
         if self.endpoint is not None:
             parts = urlsplit(self.endpoint)
@@ -107,6 +111,7 @@ def read_s3_access(environment: Mapping[str, str]) -> S3Access:
         endpoint=endpoint,
         allow_http=allow_http,
         region=next((region for region in regions if region), None),
+        credentials_file=environment.get("AWS_SHARED_CREDENTIALS_FILE") or None,
         is_unsigned=any(_read_flag(environment, name) for name in ("AWS_SKIP_SIGNATURE", "AWS_NO_SIGN_REQUEST")),
         is_virtual_hosted=next((told for told in hosting if told is not None), None),
         **{name: value or None for name, value in keys.items()},

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import unquote
 
 import numpy as np
+import obstore
 import pytest
 import rasterio
 from affine import Affine
+from s3_server import BUCKET, start_s3_server
 
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
@@ -59,6 +62,16 @@ class RangeHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
+
+
+class UnquotingHandler(RangeHandler):
+    """The same, of names with letters that a URL has to encode."""
+
+    def do_GET(self) -> None:
+        self.path = unquote(self.path)
+        super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
 
 
 @pytest.fixture
@@ -192,3 +205,33 @@ def test_a_vrt_on_a_server_under_another_name_is_not_opened(folder_uri: str, eta
     write_vrt(tmp_path / "a.tif", str(tmp_path / "scene.tif"), is_relative=False)
     with pytest.raises(InputError, match=r"a\.tif cannot be read"):
         read_scene(SceneConfig(uri=f"{folder_uri}/a.tif"), date="before")
+
+
+def test_a_key_of_any_letters_is_read_and_one_without_a_name_is_told(
+    tmp_path: Path, etag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "scenes/a b/100%/m\u00fcnchen#1?d%20e.tif"
+    with start_s3_server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        folder, _, name = key.partition("/")
+        obstore.put(server.open_store(folder), name, (tmp_path / "scene.tif").read_bytes())
+
+        check_scene(f"S3://{BUCKET}/{key}", etag=etag)
+        with pytest.raises(InputError, match="an empty name between two slashes"):
+            read_scene(SceneConfig(uri=f"s3://{BUCKET}/scenes//scene.tif"), date="before")
+
+
+@pytest.mark.parametrize("name", ["m\u00fcnchen.tif", "a b.tif", "100%.tif"])
+def test_an_address_may_be_typed_as_it_reads(tmp_path: Path, etag: str, name: str) -> None:
+    handler = type("Handler", (UnquotingHandler,), {"folder": tmp_path})
+    (tmp_path / name).write_bytes((tmp_path / "scene.tif").read_bytes())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        check_scene(f"HTTP://127.0.0.1:{server.server_port}/bucket/{name}", etag=etag)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

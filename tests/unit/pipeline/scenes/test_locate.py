@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +106,34 @@ def test_a_list_of_rasters_may_stand_for_a_scene() -> None:
 def test_limits_that_cannot_be_are_named(assignment: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load_config(values={"before": "a", "after": "b", "output": "run"}, assignments=[assignment])
+
+
+@pytest.mark.parametrize(
+    ("asset", "settings", "is_told"),
+    [
+        ("qa_pixel", {}, True),
+        ("SCL_20m", {}, False),
+        ("qa_pixel", {"classes": {"uri": "clouds.tif"}}, False),
+        ("qa_pixel", {"stac": {"classes": None}}, False),
+    ],
+)
+def test_a_scene_of_which_no_clouds_are_known_says_so(
+    tmp_path: Path, asset: str, settings: dict[str, Any], is_told: bool
+) -> None:
+    keys = ("red", "green", "blue", asset)
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "one",
+        "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]},
+        "bbox": [0, 0, 1, 1],
+        "properties": {"datetime": "2024-05-01T17:00:00Z"},
+        "links": [],
+        "assets": {key: {"href": f"{key}.tif", "type": "image/tiff"} for key in keys},
+    }
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    stac = {"href": str(tmp_path / "item.json"), **settings.get("stac", {})}
+
+    notes = resolve(**{**settings, "stac": stac}).notes
+
+    assert any("its clouds are not known" in note for note in notes) is is_told

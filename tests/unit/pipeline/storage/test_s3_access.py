@@ -107,6 +107,7 @@ def test_the_files_that_aws_shares_tell_keys_and_region(tmp_path: Path) -> None:
     assert "g%h" not in repr(survey)
     elsewhere = {"HOME": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / ".aws/credentials")}
     assert read_s3_access(elsewhere).key_id == "d"
+    assert read_s3_access(elsewhere).to_gdal() == {"CPL_AWS_CREDENTIALS_FILE": str(tmp_path / ".aws/credentials")}
 
 
 def test_a_file_that_cannot_be_understood_tells_nothing(tmp_path: Path) -> None:
