@@ -105,13 +105,13 @@ def _make_empty_store(pair: ScenePair, *, shard_size_tiles: int) -> dict[str, by
 def describe_store(group: zarr.Group, pair: ScenePair) -> None:
     """Write what people want to know about the scenes and no pixel depends on."""
     scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
-    if (group.attrs.get("scenes"), group.attrs.get("stretch")) == (scenes, pair.stretch.to_dict()):
+    # As texts: netCDF, which xarray writes stores as, knows no attributes in attributes.
+    told = {"scenes": json.dumps(scenes), "stretch": json.dumps(pair.stretch.to_dict())}
+    if {name: group.attrs.get(name) for name in told} == told:
         return
     moments = [getattr(pair, date).datetime or "" for date in DATES]
     _put_strings(group, "datetime", moments, dimension="date")
-    group.attrs.update(
-        {"title": "Tiles of two scenes of one area", "scenes": scenes, "stretch": pair.stretch.to_dict()}
-    )
+    group.attrs.update({"title": "Tiles of two scenes of one area", **told})
 
 
 def write_shard(
