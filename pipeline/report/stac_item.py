@@ -70,7 +70,14 @@ _TITLES = {
     "index.html": "Map and tables for a browser",
     "timeline.parquet": "Every pair of dates, and what it tells",
 }
-_ROLES = {".parquet": ["data"], ".fgb": ["data"], ".qml": ["metadata"], ".html": ["overview"], ".js": ["overview"], ".png": ["overview"]}
+_ROLES = {
+    ".parquet": ["data"],
+    ".fgb": ["data"],
+    ".qml": ["metadata"],
+    ".html": ["overview"],
+    ".js": ["overview"],
+    ".png": ["overview"],
+}
 _SHA256 = "1220"
 # ^ The multihash prefix of a sha2-256 digest: its code, and its length in bytes.
 

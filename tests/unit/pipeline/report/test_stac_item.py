@@ -83,7 +83,15 @@ def make_pair(grid: Grid | None = None, **dates: str | None) -> ScenePair:
 
 FILES = {
     f"report/{name}": {"size_bytes": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()}
-    for name in ("tiles.parquet", "changes.parquet", "changes.fgb", "index.html", "plots/counts.png", "page/t.js", "tiles/1.json")
+    for name in (
+        "tiles.parquet",
+        "changes.parquet",
+        "changes.fgb",
+        "index.html",
+        "plots/counts.png",
+        "page/t.js",
+        "tiles/1.json",
+    )
 }
 
 
