@@ -54,6 +54,7 @@ _MEDIA_TYPES = {
     ".fgb": "application/vnd.flatgeobuf",
     ".qml": "application/xml",
     ".html": "text/html",
+    ".js": "text/javascript",
     ".json": "application/json",
     ".png": "image/png",
     ".tif": "image/tiff; application=geotiff",
@@ -69,7 +70,14 @@ _TITLES = {
     "index.html": "Map and tables for a browser",
     "timeline.parquet": "Every pair of dates, and what it tells",
 }
-_ROLES = {".parquet": ["data"], ".fgb": ["data"], ".qml": ["metadata"], ".html": ["overview"], ".png": ["overview"]}
+_ROLES = {
+    ".parquet": ["data"],
+    ".fgb": ["data"],
+    ".qml": ["metadata"],
+    ".html": ["overview"],
+    ".js": ["overview"],
+    ".png": ["overview"],
+}
 _SHA256 = "1220"
 # ^ The multihash prefix of a sha2-256 digest: its code, and its length in bytes.
 
@@ -106,7 +114,7 @@ def write_item(
         identity=identity,
         run_id=run_id,
         zones_schema=zones_schema,
-        files={name: report.files[name] for name in report.names},
+        files=report.files,
         status_counts=report.status_counts,
         change_counts=report.change_counts,
     )
@@ -168,8 +176,7 @@ def make_item(
     }
     for name, facts in sorted(files.items()):
         place = PurePosixPath(name).relative_to("report")
-        # What lies deeper are parts of the page.
-        if len(place.parts) == 1 or place.parts[0] == "plots":
+        if len(place.parts) == 1 or place.parts[0] in ("plots", "page"):
             item.add_asset(_name_asset(place), _describe_file(place, facts=facts, schema=schemas.get(place.name)))
     item.add_asset(
         "tile_store",

@@ -1,6 +1,6 @@
 <!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <!-- How QGIS draws changes.fgb, which lies beside this file: a colour per kind, the denser the more confident the
-     model. Roads are hatched and lie above, as buildings often fill the same cells. -->
+     model, and never so dense that the picture beneath is hidden. Roads are hatched and lie above, as buildings often fill the same cells. -->
 <qgis version="3.22.0" styleCategories="Symbology|Labeling" labelsEnabled="1">
   <renderer-v2 type="categorizedSymbol" attr="kind" symbollevels="1" enableorderby="0" forceraster="0">
     <categories>
@@ -25,7 +25,7 @@
               <Option name="properties" type="Map">
                 <Option name="fillColor" type="Map">
                   <Option name="active" type="bool" value="true"/>
-                  <Option name="expression" type="QString" value="set_color_part(@symbol_color, 'alpha', scale_linear(coalesce(&quot;confidence&quot;, 0.5), 0.5, 1, 60, 200))"/>
+                  <Option name="expression" type="QString" value="set_color_part(@symbol_color, 'alpha', scale_linear(coalesce(&quot;confidence&quot;, 0.5), 0.5, 1, 25, 100))"/>
                   <Option name="type" type="int" value="3"/>
                 </Option>
               </Option>

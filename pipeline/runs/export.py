@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 import geopandas as gpd
@@ -12,11 +13,11 @@ import pyarrow.parquet as pq
 
 from model.errors import InputError
 from model.extras import require_extra
-from pipeline.runs.record import RunRecord, read_record
+from pipeline.runs.record import RunRecord, read_record, restore_store
 from pipeline.storage.folder import RunFolder, find_run_folder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.plain_files import PlainFiles
-from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer
+from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer, write_style
 
 SUMMARY_FORMAT = "docx"
 FORMATS = (*VECTOR_FORMATS, SUMMARY_FORMAT)
@@ -26,6 +27,8 @@ FORMATS_FOLDER = "formats"
 """Where they go in the folder of the run, if nowhere else."""
 
 _NAMES = {"tiles": TILES_NAME, "changes": CHANGES_NAME, "zones": ZONES_NAME}
+_STYLES = {"tiles": "tiles.qml", "changes": "style.qml", "zones": "zones.qml"}
+_STYLE_SUFFIX = ".qml"
 _STEM = "report"
 _SUFFIXES = frozenset({f".{SUMMARY_FORMAT}", *(kind.suffix for kind in VECTOR_FORMATS.values())})
 
@@ -42,7 +45,8 @@ def list_files(name: str, *, tables: Sequence[str]) -> dict[str, list[str]]:
     kind = VECTOR_FORMATS[name]
     if kind.has_layers:
         return {f"{_STEM}{kind.suffix}": list(tables)}
-    return {f"{table}{kind.suffix}": [table] for table in tables}
+    styles = {f"{table}{_STYLE_SUFFIX}": [table] for table in tables} if kind.styles == "beside" else {}
+    return {f"{table}{kind.suffix}": [table] for table in tables} | styles
 
 
 def export_report(uri: str, *, formats: Sequence[str], output: str | None = None) -> list[str]:
@@ -116,8 +120,13 @@ def _write_file(path: Path, *, name: str, tables: Mapping[str, str], folder: Run
             _write_summary(path, tables=tables, folder=folder, record=record)
             return
         for table, object_name in tables.items():
+            if path.suffix == _STYLE_SUFFIX:
+                path.write_text(_read_style(table), encoding="utf-8")
+                continue
             with folder.open_file(object_name) as source:
                 write_layer(source, path, layer=table, kind=VECTOR_FORMATS[name])
+            if VECTOR_FORMATS[name].styles == "table":
+                write_style(path, _read_style(table), layer=table)
     except (FileNotFoundError, pa.ArrowInvalid) as problem:
         raise InputError(
             f"a table of {folder.uri} cannot be read ({problem})",
@@ -126,18 +135,26 @@ def _write_file(path: Path, *, name: str, tables: Mapping[str, str], folder: Run
         ) from None
 
 
+def _read_style(table: str) -> str:
+    """Read how QGIS draws a table."""
+    return resources.files("pipeline.report").joinpath(_STYLES[table]).read_text(encoding="utf-8")
+
+
 def _write_summary(path: Path, *, tables: Mapping[str, str], folder: RunFolder, record: RunRecord) -> None:
     # Not before it is asked for: it brings matplotlib.
-    from pipeline.runs.export_docx import make_summary
+    from pipeline.runs.export_docx import make_summary, read_ground
 
     with folder.open_file(tables["tiles"]) as source:
-        tiles = pq.read_table(source, columns=["row", "col", "status"]).to_pandas()
+        tiles = pq.read_table(source, columns=["row", "col", "status", "valid_fraction"]).to_pandas()
     frames: dict[str, gpd.GeoDataFrame] = {}
     for table in ("changes", "zones"):
         if table in tables:
             with folder.open_file(tables[table]) as source:
                 frames[table] = gpd.read_parquet(source)
-    path.write_bytes(make_summary(record, tiles=tiles, changes=frames["changes"], zones=frames.get("zones")))
+    picture = read_ground(restore_store(record, folder=folder), tiles=tiles)
+    path.write_bytes(
+        make_summary(record, tiles=tiles, changes=frames["changes"], zones=frames.get("zones"), picture=picture)
+    )
 
 
 def _hand_over(path: Path, *, place: Path | None, folder: RunFolder) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,24 +14,34 @@ import numpy as np
 import pandas as pd
 from docx.document import Document
 from docx.shared import Cm, Pt
+from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
+from PIL import Image
 
+from model.errors import FolderError
 from model.redaction import shorten_text
 from model.safe_text import clean_line
 from pipeline.findings.changes import rank_changes
+from pipeline.findings.coverage import SEEN
 from pipeline.grid.grid import Grid
+from pipeline.grid.window import UInt8Array
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
+from pipeline.report.page.map import MapFrame, choose_scale_bar
+from pipeline.report.page.pictures import find_visible, read_pictures
 from pipeline.report.words import MAX_TEXT_LENGTH, describe_coverage, write_share
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
+from pipeline.tiles.store import TileStore
 
 N_LARGEST_CHANGES = 10
 MAX_ZONES = 40
 MAX_DRAWN_CHANGES = 5_000
+_PICTURE_PX = 1_200
 _KIND_STYLES: dict[str, dict[str, Any]] = {
     "building": {"facecolor": KIND_COLOURS["building"], "edgecolor": KIND_COLOURS["building"]},
     # Buildings often fill the same cells.
@@ -48,7 +60,12 @@ _STATUSES = tuple(_STATUS_COLOURS)
 
 
 def make_summary(
-    record: RunRecord, *, tiles: pd.DataFrame, changes: gpd.GeoDataFrame, zones: gpd.GeoDataFrame | None
+    record: RunRecord,
+    *,
+    tiles: pd.DataFrame,
+    changes: gpd.GeoDataFrame,
+    zones: gpd.GeoDataFrame | None,
+    picture: UInt8Array | None = None,
 ) -> bytes:
     """Give the summary as a DOCX file.
 
@@ -57,15 +74,21 @@ def make_summary(
         tiles: Columns ``row``, ``col`` and ``status`` of its tiles.
         changes: Its changes.
         zones: Its zones; None without.
+        picture: The ground at the later date, as `read_ground` gives it; None where its pixels are gone.
     """
     document = docx.Document()
+    made = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
+    document.core_properties.created = document.core_properties.modified = made
+    # ^ In UTC, without a zone, as python-docx writes it; the template has a day of its own.
     document.styles["Normal"].font.size = Pt(10)
     document.core_properties.title = f"Change report {record.run_id}"
     document.core_properties.author = "DeltaVLM"
     document.add_heading("Change report", 0)
     _describe_scenes(document, record)
-    picture = draw_map(Grid.from_dict(record.grid), tiles=tiles, changes=changes, zones=zones)
-    document.add_picture(io.BytesIO(picture), width=Cm(15.5))
+    drawn = draw_map(Grid.from_dict(record.grid), tiles=tiles, changes=changes, zones=zones, picture=picture)
+    document.add_picture(io.BytesIO(drawn), width=Cm(15.5))
+    if picture is not None:
+        document.add_paragraph("The ground at the later date; tiles are tinted where nothing is known about them.")
     _describe_changes(document, record, changes=changes)
     _describe_coverage(document, record)
     if zones is not None:
@@ -106,7 +129,7 @@ def _describe_coverage(document: Document, record: RunRecord) -> None:
         for share in record.coverage.list_shares()
         if share.is_there
     ]
-    _add_table(document, ("ground", "tiles", "share", "area", "why"), rows)
+    _add_table(document, ("tiles", "count", "share", "area", "why"), rows)
     document.add_paragraph("Where nothing was seen nothing is known: it may have changed as well.")
 
 
@@ -161,16 +184,42 @@ def _write(value: Any, *, digits: int = 0) -> str:
     return "not told" if pd.isna(value) else f"{value:,.{digits}f}"
 
 
+def read_ground(store: TileStore, *, tiles: pd.DataFrame) -> UInt8Array | None:
+    """Read what both scenes reach as the later date shows it, (y, x, 3); None where the pixels are gone.
+
+    Args:
+        store: The tile store.
+        tiles: Columns ``row``, ``col`` and ``valid_fraction`` of its tiles.
+    """
+    try:
+        pictures = read_pictures(
+            store,
+            is_visible=find_visible(tiles, grid=store.grid),
+            window=store.grid.shared_window,
+            max_size_px=_PICTURE_PX,
+        )
+    except (FileNotFoundError, FolderError):
+        return None
+    data = base64.b64decode(pictures.after_uri.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.uint8)
+
+
 def draw_map(
-    grid: Grid, *, tiles: pd.DataFrame, changes: gpd.GeoDataFrame, zones: gpd.GeoDataFrame | None = None
+    grid: Grid,
+    *,
+    tiles: pd.DataFrame,
+    changes: gpd.GeoDataFrame,
+    zones: gpd.GeoDataFrame | None = None,
+    picture: UInt8Array | None = None,
 ) -> bytes:
-    """Draw tiles by status, changes by kind and the borders of zones as PNG.
+    """Draw the ground, tiles by status, changes by kind and the borders of zones as PNG, with a scale and north.
 
     Args:
         grid: The grid.
         tiles: Columns ``row``, ``col`` and ``status`` of its tiles.
         changes: The changes; of very many the largest are drawn.
         zones: The zones; None without.
+        picture: The ground, as `read_ground` gives it; None without.
     """
     codes = np.zeros((grid.n_rows, grid.n_cols), dtype=np.uint8)
     codes[tiles["row"], tiles["col"]] = pd.Categorical(tiles["status"], categories=list(_STATUSES)).codes
@@ -179,7 +228,13 @@ def draw_map(
     figure = Figure(figsize=(8, np.clip(8 * grid.n_rows / grid.n_cols, 3, 9)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     colours = ListedColormap(list(_STATUS_COLOURS.values()))
-    axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(_STATUSES) - 0.5, extent=(left, right, bottom, top))
+    tint: Any = 1.0
+    if picture is not None:
+        west, south, east, north = grid.shared_bounds
+        axes.imshow(picture, extent=(west, east, south, north))
+        tint = np.where(np.isin(codes, [_STATUSES.index(status) for status in SEEN]), 0.0, 0.6)
+    extent = (left, right, bottom, top)
+    axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(_STATUSES) - 0.5, extent=extent, alpha=tint)
     drawn = changes.nlargest(MAX_DRAWN_CHANGES, "area_m2")
     for kind, style in _KIND_STYLES.items():
         shapes = _collect(drawn.geometry[drawn["kind"] == kind])
@@ -187,6 +242,7 @@ def draw_map(
     if zones is not None:
         axes.add_collection(PatchCollection(_collect(zones.geometry), facecolor="none", edgecolor="#222222"))
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+    _add_scale(axes, grid=grid)
     is_there = np.unique(codes)
     legend = [
         Patch(facecolor=_STATUS_COLOURS[_STATUSES[code]], edgecolor="#999999", label=_STATUSES[code].value)
@@ -197,6 +253,20 @@ def draw_map(
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
+
+
+def _add_scale(axes: Axes, *, grid: Grid) -> None:
+    """Draw a bar of a round length and an arrow to the grid's north."""
+    scale = choose_scale_bar(grid.width_px * MapFrame(grid=grid).ground_resolution_m)
+    part, text = scale["percent"] / 100 * grid.width_px / (grid.n_cols * grid.stride_px), scale["label"]
+    style = {"color": "#111111", "fontsize": 9, "path_effects": [withStroke(linewidth=3, foreground="white")]}
+    axes.plot([0.03, 0.03 + part], [0.03, 0.03], transform=axes.transAxes, color="white", linewidth=5)
+    axes.plot([0.03, 0.03 + part], [0.03, 0.03], transform=axes.transAxes, color="#111111", linewidth=2.5)
+    axes.text(0.03, 0.045, text, transform=axes.transAxes, ha="left", va="bottom", **style)
+    axes.text(0.97, 0.03, "N", transform=axes.transAxes, ha="center", va="bottom", **style)
+    arrow = {"arrowstyle": "-|>", "color": "#111111", "linewidth": 1.5}
+    ends = {"xy": (0.97, 0.17), "xytext": (0.97, 0.08), "xycoords": "axes fraction", "textcoords": "axes fraction"}
+    axes.annotate("", arrowprops=arrow, **ends)
 
 
 def _collect(geometry: gpd.GeoSeries) -> list[PathPatch]:

@@ -6,12 +6,13 @@ wrote is other people's text: where a program would take it for a formula or for
 
 from __future__ import annotations
 
-import html
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ import pyproj
 import shapely
 
 from model.safe_text import clean_line, clean_text, disarm_formula
+from pipeline.tables.kml import append_kml, begin_kml
 
 _ROWS_AT_ONCE = 50_000
 _CELL_LENGTH = 32_767
@@ -34,23 +36,13 @@ def disarm_cell(text: str) -> str:
     return disarm_formula(text)[:_CELL_LENGTH]
 
 
-def escape_markup(text: str) -> str:
-    """Escape markup in a text that a program shows as HTML, as KML's are."""
-    return html.escape(clean_text(text))
-
-
 def clean_column(texts: pa.Array, *, clean: Callable[[str], str]) -> pa.Array:
     """Make the texts of a column harmless; null stays null."""
     return pa.array([None if text is None else clean(text) for text in texts.to_pylist()], pa.string())
 
 
-_KML_NAMES = frozenset(
-    {"id", "timestamp", "begin", "end", "altitudemode", "tessellate", "extrude", "visibility", "draworder", "icon"}
-    | {"heading", "tilt", "roll", "snippet", "model", "scale_x", "scale_y", "scale_z", "networklink"}
-    | {"networklink_refreshvisibility", "networklink_flytoview", "networklink_refreshmode", "photooverlay"}
-)
-# ^ Fields that GDAL's LIBKML writes as parts of a placemark, and drops where they do not fit. The tables' own name and
-#   description are meant so.
+KML = "KML"
+StylePlace = Literal["table", "beside"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +57,8 @@ class VectorFormat:
     """Whether one file holds all tables; else each table has its own."""
     clean: Callable[[str], str] = clean_text
     """What makes a text harmless in it."""
+    styles: StylePlace | None = None
+    """Where QGIS finds the style of a layer: in a table of the file, or in a file of its own beside it."""
     layer_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the driver."""
     own_names: frozenset[str] = frozenset()
@@ -76,13 +70,14 @@ VECTOR_FORMATS: Mapping[str, VectorFormat] = {
         suffix=".gpkg",
         driver="GPKG",
         has_layers=True,
+        styles="table",
         layer_options={"GEOMETRY_NAME": "geometry"},
         own_names=frozenset({"fid"}),
     ),
     # Longitude and latitude, cut at the date line, as RFC 7946 has it.
     "geojson": VectorFormat(suffix=".geojson", driver="GeoJSON", layer_options={"RFC7946": "YES"}),
-    "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf"),
-    "kml": VectorFormat(suffix=".kml", driver="LIBKML", has_layers=True, clean=escape_markup, own_names=_KML_NAMES),
+    "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf", styles="beside"),
+    "kml": VectorFormat(suffix=".kml", driver=KML, has_layers=True),
     "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_cell, own_names=frozenset({"lon", "lat"})),
 }
 """By the name that people call them by."""
@@ -97,21 +92,24 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         layer: Name of the table.
         kind: The format.
     """
-    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
-    import pyogrio
-
     with pq.ParquetFile(source) as file:
         crs = pyproj.CRS.from_json_dict(json.loads(file.metadata.metadata[b"geo"])["columns"]["geometry"]["crs"])
         if kind.driver is None:
             _write_csv(file, path, crs=crs, kind=kind)
             return
-        plain = [column for column in file.schema_arrow if column.name != "bbox"]
-        names = _rename([column.name for column in plain], own_names=kind.own_names)
-        schema = pa.schema([_describe(column, name=names[column.name]) for column in plain])
-        if kind.driver == "LIBKML":
-            schema = schema.insert(0, pa.field("Name", pa.string()))
-        reader = pa.RecordBatchReader.from_batches(schema, _read_batches(file, schema=schema, names=names, kind=kind))
+        names = _rename([column.name for column in file.schema_arrow if column.name != "bbox"], kind=kind)
+        schema = pa.schema([_describe(file.schema_arrow.field(name), name=names[name]) for name in names])
+        if kind.driver == KML:
+            if not path.exists():
+                begin_kml(path)
+            batches = _turn_to_degrees(_read_batches(file, schema=schema, kind=kind), crs=crs)
+            append_kml(path, layer=layer, batches=batches, schema=schema)
+            return
+        reader = pa.RecordBatchReader.from_batches(schema, _read_batches(file, schema=schema, kind=kind))
         authority = crs.to_authority()
+        # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+        import pyogrio
+
         pyogrio.write_arrow(
             reader,
             path,
@@ -125,13 +123,30 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         )
 
 
-def _rename(names: Sequence[str], *, own_names: frozenset[str]) -> dict[str, str]:
+_STYLES_TABLE = """CREATE TABLE IF NOT EXISTS layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT,
+    f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT,
+    owner TEXT, ui TEXT, update_time DATETIME)"""
+# ^ As QGIS makes it.
+
+
+def write_style(path: Path, qml: str, *, layer: str) -> None:
+    """Put the style of a layer into a GeoPackage, where QGIS looks for it."""
+    values = ("", "", layer, "geometry", layer, qml, "", True, "DeltaVLM", "", None)
+    names = "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, styleSLD, "
+    names += "useAsDefault, description, owner, ui"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(_STYLES_TABLE)
+        database.execute(f"INSERT INTO layer_styles ({names}) VALUES ({', '.join('?' * len(values))})", values)
+
+
+def _rename(names: Sequence[str], *, kind: VectorFormat) -> dict[str, str]:
     """Give every column a name that the format has free; most keep theirs."""
-    taken = own_names | {name.casefold() for name in names}
+    taken = kind.own_names | {name.casefold() for name in names}
     renamed = {}
     for name in names:
         free = name
-        while free.casefold() in own_names or (free != name and free.casefold() in taken):
+        while free.casefold() in kind.own_names or (free != name and free.casefold() in taken):
             free += "_"
         renamed[name] = free
     return renamed
@@ -139,17 +154,26 @@ def _rename(names: Sequence[str], *, own_names: frozenset[str]) -> dict[str, str
 
 def _describe(column: pa.Field, *, name: str) -> pa.Field:
     # Of the metadata GDAL would take some for its own.
-    return pa.field(name, column.type)
+    return pa.field(clean_line(name), column.type)
 
 
-def _read_batches(
-    file: pq.ParquetFile, *, schema: pa.Schema, names: Mapping[str, str], kind: VectorFormat
-) -> Iterator[pa.RecordBatch]:
-    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(names)):
-        columns = {names[name]: _clean(batch[name], kind=kind) for name in names}
-        columns["geometry"] = _make_multipolygons(columns["geometry"])
-        columns.setdefault("Name", next(iter(columns.values())))
-        yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+def _read_batches(file: pq.ParquetFile, *, schema: pa.Schema, kind: VectorFormat) -> Iterator[pa.RecordBatch]:
+    # By their place: what a file calls them may be other than what its source does.
+    names = [column.name for column in file.schema_arrow if column.name != "bbox"]
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+        columns = [
+            _make_multipolygons(batch[name]) if name == "geometry" else _clean(batch[name], kind=kind) for name in names
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _turn_to_degrees(batches: Iterator[pa.RecordBatch], *, crs: pyproj.CRS) -> Iterator[pa.RecordBatch]:
+    transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    for batch in batches:
+        shapes = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
+        turned = shapely.transform(shapes, transformer.transform, interleaved=False)
+        index = batch.schema.get_field_index("geometry")
+        yield batch.set_column(index, "geometry", pa.array(shapely.to_wkb(turned), pa.binary()))
 
 
 def _clean(column: pa.Array, *, kind: VectorFormat) -> pa.Array:
@@ -166,7 +190,7 @@ def _make_multipolygons(geometry: pa.Array) -> pa.Array:
 def _write_csv(file: pq.ParquetFile, path: Path, *, crs: pyproj.CRS, kind: VectorFormat) -> None:
     """Write a table with a place inside each geometry, in degrees, in the geometry's stead."""
     plain = [column for column in file.schema_arrow if column.name not in {"geometry", "bbox"}]
-    names = _rename([column.name for column in plain], own_names=kind.own_names)
+    names = _rename([column.name for column in plain], kind=kind)
     heads = [_describe(column, name=disarm_formula(clean_line(names[column.name]))) for column in plain]
     schema = pa.schema([*heads, pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
     transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)

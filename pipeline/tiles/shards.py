@@ -10,6 +10,7 @@ write after it.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -123,11 +124,11 @@ def describe_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int)
 
 def _describe_scenes(group: zarr.Group, pair: ScenePair) -> None:
     scenes = {date: _describe_scene(getattr(pair, date)) for date in DATES}
+    # As texts: netCDF, which xarray writes stores as, knows no attributes in attributes.
+    told = {"scenes": json.dumps(scenes), "stretch": json.dumps(pair.stretch.to_dict())}
     moments = [getattr(pair, date).datetime or "" for date in DATES]
     _put_strings(group, "datetime", moments, dimension="date")
-    group.attrs.update(
-        {"title": "Tiles of two scenes of one area", "scenes": scenes, "stretch": pair.stretch.to_dict()}
-    )
+    group.attrs.update({"title": "Tiles of two scenes of one area", **told})
 
 
 class SlowSceneError(InputError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import importlib.metadata
 import io
 import json
 import re
 import sqlite3
 import xml.etree.ElementTree as ElementTree
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,26 @@ def test_geopackage_opens_without_gdal(files: Path) -> None:
     assert set(kinds.values()) == {"MULTIPOLYGON"}
 
 
+def test_exports_bring_the_style_that_leaves_the_imagery_in_sight(files: Path) -> None:
+    with closing(sqlite3.connect(files / "report.gpkg")) as database:
+        query = "SELECT f_table_name, useAsDefault, styleQML FROM layer_styles"
+        styles = {table: qml for table, is_default, qml in database.execute(query) if is_default}
+
+    assert set(styles) == {"tiles", "changes", "zones"}
+    for table, qml in styles.items():
+        assert (files / f"{table}.qml").read_text(encoding="utf-8") == qml
+        (renderer,) = ElementTree.fromstring(qml).iter("renderer-v2")
+        assert renderer.get("type") == ("categorizedSymbol" if table == "changes" else "singleSymbol")
+
+
+def test_the_summary_is_as_old_as_it_is(files: Path) -> None:
+    properties = docx.Document(str(files / "report.docx")).core_properties
+
+    age = dt.datetime.now(dt.UTC).replace(tzinfo=None) - properties.created.replace(tzinfo=None)
+    assert abs(age) < dt.timedelta(hours=1)
+    assert properties.modified == properties.created
+
+
 def test_geojson_is_longitude_and_latitude_counterclockwise(run: Path, files: Path) -> None:
     content = json.loads((files / "changes.geojson").read_text())
 
@@ -230,7 +252,8 @@ def test_the_command_writes_into_the_run_or_to_one_file(run: Path, tmp_path: Pat
 
     assert read_result(inside)["files"] == [str(run / "formats" / "report.gpkg")]
     assert read_result(one)["files"] == [str(tmp_path / "mine.gpkg")]
-    assert len(pyogrio.list_layers(tmp_path / "mine.gpkg")) == 3
+    layers = [name for name, _ in pyogrio.list_layers(tmp_path / "mine.gpkg")]
+    assert layers == ["tiles", "changes", "zones", "layer_styles"]
     assert both.returncode == 2
     assert "is the name of one file" in both.stderr
 

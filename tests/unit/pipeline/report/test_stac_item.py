@@ -89,7 +89,15 @@ def make_pair(grid: Grid | None = None, **dates: str | None) -> ScenePair:
 
 FILES = {
     f"report/{name}": {"size_bytes": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()}
-    for name in ("tiles.parquet", "changes.parquet", "changes.fgb", "index.html", "plots/counts.png", "tiles/1.json")
+    for name in (
+        "tiles.parquet",
+        "changes.parquet",
+        "changes.fgb",
+        "index.html",
+        "plots/counts.png",
+        "page/t.js",
+        "tiles/1.json",
+    )
 }
 
 
@@ -128,7 +136,7 @@ def test_an_item_is_valid_and_pystac_reads_what_it_tells() -> None:
     assert "pools" in [column.name for column in TableExtension.ext(tiles).columns]
     assert [column.name for column in TableExtension.ext(item.assets["changes"]).columns] == CHANGES_SCHEMA.names
     assert set(item.assets) == {
-        "tiles", "changes", "changes_fgb", "index_html", "plots_counts_png", "tile_store", "record",
+        "tiles", "changes", "changes_fgb", "index_html", "plots_counts_png", "page_t_js", "tile_store", "record",
     }  # fmt: skip
     assert item.assets["tile_store"].get_absolute_href() == "/runs/run/tiles.zarr"
     assert [link.target for link in item.get_links("derived_from")] == [

@@ -413,8 +413,21 @@ def test_cloudy_tiles_are_not_asked_about(tmp_path: Path, cloudy_pair: ScenePair
     assert [tile.status for tile in stricter] == ["cloudy", "cloudy", None]
 
 
+def test_the_store_becomes_netcdf(tmp_path: Path, cloudy_pair: ScenePair) -> None:
+    write_store(cloudy_pair, tmp_path / "run")
+
+    opened = xr.open_zarr(tmp_path / "run" / "tiles.zarr", consolidated=False)
+    # The old netCDF, which needs no further package, has no unsigned bytes.
+    opened.astype(np.int16).to_netcdf(tmp_path / "tiles.nc")
+
+    with xr.open_dataset(tmp_path / "tiles.nc") as again:
+        assert json.loads(again.attrs["stretch"]) == cloudy_pair.stretch.to_dict()
+        np.testing.assert_array_equal(again["pixels"], opened["pixels"])
+
+
 def test_the_store_tells_how_values_became_bytes(tmp_path: Path, cloudy_pair: ScenePair) -> None:
-    attributes = dict(write_store(cloudy_pair, tmp_path / "run").open().attrs)
+    attrs = write_store(cloudy_pair, tmp_path / "run").open().attrs
+    attributes = {name: json.loads(str(attrs[name])) for name in ("stretch", "scenes")}
     assert attributes["stretch"] == cloudy_pair.stretch.to_dict()
     assert attributes["stretch"]["before"] == attributes["stretch"]["after"]
     scene: Any = attributes["scenes"]
