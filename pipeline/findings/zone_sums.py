@@ -129,7 +129,7 @@ def _measure_seen(
         for place in np.flatnonzero((shares > 0) & (shares < 1) & (cover.fractions < 1 - _EDGE)).tolist():
             by_tile.setdefault((int(cover.rows[place]), int(cover.cols[place])), []).append((zone, place))
     for (row, col), members in sorted(by_tile.items()):
-        is_shown = store.read_valid(row, col).all(axis=0)
+        is_shown = np.logical_and(*store.read_valid(row, col))
         for zone, place in members:
             share = _share_shown(shapes[zone], is_shown=is_shown, window=store.grid.owned_window(row, col), store=store)
             parts[zone][place] = parts[zone][place] if share is None else share

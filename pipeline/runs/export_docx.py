@@ -259,13 +259,22 @@ def _add_scale(axes: Axes, *, grid: Grid) -> None:
     """Draw a bar of a round length and an arrow to the grid's north."""
     scale = choose_scale_bar(grid.width_px * MapFrame(grid=grid).ground_resolution_m)
     part, text = scale["percent"] / 100 * grid.width_px / (grid.n_cols * grid.stride_px), scale["label"]
-    style = {"color": "#111111", "fontsize": 9, "path_effects": [withStroke(linewidth=3, foreground="white")]}
+    style: dict[str, Any] = {
+        "color": "#111111",
+        "fontsize": 9,
+        "path_effects": [withStroke(linewidth=3, foreground="white")],
+    }
     axes.plot([0.03, 0.03 + part], [0.03, 0.03], transform=axes.transAxes, color="white", linewidth=5)
     axes.plot([0.03, 0.03 + part], [0.03, 0.03], transform=axes.transAxes, color="#111111", linewidth=2.5)
     axes.text(0.03, 0.045, text, transform=axes.transAxes, ha="left", va="bottom", **style)
     axes.text(0.97, 0.03, "N", transform=axes.transAxes, ha="center", va="bottom", **style)
     arrow = {"arrowstyle": "-|>", "color": "#111111", "linewidth": 1.5}
-    ends = {"xy": (0.97, 0.17), "xytext": (0.97, 0.08), "xycoords": "axes fraction", "textcoords": "axes fraction"}
+    ends: dict[str, Any] = {
+        "xy": (0.97, 0.17),
+        "xytext": (0.97, 0.08),
+        "xycoords": "axes fraction",
+        "textcoords": "axes fraction",
+    }
     axes.annotate("", arrowprops=arrow, **ends)
 
 
