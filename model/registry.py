@@ -8,7 +8,6 @@ from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from model.checking import CheckedModel
 from model.errors import InputError
 from model.inspection import fit_dtype
 from model.interface import ENDPOINT_PREFIX, ChangeModel, ModelIdentity, ModelSource
@@ -138,6 +137,9 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
             refuses to answer.
     """
     if (source := find_model_source(name)) is not None:
+        # Only those who load a model need numpy, and what asks servers.
+        from model.checking import CheckedModel
+
         return CheckedModel(source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles))
     dtype = resolve_dtype(name, device=device, dtype=dtype)
     # ^ Before the files are hashed, which takes a minute for large ones.
