@@ -73,8 +73,7 @@ def run_stage(
         return result, summary
 
     def execute_as_task(tags: Iterable[str]) -> tuple[Result, StageSummary]:
-        return task(
-            execute,
+        as_task = task(
             name=stage.replace("_", "-"),
             description=f"{STAGE_TITLES[stage]}: one of the six stages of a run.",
             tags=tags,
@@ -85,7 +84,8 @@ def run_stage(
             retry_jitter_factor=RETRY_JITTER,
             retry_condition_fn=may_retry,
             timeout_seconds=policy.timeout_s,
-        )()
+        )
+        return as_task(execute)()
 
     return take_turn(execute_as_task, tags=STAGE_TAGS.get(stage, ()), policy=policy)
 
