@@ -71,6 +71,7 @@ CLUSTER_METHODS = ("get_client", "scale", "adapt", "close")
 """What a cluster class must offer; dask-gateway's does and is none of distributed's."""
 SECONDS_BETWEEN_LOOKS = 2.0
 """How often lost workers are looked for."""
+_START_TRIES = 3
 _START_ERRORS = (ImportError, OSError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
@@ -177,7 +178,7 @@ def _start(config: ClusterConfig, *, need: WorkerNeed, device: str) -> Any:
         security = make_security(config, cluster_class=LocalCluster)
         arguments = choose_local_arguments(config, need=need, device=device, security=security)
     try:
-        cluster = cluster_class(**arguments)
+        cluster = _try_to_start(cluster_class, arguments)
         if config.adaptive is not None:
             cluster.adapt(minimum=config.adaptive.minimum, maximum=config.adaptive.maximum)
         elif config.kind == "class" and config.n_workers is not None:
@@ -189,6 +190,16 @@ def _start(config: ClusterConfig, *, need: WorkerNeed, device: str) -> Any:
             remedy="correct the keys of cluster, or start it by hand and use cluster.kind: address",
         ) from None
     return cluster
+
+
+def _try_to_start(cluster_class: Any, arguments: Mapping[str, Any]) -> Any:
+    """Start a cluster, and once more where a worker died meanwhile: from then on Dask replaces it, but not before."""
+    for _ in range(_START_TRIES - 1):
+        try:
+            return cluster_class(**arguments)
+        except RuntimeError:
+            continue
+    return cluster_class(**arguments)
 
 
 @contextmanager

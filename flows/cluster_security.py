@@ -27,7 +27,8 @@ def make_security(config: ClusterConfig, *, cluster_class: type) -> Security | N
     """
     security = read_security(config)
     if security is None and not config.allow_unencrypted and issubclass(cluster_class, LocalCluster):
-        return Security.temporary()
+        temporary: Security = Security.temporary()
+        return temporary
     return security
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -64,18 +64,6 @@ def run_stage(
     def may_retry(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
         return policy.allows_retry(state.data)
 
-    @task(
-        name=stage.replace("_", "-"),
-        description=f"{STAGE_TITLES[stage]}: one of the six stages of a run.",
-        tags=STAGE_TAGS.get(stage, ()),
-        cache_policy=NO_CACHE,
-        persist_result=False,
-        retries=len(policy.retry_delays_s),
-        retry_delay_seconds=list(policy.retry_delays_s),
-        retry_jitter_factor=RETRY_JITTER,
-        retry_condition_fn=may_retry,
-        timeout_seconds=policy.timeout_s,
-    )
     def execute() -> tuple[Result, StageSummary]:
         progress = StageProgress(stage)
         result, summary = call(progress.add)
@@ -85,18 +73,45 @@ def run_stage(
         get_run_logger().info("%s", describe_summary(summary))
         return result, summary
 
-    return _wait_for_turn(execute, policy=policy)
+    def execute_as_task(tags: Iterable[str]) -> tuple[Result, StageSummary]:
+        as_task = task(
+            name=stage.replace("_", "-"),
+            description=f"{STAGE_TITLES[stage]}: one of the six stages of a run.",
+            tags=tags,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=len(policy.retry_delays_s),
+            retry_delay_seconds=list(policy.retry_delays_s),
+            retry_jitter_factor=RETRY_JITTER,
+            retry_condition_fn=may_retry,
+            timeout_seconds=policy.timeout_s,
+        )
+        return as_task(execute)()
+
+    return take_turn(execute_as_task, tags=STAGE_TAGS.get(stage, ()), policy=policy)
 
 
-def _wait_for_turn(execute: Callable[[], Result], *, policy: StagePolicy) -> Result:
-    """Run a task whose tag asks the server for its turn, which a server that is restarting cannot give."""
+def take_turn(execute: Callable[[Iterable[str]], Result], *, tags: Iterable[str], policy: StagePolicy) -> Result:
+    """Run a task whose tags ask the server for its turn; a server that stays away is asked no more.
+
+    Results do not depend on the server, and one that is away limits nobody else either.
+
+    Args:
+        execute: Runs the task with these tags.
+        tags: The tags.
+        policy: How often the server is asked again.
+    """
     for delay_s in policy.retry_delays_s:
         try:
-            return execute()
+            return execute(tags)
         except ConcurrencySlotAcquisitionError:
             get_run_logger().warning("Prefect's server gives nobody a turn; asked again in %g s.", delay_s)
             time.sleep(delay_s)
-    return execute()
+    try:
+        return execute(tags)
+    except ConcurrencySlotAcquisitionError:
+        get_run_logger().warning("Prefect's server stays away; the run goes on without a turn.")
+        return execute(())
 
 
 def is_last_try(policy: StagePolicy) -> bool:

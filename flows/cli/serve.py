@@ -107,8 +107,8 @@ def _take_sound(items: Sequence[Item], work: Callable[[Item], Result]) -> list[R
             problems.append(problem)
     if problems and not results:
         raise problems[0]
-    for problem in problems:
-        _warn(f"a region is not served: {problem}")
+    for each in problems:
+        _warn(f"a region is not served: {each}")
     return results
 
 

@@ -154,3 +154,21 @@ def test_cuda_cluster_is_called_as_any_local_one(monkeypatch: pytest.MonkeyPatch
 
     assert calls[0]["n_workers"] == 2
     assert calls[0]["host"] == "127.0.0.1"
+
+
+def test_cluster_whose_worker_dies_at_the_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_starts = 0
+
+    class DyingCluster(SimpleNamespace):
+        def __init__(self, **_: Any) -> None:
+            nonlocal n_starts
+            n_starts += 1
+            # What Dask says of a nanny whose worker was killed before it had begun.
+            raise RuntimeError("Nanny failed to start.") if n_starts < 3 else TypeError("the third is another matter")
+
+    monkeypatch.setattr(cluster, "LocalCluster", DyingCluster)
+
+    with pytest.raises(InputError, match="the third is another matter"), open_cluster(ClusterConfig(n_workers=1)):
+        pass
+
+    assert n_starts == 3
