@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 import rasterio
 from obstore.store import S3Store
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
@@ -85,6 +85,10 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
         rasterio.errors.RasterioError: this is nothing that GDAL can read.
     """
     with share_settings(sidecars_of=uri if with_sidecars else None):
+        if with_sidecars and is_remote(uri):
+            # Read here, and kept: GDAL reads it later, while it lets no other thread run.
+            with suppress(RasterioError):
+                DatasetReader(name_for_gdal(uri + AUX_SUFFIX), driver=list(_DRIVERS)).close()
         with warnings.catch_warnings():
             # Said in better words by whoever finds the CRS or the transform missing.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -184,9 +188,9 @@ def name_for_gdal(uri: str) -> str:
         # Braces, as the archive may be named in any way.
         return f"/vsizip/{{{archive[0]}}}/{archive[1]}"
     scheme, _, rest = uri.partition("://")
-    if scheme in {"http", "https"}:
+    if scheme.lower() in {"http", "https"}:
         return f"/vsicurl/{uri}"
-    return f"/vsis3/{rest}" if scheme == "s3" else uri
+    return f"/vsis3/{rest}" if scheme.lower() == "s3" else uri
 
 
 def undo_gdal_name(name: str) -> str:
