@@ -205,8 +205,8 @@ class RunSettings(StrictConfig):
 
     zones: str | None = Field(
         default=None,
-        description="Polygons to sum the findings over, such as districts (GeoJSON, GeoPackage and the like); the sums are "
-        "in zones.parquet.",
+        description="Polygons to sum the findings over, such as districts (GeoJSON, GeoPackage and the like); the sums "
+        "are in zones.parquet.",
     )
     zones_id_column: str | None = Field(
         default=None,
