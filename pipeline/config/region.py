@@ -126,7 +126,7 @@ class RegionPlaces(StrictConfig):
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the region: small letters, digits and hyphens."
     )
-    aoi: str = Field(min_length=1, description="Polygons of the area (any file geopandas reads).")
+    aoi: str = Field(min_length=1, description="Polygons of the area (GeoJSON, GeoPackage and the like).")
     source: SourceConfig = Field(description="Where scenes come from.")
     pairing: PairingConfig = Field(description="How before and after are chosen.")
     output: str = Field(
@@ -141,8 +141,8 @@ class RegionConfig(RunSettings, RegionPlaces):
 
     zones: str | None = Field(
         default=None,
-        description="Polygons to sum the changes of each pair over (any file geopandas reads); pairs that are done "
-        "keep what they have.",
+        description="Polygons to sum the changes of each pair over (GeoJSON, GeoPackage and the like); pairs that are "
+        "done keep what they have.",
     )
     grid: LatticeGridConfig = Field(
         default_factory=LatticeGridConfig,

@@ -207,8 +207,8 @@ class RunSettings(StrictConfig):
 
     zones: str | None = Field(
         default=None,
-        description="Polygons to sum the findings over, such as districts (any file geopandas reads); the sums are in "
-        "zones.parquet.",
+        description="Polygons to sum the findings over, such as districts (GeoJSON, GeoPackage and the like); the sums "
+        "are in zones.parquet.",
     )
     zones_id_column: str | None = Field(
         default=None,
@@ -295,7 +295,7 @@ class PairPlaces(StrictConfig):
     )
     aoi: str | None = Field(
         default=None,
-        description="Area of interest: polygons in any file that geopandas reads. Tiles that touch none of "
+        description="Area of interest: polygons in GeoJSON, GeoPackage or the like. Tiles that touch none of "
         "them get the status outside.",
     )
 

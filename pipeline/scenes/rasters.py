@@ -6,7 +6,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import obstore
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
@@ -89,6 +89,10 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
         rasterio.errors.RasterioError: this is nothing that GDAL can read.
     """
     with share_settings([uri], sidecars_of=uri if with_sidecars else None):
+        if with_sidecars and is_remote(uri):
+            # Read here, and kept: GDAL reads it later, while it lets no other thread run.
+            with suppress(RasterioError):
+                DatasetReader(name_for_gdal(uri + AUX_SUFFIX), driver=list(_DRIVERS)).close()
         with warnings.catch_warnings():
             # Said in better words by whoever finds the CRS or the transform missing.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -188,9 +192,9 @@ def name_for_gdal(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     # GDAL's own words will repeat it.
     remember_secrets(uri)
-    if scheme in {"http", "https"}:
+    if scheme.lower() in {"http", "https"}:
         return f"/vsicurl/{uri}"
-    return f"/vsis3/{rest}" if scheme == "s3" else uri
+    return f"/vsis3/{rest}" if scheme.lower() == "s3" else uri
 
 
 def undo_gdal_name(name: str) -> str:

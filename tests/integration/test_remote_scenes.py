@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import numpy as np
@@ -16,13 +19,16 @@ import pytest
 import rasterio
 from affine import Affine
 from s3_server import BUCKET, start_s3_server
+from shapely.geometry import box, mapping
 
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import build_grid
 from pipeline.grid.window import Window
+from pipeline.scenes.headers import read_header
 from pipeline.scenes.mosaic import read_block
 from pipeline.scenes.reader import read_scene
+from pipeline.scenes.scene import Scene
 
 PIXELS = np.random.default_rng(1).integers(1, 256, (3, 64, 64), dtype=np.uint8)
 
@@ -33,8 +39,15 @@ class RangeHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: Path
     has_etag = True
+    moved: ClassVar[dict[str, str]] = {}
 
     def do_GET(self) -> None:
+        if self.path in self.moved:
+            self.send_response(302)
+            self.send_header("Location", self.moved[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         path = self.folder / self.path.partition("?")[0].removeprefix("/bucket/")
         if not path.is_file():
             self.send_response(404)
@@ -235,3 +248,197 @@ def test_an_address_may_be_typed_as_it_reads(tmp_path: Path, etag: str, name: st
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def read_shown(uri: str) -> float:
+    scene = read_scene(SceneConfig(uri=uri), date="before")
+    grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
+    return float(read_block(scene, grid=grid, window=Window(0, 0, 64, 64), resampling="bilinear").is_valid.mean())
+
+
+def test_what_lies_beside_a_scene_counts_as_it_does_on_disk(
+    server: ThreadingHTTPServer, etag: str, tmp_path: Path
+) -> None:
+    path, uri = tmp_path / "scene.tif", f"http://127.0.0.1:{server.server_port}/bucket/scene.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.arange(64 * 64).reshape(64, 64) % 64 >= 16)
+    assert read_shown(uri) == read_shown(str(path)) == 0.75
+    masked = read_header(uri)
+    assert masked.checksum != f"etag:{etag}"
+    (tmp_path / "scene.tif.msk").unlink()
+    (tmp_path / "scene.tif.aux.xml").write_text(
+        "<PAMDataset>"
+        + "".join(f'<PAMRasterBand band="{n}"><NoDataValue>9</NoDataValue></PAMRasterBand>' for n in (1, 2, 3))
+        + "</PAMDataset>"
+    )
+    # Another scene to GDAL, which keeps what a server once said.
+    shutil.copy(path, tmp_path / "other.tif")
+    shutil.copy(f"{path}.aux.xml", tmp_path / "other.tif.aux.xml")
+    assert [band.nodata for band in read_header(uri.replace("scene", "other")).bands] == [9.0] * 3
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(tmp_path / "other.tif", "r+") as dataset:
+        dataset.build_overviews([2, 4])
+    assert read_header(uri.replace("scene", "other")).overviews == (2, 4)
+
+
+def test_a_page_of_words_is_no_mask(server: ThreadingHTTPServer, etag: str, tmp_path: Path) -> None:
+    for suffix in (".msk", ".ovr", ".aux.xml"):
+        (tmp_path / f"scene.tif{suffix}").write_text("<html>There is no such page.</html>")
+    check_scene(f"http://127.0.0.1:{server.server_port}/bucket/scene.tif", etag=etag)
+
+
+class ChangingHandler(RangeHandler):
+    """Serves another file under the same name, with the same etag, once it is told to."""
+
+    is_bad = False
+    bad: bytes
+
+    def do_GET(self) -> None:
+        good = (self.folder / "scene.tif").read_bytes()
+        content = self.bad if self.is_bad else good
+        if not self.path.endswith(("scene.tif", ".vrt")):
+            content = b""
+        elif self.path.endswith(".vrt"):
+            content = (self.folder / "a.vrt").read_bytes()
+        first, last = 0, len(content) - 1
+        if wanted := self.headers.get("Range"):
+            start, _, stop = wanted.removeprefix("bytes=").partition("-")
+            first, last = int(start), min(int(stop or last), last)
+        self.send_response((206 if wanted else 200) if content else 404)
+        if wanted and content:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.send_header("ETag", '"always"')
+        self.send_header("Content-Length", str(max(0, last - first + 1)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content[first : last + 1])
+
+    do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
+
+
+WMS = '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/a</ServerUrl></Service></GDAL_WMS>'
+
+
+def read_in_worker(scene: Scene, queue: multiprocessing.SimpleQueue[str]) -> None:
+    """Read a scene as a process does that knows nothing of what others saw."""
+    grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
+    try:
+        block = read_block(scene, grid=grid, window=Window(0, 0, 64, 64), resampling="bilinear")
+        queue.put("secret" if (block.pixels == 77).any() else "pixels")
+    except InputError as refusal:
+        queue.put(str(refusal))
+
+
+@pytest.mark.parametrize("name", ["scene.tif", "a.vrt"])
+@pytest.mark.parametrize("text", ["", WMS])
+def test_a_worker_reads_no_other_file_than_what_was_looked_at(tmp_path: Path, etag: str, name: str, text: str) -> None:
+    with rasterio.open(tmp_path / "scene.tif") as dataset:
+        profile = dataset.profile
+    with rasterio.open(tmp_path / "secret.tif", "w", **profile) as dataset:
+        dataset.write(np.full((3, 64, 64), 77, np.uint8))
+    write_vrt(tmp_path / "a.vrt", "scene.tif")
+    write_vrt(tmp_path / "bad.vrt", str(tmp_path / "secret.tif"), is_relative=False)
+    bad = text.encode() or (tmp_path / "bad.vrt").read_bytes()
+    handler = type("Handler", (ChangingHandler,), {"folder": tmp_path, "bad": bad})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    try:
+        uri = f"http://127.0.0.1:{server.server_port}/{name}"
+        header = read_scene_apart(uri, context=context)
+        handler.is_bad = True
+        process = context.Process(target=read_in_worker, args=(header, queue))
+        process.start()
+        process.join()
+        assert "cannot be read" in queue.get()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def read_scene_apart(uri: str, *, context: Any) -> Scene:
+    """Look at a scene in a process of its own: GDAL opens what a VRT names while it lets no other thread run."""
+    queue = context.SimpleQueue()
+    process = context.Process(target=put_scene, args=(uri, queue))
+    process.start()
+    scene: Scene = queue.get()
+    process.join()
+    return scene
+
+
+def put_scene(uri: str, queue: Any) -> None:
+    queue.put(read_scene(SceneConfig(uri=uri), date="before"))
+
+
+def test_a_scene_that_has_changed_is_told_by_its_etag(server: ThreadingHTTPServer, etag: str, tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{server.server_port}/bucket/scene.tif"
+    scene = read_scene(SceneConfig(uri=uri), date="before")
+    with rasterio.open(tmp_path / "scene.tif", "r+") as dataset:
+        dataset.write(255 - PIXELS)
+    grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
+    with pytest.raises(InputError, match="is another file than when the scenes were looked at"):
+        read_block(scene, grid=grid, window=Window(0, 0, 64, 64), resampling="bilinear")
+
+
+@pytest.fixture
+def inner() -> Iterator[tuple[str, list[str]]]:
+    """Give the address of a service that only this machine can reach, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+ITEM = {
+    "type": "Feature",
+    "stac_version": "1.0.0",
+    "id": "one",
+    "properties": {"datetime": "2024-05-01T00:00:00Z"},
+    "links": [],
+    "bbox": [-99.1, 29.7, -98.9, 29.9],
+    "geometry": mapping(box(-99.1, 29.7, -98.9, 29.9)),
+}
+
+
+@pytest.mark.parametrize("way", ["asset", "vrt", "self link", "redirect", "redirect of an item"])
+def test_nothing_from_the_network_leads_into_this_machine(
+    server: ThreadingHTTPServer, etag: str, tmp_path: Path, inner: tuple[str, list[str]], way: str
+) -> None:
+    base, (closed, asked) = f"http://127.0.0.1:{server.server_port}/bucket", inner
+    href = f"{closed}/scene.tif" if way == "asset" else "scene.tif"
+    links = [{"rel": "self", "href": f"{closed}/item.json"}] if way == "self link" else []
+    item = {**ITEM, "links": links, "assets": {"visual": {"href": href, "type": "image/tiff"}}}
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    write_vrt(tmp_path / "a.vrt", f"/vsicurl/{closed}/scene.tif", is_relative=False)
+    server.RequestHandlerClass.moved = {  # type: ignore[attr-defined]
+        "/bucket/away.tif": f"{closed}/scene.tif",
+        "/bucket/away.json": f"{closed}/item.json",
+    }
+    name = {"vrt": "a.vrt", "redirect": "away.tif", "redirect of an item": "away.json"}.get(way, "items.json")
+    config = SceneConfig.model_validate({"uri": f"{base}/{name}"})
+    if way == "self link":
+        # What the item says of itself is not believed, and what it names lies where it was found.
+        assert read_scene(config, date="before").uris == (f"{base}/scene.tif",)
+    else:
+        with pytest.raises(InputError, match=r"points to http://127\.0\.0\.1:\d+"):
+            read_scene(config, date="before")
+    assert asked == []
+    if way in {"asset", "redirect"}:
+        with pytest.raises(InputError, match="cannot be read"):
+            read_scene(config, date="before", allow_private=True)
+        assert asked

@@ -19,6 +19,7 @@ FULL = FolderError("the disk is full", expected="room", remedy="make some")
     [
         ({"uri": "/data/a.tif"}, False),
         ({"uri": "file:///data/a.tif"}, False),
+        ({"uri": "zip:///data/a.zip!a.tif"}, False),
         ({"uri": ["/data/a.tif", "s3://bucket/b.tif"]}, True),
         ({"uri": "https://host/a.tif"}, True),
         ({"band_files": {"red": "r.tif", "green": "g.tif", "blue": "https://host/b.tif"}}, True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -241,3 +242,13 @@ def test_a_missing_file_and_a_folder_are_named(before: Path, tmp_path: Path) -> 
 def test_settings_that_do_not_fit_are_named(before: Path, after: Path, assignment: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         find(before, after, assignment)
+
+
+def test_a_grid_of_more_tiles_than_anybody_means_is_asked_about(before: Path, after: Path) -> None:
+    words = r"the grid has \d+ tiles .* at most the 3 of grid\.max_tiles;.*--set grid\.max_tiles=(\d+)"
+    with pytest.raises(InputError, match=words) as refusal:
+        find(before, after, "grid.tile_size_px=16", "grid.max_tiles=3")
+    found = re.search(words, str(refusal.value))
+    assert found is not None
+    pair, _ = find(before, after, "grid.tile_size_px=16", f"grid.max_tiles={found[1]}")
+    assert pair.grid.n_rows * pair.grid.n_cols == int(found[1])

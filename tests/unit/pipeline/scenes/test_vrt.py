@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 from affine import Affine
+from rasterio.vrt import WarpedVRT
 
 from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import build_grid
+from pipeline.scenes.headers import read_header
 from pipeline.scenes.mosaic import read_block
-from pipeline.scenes.rasters import name_for_gdal, resolve_uri
+from pipeline.scenes.rasters import name_for_gdal, open_vrt, resolve_uri
 from pipeline.scenes.reader import read_scene
+from pipeline.scenes.vrt import choose_text, read_vrt
 
 NORTH_UP = Affine(1.0, 0.0, 500_000.0, 0.0, -1.0, 3_300_000.0)
 PIXELS = np.random.default_rng(2).integers(1, 256, (3, 40, 40), dtype=np.uint8)
@@ -61,6 +66,16 @@ def test_a_local_vrt_reads_what_is_beside_it_and_elsewhere(tmp_path: Path, raste
         check(str(tmp_path / name))
 
 
+BOMB = "<!DOCTYPE VRTDataset [<!ENTITY a0 'a'>" + "".join(
+    f"<!ENTITY a{n} '{10 * f'&a{n - 1};'}'>" for n in range(1, 10)
+)
+BOMB += "]>"
+
+
+def option(name: str) -> str:
+    return f'<OpenOptions><OOI key="{name}">1</OOI></OpenOptions>'
+
+
 RAW = ' subClass="VRTRawRasterBand"'
 PYTHON = "<PixelFunctionType>f</PixelFunctionType><PixelFunctionLanguage>Python</PixelFunctionLanguage>"
 
@@ -74,6 +89,23 @@ PYTHON = "<PixelFunctionType>f</PixelFunctionType><PixelFunctionLanguage>Python<
         (describe("a.tif")[:-20], "cannot be read"),
         (describe("self.vrt"), "names a VRT that names a VRT"),
         (describe("raw.vrt"), "raw.vrt takes the bytes"),
+        # GDAL reads names in any case and any namespace.
+        (describe("a.tif", kind=' subclass="vrtrawrasterband"'), "has an attribute 'subclass' at VRTRasterBand"),
+        (describe("a.tif", kind=' subClass="VRTRAWRASTERBAND"'), "subClass 'VRTRAWRASTERBAND'"),
+        (describe("a.tif").replace("SourceFilename", "sourcefilename"), "has an element 'sourcefilename'"),
+        (describe("a.tif").replace("<VRTDataset", '<VRTDataset xmlns="http://x"'), "begins with an element {http://x}"),
+        (describe("a.tif").replace("<VRTDataset", '<VRTDataset xmlns:x="http://x" x:y="1"'), "has an attribute"),
+        (describe("a.tif", inner="<ProcessingSteps/>"), "has an element 'ProcessingSteps'"),
+        (
+            describe("a.tif").replace("</SimpleSource>", option("ROOT_PATH") + "</SimpleSource>"),
+            "has an option 'ROOT_PATH'",
+        ),
+        (describe("GTIFF_DIR:1:a.tif"), "GTIFF_DIR:1:a.tif does not exist"),
+        (describe("vrt://a.tif?bands=1,2,3", is_relative=False), "does not exist"),
+        (describe("/vsicurl//etc/passwd", is_relative=False), "which is on this machine"),
+        (describe("/vsisubfile/0_9,a.tif", is_relative=False), "does not exist"),
+        (BOMB + describe("&a9;"), "a document type declaration"),
+        (('<?xml version="1.0" encoding="UTF-8"?>' + BOMB + describe("a.tif")), "a document type declaration"),
     ],
 )
 def test_what_no_vrt_may_do(tmp_path: Path, raster: Path, text: str, words: str) -> None:
@@ -146,3 +178,73 @@ def test_a_format_that_lists_servers_is_not_opened(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"a\.xml cannot be read"):
         check(str(path))
+
+
+def test_a_vrt_is_handed_on_in_words_of_our_own(tmp_path: Path, raster: Path) -> None:
+    more = '<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">/etc/x.tif</MDI></Metadata><Histograms/>'
+    (tmp_path / "b.vrt").write_text(describe("a.tif", inner=more))
+    (tmp_path / "c.vrt").write_text(describe("b.vrt"))
+    vrt = read_vrt(str(tmp_path / "c.vrt"))
+    assert vrt is not None
+    assert vrt.rasters == (str(raster),)
+    assert set(vrt.files) == {str(raster), str(tmp_path / "b.vrt")}
+    assert "/etc" not in vrt.text
+    assert "b.vrt" not in vrt.text
+    # What is in the files by now is of no account.
+    (tmp_path / "b.vrt").write_text("gone")
+    with open_vrt(vrt.text, rasters=vrt.rasters) as dataset:
+        np.testing.assert_array_equal(dataset.read(), PIXELS)
+
+
+def test_vrts_that_unfold_to_more_than_fits_are_refused(tmp_path: Path, raster: Path) -> None:
+    (tmp_path / "0.vrt").write_text(describe("a.tif"))
+    for n in range(1, 5):
+        bands = describe(f"{n - 1}.vrt").partition("</VRTRasterBand>")[0] + "</VRTRasterBand>"
+        start, _, band = bands.partition("<VRTRasterBand")
+        source = band[band.index("<SimpleSource>") : band.index("</VRTRasterBand>")]
+        text = start + "<VRTRasterBand" + band.replace(source, 40 * source) + "</VRTDataset>"
+        (tmp_path / f"{n}.vrt").write_text(text)
+    with pytest.raises(InputError, match="is too large, with the VRTs that it names"):
+        read_vrt(str(tmp_path / "4.vrt"))
+
+
+@pytest.mark.parametrize("source", ["../a.tif", "{folder}/a.tif", "away.tif"])
+def test_a_vrt_of_a_stac_item_stays_in_the_folder_of_the_item(tmp_path: Path, raster: Path, source: str) -> None:
+    folder = tmp_path / "item"
+    folder.mkdir()
+    shutil.copy(raster, folder / "inside.tif")
+    (folder / "away.tif").symlink_to(raster)
+    (folder / "good.vrt").write_text(describe("inside.tif"))
+    name = source.format(folder=tmp_path)
+    (folder / "bad.vrt").write_text(describe(name, is_relative=not name.startswith("/")))
+    assert read_header(str(folder / "good.vrt"), root=str(folder)).width == 40
+    with pytest.raises(InputError, match="which is outside"):
+        read_header(str(folder / "bad.vrt"), root=str(folder))
+    assert read_header(str(folder / "bad.vrt")).width == 40
+
+
+def test_warped_vrts_and_pixel_functions_are_read_as_ever(tmp_path: Path, raster: Path) -> None:
+    with rasterio.open(raster) as dataset, WarpedVRT(dataset, crs="EPSG:32614") as warped:
+        rasterio.shutil.copy(warped, tmp_path / "warped.vrt", driver="VRT")
+    function = "<PixelFunctionType>real</PixelFunctionType><PixelFunctionArguments k='1'/>"
+    kind = ' subClass="VRTDerivedRasterBand"'
+    (tmp_path / "function.vrt").write_text(describe("a.tif", kind=kind, inner=function))
+    for name in ("warped.vrt", "function.vrt"):
+        check(str(tmp_path / name))
+
+
+def test_a_window_of_a_large_vrt_on_servers_names_what_it_needs() -> None:
+    names = [f"https://host.example/{n}.tif" for n in range(40)]
+    sources = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="0">/vsicurl/{name}</SourceFilename><SourceBand>1</SourceBand>'
+        f'<DstRect xOff="{100 * n}" yOff="0" xSize="100" ySize="100"/></SimpleSource>'
+        for n, name in enumerate(names)
+    )
+    text = (
+        '<VRTDataset rasterXSize="4000" rasterYSize="100"><VRTRasterBand dataType="Byte" band="1">'
+        f"{sources}</VRTRasterBand></VRTDataset>"
+    )
+    shorter, named = choose_text(text, rasters=names, window=(250, 10, 410, 20))
+    assert named == names[2:5]
+    assert shorter.count("SourceBand>") == 6
+    assert choose_text(text, rasters=names[:16], window=(250, 10, 410, 20)) == (text, names[:16])

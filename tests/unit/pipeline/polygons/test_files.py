@@ -1,0 +1,161 @@
+"""Files of polygons that lead elsewhere: what GDAL would follow is not followed, and others are read as ever."""
+
+from __future__ import annotations
+
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import geopandas as gpd
+import pyogrio
+import pytest
+from shapely.geometry import box
+
+from model.errors import InputError
+from pipeline.polygons.files import read_polygons
+
+RING = "<LinearRing><coordinates>0,0 1,0 1,1 0,0</coordinates></LinearRing>"
+POLYGON = f"<Polygon><outerBoundaryIs>{RING}</outerBoundaryIs></Polygon>"
+
+
+def wrap(text: str, *, before: str = "") -> str:
+    return f'{before}<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{text}</Document></kml>'
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[str]]]:
+    """Give the address of a server, and what it was asked for."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", paths
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.gpkg"
+    gpd.GeoDataFrame({"word": ["hidden"]}, geometry=[box(0, 0, 1, 1)], crs="EPSG:4326").to_file(path, layer="secret")
+    return path
+
+
+LEADING = [
+    "<OGRVRTDataSource><OGRVRTLayer name='x'><SrcDataSource>{secret}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>",
+    "<OGRVRTDataSource><OGRVRTLayer name='x'><SrcDataSource>/vsicurl/{url}/a</SrcDataSource></OGRVRTLayer>"
+    "</OGRVRTDataSource>",
+    "<OGRWFSDataSource><URL>{url}/wfs?</URL></OGRWFSDataSource>",
+    "<OGRCSWDataSource><URL>{url}/csw?</URL></OGRCSWDataSource>",
+    '{{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline ! read {secret} ! write streamed_dataset"}}',
+    "<GDAL_WMS><Service name='TMS'><ServerUrl>{url}/a</ServerUrl></Service></GDAL_WMS>",
+    "<wfs:FeatureCollection xmlns:wfs='http://www.opengis.net/wfs' "
+    "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' "
+    "xsi:schemaLocation='http://x {url}/wfs?request=DescribeFeatureType'/>",
+]
+
+
+@pytest.mark.parametrize("text", LEADING)
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_file_that_leads_elsewhere_is_refused(
+    tmp_path: Path, secret: Path, asked: tuple[str, list[str]], text: str, is_packed: bool
+) -> None:
+    path = tmp_path / "zones.geojson"
+    path.write_text(text.format(secret=secret, url=asked[0]))
+    if is_packed:
+        with zipfile.ZipFile(tmp_path / "zones.zip", "w") as archive:
+            archive.write(path, "zones.geojson")
+        path = tmp_path / "zones.zip"
+    with pytest.raises(InputError, match=r"^zones .* cannot be read"):
+        read_polygons(str(path), key="zones")
+    assert asked[1] == []
+
+
+def test_links_of_a_kml_are_not_followed(tmp_path: Path, asked: tuple[str, list[str]]) -> None:
+    link = f"<NetworkLink><Link><href>{asked[0]}/a.kml</href></Link></NetworkLink>"
+    place = f"<Placemark><styleUrl>{asked[0]}/b.kml#c</styleUrl>{POLYGON}</Placemark>"
+    (tmp_path / "a.kml").write_text(wrap(link + place))
+    found = read_polygons(str(tmp_path / "a.kml"), key="aoi")
+    assert found.geometry.count() == 1
+    assert asked[1] == []
+
+
+def test_entities_of_a_kml_are_not_unfolded(tmp_path: Path, asked: tuple[str, list[str]]) -> None:
+    entities = f'<!DOCTYPE kml [<!ENTITY a SYSTEM "file:///etc/passwd"><!ENTITY b SYSTEM "{asked[0]}/b">]>'
+    place = f"<Placemark><name>&a;&b;</name>{POLYGON}</Placemark>"
+    (tmp_path / "a.kml").write_text(wrap(place, before=entities))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_polygons(str(tmp_path / "a.kml"), key="aoi")
+    assert asked[1] == []
+
+
+def add_layer(path: Path, sql: str, *, name: str) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("PRAGMA writable_schema=ON")
+        if sql.startswith("CREATE VIRTUAL"):
+            # Python's SQLite knows no such module.
+            file.execute("INSERT INTO sqlite_master VALUES ('table', ?, ?, 0, ?)", (name, name, sql))
+        else:
+            file.execute(sql)
+        file.execute("DELETE FROM gpkg_contents")
+        file.execute("DELETE FROM gpkg_geometry_columns")
+        file.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES (?, 'features', ?, 4326)",
+            (name, name),
+        )
+        file.execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'POLYGON', 4326, 0, 0)", (name,))
+    file.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE VIRTUAL TABLE v USING VirtualOGR('{secret}')",
+        "CREATE VIEW v AS SELECT fid, geom, ogr_geocode('a') AS word FROM zones",
+        "CREATE VIEW v AS SELECT fid, geom, load_extension('a') AS word FROM zones",
+    ],
+)
+def test_a_geopackage_computes_nothing(tmp_path: Path, secret: Path, sql: str) -> None:
+    path = tmp_path / "zones.gpkg"
+    frame = gpd.GeoDataFrame({"a": [1]}, geometry=[box(0, 0, 1, 1)], crs="EPSG:4326")
+    frame.to_file(path, layer="zones")
+    add_layer(path, sql.format(secret=secret), name="v")
+    with pytest.raises(InputError, match=r"^zones "):
+        read_polygons(str(path), key="zones")
+
+
+@pytest.mark.parametrize(
+    ("name", "driver"),
+    [
+        ("a.geojson", "GeoJSON"),
+        ("a.gpkg", "GPKG"),
+        ("a.fgb", "FlatGeobuf"),
+        ("a.shp", "ESRI Shapefile"),
+        ("a.kml", "KML"),
+    ],
+)
+def test_files_that_hold_what_they_show_are_read(tmp_path: Path, name: str, driver: str) -> None:
+    frame = gpd.GeoDataFrame({"name": ["one"]}, geometry=[box(0, 0, 1, 1)], crs="EPSG:4326")
+    frame.to_file(tmp_path / name, driver=driver)
+    known: dict[str, Any] = pyogrio.list_drivers()
+    found = read_polygons(str(tmp_path / name), key="aoi")
+    assert found.geometry.iloc[0].equals(box(0, 0, 1, 1))
+    # Others of this process read what they read before.
+    assert pyogrio.list_drivers() == known
+    assert "GML" in known

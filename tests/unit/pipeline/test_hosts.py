@@ -1,0 +1,81 @@
+"""Which hosts a document may name, however their addresses are written."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from model.errors import InputError
+from pipeline.hosts import check_host
+
+DOCUMENT = "https://stac.example/item.json"
+NAMES = {"inner.example": "10.1.2.3", "both.example": "8.8.8.8 169.254.169.254", "six.example": "fd00::1"}
+
+
+@pytest.fixture(autouse=True)
+def _names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give hosts addresses without asking anybody."""
+    known = socket.getaddrinfo
+
+    def find(host: str, port: Any, *arguments: Any, **options: Any) -> Any:
+        if host.endswith(".example"):
+            addresses = NAMES.get(host, "93.184.215.14").split()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+        # Numbers are read as the system reads them.
+        return known(host, port, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1/a.tif",
+        "http://127.1/a.tif",
+        "http://2130706433/a.tif",
+        "http://0x7f000001/a.tif",
+        "http://0/a.tif",
+        "http://localhost:9000/a.tif",
+        "http://[::1]/a.tif",
+        "http://[::ffff:127.0.0.1]/a.tif",
+        "http://[64:ff9b::7f00:1]/a.tif",
+        "http://[2002:7f00:1::]/a.tif",
+        "http://169.254.169.254/latest/meta-data",
+        "http://192.168.1.1/a.tif",
+        "http://100.64.0.1/a.tif",
+        "http://user@10.0.0.1/a.tif",
+        "HTTP://10.0.0.1/a.tif",
+        "http://inner.example/a.tif",
+        "http://both.example/a.tif",
+        "http://six.example/a.tif",
+        "http://public.example\\@127.0.0.1/a.tif",
+        "http://public.example/\ta.tif",
+        "http:///a.tif",
+    ],
+)
+def test_closed_networks_are_refused(uri: str) -> None:
+    with pytest.raises(InputError, match=r"^the asset red points to .*storage\.allow_private_hosts"):
+        check_host(uri, named_by=DOCUMENT, what="the asset red")
+
+
+@pytest.mark.parametrize(
+    ("uri", "document"),
+    [
+        ("https://other.example/a.tif", DOCUMENT),
+        ("http://8.8.8.8/a.tif", DOCUMENT),
+        ("http://[2606:4700::1111]/a.tif", DOCUMENT),
+        ("s3://bucket/a.tif", DOCUMENT),
+        # Its own host, which whoever named the document has named.
+        ("http://127.0.0.1:8000/a.tif", "http://127.0.0.1:8000/item.json"),
+        ("http://inner.example:80/a.tif", "http://inner.example/item.json"),
+    ],
+)
+def test_public_hosts_and_the_own_one_are_fine(uri: str, document: str) -> None:
+    check_host(uri, named_by=document, what="the asset red")
+
+
+def test_another_port_of_the_same_host_is_another_service() -> None:
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:9000"):
+        check_host("http://127.0.0.1:9000/a", named_by="http://127.0.0.1:8000/item.json", what="a link")
