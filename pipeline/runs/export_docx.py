@@ -31,7 +31,7 @@ from pipeline.findings.coverage import SEEN
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
-from pipeline.report.page.map import MapFrame, choose_scale_bar
+from pipeline.report.page.map import choose_scale_bar
 from pipeline.report.page.pictures import find_visible, read_pictures
 from pipeline.report.words import MAX_TEXT_LENGTH, describe_coverage, write_share
 from pipeline.runs.record import RunRecord
@@ -257,7 +257,7 @@ def draw_map(
 
 def _add_scale(axes: Axes, *, grid: Grid) -> None:
     """Draw a bar of a round length and an arrow to the grid's north."""
-    scale = choose_scale_bar(grid.width_px * MapFrame(grid=grid).ground_resolution_m)
+    scale = choose_scale_bar(grid.width_px * grid.ground_resolution_m)
     part, text = scale["percent"] / 100 * grid.width_px / (grid.n_cols * grid.stride_px), scale["label"]
     style: dict[str, Any] = {
         "color": "#111111",

@@ -189,7 +189,7 @@ def test_the_store_opens_in_xarray_with_crs_and_labels(tmp_path: Path, pair: Sce
         assert (dataset.x.values[-1], dataset.y.values[-1]) == (500_079.5, 3_299_952.5)
         assert dataset.rio.bounds() == (500_000.0, 3_299_952.0, 500_080.0, 3_300_000.0)
         assert dataset.attrs["content_key"] == pair.content_key
-        assert dataset.attrs["scenes"]["after"]["checksum"] == pair.after.checksum
+        assert json.loads(dataset.attrs["scenes"])["after"]["checksum"] == pair.after.checksum
 
 
 def test_tiles_open_for_analysis_shard_by_shard(tmp_path: Path, pair: ScenePair) -> None:
