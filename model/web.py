@@ -31,6 +31,8 @@ CheckRedirect = Callable[[str, str], None]
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """A server that says so may answer otherwise a little later."""
+MAX_BODY_BYTES = 32 << 20
+"""Largest body of a server's reply, unpacked, where nothing else is said."""
 _CONNECT_S = 10.0
 _PIECE_BYTES = 1 << 16
 _GZIP_OR_ZLIB = 47
@@ -53,7 +55,7 @@ class WebLimits:
     """Wait before the first further try; it doubles each time."""
     longest_wait_s: float = 30.0
     """Most that is waited between two tries, also where the server asks for more."""
-    max_bytes: int = 32 << 20
+    max_bytes: int = MAX_BODY_BYTES
     """Largest body, unpacked."""
 
 
