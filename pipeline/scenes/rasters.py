@@ -20,7 +20,7 @@ from rasterio.io import DatasetReader
 
 from model.errors import InputError
 from model.redaction import remember_secrets
-from model.web import Reply, fetch
+from model.web import TRANSIENT_STATUSES, Reply, fetch
 from pipeline.config.limits import LimitsConfig, get_limits
 from pipeline.hosts import check_redirect
 from pipeline.scenes.memory import check_size
@@ -245,6 +245,10 @@ def _limit_http(limits: LimitsConfig) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in os.environ}
 
 
+class NotServedError(InputError):
+    """A server is there, but has no such file, or does not give it to us."""
+
+
 def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None, allow_private: bool = False) -> Reply:
     """Read the beginning of a file on an http(s) server.
 
@@ -255,7 +259,8 @@ def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None,
         allow_private: Whether it may redirect to a closed network.
 
     Raises:
-        InputError: the server does not give it, or redirects to where it may not.
+        NotServedError: the server answers that it has no such file, or does not give it.
+        InputError: it does not answer otherwise either, or redirects to where it may not.
     """
     check = None if allow_private else check_redirect
     try:
@@ -263,7 +268,10 @@ def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None,
     except httpx.HTTPError as problem:
         raise refuse_unreadable(uri, problem) from None
     if not 200 <= reply.status < 300:
-        raise refuse_unreadable(uri, OSError(f"the server answers {reply.status}"))
+        refusal = refuse_unreadable(uri, OSError(f"the server answers {reply.status}"))
+        if 400 <= reply.status < 500 and reply.status not in TRANSIENT_STATUSES:
+            raise NotServedError(refusal.found, expected=refusal.expected, remedy=refusal.remedy)
+        raise refusal
     return reply
 
 

@@ -6,7 +6,6 @@ writes, and is looked for on servers and in archives in the same way as in a fol
 
 from __future__ import annotations
 
-import urllib.error
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,12 @@ from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
-from pipeline.scenes.rasters import AUX_SUFFIX, open_raster, read_start, refuse_unreadable
+from pipeline.scenes.rasters import AUX_SUFFIX, NotServedError, open_raster, read_start, refuse_unreadable
 from pipeline.uris import is_remote, split_zip_uri
 
 _MASK_SUFFIX, _OVERVIEW_SUFFIX = ".msk", ".ovr"
 _TIFF_SIGNS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEAD_BYTES = 1024
-_TRANSIENT = {408, 425, 429}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +87,8 @@ def _read_head(uri: str, *, allow_private: bool) -> bytes:
         if archive is None and not is_remote(uri) and not Path(uri).is_file():
             return b""
         return read_start(uri, at_most=_HEAD_BYTES, allow_private=allow_private)
-    except urllib.error.HTTPError as problem:
-        if 400 <= problem.code < 500 and problem.code not in _TRANSIENT:
-            return b""
-        raise
     # A bucket that may not be listed says of what is not there that it may not be read.
-    except (KeyError, FileNotFoundError, PermissionError):
+    except (NotServedError, KeyError, FileNotFoundError, PermissionError):
         return b""
     except (ObstoreError, zipfile.BadZipFile) as problem:
         raise refuse_unreadable(uri, problem) from None
