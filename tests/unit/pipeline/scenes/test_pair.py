@@ -250,5 +250,5 @@ def test_a_grid_of_more_tiles_than_anybody_means_is_asked_about(before: Path, af
         find(before, after, "grid.tile_size_px=16", "grid.max_tiles=3")
     found = re.search(words, str(refusal.value))
     assert found is not None
-    pair, _ = find(before, after, "grid.tile_size_px=16", f"grid.max_tiles={found[1]}")
+    pair = find(before, after, "grid.tile_size_px=16", f"grid.max_tiles={found[1]}")
     assert pair.grid.n_rows * pair.grid.n_cols == int(found[1])
