@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from model.errors import InputError
 
@@ -50,6 +50,13 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
     """Give bucket and key of ``s3://bucket/key``; no letter of the key has a meaning of its own."""
     bucket, _, key = uri.removeprefix(S3_SCHEME).partition("/")
     return bucket, key
+
+
+def read_path(uri: str) -> str:
+    """Give the path of a URI or of a local file, in the letters that people read."""
+    if uri.lower().startswith(S3_SCHEME):
+        return split_s3_uri(normalise_uri(uri))[1]
+    return unquote(urlsplit(uri).path) if "://" in uri else uri
 
 
 def check_run_uri(uri: str) -> str:

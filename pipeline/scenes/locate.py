@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from shapely.geometry.base import BaseGeometry
 
@@ -13,6 +12,7 @@ from model.errors import InputError
 from pipeline.config.scene import BandFilesConfig, ClassesConfig, SceneConfig, list_uris
 from pipeline.config.stac import StacConfig
 from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
+from pipeline.uris import read_path
 
 _SHORTEST_NAME = 3
 
@@ -121,7 +121,7 @@ def _list_classes(config: ClassesConfig | None, *, uris: list[str], date: str) -
 
 
 def _name_scene(parts: list[list[str]]) -> str:
-    stems = [Path(unquote(urlsplit(uri).path) if "://" in uri else uri).stem for uri in dict.fromkeys(parts[0])]
+    stems = [Path(read_path(uri)).stem for uri in dict.fromkeys(parts[0])]
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
     shared = "".join(letters[0] for letters in alike).rstrip("_-. ")
     name = shared if len(shared) >= _SHORTEST_NAME else stems[0]

@@ -13,7 +13,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 from obstore.exceptions import BaseError as ObstoreError
@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError as ObstoreError
 from model.errors import InputError
 from pipeline.hosts import check_host
 from pipeline.scenes.rasters import name_for_gdal, read_start, refuse_unreadable, resolve_uri, undo_gdal_name
-from pipeline.uris import is_remote, split_zip_uri
+from pipeline.uris import is_remote, read_path, split_zip_uri
 
 MAX_BYTES = 1 << 24
 """Largest VRT, all that it names in turn included: some ten thousand files."""
@@ -263,7 +263,7 @@ class _Reader:
 def _is_vrt(uri: str, *, allow_private: bool) -> bool:
     # A remote file is opened as a VRT only if it is named so.
     if is_remote(uri):
-        return urlsplit(uri).path.lower().endswith(".vrt")
+        return read_path(uri).lower().endswith(".vrt")
     return _SIGN.encode() in read_start(uri, at_most=_HEAD_BYTES, allow_private=allow_private)
 
 

@@ -130,11 +130,11 @@ def etag(tmp_path: Path) -> str:
     return hashlib.md5((tmp_path / "scene.tif").read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def check_scene(uri: str, *, etag: str) -> None:
+def check_scene(uri: str, *, etag: str, read_as: str | None = None, scene_id: str = "scene") -> None:
     scene = read_scene(SceneConfig(uri=uri), date="before")
     grid = build_grid(scene.footprint, scene.footprint, crs="auto", resolution_m=1.0, tile_size_px=64)
     block = read_block(scene, grid=grid, window=Window(0, 0, 64, 64), resampling="bilinear")
-    assert (scene.uris, scene.scene_id, scene.checksum) == ((uri,), "scene", f"etag:{etag}")
+    assert (scene.uris, scene.scene_id, scene.checksum) == ((read_as or uri,), scene_id, f"etag:{etag}")
     assert block.is_valid.all()
     np.testing.assert_array_equal(block.pixels, PIXELS)
 
@@ -230,20 +230,29 @@ def test_a_key_of_any_letters_is_read_and_one_without_a_name_is_told(
         folder, _, name = key.partition("/")
         obstore.put(server.open_store(folder), name, (tmp_path / "scene.tif").read_bytes())
 
-        check_scene(f"S3://{BUCKET}/{key}", etag=etag)
+        read_as, scene_id = f"s3://{BUCKET}/{key}", "m\u00fcnchen#1?d%20e"
+        check_scene(f"S3://{BUCKET}/{key}", etag=etag, read_as=read_as, scene_id=scene_id)
         with pytest.raises(InputError, match="an empty name between two slashes"):
             read_scene(SceneConfig(uri=f"s3://{BUCKET}/scenes//scene.tif"), date="before")
 
 
-@pytest.mark.parametrize("name", ["m\u00fcnchen.tif", "a b.tif", "100%.tif"])
-def test_an_address_may_be_typed_as_it_reads(tmp_path: Path, etag: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "quoted"), [("m\u00fcnchen.tif", "m%C3%BCnchen.tif"), ("a b.tif", "a%20b.tif"), ("100%.tif", "100%25.tif")]
+)
+def test_an_address_may_be_typed_as_it_reads(tmp_path: Path, etag: str, name: str, quoted: str) -> None:
     handler = type("Handler", (UnquotingHandler,), {"folder": tmp_path})
     (tmp_path / name).write_bytes((tmp_path / "scene.tif").read_bytes())
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        check_scene(f"HTTP://127.0.0.1:{server.server_port}/bucket/{name}", etag=etag)
+        folder = f"http://127.0.0.1:{server.server_port}/bucket"
+        check_scene(
+            f"{folder.upper().replace('BUCKET', 'bucket')}/{name}",
+            etag=etag,
+            read_as=f"{folder}/{quoted}",
+            scene_id=name.removesuffix(".tif"),
+        )
     finally:
         server.shutdown()
         thread.join()
