@@ -53,7 +53,7 @@ def test_results_and_errors_come_back_once_each(client: Client) -> None:
 
     errors = {key: str(outcome) for key, outcome in outcomes if isinstance(outcome, BaseException)}
     assert {key: outcome for key, outcome in outcomes if key not in errors} == expected
-    assert errors == {"square-3": "three is not squared"}
+    assert errors == {"square-3": "ValueError: three is not squared"}
     assert len(outcomes) == 12
 
 
