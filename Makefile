@@ -35,7 +35,7 @@ PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 test: setup
 	@$(PYTEST)
 
-# No cluster, no other process, no torch: a minute.
+# No cluster, no other process, no torch: about three minutes on two cores.
 test-fast: setup
 	@$(PYTEST) tests/unit
 
