@@ -18,6 +18,7 @@ import obstore
 import pytest
 import rasterio
 from affine import Affine
+from asked_server import start_asked_server
 from s3_server import BUCKET, start_s3_server
 from shapely.geometry import box, mapping
 
@@ -392,25 +393,8 @@ def test_a_scene_that_has_changed_is_told_by_its_etag(server: ThreadingHTTPServe
 @pytest.fixture
 def inner() -> Iterator[tuple[str, list[str]]]:
     """Give the address of a service that only this machine can reach, and what it was asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with start_asked_server() as address_and_paths:
+        yield address_and_paths
 
 
 ITEM = {

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import geopandas as gpd
 import pyogrio
 import pytest
+from asked_server import start_asked_server
 from shapely.geometry import box
 
 from model.errors import InputError
@@ -29,25 +28,8 @@ def wrap(text: str, *, before: str = "") -> str:
 @pytest.fixture
 def asked() -> Iterator[tuple[str, list[str]]]:
     """Give the address of a server, and what it was asked for."""
-    paths: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            paths.append(self.path)
-            self.send_error(404)
-
-        do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", paths
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with start_asked_server() as address_and_paths:
+        yield address_and_paths
 
 
 @pytest.fixture

@@ -150,6 +150,8 @@ def test_what_was_left_of_a_removed_run_is_taken_up(tmp_path: Path) -> None:
 
     open_run_folder(str(tmp_path)).put("run.json", b"{}")
 
+    assert (tmp_path / "run.json").read_bytes() == b"{}"
+
 
 def test_file_that_was_begun_under_a_known_name_is_not_written_through(folder: RunFolder, home: Path) -> None:
     for name in ("run.json#1", "run.json.part", ".run.json.part"):
