@@ -193,7 +193,7 @@ def _start(config: ClusterConfig, *, need: WorkerNeed, device: str) -> Any:
 
 
 def _try_to_start(cluster_class: Any, arguments: Mapping[str, Any]) -> Any:
-    """Start a cluster, and once more where a worker died meanwhile: from then on Dask replaces it, but not before."""
+    """Start a cluster, and again where a worker died meanwhile: Dask replaces one only once the cluster has started."""
     for _ in range(_START_TRIES - 1):
         try:
             return cluster_class(**arguments)
