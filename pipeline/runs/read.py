@@ -112,12 +112,14 @@ def _find_tile(tile_id: str, *, grid: Grid, run: str) -> tuple[int, int]:
 
 def _read_report(folder: RunFolder, *, columns: list[str], tile_id: str | None = None) -> list[dict[str, Any]]:
     """Read some columns of ``tiles.parquet``, of all tiles or of one."""
-    row_filter = pc.field("tile_id") == tile_id if tile_id is not None else None
     try:
-        # A filter reads but those row groups that may hold the tile.
-        table = pq.read_table(folder.open_file(TILES_NAME), columns=columns, filters=row_filter)
-        if tile_id is not None and table.num_rows != 1:
-            raise pa.ArrowInvalid(f"{table.num_rows} rows of tile {tile_id}")
+        with pq.ParquetFile(folder.open_file(TILES_NAME)) as file:
+            # In this thread: threads of Arrow's own hold on to a file of Python's, and abort a program that ends.
+            table = file.read(columns=columns, use_threads=False)
+        if tile_id is not None:
+            table = table.filter(pc.field("tile_id") == tile_id)
+            if table.num_rows != 1:
+                raise pa.ArrowInvalid(f"{table.num_rows} rows of tile {tile_id}")
     except (OSError, pa.ArrowException) as problem:
         raise InputError(
             f"{folder.join(TILES_NAME)} cannot be read ({problem})",

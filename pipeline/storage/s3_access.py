@@ -61,7 +61,8 @@ class S3Access:
 
     def to_gdal(self) -> dict[str, str]:
         """Give GDAL's options; it finds keys in the environment and in ``~/.aws`` by itself."""
-        options = {"AWS_NO_SIGN_REQUEST": "YES"} if self.is_unsigned else {}
+        # Told either way: rasterio puts what the environment once said into GDAL's own settings, and leaves it there.
+        options = {"AWS_NO_SIGN_REQUEST": "YES" if self.is_unsigned else "NO"}
         if self.region is not None:
             options["AWS_REGION"] = self.region
         if self.credentials_file is not None:

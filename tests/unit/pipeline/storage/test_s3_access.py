@@ -79,7 +79,7 @@ def test_words_of_one_are_told_to_the_other(
     access = read_s3_access(NOWHERE | environment)
 
     assert access.to_obstore("bucket") == obstore
-    assert access.to_gdal() == gdal
+    assert access.to_gdal() == {"AWS_NO_SIGN_REQUEST": "NO"} | gdal
 
 
 def test_two_endpoints_are_not_one() -> None:
@@ -107,7 +107,10 @@ def test_the_files_that_aws_shares_tell_keys_and_region(tmp_path: Path) -> None:
     assert "g%h" not in repr(survey)
     elsewhere = {"HOME": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / ".aws/credentials")}
     assert read_s3_access(elsewhere).key_id == "d"
-    assert read_s3_access(elsewhere).to_gdal() == {"CPL_AWS_CREDENTIALS_FILE": str(tmp_path / ".aws/credentials")}
+    assert read_s3_access(elsewhere).to_gdal() == {
+        "AWS_NO_SIGN_REQUEST": "NO",
+        "CPL_AWS_CREDENTIALS_FILE": str(tmp_path / ".aws/credentials"),
+    }
 
 
 def test_a_file_that_cannot_be_understood_tells_nothing(tmp_path: Path) -> None:

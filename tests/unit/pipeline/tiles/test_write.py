@@ -418,7 +418,7 @@ def test_the_store_becomes_netcdf(tmp_path: Path, cloudy_pair: ScenePair) -> Non
 
     opened = xr.open_zarr(tmp_path / "run" / "tiles.zarr", consolidated=False)
     # The old netCDF, which needs no further package, has no unsigned bytes.
-    opened.astype(np.int16).to_netcdf(tmp_path / "tiles.nc")
+    opened.astype(np.int16).load().to_netcdf(tmp_path / "tiles.nc")
 
     with xr.open_dataset(tmp_path / "tiles.nc") as again:
         assert json.loads(again.attrs["stretch"]) == cloudy_pair.stretch.to_dict()
