@@ -33,6 +33,8 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """A server that says so may answer otherwise a little later."""
 MAX_BODY_BYTES = 32 << 20
 """Largest body of a server's reply, unpacked, where nothing else is said."""
+MAX_SILENCES = 2
+"""How often a server may be silent for as long as it may until it is given up."""
 _CONNECT_S = 10.0
 _PIECE_BYTES = 1 << 16
 _GZIP_OR_ZLIB = 47
@@ -300,7 +302,14 @@ def fetch(
                     break
             return Reply(status=response.status_code, headers=response.headers, data=bytes(data[:at_most]))
 
+    n_silent = 0
+
     def find_wait(outcome: Reply | Exception) -> float | None:
+        nonlocal n_silent
+        # Silence is what takes long: a server that keeps it twice is not waited for again.
+        n_silent += isinstance(outcome, httpx.TimeoutException)
+        if n_silent == MAX_SILENCES:
+            return None
         if isinstance(outcome, Reply):
             return (
                 read_retry_after(outcome.headers.get("retry-after", ""))

@@ -6,7 +6,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -93,24 +93,41 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
             # Read here, and kept: GDAL reads it later, while it lets no other thread run.
             with suppress(RasterioError):
                 DatasetReader(name_for_gdal(uri + AUX_SUFFIX), driver=list(_DRIVERS)).close()
-        with warnings.catch_warnings():
-            # Said in better words by whoever finds the CRS or the transform missing.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = DatasetReader(name_for_gdal(uri), driver=list(_DRIVERS))
-        with dataset:
-            # On the dataset that is read from: a server may give another file the next time.
-            check_size(dataset, uri=uri)
-            if any(key.upper() == "OVERVIEW_FILE" for key in dataset.tags(ns="OVERVIEWS")):
-                raise InputError(
-                    f"{uri} names another file as its overviews (OVERVIEW_FILE)",
-                    expected="overviews inside the file, or beside it in NAME.ovr",
-                    remedy="make new ones with gdaladdo, or copy the file with gdal_translate -of COG",
-                )
+        with _open_checked(uri) as dataset:
             yield dataset
 
 
 @contextmanager
-def open_vrt(
+def _open_checked(uri: str) -> Iterator[DatasetReader]:
+    with warnings.catch_warnings():
+        # Said in better words by whoever finds the CRS or the transform missing.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = DatasetReader(name_for_gdal(uri), driver=list(_DRIVERS))
+    with closing(dataset):
+        # On the dataset that is read from: a server may give another file the next time.
+        check_size(dataset, uri=uri)
+        if any(key.upper() == "OVERVIEW_FILE" for key in dataset.tags(ns="OVERVIEWS")):
+            raise InputError(
+                f"{uri} names another file as its overviews (OVERVIEW_FILE)",
+                expected="overviews inside the file, or beside it in NAME.ovr",
+                remedy="make new ones with gdaladdo, or copy the file with gdal_translate -of COG",
+            )
+        yield dataset
+
+
+@contextmanager
+def open_vrt(text: str, *, rasters: Collection[str]) -> Iterator[DatasetReader]:
+    """Open a VRT in words of our own, as `hold_vrt` does, and have GDAL told what it needs meanwhile.
+
+    Raises:
+        InputError, rasterio.errors.RasterioError: as of `hold_vrt`.
+    """
+    with share_settings(rasters), hold_vrt(text, rasters=rasters) as dataset:
+        yield dataset
+
+
+@contextmanager
+def hold_vrt(
     text: str, *, rasters: Collection[str], shapes: Mapping[str, Shape] | None = None
 ) -> Iterator[DatasetReader]:
     """Open a VRT in words of our own, while all that it reads is held to what it was when it was looked at.
@@ -118,6 +135,9 @@ def open_vrt(
     GDAL opens what a VRT names by any format, a further VRT too. So each file is opened here first, by the formats of
     this list: one on this machine once for as long as it stays the same, one on a server every time. GDAL finds what
     was read for that in its cache and asks the server for nothing twice, so it cannot be given something else.
+
+    Whoever opens and reads it does so inside `share_settings`; it may be held for longer, and by several threads in
+    turn.
 
     Args:
         text: The VRT.
@@ -128,21 +148,21 @@ def open_vrt(
         InputError: one of them is another by now, names another file as its overviews, or is too large.
         rasterio.errors.RasterioError: one is no such raster.
     """
-    with share_settings(rasters), ExitStack() as held:
+    with ExitStack() as held:
         for uri in rasters:
             is_kept = is_remote(uri)
-            found = _tell_shape(held.enter_context(open_raster(uri))) if is_kept else _look(uri, _read_version(uri))
+            found = _tell_shape(held.enter_context(_open_checked(uri))) if is_kept else _look(uri, read_version(uri))
             if shapes is not None and found != shapes.get(uri, found):
                 raise refuse_changed(uri)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = held.enter_context(DatasetReader(text, driver=["VRT"]))
+            dataset = held.enter_context(closing(DatasetReader(text, driver=["VRT"])))
         yield dataset
 
 
 @lru_cache(maxsize=_CHECKS_KEPT)
 def _look(uri: str, version: tuple[int, int]) -> Shape:  # noqa: ARG001  (a changed file is looked at again)
-    with open_raster(uri) as dataset:
+    with _open_checked(uri) as dataset:
         return _tell_shape(dataset)
 
 
@@ -159,7 +179,8 @@ def refuse_changed(uri: str) -> InputError:
     )
 
 
-def _read_version(uri: str) -> tuple[int, int]:
+def read_version(uri: str) -> tuple[int, int]:
+    """Give what changes with a file on this machine: its size, and the time of the last change in nanoseconds."""
     archive = split_zip_uri(uri)
     found = Path(archive[0] if archive is not None else uri).stat()
     return found.st_size, found.st_mtime_ns

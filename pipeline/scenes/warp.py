@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,6 +14,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
@@ -20,9 +22,11 @@ from rasterio.windows import Window as RasterWindow
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS, Grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, Window
-from pipeline.scenes.rasters import refuse_unreadable
+from pipeline.scenes.kept_open import KEPT_OPEN
+from pipeline.scenes.memory import DECODED
+from pipeline.scenes.rasters import refuse_unreadable, share_settings
 from pipeline.scenes.scene import Asset, BandSource
-from pipeline.scenes.warp_source import open_sources
+from pipeline.scenes.warp_source import find_source
 
 ValueArray = np.ndarray[Any, Any]
 
@@ -150,28 +154,38 @@ def _turn(sources: Sequence[BandSource]) -> list[list[BandSource]]:
 
 def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Window, method: str) -> ValueArray:
     row, col, height, width = window
-    x_scale, y_scale = _scale(sources[0].asset, grid=grid)
     above, beside = find_warp_block(grid)
-    with (
-        open_sources(sources, grid=grid, window=window) as dataset,
-        WarpedVRT(
-            dataset,
-            crs=grid.crs,
-            transform=grid.transform @ Affine.translation(-beside, -above),
-            height=-(-(above + grid.shape_px[0]) // WARP_BLOCK_PX[0]) * WARP_BLOCK_PX[0],
-            width=-(-(beside + grid.shape_px[1]) // WARP_BLOCK_PX[1]) * WARP_BLOCK_PX[1],
-            resampling=Resampling[method],
-            tolerance=_TOLERANCE_PX,
-            src_nodata=_choose_nodata(sources[0]),
-            add_alpha=sources[0].asset.alpha_band is None,
-            # Left to itself, GDAL takes the kernel from each block's own share of the file, and blocks at
-            # the edge of the file would come out sharper or softer than their neighbours.
-            XSCALE=x_scale,
-            YSCALE=y_scale,
-        ) as vrt,
-    ):
+    source = find_source(sources, grid=grid, window=window)
+    key = (source, grid, method, _choose_nodata(sources[0]))
+
+    @contextmanager
+    def hold() -> Iterator[WarpedVRT]:
+        with source.hold() as dataset, closing(_warp(dataset, sources, grid=grid, method=method)) as vrt:
+            yield vrt
+
+    with share_settings(source.rasters), DECODED.take(source.block_bytes), KEPT_OPEN.take(key, hold) as vrt:
         # One read for all: GDAL warps every band of a block at once.
         return np.asarray(vrt.read(window=RasterWindow(beside + col, above + row, width, height)))
+
+
+def _warp(dataset: DatasetReader, sources: Sequence[BandSource], *, grid: Grid, method: str) -> WarpedVRT:
+    above, beside = find_warp_block(grid)
+    x_scale, y_scale = _scale(sources[0].asset, grid=grid)
+    return WarpedVRT(
+        dataset,
+        crs=grid.crs,
+        transform=grid.transform @ Affine.translation(-beside, -above),
+        height=-(-(above + grid.shape_px[0]) // WARP_BLOCK_PX[0]) * WARP_BLOCK_PX[0],
+        width=-(-(beside + grid.shape_px[1]) // WARP_BLOCK_PX[1]) * WARP_BLOCK_PX[1],
+        resampling=Resampling[method],
+        tolerance=_TOLERANCE_PX,
+        src_nodata=_choose_nodata(sources[0]),
+        add_alpha=sources[0].asset.alpha_band is None,
+        # Left to itself, GDAL takes the kernel from each block's own share of the file, and blocks at
+        # the edge of the file would come out sharper or softer than their neighbours.
+        XSCALE=x_scale,
+        YSCALE=y_scale,
+    )
 
 
 def find_warp_block(grid: Grid) -> tuple[int, int]:
@@ -193,7 +207,8 @@ def _read_by_points(sources: Sequence[BandSource], *, grid: Grid, window: Window
     n_bands, size = len(sources), _POINTS_BLOCK_PX
     found = np.zeros((n_bands + 1, height, width), dtype=sources[0].dtype)
     x_scale, y_scale = _scale(sources[0].asset, grid=grid)
-    with open_sources(sources, grid=grid, window=window) as dataset:
+    source = find_source(sources, grid=grid, window=window)
+    with share_settings(source.rasters), DECODED.take(source.block_bytes), source.hold() as dataset:
         points, crs = dataset.gcps
         for top, left in product(
             range(row // size * size, row + height, size), range(col // size * size, col + width, size)

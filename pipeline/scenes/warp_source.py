@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from affine import Affine
@@ -17,10 +18,10 @@ from rasterio.warp import transform_bounds
 from pipeline.grid.grid import Grid, compute_warp_scale
 from pipeline.grid.window import Window
 from pipeline.scenes.integrity import check_unchanged
-from pipeline.scenes.memory import DECODED
-from pipeline.scenes.rasters import name_for_gdal, open_vrt
+from pipeline.scenes.rasters import Shape, hold_vrt, name_for_gdal, read_version
 from pipeline.scenes.scene import Asset, BandSource
 from pipeline.scenes.vrt import MOST_HELD, choose_text
+from pipeline.uris import is_remote
 
 _MARGIN_PX = 512.0
 # ^ Kernels, the blocks that GDAL warps in, and outlines that bend.
@@ -36,17 +37,38 @@ _GDAL_TYPES = {
 }
 
 
-@contextmanager
-def open_sources(sources: Sequence[BandSource], *, grid: Grid, window: Window) -> Iterator[DatasetReader]:
-    """Open bands as one raster, of files that are still what they were when the scene was looked at."""
+@dataclass(frozen=True, kw_only=True)
+class WarpSource:
+    """Bands as one raster that GDAL's warp reads from, in words: equal ones are the same raster."""
+
+    text: str
+    """The VRT."""
+    rasters: tuple[str, ...]
+    """All that it names, as resolved URIs."""
+    shapes: tuple[tuple[str, Shape], ...]
+    """What some of them were when the scene was looked at."""
+    versions: tuple[tuple[int, int], ...]
+    """What changes with those of them that are on this machine."""
+    block_bytes: int
+    """What the largest block of them takes when it is decoded."""
+
+    @contextmanager
+    def hold(self) -> Iterator[DatasetReader]:
+        """Open it, as `hold_vrt` does."""
+        with hold_vrt(self.text, rasters=self.rasters, shapes=dict(self.shapes)) as dataset:
+            yield dataset
+
+
+def find_source(sources: Sequence[BandSource], *, grid: Grid, window: Window) -> WarpSource:
+    """Put bands into words as one raster, of files that are still what they were when the scene was looked at.
+
+    Raises:
+        InputError: one on a server is another by now.
+        OSError: one is gone, or its server does not answer.
+    """
     assets = {source.asset.uri: source.asset for source in sources}.values()
     texts: dict[str, str] = {}
     rasters: list[str] = []
-    shapes = {
-        asset.uri: (asset.access.driver, *(asset.full_size_px or (asset.width, asset.height)))
-        for asset in assets
-        if not asset.access.vrt
-    }
     for asset in assets:
         check_unchanged(asset)
         access = asset.access
@@ -57,11 +79,18 @@ def open_sources(sources: Sequence[BandSource], *, grid: Grid, window: Window) -
         else:
             rasters.append(asset.uri)
         rasters += [uri for uri in (access.mask, access.overviews) if uri]
-    with (
-        DECODED.take(max(asset.access.block_bytes for asset in assets)),
-        open_vrt(describe_vrt(sources, texts=texts), rasters=rasters, shapes=shapes) as dataset,
-    ):
-        yield dataset
+    shapes = {
+        asset.uri: (asset.access.driver, *(asset.full_size_px or (asset.width, asset.height)))
+        for asset in assets
+        if not asset.access.vrt
+    }
+    return WarpSource(
+        text=describe_vrt(sources, texts=texts),
+        rasters=tuple(rasters),
+        shapes=tuple(shapes.items()),
+        versions=tuple(read_version(uri) for uri in rasters if not is_remote(uri)),
+        block_bytes=max(asset.access.block_bytes for asset in assets),
+    )
 
 
 def _find_pixels(asset: Asset, *, grid: Grid, window: Window) -> tuple[float, float, float, float]:

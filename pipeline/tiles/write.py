@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from uuid import uuid4
 
 import distributed
@@ -70,35 +71,17 @@ def write_tiles(
         notes={"a damaged shard or mark is written again": n_damaged} if n_damaged else {},
     )
     on_progress(summary)
-    missing = {f"write-shard-{uuid4().hex}": shard for shard in shards if shard not in whole}
-    # ^ not named by the content: runs into two folders may share a scheduler, not a task.
-    calls = (Call(key, (folder, pair, size, *shard, limits)) for key, shard in tuple(missing.items()))
     problems: dict[tuple[int, int], BaseException] = {}
-    waits: list[BaseException] = []
-
-    def take_call() -> Call | None:
-        return next(calls, None) if len(waits) < WAITS_IN_VAIN else None
-
-    for key, outcome in run_bounded(client, write_shard_in_time, take_call, max_in_flight=max_in_flight):
-        shard = missing.pop(key)
-        if isinstance(outcome, FolderError):
-            raise outcome
-        if isinstance(outcome, SlowSceneError):
-            waits.append(outcome)
-        elif not isinstance(outcome, BaseException):
-            waits.clear()
-        if isinstance(outcome, BaseException):
-            problems[shard] = outcome
-            part = _count_failed(grid, [shard], shard_size_tiles=size, reason=_describe_problem(outcome))
-        else:
-            part = outcome
-        summary += part
-        on_progress(part)
-    if missing:
-        problems |= dict.fromkeys(missing.values(), waits[-1])
-        part = _count_failed(
-            grid, list(missing.values()), shard_size_tiles=size, reason=f"not read: {_describe_problem(waits[-1])}"
-        )
+    for part in _write_shards(
+        pair,
+        [shard for shard in shards if shard not in whole],
+        folder=folder,
+        shard_size_tiles=size,
+        client=client,
+        max_in_flight=max_in_flight,
+        limits=limits,
+        problems=problems,
+    ):
         summary += part
         on_progress(part)
     if len(problems) == len(shards):
@@ -111,6 +94,49 @@ def write_tiles(
         failed_shards={shard: _describe_problem(problem) for shard, problem in sorted(problems.items())},
     )
     return store, summary
+
+
+def _write_shards(
+    pair: ScenePair,
+    shards: Sequence[tuple[int, int]],
+    *,
+    folder: RunFolder,
+    shard_size_tiles: int,
+    client: distributed.Client,
+    max_in_flight: int | None,
+    limits: LimitsConfig,
+    problems: dict[tuple[int, int], BaseException],
+) -> Iterator[StageSummary]:
+    """Write shards, and give what has become of their tiles as they come; why a shard failed is put into problems."""
+    # Not named by the content: runs into two folders may share a scheduler, not a task.
+    missing = {f"write-shard-{uuid4().hex}": shard for shard in shards}
+    calls = (Call(key, (folder, pair, shard_size_tiles, *shard, limits)) for key, shard in tuple(missing.items()))
+    waits: list[BaseException] = []
+
+    def count_failed(failed: Sequence[tuple[int, int]], reason: str) -> StageSummary:
+        return _count_failed(pair.grid, failed, shard_size_tiles=shard_size_tiles, reason=reason)
+
+    with closing(
+        run_bounded(client, write_shard_in_time, lambda: next(calls, None), max_in_flight=max_in_flight)
+    ) as outcomes:
+        for key, outcome in outcomes:
+            shard = missing.pop(key)
+            if isinstance(outcome, FolderError):
+                raise outcome
+            if not isinstance(outcome, BaseException):
+                waits.clear()
+                yield outcome
+                continue
+            problems[shard] = outcome
+            yield count_failed([shard], _describe_problem(outcome))
+            if isinstance(outcome, SlowSceneError):
+                waits.append(outcome)
+            if len(waits) == WAITS_IN_VAIN:
+                # Those that workers have at hand would only wait as well.
+                break
+    if missing:
+        problems |= dict.fromkeys(missing.values(), waits[-1])
+        yield count_failed(list(missing.values()), f"not read: {_describe_problem(waits[-1])}")
 
 
 def _count_failed(grid: Grid, shards: Sequence[tuple[int, int]], *, shard_size_tiles: int, reason: str) -> StageSummary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ def run_bounded(
     take_call: Callable[[], Call | None],
     *,
     max_in_flight: int | None,
-) -> Iterator[tuple[str, Any | BaseException]]:
+) -> Generator[tuple[str, Any | BaseException], None, None]:
     """Run a function on the workers for each of many arguments, never more than a few at once.
 
     A scheduler spends memory on every task it knows of, and a future holds its result on a worker until it is

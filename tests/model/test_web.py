@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from model.redaction import redact_text
-from model.web import AwayError, Reply, TooMuchError, WebLimits, fetch, open_client, read_retry_after
+from model.web import MAX_SILENCES, AwayError, Reply, TooMuchError, WebLimits, fetch, open_client, read_retry_after
 
 LIMITS = WebLimits(silence_s=1, total_s=3, tries=2, first_wait_s=0.01, max_bytes=1 << 20)
 PAUSE_S = 0.1
@@ -214,3 +214,10 @@ def test_a_reply_is_plain() -> None:
 
     assert isinstance(reply, Reply)
     assert reply.headers["etag"] == '"1"'
+
+
+def test_a_server_that_is_silent_twice_is_given_up() -> None:
+    limits = WebLimits(silence_s=0.2, total_s=60, tries=5, first_wait_s=0.01)
+    with serve(stall) as server, pytest.raises(httpx.ReadTimeout):
+        fetch(server.name(), limits=limits)
+    assert len(server.seen) == MAX_SILENCES
