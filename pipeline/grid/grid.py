@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -325,6 +326,7 @@ def build_grid(
     )
 
 
+@lru_cache(maxsize=1024)
 def compute_warp_scale(crs: str, *, transform: Affine, grid: Grid) -> tuple[float, float]:
     """Tell how many pixels of the grid go on one pixel of a raster, along the raster's columns and rows.
 

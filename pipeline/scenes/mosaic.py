@@ -35,6 +35,11 @@ class Block:
     is_cloudy: BoolArray
     """Where a class band tells of clouds and no part shows the ground, (height, width)."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known of it, not even that it is cloudy."""
+        return not (self.is_valid.any() or self.is_cloudy.any())
+
 
 def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, limits: BandLimits | None = None) -> Block:
     """Read a rectangle of the grid out of a scene.
@@ -97,6 +102,9 @@ def _read_parts(
     """Read one part after another, so that only what is needed is read and held."""
     for part in parts:
         bands, is_seen = read_bands(part.colours, grid=grid, window=window, resampling=resampling)
+        if not is_seen.any():
+            yield Block(pixels=_make_black(is_seen.shape), is_valid=is_seen, is_cloudy=is_seen)
+            continue
         pixels = np.empty((3, *is_seen.shape), dtype=np.uint8)
         for index, source in enumerate(part.colours):
             pixels[index] = (
@@ -125,10 +133,20 @@ def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) ->
     return np.asarray(np.isin(classes, scene.cloud_classes) & is_known, dtype=np.bool_)
 
 
+def _make_black(shape: tuple[int, ...]) -> UInt8Array:
+    # One byte for all: most of a region may be ground that nobody has seen.
+    return np.broadcast_to(np.uint8(0), (3, *shape))
+
+
 def _take_first(parts: Iterator[Block], *, shape: tuple[int, int]) -> Block:
-    pixels = np.zeros((3, *shape), dtype=np.uint8)
+    pixels = _make_black(shape)
     is_valid, is_cloudy = np.zeros((2, *shape), dtype=np.bool_)
     for part in parts:
+        if not part.is_valid.any():
+            is_cloudy |= part.is_cloudy
+            continue
+        if not is_valid.any():
+            pixels = np.zeros((3, *shape), dtype=np.uint8)
         is_new = part.is_valid & ~is_valid
         for seen, known in zip(part.pixels, pixels, strict=True):
             np.copyto(known, seen, where=is_new)

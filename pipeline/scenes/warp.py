@@ -26,9 +26,7 @@ from pipeline.scenes.kept_open import KEPT_OPEN
 from pipeline.scenes.memory import DECODED
 from pipeline.scenes.rasters import refuse_unreadable, share_settings
 from pipeline.scenes.scene import Asset, BandSource
-from pipeline.scenes.warp_source import find_source
-
-ValueArray = np.ndarray[Any, Any]
+from pipeline.scenes.warp_source import ValueArray, find_source, find_source_window, shows_something
 
 FINER_BEFORE_AVERAGE = 1.25
 """How many times finer than the grid a raster may be before its pixels are averaged and not interpolated."""
@@ -88,6 +86,10 @@ def read_bands(
     for places in group_sources(sources):
         group = [sources[place] for place in places]
         block = _read_group(group, grid=grid, window=window, resampling=resampling)
+        if block is None:
+            # Where one band shows nothing, nothing is valid.
+            nothing = np.zeros(window[2:], dtype=np.bool_)
+            return [np.broadcast_to(np.zeros((), dtype=source.dtype), nothing.shape) for source in sources], nothing
         is_valid &= block[-1] > 0
         for place, band in zip(places, block, strict=False):
             bands[place] = band
@@ -116,19 +118,20 @@ def _read_group(
     grid: Grid,
     window: Window,
     resampling: str,
-) -> ValueArray:
-    """Read bands and, last, an alpha band: (band, height, width)."""
+) -> ValueArray | None:
+    """Read bands and, last, an alpha band: (band, height, width); None where nothing is shown."""
     method = choose_resampling(resampling, sources[0].asset, grid=grid)
     sources = _spare_detail(sources, grid=grid)
     read = _read_by_points if sources[0].asset.control_points else _read_by_transform
     try:
-        blocks = [read(turned, grid=grid, window=window, method=method) for turned in _turn(sources)]
+        found = [read(turned, grid=grid, window=window, method=method) for turned in _turn(sources)]
     except GDAL_ERRORS as problem:
         refusal = _name_culprit(sources, problem)
     else:
+        blocks = [block for block in found if block is not None]
         for block in blocks[1:]:
             np.copyto(blocks[0], block, where=block[-1:] > 0)
-        return blocks[0]
+        return blocks[0] if blocks else None
     # Out here it has no context. Workers send an error home with its context, and GDAL's errors do not survive
     # that: what arrives would no longer be an InputError.
     raise refusal
@@ -152,11 +155,15 @@ def _turn(sources: Sequence[BandSource]) -> list[list[BandSource]]:
     ]
 
 
-def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Window, method: str) -> ValueArray:
+def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Window, method: str) -> ValueArray | None:
     row, col, height, width = window
     above, beside = find_warp_block(grid)
+    source_window = find_source_window(sources, grid=grid, window=window)
+    if source_window is None:
+        return None
+    nodata = _choose_nodata(sources[0])
     source = find_source(sources, grid=grid, window=window)
-    key = (source, grid, method, _choose_nodata(sources[0]))
+    key = (source, grid, method, nodata)
 
     @contextmanager
     def hold() -> Iterator[WarpedVRT]:
@@ -164,6 +171,8 @@ def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Win
             yield vrt
 
     with share_settings(source.rasters), DECODED.take(source.block_bytes), KEPT_OPEN.take(key, hold) as vrt:
+        if not shows_something(vrt.src_dataset, sources, nodata=nodata, window=source_window):
+            return None
         # One read for all: GDAL warps every band of a block at once.
         return np.asarray(vrt.read(window=RasterWindow(beside + col, above + row, width, height)))
 

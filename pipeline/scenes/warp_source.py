@@ -6,25 +6,35 @@ puts red, green and blue of three files side by side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 from affine import Affine
 from rasterio.io import DatasetReader
 from rasterio.warp import transform_bounds
+from rasterio.windows import Window as RasterWindow
 
 from pipeline.grid.grid import Grid, compute_warp_scale
 from pipeline.grid.window import Window
 from pipeline.scenes.integrity import check_unchanged
 from pipeline.scenes.rasters import Shape, hold_vrt, name_for_gdal, read_version
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.scenes.sparse import holds_blocks
 from pipeline.scenes.vrt import MOST_HELD, choose_text
 from pipeline.uris import is_remote
 
 _MARGIN_PX = 512.0
 # ^ Kernels, the blocks that GDAL warps in, and outlines that bend.
+_KERNEL_PX = 16.0
+# ^ The widest kernel reaches 3 pixels; the rest is for outlines that bend.
+_ROWS_AT_ONCE = 64
+
+ValueArray = np.ndarray[Any, Any]
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -94,23 +104,111 @@ def find_source(sources: Sequence[BandSource], *, grid: Grid, window: Window) ->
 
 
 def _find_pixels(asset: Asset, *, grid: Grid, window: Window) -> tuple[float, float, float, float]:
-    """Give left, top, right and bottom of a window of the grid in pixels of a raster, with room for kernels."""
+    """Give left, top, right and bottom of what a warp may read of a raster for a window; of few files all."""
+    if len(asset.access.rasters) <= MOST_HELD:
+        return 0.0, 0.0, float(asset.width), float(asset.height)
+    return locate_window(asset, grid=grid, window=window, margin_px=_MARGIN_PX)
+
+
+def locate_window(asset: Asset, *, grid: Grid, window: Window, margin_px: float) -> tuple[float, float, float, float]:
+    """Give left, top, right and bottom of a window of the grid in pixels of a raster.
+
+    Args:
+        asset: The raster; all of it is given where it lies by control points, or the window across the date line.
+        grid: What the window is one of.
+        window: In pixels of the grid.
+        margin_px: What is added on each side, in pixels of the raster, or of the grid where those are larger.
+    """
     whole = (0.0, 0.0, float(asset.width), float(asset.height))
-    if asset.control_points or len(asset.access.rasters) <= MOST_HELD:
+    if asset.control_points:
         return whole
     row, col, height, width = window
     placed = grid.transform @ Affine.translation(col, row)
     xs, ys = zip(*(placed @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))), strict=True)
     bounds = transform_bounds(grid.crs, asset.crs, min(xs), min(ys), max(xs), max(ys))
     if bounds[0] > bounds[2]:
-        # Across the date line.
         return whole
     left, bottom, right, top = bounds
     corners = [~asset.affine @ corner for corner in ((left, bottom), (left, top), (right, bottom), (right, top))]
     scales = compute_warp_scale(asset.crs, transform=asset.affine, grid=grid)
-    margin = _MARGIN_PX * max(1.0, *(1 / scale for scale in scales))
+    margin = margin_px * max(1.0, *(1 / scale for scale in scales))
     cols, rows = [c for c, _ in corners], [r for _, r in corners]
     return min(cols) - margin, min(rows) - margin, max(cols) + margin, max(rows) + margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceWindow:
+    """What a warp reads of a raster for a window of the grid, in its whole pixels."""
+
+    rows: tuple[int, int]
+    """First row, and the one after the last."""
+    cols: tuple[int, int]
+    """First column, and the one after the last."""
+
+    def split(self, n_rows: int) -> list[RasterWindow]:
+        """Cut it into parts of so many rows."""
+        (top, bottom), (left, right) = self.rows, self.cols
+        return [RasterWindow(left, row, right - left, min(n_rows, bottom - row)) for row in range(top, bottom, n_rows)]
+
+
+def find_source_window(sources: Sequence[BandSource], *, grid: Grid, window: Window) -> SourceWindow | None:
+    """Tell what a warp may read of bands for a window of the grid; None where they hold nothing there.
+
+    Of a sparse file the list of its blocks tells.
+
+    Args:
+        sources: The bands, of one shape and place.
+        grid: What they are warped onto.
+        window: In pixels of the grid.
+    """
+    asset = sources[0].asset
+    edges = locate_window(asset, grid=grid, window=window, margin_px=_KERNEL_PX)
+    whole = SourceWindow(rows=(0, asset.height), cols=(0, asset.width))
+    if not all(map(math.isfinite, edges)):
+        return whole
+    left, top, right, bottom = edges
+    cols = max(0, math.floor(left)), min(asset.width, math.ceil(right))
+    rows = max(0, math.floor(top)), min(asset.height, math.ceil(bottom))
+    if cols[0] >= cols[1] or rows[0] >= rows[1]:
+        return None
+    is_one_file = len({source.asset.uri for source in sources}) == 1
+    if is_one_file and (asset.alpha_band is not None or sources[0].nodata is not None):
+        bands = [source.band for source in sources] if asset.alpha_band is None else [asset.alpha_band]
+        if not holds_blocks(asset, bands, rows=rows, cols=cols):
+            return None
+    return SourceWindow(rows=rows, cols=cols)
+
+
+def shows_something(
+    dataset: DatasetReader, sources: Sequence[BandSource], *, nodata: float | None, window: SourceWindow
+) -> bool:
+    """Tell whether a raster may show something in a window; where it shows nothing, no pixel need be warped.
+
+    The first rows tell where something is shown, and what is read for it need not be decoded again.
+
+    Args:
+        dataset: What `WarpSource.hold` gave.
+        sources: Its bands.
+        nodata: What stands for nothing in them.
+        window: What a warp would read.
+    """
+    asset, parts = sources[0].asset, window.split(_ROWS_AT_ONCE)
+    if asset.alpha_band is not None:
+        return any(part.any() for part in _read_parts(dataset, [len(sources) + 1], parts=parts))
+    if nodata is None:
+        return not asset.has_mask or any(dataset.read_masks(1, window=part).any() for part in parts)
+    # Nothing is there where all bands say so. What GDAL takes for nodata beside that, by rounding, is warped.
+    return any(
+        (~np.isnan(part) if math.isnan(nodata) else part if nodata == 0 else part != nodata).any()
+        for part in _read_parts(dataset, list(range(1, len(sources) + 1)), parts=parts)
+    )
+
+
+def _read_parts(dataset: DatasetReader, bands: list[int], *, parts: Sequence[RasterWindow]) -> Iterator[ValueArray]:
+    """Read one part after another into the same memory, which is faster than new memory for each."""
+    memory = np.empty((len(bands), parts[0].height, parts[0].width), dtype=dataset.dtypes[0])
+    for part in parts:
+        yield dataset.read(bands, window=part, out=memory[:, : part.height])
 
 
 def describe_vrt(sources: Sequence[BandSource], *, texts: Mapping[str, str] | None = None) -> str:

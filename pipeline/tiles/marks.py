@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, UInt8Array
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
+from pipeline.tiles.thumbnails import make_thumbnail
 
 MARKS_FOLDER = "marks"
 """Where they are in the folder of a run."""
@@ -167,6 +169,51 @@ def checksum_tiles(pixels: npt.NDArray[np.uint8], valid: npt.NDArray[np.generic]
     sides = [slice(start, start + tile_size_px) for start in range(0, max(height, width), tile_size_px)]
     rows, cols = sides[: height // tile_size_px], sides[: width // tile_size_px]
     return [checksum_tile(pixels[..., ys, xs], valid[..., ys, xs]) for ys in rows for xs in cols]
+
+
+@lru_cache(maxsize=8)
+def _checksum_nothing(tile_size_px: int) -> str:
+    shape = (tile_size_px, tile_size_px)
+    return checksum_tile(np.zeros((2, 3, *shape), np.uint8), np.zeros((2, *shape), np.uint8))
+
+
+def describe_shard(
+    pixels: UInt8Array, is_valid: BoolArray, *, is_cloudy: BoolArray | None = None, tile_size_px: int
+) -> dict[str, Any]:
+    """Give what a mark keeps of the pixels of a shard: counts per tile, checksums, and a small view.
+
+    Args:
+        pixels: uint8 (date=2, band=3, height, width), height and width whole multiples of the tile size.
+        is_valid: bool (date=2, height, width).
+        is_cloudy: bool (height, width), on either date; None where nothing tells of clouds.
+        tile_size_px: Side of a tile.
+    """
+    counts = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=tile_size_px)
+    return {
+        **counts,
+        "checksums": checksum_tiles(pixels, is_valid, tile_size_px=tile_size_px),
+        "thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=tile_size_px),
+    }
+
+
+def describe_empty_shard(n_tiles: int, *, has_classes: bool, tile_size_px: int) -> dict[str, Any]:
+    """Give the same of a shard of which neither date shows anything, without its pixels.
+
+    Args:
+        n_tiles: Tiles of the shard.
+        has_classes: Whether something would tell of clouds.
+        tile_size_px: Side of a tile.
+    """
+    zeros = [0] * n_tiles
+    return {
+        "before": zeros,
+        "after": zeros,
+        "both": zeros,
+        "cloudy": zeros if has_classes else None,
+        "identical": [False] * n_tiles,
+        "checksums": [_checksum_nothing(tile_size_px)] * n_tiles,
+        "thumbnail": "",
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

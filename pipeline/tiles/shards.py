@@ -36,14 +36,13 @@ from pipeline.summary import StageSummary
 from pipeline.tiles.marks import (
     MARKS_FOLDER,
     TileFacts,
-    checksum_tiles,
-    count_valid,
+    describe_empty_shard,
+    describe_shard,
     encode_mark,
     is_mark,
     list_tiles_of_shard,
     name_mark,
 )
-from pipeline.tiles.thumbnails import make_thumbnail
 from pipeline.workers.outcomes import call_in_time
 
 _ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
@@ -176,41 +175,50 @@ def write_shard(
     ys, xs = _find_extent(grid, shard, shard_size_tiles=shard_size_tiles)
     window = Window(ys.start, xs.start, ys.stop - ys.start, xs.stop - xs.start)
     blocks = [pair.read_block(date, window=window) for date in DATES]
-    pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
-    is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
-    del blocks
+    tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
     with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
         group = open_store(folder)
     if group.attrs.get("content_key") != pair.content_key:
         raise OSError(f"{folder.join(STORE_NAME)} is the store of another pair by now; this shard is not written")
-    is_kept, sizes = True, {}
-    for name, content, place in zip(
-        ("pixels", "valid"), (pixels, is_valid.astype(np.uint8)), _list_objects(shard), strict=True
-    ):
-        array = _get_array(group, name)
-        data = encode_shard(array, content, ys=ys, xs=xs)
-        # One put replaces what is there, so at no time is there less than before: a worker of a run that was cut off
-        # may write the same shard while this run reads it already.
-        if data is None:
-            folder.delete([place])
-        else:
-            sizes[place] = folder.put(place, data)
-            is_kept = is_kept and folder.read(place) == data
-    if not is_kept:
-        raise OSError(f"shard {shard} in {folder.join(STORE_NAME)} reads back other than it was written")
-    mark = count_valid(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)
-    mark |= {"checksums": checksum_tiles(pixels, is_valid, tile_size_px=grid.stride_px)}
-    mark |= {"thumbnail": make_thumbnail(pixels, is_valid, tile_size_px=grid.stride_px)}
-    mark |= {"objects": sizes}
+    if all(block.is_empty for block in blocks):
+        objects: dict[str, bytes | None] = dict.fromkeys(_list_objects(shard))
+        mark = describe_empty_shard(len(tiles), has_classes=pair.has_classes, tile_size_px=grid.stride_px)
+    else:
+        pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
+        is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
+        del blocks
+        contents = zip(("pixels", "valid"), (pixels, is_valid.view(np.uint8)), strict=True)
+        encoded = [encode_shard(_get_array(group, name), content, ys=ys, xs=xs) for name, content in contents]
+        objects = dict(zip(_list_objects(shard), encoded, strict=True))
+        mark = describe_shard(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)
+    mark |= {"objects": _put_shard(folder, objects)}
     data = encode_mark(mark)
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(
         stage="write_tiles",
-        done=len(list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)),
+        done=len(tiles),
         seconds=time.perf_counter() - start,
-        bytes_read=pixels.nbytes,
-        bytes_written=sum(sizes.values()) + len(data),
+        # Three bands of two dates.
+        bytes_read=6 * window.height * window.width,
+        bytes_written=sum(mark["objects"].values()) + len(data),
     )
+
+
+def _put_shard(folder: RunFolder, objects: Mapping[str, bytes | None]) -> dict[str, int]:
+    """Put the objects of a shard, none where it has nothing but zeros, and give their sizes.
+
+    One put replaces what is there, so at no time is there less than before: a worker of a run that was cut off may
+    write the same shard while this run reads it already.
+    """
+    sizes = {}
+    for name, data in objects.items():
+        if data is None:
+            folder.delete([name])
+            continue
+        sizes[name] = folder.put(name, data)
+        if folder.read(name) != data:
+            raise OSError(f"{folder.join(name)} reads back other than it was written")
+    return sizes
 
 
 def encode_shard(array: zarr.Array[Any], content: UInt8Array, *, ys: slice, xs: slice) -> bytes | None:
