@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from model.sealing import seal
 from pipeline.config.region import RegionConfig
 from pipeline.dates import format_moment
 from pipeline.regions.pair_records import PairState
@@ -114,4 +115,4 @@ def withdraw_region_record(folder: RunFolder) -> None:
 
 def write_region_record(record: Mapping[str, Any], *, folder: RunFolder) -> None:
     """Put ``region.json``."""
-    folder.put(REGION_NAME, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    folder.put(REGION_NAME, json.dumps(seal(record), indent=2, ensure_ascii=False).encode() + b"\n")
