@@ -17,6 +17,7 @@ from model.sealing import seal, unseal
 from model.training.checkpoints import list_checkpoints
 from model.training.progress import TrainingProgress
 from model.training.recipe import PairTrainingConfig
+from model.whole_files import write_whole
 
 RECIPE_FILE, RESULT_FILE = "recipe.json", "result.json"
 HARMLESS_KEYS = frozenset({"n_loader_workers", "n_checkpoints_kept", "snapshot_every_steps"})
@@ -126,7 +127,7 @@ def open_run(run: TrainingRun) -> TrainingResult | None:
         shutil.rmtree(run.folder, ignore_errors=True)
         with refuse_unwritable(run.folder):
             run.folder.mkdir(parents=True)
-            recipe_file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            write_whole(recipe_file, json.dumps(told, indent=2).encode() + b"\n")
     return None
 
 
@@ -145,6 +146,4 @@ def read_result(run: TrainingRun) -> TrainingResult | None:
 
 def write_result(run: TrainingRun, result: TrainingResult) -> None:
     """Write what came of a training: it is complete then."""
-    partial = run.folder / f"{RESULT_FILE}.partial"
-    partial.write_text(json.dumps(seal(result.to_dict()), indent=2) + "\n", encoding="utf-8")
-    partial.replace(run.folder / RESULT_FILE)
+    write_whole(run.folder / RESULT_FILE, json.dumps(seal(result.to_dict()), indent=2).encode() + b"\n")
