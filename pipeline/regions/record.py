@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from model.sealing import seal
 from pipeline.config.region import RegionConfig
+from pipeline.config.run import describe_settings
 from pipeline.dates import format_moment
 from pipeline.regions.pair_records import PairState
 from pipeline.regions.plan import PassPlan
@@ -89,7 +90,7 @@ def make_region_record(
     return {
         "format_version": FORMAT_VERSION,
         "name": config.name,
-        "config": config.model_dump(mode="json"),
+        "config": describe_settings(config),
         "cell": cell,
         "settings": settings,
         "crs": crs,

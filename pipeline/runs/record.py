@@ -22,7 +22,7 @@ from model.redaction import MASK, redact_values
 from model.sealing import seal, unseal
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
-from pipeline.config.run import RunConfig
+from pipeline.config.run import RunConfig, describe_settings
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones, read_zones
@@ -232,7 +232,7 @@ def make_record(
     return RunRecord(
         format_version=FORMAT_VERSION,
         run_id=run_id,
-        config=config.model_dump(mode="json"),
+        config=describe_settings(config),
         inputs=redact_values(
             {
                 "before": pair.before.to_dict(),
