@@ -14,6 +14,7 @@ from typing import Any
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, SpecCluster
+from distributed.deploy import Cluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
@@ -68,7 +69,9 @@ _SETTINGS = {
     "distributed.worker.memory.terminate": 0.98,
 }
 CLUSTER_METHODS = ("get_client", "scale", "adapt", "close")
-"""What a cluster class must offer; dask-gateway's does and is none of distributed's."""
+"""What a cluster class must offer."""
+_OTHER_PACKAGES = frozenset({"dask_gateway"})
+"""Those whose cluster classes offer it and are none of distributed's."""
 SECONDS_BETWEEN_LOOKS = 2.0
 """How often lost workers are looked for."""
 _START_TRIES = 3
@@ -123,6 +126,21 @@ def share_run_cluster(config: RunConfig) -> Iterator[None]:
             _shared_cluster.reset(token)
 
 
+def check_cluster(config: ClusterConfig) -> None:
+    """Refuse, before anything is read, written or started for it, a cluster that cannot be one or that all may use.
+
+    Raises:
+        InputError: its class or package is none, its certificates cannot be used, or it would talk without TLS.
+    """
+    if config.kind == "address":
+        check_encrypted(str(config.address), config=config)
+        read_security(config)
+    elif config.kind == "class":
+        _settle_class(config)
+    elif config.kind == "cuda":
+        _import_cuda_cluster()
+
+
 @contextmanager
 def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, device: str = "auto") -> Iterator[Client]:
     """Start workers, or connect to those that are there; what is started here ends with the context.
@@ -138,10 +156,10 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
     # Its loggers have handlers and levels of their own, and importing Prefect sets them to INFO.
     for name in ("distributed", "distributed.client", "distributed.nanny", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    check_cluster(config)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(choose_dask_settings(config)))
         if config.kind == "address":
-            check_encrypted(str(config.address), config=config)
             client = stack.enter_context(_connect(str(config.address), security=read_security(config)))
         else:
             cluster = _start(config, need=need or WorkerNeed(), device=device)
@@ -169,9 +187,7 @@ def _start(config: ClusterConfig, *, need: WorkerNeed, device: str) -> Any:
         config.kind, f"cluster.class_path {config.class_path}"
     )
     if config.kind == "class":
-        cluster_class = find_cluster_class(str(config.class_path))
-        security = make_security(config, cluster_class=cluster_class)
-        arguments = fill_in_arguments(cluster_class, config.arguments, config=config, security=security)
+        cluster_class, arguments = _settle_class(config)
     else:
         cluster_class = LocalCluster if config.kind == "local" else _import_cuda_cluster()
         # dask-cuda's is one of this machine too.
@@ -190,6 +206,17 @@ def _start(config: ClusterConfig, *, need: WorkerNeed, device: str) -> Any:
             remedy="correct the keys of cluster, or start it by hand and use cluster.kind: address",
         ) from None
     return cluster
+
+
+def _settle_class(config: ClusterConfig) -> tuple[Any, dict[str, Any]]:
+    """Find a cluster class and its arguments; one of distributed's kind has to be given certificates to talk TLS."""
+    cluster_class = find_cluster_class(str(config.class_path))
+    security = make_security(config, cluster_class=cluster_class)
+    arguments = fill_in_arguments(cluster_class, config.arguments, config=config, security=security)
+    if issubclass(cluster_class, SpecCluster) and not arguments.get("security"):
+        # Others know by themselves what they talk; they are asked for their scheduler's address once it has one.
+        check_encrypted("tcp://", config=config)
+    return cluster_class, arguments
 
 
 def _try_to_start(cluster_class: Any, arguments: Mapping[str, Any]) -> Any:
@@ -269,10 +296,11 @@ def find_cluster_class(class_path: str) -> Any:
             expected="a class of an installed package, such as dask_jobqueue.SLURMCluster",
             remedy=f"pip install {module.partition('.')[0].replace('_', '-') or 'its package'}, or correct the path",
         ) from None
-    if not isinstance(found, type) or not all(hasattr(found, method) for method in CLUSTER_METHODS):
+    is_class = isinstance(found, type) and all(callable(getattr(found, name, None)) for name in CLUSTER_METHODS)
+    if not is_class or not (issubclass(found, Cluster) or found.__module__.partition(".")[0] in _OTHER_PACKAGES):
         raise InputError(
             f"cluster.class_path {class_path} is no cluster class",
-            expected=f"a class with the methods {', '.join(CLUSTER_METHODS)}",
+            expected=f"a class made from distributed.deploy.Cluster, with the methods {', '.join(CLUSTER_METHODS)}",
             remedy="name one, such as dask_kubernetes.operator.KubeCluster",
         )
     return found

@@ -78,7 +78,7 @@ def check_encrypted(address: str, *, config: ClusterConfig) -> None:
     if config.allow_unencrypted or is_left_alone or found.scheme not in _PLAIN:
         return
     raise InputError(
-        f"cluster of kind {config.kind}: its scheduler {address} talks without TLS, so everyone who reaches it can "
+        f"cluster of kind {config.kind}: its scheduler talks without TLS ({address}), so everyone who reaches it can "
         "run code as its user",
         expected="a scheduler at tls://, with certificates in cluster.security",
         remedy="give it certificates, or set cluster.allow_unencrypted: true where nobody else reaches it",

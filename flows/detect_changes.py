@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger, runtime
 
 from flows.artifacts.publish import publish_artifacts
-from flows.cluster import open_run_cluster
+from flows.cluster import check_cluster, open_run_cluster
 from flows.permissions import check_run, is_from_server, read_permissions
 from flows.retries import DEFAULT_PATIENCE, PatienceConfig, choose_policy
 from flows.run_names import name_run
@@ -49,6 +49,7 @@ def detect_changes_flow(
     """
     if is_from_server():
         check_run(config, read_permissions())
+    check_cluster(config.cluster)
     results: dict[str, Any] = {}
 
     def run_as_task(stage: str, call: StageCall[Result]) -> tuple[Result, StageSummary]:

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from flows.artifacts.pass_page import choose_notifiers, word_message, word_subject, write_pass_page
 from flows.artifacts.publish import publish_page
+from flows.cluster import check_cluster
 from flows.detect_changes import detect_changes_flow
 from flows.notifications import send_messages
 from flows.permissions import check_region, is_from_server, read_permissions
@@ -49,6 +50,7 @@ def monitor_region_flow(region: RegionConfig, as_of: dt.datetime | None = None) 
     """
     if is_from_server():
         check_region(region, read_permissions())
+    check_cluster(region.cluster)
     now = settle_now(as_of)
     logger = get_run_logger()
     with Region.prepare(region) as watched:

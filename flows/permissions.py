@@ -22,7 +22,7 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
-from pipeline.config.scene import SceneConfig, list_scene_uris, list_uris
+from pipeline.config.scene import SceneConfig, list_scene_uris
 from pipeline.uris import split_zip_uri
 
 VARIABLE = "DELTAVLM_ALLOW"
@@ -132,9 +132,8 @@ def _list_inputs(config: RunConfig) -> Iterator[tuple[str, str]]:
     """List what a run reads, by the setting that names it."""
     for key in ("before", "after"):
         scene: SceneConfig = getattr(config, key)
-        classes = scene.classes.uri if scene.classes is not None else None
-        places = [*list_scene_uris(scene), *(list_uris(classes) if classes is not None else ())]
-        yield from ((key, place) for place in [*places, *([scene.stac.href] if scene.stac is not None else [])])
+        places = [*list_scene_uris(scene), *([scene.stac.href] if scene.stac is not None else [])]
+        yield from ((key, place) for place in places)
     yield from ((key, place) for key in ("aoi", "zones") if (place := getattr(config, key)) is not None)
 
 

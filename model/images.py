@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from model.errors import InputError, refuse_unwritable
 from model.interface import ChangeMasks
+from model.whole_files import write_whole
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 """What is read; Pillow knows more, and hands some of it to other programs."""
@@ -160,9 +162,10 @@ def write_mask(masks: ChangeMasks, file: str | Path) -> None:
     """
     file = Path(file)
     check_mask_file(file)
-    image = Image.fromarray(paint_mask(masks))
+    sink = io.BytesIO()
+    Image.fromarray(paint_mask(masks)).save(sink, format="PNG")
     with refuse_unwritable(file, remedy="make room, or name another file"):
-        image.save(file, format="PNG")
+        write_whole(file, sink.getvalue())
 
 
 def check_mask_file(file: Path) -> None:

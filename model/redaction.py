@@ -163,6 +163,18 @@ def shorten_text(text: str, *, max_length: int) -> str:
     return text if len(text) <= max_length else text[: max_length - 1].rstrip() + "…"
 
 
+def redact_named(values: Any) -> Any:
+    """Mask texts in plain values that stand under a name such as password or token, in any depth."""
+    if isinstance(values, Mapping):
+        return {
+            key: MASK if isinstance(value, str) and _SECRET_NAME.search(str(key)) else redact_named(value)
+            for key, value in values.items()
+        }
+    if isinstance(values, list | tuple):
+        return type(values)(redact_named(value) for value in values)
+    return values
+
+
 def redact_values(values: Any, *, kept: Iterable[str] = ()) -> Any:
     """Redact every text in plain values, such as those that become JSON; one that is all one address as such.
 

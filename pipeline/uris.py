@@ -87,6 +87,13 @@ def split_zip_uri(uri: str) -> tuple[str, str] | None:
     return path, member
 
 
+def find_local_file(uri: str) -> str | None:
+    """Give the local file that a URI is read from, be it an archive with a member; None for one on a server."""
+    member = split_zip_uri(uri)
+    path = uri if member is None else member[0]
+    return None if "://" in path else path
+
+
 REMOTE_SCHEMES = {"http", "https", "s3"}
 
 

@@ -105,7 +105,7 @@ def run_command(
 
     from flows.cli.console import make_console, show_report
     from flows.cli.progress import show_progress
-    from flows.cluster import open_run_cluster
+    from flows.cluster import check_cluster, open_run_cluster
     from flows.signals import stop_on_signals
     from pipeline.config.run import load_config
     from pipeline.runs.run import detect_changes
@@ -114,6 +114,7 @@ def run_command(
         before=before, after=after, output=output, aoi=aoi, zones=zones, model=model, assume_crs=assume_crs
     )
     settings = load_config(config, values=values, assignments=assignments or ())
+    check_cluster(settings.cluster)
     console = make_console()
     with stop_on_signals(), show_progress(console) as on_progress:
         report = detect_changes(settings, open_cluster=partial(open_run_cluster, settings), on_progress=on_progress)

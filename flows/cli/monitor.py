@@ -51,12 +51,14 @@ def monitor_command(
     Pairs of scenes that earlier passes have compared are not compared again.
     """
     from flows.cli.console import make_console, print_result
+    from flows.cluster import check_cluster
     from flows.region_pass import describe_pass, run_pairs, settle_now
     from flows.signals import stop_on_signals
     from pipeline.config.region import load_region_config
     from pipeline.regions.region import Region
 
     settings = load_region_config(config, values={"output": output}, assignments=assignments or ())
+    check_cluster(settings.cluster)
     now = settle_now(as_of)
     console = make_console()
     with stop_on_signals(), Region.prepare(settings) as region:

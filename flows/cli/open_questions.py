@@ -193,10 +193,9 @@ def _tell(result: OpenQuestions, *, assistant: Assistant, n_pairs: int) -> dict[
 def _write_file(records: Sequence[Record], file: Path) -> None:
     from model.changechat.schema import write_record
     from model.errors import refuse_unwritable
+    from model.whole_files import write_whole
 
     entries = [write_record(replace(record, id=str(number))) for number, record in enumerate(records)]
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    draft = file.with_name(f".{file.name}.draft")
     with refuse_unwritable(file):
-        draft.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-        draft.replace(file)
+        write_whole(file, f"[\n{lines}\n]\n".encode())

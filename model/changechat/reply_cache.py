@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import IO
 
 from model.errors import refuse_unwritable
 from model.remote.replies import ChatReply
@@ -27,7 +28,7 @@ class ReplyCache:
         self._replies: dict[str, ChatReply] = {}
         with refuse_unwritable(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a+b") as stream:
+            with self._open("a+b") as stream:
                 stream.seek(0)
                 for line in stream:
                     self._take(line)
@@ -53,11 +54,15 @@ class ReplyCache:
             "n_reply_tokens": reply.n_reply_tokens,
         }
         kept = "make room and start again: what was answered before is kept"
-        with refuse_unwritable(self.file, remedy=kept), self.file.open("ab") as stream:
+        with refuse_unwritable(self.file, remedy=kept), self._open("ab") as stream:
             stream.write(json.dumps(values).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
         self._replies[key] = reply
+
+    def _open(self, mode: str) -> IO[bytes]:
+        # A link in a folder that others may write to would lead the lines to any file of the user's.
+        return open(self.file, mode, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
 
     def _take(self, line: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ from model.evaluation.calibration import expected_calibration_error, fit_scaling
 from model.evaluation.cases import AnsweredCase
 from model.evaluation.evaluation import list_yes_probabilities, read_confidences
 from model.registry import SHIPPED_MODELS
+from model.whole_files import write_whole
 
 TEMPERATURE_KEY, BIAS_KEY = "confidence_temperature", "yes_bias"
 
@@ -87,10 +88,8 @@ def store_scaling(folder: Path, answered: Sequence[AnsweredCase]) -> Calibration
     temperature, bias = float(values.get(TEMPERATURE_KEY, 1.0)), float(values.get(BIAS_KEY, 0.0))
     values[TEMPERATURE_KEY] = round(temperature * fitted.temperature, 4)
     values[BIAS_KEY] = round(bias + temperature * fitted.bias, 4)
-    partial = file.with_suffix(".partial")
     with refuse_unwritable(file, remedy="make room, or copy the model to where it can be written"):
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, json.dumps(values, indent=2).encode() + b"\n")
     _, confidence, is_right = read_confidences(answered)
     return Calibration(
         model=str(folder),

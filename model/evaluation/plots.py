@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from model.evaluation.failures import Failure, draw_failures
 from model.evaluation.scores import KINDS, encode_cells, read_cells, read_count
 from model.interface import PromptKind
 from model.parsing import ParsedCount, ParsedLocate
+from model.whole_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +53,8 @@ def write_plots(evaluation: Evaluation, folder: Path, *, failures: Sequence[Fail
     files = []
     for name, picture in pictures.items():
         if picture is not None:
-            picture.savefig(folder / f"{name}.png", dpi=_DPI)
+            picture.savefig(sink := io.BytesIO(), dpi=_DPI)
+            write_whole(folder / f"{name}.png", sink.getvalue())
             files.append(folder / f"{name}.png")
     return files
 

@@ -20,6 +20,7 @@ from model.evaluation.paper import load_paper_figures
 from model.evaluation.plots import write_plots
 from model.evaluation.table import describe_figures, write_markdown
 from model.interface import PromptKind
+from model.whole_files import write_whole
 
 
 def check_output(folder: Path) -> None:
@@ -59,10 +60,9 @@ def write_evaluation(
     answers, table, record = (folder / name for name in ("answers.jsonl", "table.md", "evaluation.json"))
     # Written last, it speaks of the others: one of a former evaluation must not stand beside other files.
     record.unlink(missing_ok=True)
-    with answers.open("w", encoding="utf-8") as stream:
-        for line in list_answers(evaluation.tiles):
-            stream.write(json.dumps(line, allow_nan=False) + "\n")
-    table.write_text(write_markdown(evaluation), encoding="utf-8")
+    lines = (json.dumps(line, allow_nan=False).encode() + b"\n" for line in list_answers(evaluation.tiles))
+    write_whole(answers, b"".join(lines))
+    write_whole(table, write_markdown(evaluation).encode())
     pictures = write_plots(evaluation, folder, failures=failures)
     _, confidence, is_right = read_confidences(select_cases(evaluation.tiles, PromptKind.CLASSIFY))
     facts = {
@@ -78,7 +78,7 @@ def write_evaluation(
         "temperature": evaluation.temperature,
         "reliability": [asdict(b) for b in list_reliability(confidence, is_right)],
     }
-    record.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(record, json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n")
     return [answers, table, *pictures, record]
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from transformers.utils import logging as transformers_logging
 
 from model.errors import InputError, refuse_unwritable
+from model.sealing import seal, unseal
 from model.training.checkpoints import list_checkpoints
 from model.training.progress import TrainingProgress
 from model.training.recipe import PairTrainingConfig
+from model.whole_files import write_whole
 
 RECIPE_FILE, RESULT_FILE = "recipe.json", "result.json"
 HARMLESS_KEYS = frozenset({"n_loader_workers", "n_checkpoints_kept", "snapshot_every_steps"})
@@ -125,22 +127,23 @@ def open_run(run: TrainingRun) -> TrainingResult | None:
         shutil.rmtree(run.folder, ignore_errors=True)
         with refuse_unwritable(run.folder):
             run.folder.mkdir(parents=True)
-            recipe_file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            write_whole(recipe_file, json.dumps(told, indent=2).encode() + b"\n")
     return None
 
 
 def read_result(run: TrainingRun) -> TrainingResult | None:
-    """Read what came of a training; None where it is not complete, or its model is gone."""
+    """Read what came of a training; None where it is not complete, damaged, or its model is gone."""
     file = run.folder / RESULT_FILE
     if not file.is_file() or not (run.output / "config.json").is_file():
         return None
-    values = json.loads(file.read_text(encoding="utf-8"))
-    values |= {name: tuple(values[name]) for name in ("skipped", "notes")}
-    return TrainingResult(folder=Path(values.pop("model")), **values)
+    try:
+        values = unseal(file.read_bytes())
+        values |= {name: tuple(values[name]) for name in ("skipped", "notes")}
+        return TrainingResult(folder=Path(values.pop("model")), **values)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def write_result(run: TrainingRun, result: TrainingResult) -> None:
     """Write what came of a training: it is complete then."""
-    partial = run.folder / f"{RESULT_FILE}.partial"
-    partial.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
-    partial.replace(run.folder / RESULT_FILE)
+    write_whole(run.folder / RESULT_FILE, json.dumps(seal(result.to_dict()), indent=2).encode() + b"\n")

@@ -20,7 +20,7 @@ from pydantic import (
 
 from model.errors import InputError
 from model.interface import Prompt, PromptKind
-from model.redaction import redact_values
+from model.redaction import redact_named, redact_values
 from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.limits import LimitsConfig
@@ -309,6 +309,13 @@ class RunConfig(RunSettings, PairPlaces):
     """One run: two scenes of one place, a grid, a model and what to ask it."""
 
     # ^ pydantic takes the fields of the last base first, so forms and run.json begin with the scenes.
+
+
+def describe_settings(config: RunSettings) -> dict[str, Any]:
+    """Give settings as plain values for a record: without credentials, also where a cluster's arguments hold some."""
+    values = config.model_dump(mode="json")
+    values["cluster"]["arguments"] = redact_named(values["cluster"]["arguments"])
+    return values
 
 
 def load_default_prompts() -> tuple[PromptConfig, ...]:

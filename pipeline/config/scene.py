@@ -21,12 +21,13 @@ def is_remote_scene(scene: SceneConfig) -> bool:
 
 
 def list_scene_uris(scene: SceneConfig) -> tuple[str, ...]:
-    """Give the files that a scene names, of one raster or of one per band; none of STAC's."""
-    if scene.uri is not None:
-        return list_uris(scene.uri)
-    if scene.band_files is None:
-        return ()
-    return tuple(uri for band in BandFilesConfig.model_fields for uri in list_uris(getattr(scene.band_files, band)))
+    """Give the files that a scene names, of one raster or of one per band, then those of classes; none of STAC's."""
+    named = [scene.uri] if scene.uri is not None else []
+    if scene.band_files is not None:
+        named += [getattr(scene.band_files, band) for band in BandFilesConfig.model_fields]
+    if scene.classes is not None and scene.classes.uri is not None:
+        named.append(scene.classes.uri)
+    return tuple(uri for uris in named for uri in list_uris(uris))
 
 
 Uris = str | Annotated[tuple[str, ...], Field(min_length=1)]

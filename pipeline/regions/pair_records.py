@@ -9,17 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from model.errors import InputError
+from model.sealing import seal, unseal
 from pipeline.config.scene import list_uris
 from pipeline.regions.dates import DatedScene
 from pipeline.regions.pairs import RegionPair
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME, RunRecord
-from pipeline.storage.folder import RunFolder, find_folder
+from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, find_folder
 
 PAIRS_FOLDER = "pairs"
 PLANS_FOLDER = "plans"
@@ -62,7 +63,7 @@ class PairRecord:
     def to_json(self) -> bytes:
         """Give the file's content."""
         values = {"format_version": FORMAT_VERSION, **asdict(self), "pair": self.pair.to_dict()}
-        return json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(seal(values), indent=2, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, *, source: str) -> Self:
@@ -72,7 +73,7 @@ class PairRecord:
             InputError: this is none, or one of another version.
         """
         try:
-            values = json.loads(data)
+            values = unseal(data)
             version = values.pop("format_version")
             if version != FORMAT_VERSION:
                 raise ValueError(f"format_version {version}")
@@ -109,6 +110,8 @@ class PairState:
     """What its run's record tells (``status_counts``, ``ground_m2``, ``changed_tile_count``); None without a result."""
     has_folder: bool
     """Whether the run's report is there, rather than let go of."""
+    files: Mapping[str, ObjectFacts] = field(default_factory=dict)
+    """Size and sha256 of the run's files by name in its folder, as its record tells."""
 
     @property
     def pair_id(self) -> str:
@@ -189,6 +192,29 @@ def open_pair_folder(region: RunFolder, record: PairRecord) -> RunFolder:
     return find_folder(region.join(record.run_name), retry_timeout_s=region.retry_timeout_s)
 
 
+def read_report_file(state: PairState, name: str, *, folder: RunFolder) -> bytes:
+    """Read a file of the report of a pair's run.
+
+    Args:
+        state: The pair, whose run is there.
+        name: Name in the run's folder.
+        folder: Folder of the region.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is not what the run has written.
+    """
+    data = folder.read(f"{state.record.run_name}/{name}")
+    if name in state.files and describe_bytes(data) != state.files[name]:
+        run = folder.join(state.record.run_name)
+        raise InputError(
+            f"{run}/{name} is not what was written there: its sha256 is not that in {RECORD_NAME}",
+            expected="a report that is whole",
+            remedy=f"make it again with `deltavlm report {run}`, then the same pass again",
+        )
+    return data
+
+
 def write_record(record: PairRecord, *, folder: RunFolder) -> None:
     """Put the record of a pair."""
     folder.put(record.name, record.to_json())
@@ -212,6 +238,7 @@ def _rank_time(pair: RegionPair) -> tuple[object, ...]:
 
 def _read_state(record: PairRecord, *, run: bytes | None) -> PairState:
     figures, reason = record.figures, record.reason
+    files: Mapping[str, ObjectFacts] = {}
     if run is not None:
         try:
             told = RunRecord.from_json(run, source=f"{record.run_name}/{RECORD_NAME}")
@@ -219,13 +246,15 @@ def _read_state(record: PairRecord, *, run: bytes | None) -> PairState:
             return PairState(
                 record=record, status=PairStatus.FAILED, reason=str(problem), figures=None, has_folder=False
             )
-        figures = find_figures(told)
+        figures, files = find_figures(told), told.files
         reason = reason or _find_gap(record.pair, told) or _find_failure(told)
     if figures is None:
         status = PairStatus.FAILED if record.reason is not None else PairStatus.PLANNED
     else:
         status = PairStatus.DONE if reason is None else PairStatus.PARTLY_FAILED
-    return PairState(record=record, status=status, reason=reason, figures=figures, has_folder=run is not None)
+    return PairState(
+        record=record, status=status, reason=reason, figures=figures, has_folder=run is not None, files=files
+    )
 
 
 def _explain_pending(state: PairState, *, folder: RunFolder) -> PairState:

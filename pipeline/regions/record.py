@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from model.sealing import seal
 from pipeline.config.region import RegionConfig
+from pipeline.config.run import describe_settings
 from pipeline.dates import format_moment
 from pipeline.regions.pair_records import PairState
 from pipeline.regions.plan import PassPlan
@@ -88,7 +90,7 @@ def make_region_record(
     return {
         "format_version": FORMAT_VERSION,
         "name": config.name,
-        "config": config.model_dump(mode="json"),
+        "config": describe_settings(config),
         "cell": cell,
         "settings": settings,
         "crs": crs,
@@ -114,4 +116,4 @@ def withdraw_region_record(folder: RunFolder) -> None:
 
 def write_region_record(record: Mapping[str, Any], *, folder: RunFolder) -> None:
     """Put ``region.json``."""
-    folder.put(REGION_NAME, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    folder.put(REGION_NAME, json.dumps(seal(record), indent=2, ensure_ascii=False).encode() + b"\n")

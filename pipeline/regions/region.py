@@ -31,9 +31,10 @@ from pipeline.regions.report import REPORT_FOLDER, make_region_files
 from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.tables import RegionTables, make_tables
+from pipeline.report.stac_item import COLLECTION_NAME
 from pipeline.storage.folder import RunFolder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock
-from pipeline.storage.names import LOCK_NAME
+from pipeline.storage.names import LOCK_NAME, is_pair_table
 
 _OWN_NAMES = frozenset({REGION_NAME, "pairs", "plans", "report"})
 
@@ -192,11 +193,11 @@ class Region:
         states = tuple(take_current(read_states(self.folder)))
         tables = make_tables(states, folder=self.folder, crs=self.crs)
         files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
-        stale = [name for name in self.folder.list_names(REPORT_FOLDER) if name not in files]
+        former = {COLLECTION_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
         withdraw_region_record(self.folder)
         for name, data in files.items():
             _put_if_new(self.folder, name, data)
-        self.folder.delete(stale)
+        self.folder.delete(sorted(former - files.keys()))
         return states, tables, files
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pyproj
 
 from pipeline.regions.page import GroundPictures, render_region_page
-from pipeline.regions.pair_records import PairState, open_pair_folder
+from pipeline.regions.pair_records import PairState, open_pair_folder, read_report_file
 from pipeline.regions.tables import RegionTables, encode_tables
 from pipeline.report.page.map import MAX_MAP_SIZE_PX
 from pipeline.report.page.pictures import PicturePair, find_visible, read_pictures
@@ -88,7 +88,7 @@ def _copy_zones(told: Sequence[PairState], *, folder: RunFolder) -> Iterator[tup
     for state in told:
         name = f"{ZONES_FOLDER}/after_year={state.record.pair.after.start.year}/{state.pair_id}.parquet"
         try:
-            yield name, folder.read(f"{state.record.run_name}/{ZONES_NAME}" if state.has_folder else name)
+            yield name, read_report_file(state, ZONES_NAME, folder=folder) if state.has_folder else folder.read(name)
         except FileNotFoundError:
             # Its run was told of no zones.
             continue
@@ -149,7 +149,7 @@ def _read_items(told: Sequence[PairState], *, folder: RunFolder) -> Iterator[tup
         if not state.has_folder:
             continue
         try:
-            item = json.loads(folder.read(f"{state.record.run_name}/{ITEM_NAME}"))
+            item = json.loads(read_report_file(state, ITEM_NAME, folder=folder))
         except FileNotFoundError:
             # Scenes without dates have no item.
             continue

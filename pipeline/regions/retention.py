@@ -9,7 +9,7 @@ from pipeline.config.region import KeepConfig, RetentionConfig
 from pipeline.regions.pair_records import PairState, open_pair_folder, retire, write_record
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import RUN_NAMES
+from pipeline.storage.names import is_run_file
 
 PIXEL_FOLDERS = ("tiles.zarr", "marks")
 """What holds the pixels of a run, and what says that they are there."""
@@ -67,7 +67,7 @@ def apply_retention(
 def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> bool:
     """Remove parts of a run; tells whether there were any."""
     run = open_pair_folder(region, state.record)
-    names = [name for part in parts for name in run.list_names(part) if name.partition("/")[0] in RUN_NAMES]
+    names = [name for part in parts for name in run.list_names(part) if is_run_file(name)]
     # run.json goes first, as it says that the rest is there.
     run.delete(sorted(names, key=lambda name: (name not in (RECORD_NAME, PENDING_NAME), name)))
     # On a disk the folders of what is gone are left; one in which somebody else has put something stays.

@@ -14,7 +14,7 @@ import pyarrow as pa
 import shapely
 
 from pipeline.findings.coverage import OFF, Coverage
-from pipeline.regions.pair_records import PairState, PairStatus
+from pipeline.regions.pair_records import PairState, PairStatus, read_report_file
 from pipeline.regions.timeline import PairChanges, Sighting, link_changes
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME
@@ -76,8 +76,9 @@ def make_tables(states: Sequence[PairState], *, folder: RunFolder, crs: str) -> 
 
 def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataFrame:
     """Read the changes of a pair: from its run, or from the region's report once the run is let go of."""
-    name = f"{state.record.run_name}/{CHANGES_NAME}" if state.has_folder else name_changes(state)
-    frame = gpd.read_parquet(io.BytesIO(folder.read(name)))
+    is_there = state.has_folder
+    data = read_report_file(state, CHANGES_NAME, folder=folder) if is_there else folder.read(name_changes(state))
+    frame = gpd.read_parquet(io.BytesIO(data))
     return frame if frame.crs == crs else frame.to_crs(crs)
 
 

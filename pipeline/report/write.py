@@ -25,7 +25,15 @@ from pipeline.report.plot_figures import summarise_run
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.words import count_reasons
 from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
-from pipeline.storage.names import CHANGES_NAME, FLATGEOBUF_NAME, PAGE_NAME, STYLE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.names import (
+    CHANGES_NAME,
+    FLATGEOBUF_NAME,
+    PAGE_NAME,
+    STYLE_NAME,
+    TILES_NAME,
+    ZONES_NAME,
+    is_run_file,
+)
 from pipeline.summary import StageSummary
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.tables.schemas import CHANGES_SCHEMA, TileStatus
@@ -95,7 +103,7 @@ class _ReportWriter:
 
     def remove_former(self) -> None:
         """Remove what a former report of the run had and this one does not have."""
-        former = {ZONES_NAME, *self.folder.list_names(TILE_FILES_NAME), *self.folder.list_names(PLOTS_FOLDER)}
+        former = {ZONES_NAME, *filter(is_run_file, self.folder.list_names(TILE_FILES_NAME))}
         self.folder.delete(sorted(former - self.files.keys()))
 
 

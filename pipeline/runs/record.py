@@ -19,9 +19,10 @@ from typing import Any, Self
 from model.errors import InputError
 from model.interface import ENGINE_VERSION, ModelIdentity
 from model.redaction import MASK, redact_values
+from model.sealing import seal, unseal
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
-from pipeline.config.run import RunConfig
+from pipeline.config.run import RunConfig, describe_settings
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones, read_zones
@@ -171,7 +172,7 @@ class RunRecord:
             InputError: this is no record, or one of another version.
         """
         try:
-            values = json.loads(text)
+            values = unseal(text)
             if values["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"format_version {values['format_version']}")
             return cls(**values)
@@ -184,7 +185,7 @@ class RunRecord:
 
     def to_json(self) -> bytes:
         """Give the file's content."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(seal(asdict(self)), indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def compute_run_id(
@@ -231,7 +232,7 @@ def make_record(
     return RunRecord(
         format_version=FORMAT_VERSION,
         run_id=run_id,
-        config=config.model_dump(mode="json"),
+        config=describe_settings(config),
         inputs=redact_values(
             {
                 "before": pair.before.to_dict(),

@@ -1,6 +1,8 @@
-"""Names of the files in a run's folder."""
+"""Names of the files in the folders of runs and regions: what is theirs is told from what others put there by name."""
 
 from __future__ import annotations
+
+import re
 
 STORE_NAME = "tiles.zarr"
 """Name of the store in the folder of its run."""
@@ -15,7 +17,22 @@ PAGE_NAME = "report/index.html"
 LOCK_NAME = "run.lock"
 """The object that says who is at work; names that begin with it are the lock's own."""
 
-RUN_NAMES = frozenset(
-    {"run.json", "run.pending.json", STORE_NAME, "marks", "answers", "outlines", "report", "formats", LOCK_NAME}
+_TABLE = "(tiles|changes|zones)"
+_ARRAY = "(pixels|valid|x|y|date|band|datetime|spatial_ref)"
+_RUN_FILES = re.compile(
+    rf"run(\.pending)?\.json|{LOCK_NAME}(-[0-9a-f]+)?|tiles\.zarr/({_ARRAY}/)?(zarr\.json|c(/\d+)*)"
+    r"|marks/[0-9a-f]{64}\.json|(answers|outlines)/[0-9a-f]{64}\.parquet"
+    rf"|report/({_TABLE}\.parquet|changes\.(fgb|qml)|index\.html|item\.json|plots/[a-z]+\.png|page/tiles_r\d+_c\d+\.js)"
+    rf"|formats/(report|{_TABLE})\.[a-z]+"
 )
-"""All that a run leaves at the top of its folder."""
+_PAIR_TABLES = re.compile(r"report/(changes|zones)/after_year=\d+/\d+_\d+_[0-9a-f]{12}\.parquet")
+
+
+def is_run_file(name: str) -> bool:
+    """Tell whether a name in the folder of a run is one that runs, their reports and their exports give."""
+    return _RUN_FILES.fullmatch(name) is not None
+
+
+def is_pair_table(name: str) -> bool:
+    """Tell whether a name in the folder of a region is one that its report gives to what it tells of one pair."""
+    return _PAIR_TABLES.fullmatch(name) is not None

@@ -11,8 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import FolderError
+from model.whole_files import write_whole
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_PLAIN_FILE = {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 _UNFINISHED = re.compile(r"#[0-9a-f]+$")
 """End of the name of a file that is being written, or was when its process died."""
@@ -47,19 +45,7 @@ class PlainFiles:
             OSError: it cannot be written.
         """
         with self._open_parent(name, is_made=True) as (parent, base):
-            unfinished = f"{base}#{secrets.token_hex(8)}"
-            try:
-                with os.fdopen(os.open(unfinished, _WRITE_FLAGS, 0o666, dir_fd=parent), "wb") as file:
-                    if isinstance(content, bytes):
-                        file.write(content)
-                    else:
-                        with content.open("rb") as source:
-                            shutil.copyfileobj(source, file)
-                os.rename(unfinished, base, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(unfinished, dir_fd=parent)
-                raise
+            write_whole(base, content, folder=parent)
 
     def read(self, name: str, *, start: int = 0, length: int = -1) -> bytes:
         """Read a file, or a part of it; without a length, to its end.

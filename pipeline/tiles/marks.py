@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.sealing import seal, unseal
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, UInt8Array
 from pipeline.storage.folder import RunFolder
@@ -31,7 +31,6 @@ MARKS_FOLDER = "marks"
 """Where they are in the folder of a run."""
 MARK_VERSION = 2
 """Part of every mark's name: raised when marks come to tell other things than before."""
-_SEAL = "sha256"
 _KEYS = {"before", "after", "both", "cloudy", "identical", "checksums", "thumbnail", "objects"}
 
 
@@ -49,20 +48,7 @@ def name_mark(content_key: str, shard: tuple[int, int], *, shard_size_tiles: int
 
 def encode_mark(mark: Mapping[str, Any]) -> bytes:
     """Give the content of a mark's file, with a checksum of its own."""
-    return _encode({**mark, _SEAL: _hash(mark)})
-
-
-def _encode(mark: Mapping[str, Any]) -> bytes:
-    return json.dumps(mark, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _hash(mark: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_encode(mark)).hexdigest()
-
-
-def is_mark(name: str) -> bool:
-    """Tell whether a file in the folder of a run has the name of a mark."""
-    return re.fullmatch(rf"{MARKS_FOLDER}/[0-9a-f]{{64}}\.json", name) is not None
+    return json.dumps(seal(mark), sort_keys=True, separators=(",", ":")).encode()
 
 
 def read_marks(
@@ -114,12 +100,8 @@ def read_mark(data: bytes | None, *, sizes: Mapping[str, int] | None = None) -> 
         sizes: Bytes of the store's objects by name; None: the objects are not looked at.
     """
     try:
-        mark: dict[str, Any] = json.loads(data or b"")
-        # Those of earlier versions have none; where its name is damaged there is a key that no mark has.
-        seal = mark.pop(_SEAL, None)
-        if (seal is not None and seal != _hash(mark)) or not mark.keys() <= _KEYS:
-            return None
-        if len(mark["checksums"]) != len(mark["both"]):
+        mark = unseal(data or b"")
+        if not mark.keys() <= _KEYS or len(mark["checksums"]) != len(mark["both"]):
             return None
         is_whole = sizes is None or all(sizes.get(name) == size for name, size in mark["objects"].items())
     except (ValueError, KeyError, TypeError, AttributeError):

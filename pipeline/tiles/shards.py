@@ -11,7 +11,6 @@ write after it.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -31,7 +30,7 @@ from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.scenes.pair import DATES, ScenePair
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import STORE_NAME
+from pipeline.storage.names import STORE_NAME, is_run_file
 from pipeline.summary import StageSummary
 from pipeline.tiles.marks import (
     MARKS_FOLDER,
@@ -39,14 +38,11 @@ from pipeline.tiles.marks import (
     describe_empty_shard,
     describe_shard,
     encode_mark,
-    is_mark,
     list_tiles_of_shard,
     name_mark,
 )
 from pipeline.workers.outcomes import call_in_time
 
-_ARRAYS = ("pixels", "valid", "x", "y", "date", "band", "datetime", "spatial_ref")
-_OBJECT_NAMES = re.compile(rf"{re.escape(STORE_NAME)}/(({'|'.join(_ARRAYS)})/)?(zarr\.json|c(/\d+)*)")
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
 # ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
@@ -71,14 +67,14 @@ def create_store(folder: RunFolder, pair: ScenePair, *, shard_size_tiles: int) -
         FolderError: the folder cannot be written to.
     """
     # Marks first: a mark must never outlive the shard that it speaks of.
-    folder.delete([name for name in folder.list_names(MARKS_FOLDER) if is_mark(name)])
+    folder.delete([name for name in folder.list_names(MARKS_FOLDER) if is_run_file(name)])
     delete_store(folder)
     _put_objects(folder, _make_empty_store(pair, shard_size_tiles=shard_size_tiles))
 
 
 def delete_store(folder: RunFolder) -> None:
     """Remove the objects of a store; what else may lie in its folder stays."""
-    folder.delete([name for name in folder.list_names(STORE_NAME) if _OBJECT_NAMES.fullmatch(name)])
+    folder.delete([name for name in folder.list_names(STORE_NAME) if is_run_file(name)])
 
 
 def _put_objects(folder: RunFolder, objects: Mapping[str, bytes]) -> None:

@@ -6,7 +6,7 @@ of LEVIR-MCI, ``{split}/{A,B,label}/NAME_r0000_c0000.png``, for people to learn 
 
 from __future__ import annotations
 
-import os
+import io
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from rasterio.transform import Affine
 
 from model.errors import InputError, refuse_unwritable
 from model.images import CHANGED_VALUE, ROAD_VALUE
+from model.whole_files import write_whole
 from pipeline.config.run import RunConfig
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
@@ -108,7 +109,7 @@ def write_truth_tiles(
             mask = draw_mask(polygons, grid=pair.grid, row=row, col=col)
             mask[~is_valid] = 0
             for part, pixels in (("A", before), ("B", after), ("label", mask)):
-                _write_png(pixels, folder / part / f"{tile_name}.png")
+                write_png(pixels, folder / part / f"{tile_name}.png")
         if on_progress is not None:
             on_progress(index + 1, n_tiles)
     return TruthTiles(
@@ -210,11 +211,13 @@ def _name_kinds(
     return named
 
 
-def _write_png(pixels: npt.NDArray[np.uint8], file: Path) -> None:
-    draft = file.with_suffix(f".{os.getpid()}.part")
-    try:
-        with refuse_unwritable(file):
-            Image.fromarray(pixels).save(draft, format="PNG")
-            draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+def write_png(pixels: npt.NDArray[np.uint8], file: Path) -> None:
+    """Write a picture that appears whole under its name or not at all.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, format="PNG")
+    with refuse_unwritable(file):
+        write_whole(file, sink.getvalue())

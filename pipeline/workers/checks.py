@@ -16,6 +16,7 @@ from distributed import Client
 from model.errors import InputError
 from model.interface import ENGINE_VERSION
 from pipeline.storage.folder import RunFolder
+from pipeline.uris import find_local_file
 from pipeline.workers.tasks import ask_workers
 
 _ENGINE = "answering engine"
@@ -96,7 +97,8 @@ def check_workers(client: Client, *, folder: RunFolder, scenes: Sequence[str]) -
         InputError: a worker has other packages or does not see a file; it names the worker and what is wrong.
     """
     _check_versions(client)
-    sizes = {uri: Path(uri).stat().st_size for uri in scenes if "://" not in uri and Path(uri).is_file()}
+    files = {path for uri in scenes if (path := find_local_file(uri)) is not None and Path(path).is_file()}
+    sizes = {path: Path(path).stat().st_size for path in sorted(files)}
     name, token = f"probe-{uuid4().hex}", uuid4().hex
     written = [name]
     folder.put(name, token.encode())

@@ -71,6 +71,8 @@ def change_record(run: Path, **changes: dict[str, str]) -> None:
     record = json.loads((run / "run.json").read_text())
     for key, values in changes.items():
         record[key] |= values
+    # As of an earlier version, which had no checksum.
+    del record["sha256"]
     (run / "run.json").write_text(json.dumps(record))
 
 

@@ -264,6 +264,9 @@ def test_workers_that_see_other_files_are_refused(tmp_path: Path, monkeypatch: p
         assert not (there / "run").exists()
         with pytest.raises(InputError, match=r"does not see the scene /proc/self/cwd/scene\.tif"):
             check_workers(client, folder=RunFolder(str(here / "run")), scenes=[f"{own}/scene.tif"])
+        (here / "scene.zip").write_bytes(b"archive")
+        with pytest.raises(InputError, match=r"does not see the scene /proc/self/cwd/scene\.zip"):
+            check_workers(client, folder=RunFolder(str(here / "run")), scenes=[f"zip://{own}/scene.zip!a.tif"])
         (there / "scene.tif").write_bytes(b"others")
         check_workers(client, folder=RunFolder(str(here / "run")), scenes=[f"{own}/scene.tif"])
         (there / "scene.tif").write_bytes(b"more pixels")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import obstore
+import pyarrow.parquet as pq
 import pytest
 from made_scenes import SETTINGS, make_scenes
+from range_server import RangeHandler, start_range_server
 from s3_server import BUCKET, SECRET, S3Server, start_s3_server
 
 CHANGED = {(0, 0): ["top-left"]}
@@ -43,11 +47,23 @@ def secrets(uris: tuple[str, str]) -> tuple[str, ...]:
     return PASSWORD, SECRET, values["X-Amz-Signature"], values["X-Amz-Credential"]
 
 
+def read_plainly(path: Path) -> bytes:
+    """Give the bytes of a file; of a table and of an archive, what they hold before it is compressed."""
+    data = path.read_bytes()
+    if path.suffix == ".parquet":
+        table = pq.ParquetFile(path).read()
+        return data + str((table.schema.metadata, table.to_pylist())).encode()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return b"".join(map(archive.read, archive.namelist()))
+    return data
+
+
 def find_secrets(secrets: tuple[str, ...], run: Path | None, *texts: str) -> list[str]:
     """Say where a secret stands: in a file of a run, or in what was printed."""
     places = {"printed": "".join(texts).encode()}
     if run is not None:
-        places |= {str(path): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        places |= {str(path): read_plainly(path) for path in run.rglob("*") if path.is_file()}
     return [f"{secret} in {place}" for secret in secrets for place, data in places.items() if secret.encode() in data]
 
 
@@ -96,3 +112,51 @@ def test_an_error_tells_no_secret(
     assert done.returncode in {2, 3}
     assert done.stderr
     assert find_secrets(secrets, None, done.stdout, done.stderr) == []
+
+
+class LockedHandler(RangeHandler):
+    """Gives a file only to who knows user, password and signature."""
+
+    login = "ops"
+    signature = "5ignature"
+
+    def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
+        expected = base64.b64encode(f"{self.login}:{PASSWORD}".encode()).decode()
+        is_known = self.headers.get("Authorization") == f"Basic {expected}"
+        if is_known and self.path.endswith(f"?sig={self.signature}"):
+            super().do_GET()
+            return
+        self.send_response(401 if not is_known else 403)
+        self.send_header("WWW-Authenticate", "Basic")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
+
+
+@pytest.mark.parametrize("spoil", [None, "5ignature-of-old"])
+def test_a_server_with_user_and_signature_is_read_and_told_of_without(
+    spoil: str | None, tmp_path: Path, run_command
+) -> None:
+    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
+    handler = type("Handler", (LockedHandler,), {"folder": scenes.before.parent})
+    run = tmp_path / "run"
+    with start_range_server(handler) as server:
+        places = [f"127.0.0.1:{server.server_port}/bucket/{path.name}" for path in (scenes.before, scenes.after)]
+        asked = [f"http://ops:{PASSWORD}@{place}?sig={LockedHandler.signature}" for place in places]
+        if spoil is not None:
+            asked[1] = asked[1].replace(LockedHandler.signature, spoil)
+        done = run_command(*make_arguments((asked[0], asked[1]), run))
+        told = [done]
+        if spoil is None:
+            told += [
+                run_command("report", str(run), "--format", "gpkg", "--format", "docx"),
+                run_command("check", str(run)),
+            ]
+
+    assert [each.returncode for each in told] == ([0, 0, 0] if spoil is None else [2])
+    assert run.exists() == (spoil is None)
+    secrets = (PASSWORD, LockedHandler.signature, base64.b64encode(f"ops:{PASSWORD}".encode()).decode())
+    texts = [text for each in told for text in (each.stdout, each.stderr)]
+    assert find_secrets(secrets, tmp_path / "run", *texts) == []
+    assert "http://***@" in (done.stderr if spoil else (run / "run.json").read_text())

@@ -7,10 +7,10 @@ import json
 import multiprocessing
 import shutil
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,6 +19,7 @@ import pytest
 import rasterio
 from affine import Affine
 from asked_server import start_asked_server
+from range_server import RangeHandler, start_range_server
 from s3_server import BUCKET, start_s3_server
 from shapely.geometry import box, mapping
 
@@ -34,54 +35,10 @@ from pipeline.scenes.scene import Scene
 PIXELS = np.random.default_rng(1).integers(1, 256, (3, 64, 64), dtype=np.uint8)
 
 
-class RangeHandler(BaseHTTPRequestHandler):
-    """Serves /bucket/NAME out of a folder, whole or in ranges, as S3 and good web servers do."""
-
-    protocol_version = "HTTP/1.1"
-    folder: Path
-    has_etag = True
-    moved: ClassVar[dict[str, str]] = {}
-
-    def do_GET(self) -> None:
-        if self.path in self.moved:
-            self.send_response(302)
-            self.send_header("Location", self.moved[self.path])
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        path = self.folder / self.path.partition("?")[0].removeprefix("/bucket/")
-        if not path.is_file():
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        content = path.read_bytes()
-        first, last, status = 0, len(content) - 1, 200
-        if wanted := self.headers.get("Range"):
-            start, _, stop = wanted.removeprefix("bytes=").partition("-")
-            first, last, status = int(start), min(int(stop or last), last), 206
-        self.send_response(status)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
-        if self.has_etag:
-            self.send_header("ETag", f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"')
-            self.send_header("Last-Modified", "Sun, 01 Nov 2026 10:00:00 GMT")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(last - first + 1))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content[first : last + 1])
-
-    do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
-
-
 class UnquotingHandler(RangeHandler):
     """The same, of names with letters that a URL has to encode."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
         self.path = unquote(self.path)
         super().do_GET()
 
@@ -90,14 +47,8 @@ class UnquotingHandler(RangeHandler):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
-    handler = type("Handler", (RangeHandler,), {"folder": tmp_path})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with start_range_server(type("Handler", (RangeHandler,), {"folder": tmp_path})) as server:
+        yield server
 
 
 @pytest.fixture
@@ -243,10 +194,7 @@ def test_a_key_of_any_letters_is_read_and_one_without_a_name_is_told(
 def test_an_address_may_be_typed_as_it_reads(tmp_path: Path, etag: str, name: str, quoted: str) -> None:
     handler = type("Handler", (UnquotingHandler,), {"folder": tmp_path})
     (tmp_path / name).write_bytes((tmp_path / "scene.tif").read_bytes())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with start_range_server(handler) as server:
         folder = f"http://127.0.0.1:{server.server_port}/bucket"
         check_scene(
             f"{folder.upper().replace('BUCKET', 'bucket')}/{name}",
@@ -254,10 +202,6 @@ def test_an_address_may_be_typed_as_it_reads(tmp_path: Path, etag: str, name: st
             read_as=f"{folder}/{quoted}",
             scene_id=name.removesuffix(".tif"),
         )
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def read_shown(uri: str) -> float:
@@ -302,7 +246,7 @@ class ChangingHandler(RangeHandler):
     is_bad = False
     bad: bytes
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
         good = (self.folder / "scene.tif").read_bytes()
         content = self.bad if self.is_bad else good
         if not self.path.endswith(("scene.tif", ".vrt")):

@@ -10,7 +10,13 @@ import pytest
 from dask.utils import parse_bytes
 
 from flows import cluster
-from flows.cluster import choose_dask_settings, choose_local_arguments, find_cluster_class, open_cluster
+from flows.cluster import (
+    check_cluster,
+    choose_dask_settings,
+    choose_local_arguments,
+    find_cluster_class,
+    open_cluster,
+)
 from flows.cluster_security import check_encrypted
 from model.errors import InputError
 from pipeline.config.cluster import ClusterConfig
@@ -94,11 +100,46 @@ def test_gpu_takes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         ("subprocess.Popen", "no cluster class"),
         ("os.system", "no cluster class"),
         ("LocalCluster", "cluster.class_path LocalCluster"),
+        ("distributed.Client", "no cluster class"),
+        ("unittest.mock.Mock", "no cluster class"),
     ],
 )
 def test_path_that_leads_to_no_cluster_is_named(class_path: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         find_cluster_class(class_path)
+
+
+class _Pretender:
+    """Has every method of a cluster and is none."""
+
+    def __init__(self, **arguments: Any) -> None:
+        raise AssertionError("it was started")
+
+    get_client = scale = adapt = close = __init__
+
+
+def test_class_that_only_looks_like_a_cluster_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distributed.Pretender", _Pretender, raising=False)
+    config = ClusterConfig(kind="class", class_path="distributed.Pretender", allow_unencrypted=True)
+
+    with pytest.raises(InputError, match=r"no cluster class.*distributed\.deploy\.Cluster"), open_cluster(config):
+        pass
+
+
+@pytest.mark.parametrize("security", [None, False])
+def test_cluster_class_that_nobody_gave_certificates_is_not_started(
+    security: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it was started")
+
+    monkeypatch.setattr("distributed.SpecCluster.__init__", refuse)
+    config = ClusterConfig(kind="class", class_path="distributed.SpecCluster", arguments={"security": security})
+
+    with pytest.raises(InputError, match=r"without TLS.*cluster\.allow_unencrypted"), open_cluster(config):
+        pass
+    check_cluster(config.model_copy(update={"allow_unencrypted": True}))
+    check_cluster(config.model_copy(update={"arguments": {"security": True}}))
 
 
 @pytest.mark.parametrize(

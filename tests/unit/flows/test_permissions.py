@@ -91,6 +91,13 @@ def test_what_runs_code_or_leads_elsewhere_is_refused(
         check_run(describe_run(places, **settings), permissions)
 
 
+def test_classes_count_as_the_scene_does(places: Path, permissions: Permissions) -> None:
+    scene = {"uri": str(places / "scenes" / "before.tif"), "classes": {"uri": "/etc/passwd"}}
+
+    with pytest.raises(InputError, match="before: /etc/passwd"):
+        check_run(describe_run(places, before=scene), permissions)
+
+
 @pytest.mark.parametrize("name", ["link.tif", "../secret.tif", "GTIFF_DIR:1:before.tif", "nowhere.tif"])
 def test_local_name_counts_where_it_leads(places: Path, permissions: Permissions, name: str) -> None:
     scene = {"band_files": dict.fromkeys(("red", "green", "blue"), str(places / "scenes" / name))}

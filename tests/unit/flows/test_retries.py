@@ -25,6 +25,9 @@ FULL = FolderError("the disk is full", expected="room", remedy="make some")
         ({"band_files": {"red": "r.tif", "green": "g.tif", "blue": "https://host/b.tif"}}, True),
         ({"band_files": {"red": "r.tif", "green": "g.tif", "blue": "b.tif"}}, False),
         ({"stac": {"href": "/data/item.json"}}, True),
+        ({"uri": "/data/a.tif", "classes": {"band": 4}}, False),
+        ({"uri": "/data/a.tif", "classes": {"uri": "/data/scl.tif"}}, False),
+        ({"uri": "/data/a.tif", "classes": {"uri": ["/data/scl.tif", "https://host/scl.tif"]}}, True),
     ],
 )
 def test_scenes_on_the_network_are_told_from_local_ones(scene: dict[str, Any], expected: bool) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import FolderError, InputError
 from model.redaction import redact_text, redact_uri, redact_values, remember_secrets, split_credentials
-from pipeline.config.run import load_config
+from pipeline.config.run import describe_settings, load_config
 
 SIGNED = "https://host.example/a/b.tif?X-Amz-Credential=AKIA%2F20240101&X-Amz-Signature=5ec2e7&X-Amz-Expires=600#frag"
 
@@ -137,3 +137,18 @@ def test_json_of_a_config_holds_no_credentials_and_python_values_do() -> None:
     assert config.before.uri == "https://me:pw@host/b.tif"
     assert config.model_dump()["before"]["uri"] == "https://me:pw@host/b.tif"
     assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301
+
+
+def test_a_record_tells_no_password_of_a_clusters_arguments() -> None:
+    arguments = {"queue": "gpu", "auth": {"user": "ops", "Password": "pa55"}, "workers": [{"api_token": "t0ken"}]}
+    config = load_config(
+        values={"before": "b.tif", "after": "a.tif", "output": "run"},
+        assignments=[f"cluster={json.dumps({'kind': 'class', 'class_path': 'a.B', 'arguments': arguments})}"],
+    )
+
+    told = json.dumps(describe_settings(config))
+
+    assert "gpu" in told
+    assert "ops" in told
+    assert not [secret for secret in ("pa55", "t0ken") if secret in told]
+    assert config.cluster.arguments == arguments

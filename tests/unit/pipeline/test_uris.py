@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model.errors import InputError
-from pipeline.uris import normalise_uri, split_s3_uri
+from pipeline.uris import find_local_file, normalise_uri, split_s3_uri
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,16 @@ def test_a_host_that_has_no_name_is_refused() -> None:
 
 def test_a_key_is_all_that_follows_the_bucket() -> None:
     assert split_s3_uri("s3://bucket/a#b?c/d%20e") == ("bucket", "a#b?c/d%20e")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("/data/a.tif", "/data/a.tif"),
+        ("zip:///data/a.zip!b/c.tif", "/data/a.zip"),
+        ("https://host/a.tif", None),
+        ("s3://bucket/a.tif", None),
+    ],
+)
+def test_file_that_has_to_lie_before_a_worker(uri: str, expected: str | None) -> None:
+    assert find_local_file(uri) == expected

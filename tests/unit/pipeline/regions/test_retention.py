@@ -29,7 +29,7 @@ def make_states(*names: str) -> list[Any]:
 def region(tmp_path: Path) -> RunFolder:
     folder = make_folder(str(tmp_path / "region"))
     for pair in ("a", "b"):
-        for name in ("run.json", "tiles.zarr/zarr.json", "marks/0.json"):
+        for name in ("run.json", "tiles.zarr/zarr.json", f"marks/{'0' * 64}.json"):
             folder.put(f"pairs/{pair}/{name}", b"{}")
     return folder
 
@@ -41,7 +41,16 @@ def test_pixels_go_with_their_folders(region: RunFolder) -> None:
     assert region.has("pairs/b/tiles.zarr/zarr.json")
 
 
-@pytest.mark.parametrize("linked", ["pairs", "pairs/a", "pairs/a/tiles.zarr", "pairs/a/marks/0.json"])
+@pytest.mark.parametrize("name", ["tiles.zarr/notes.txt", "tiles.zarr/pixels/c/mine", "marks/0.json"])
+def test_what_others_put_among_the_pixels_stays(name: str, region: RunFolder) -> None:
+    region.put(f"pairs/a/{name}", b"mine")
+
+    assert apply_retention(make_states("a", "b"), folder=region, config=PIXELS_OF_ONE, now=NOW)
+
+    assert region.list_names("pairs/a") == sorted([f"pairs/a/{name}", "pairs/a/run.json"])
+
+
+@pytest.mark.parametrize("linked", ["pairs", "pairs/a", "pairs/a/tiles.zarr", f"pairs/a/marks/{'0' * 64}.json"])
 def test_nothing_goes_behind_a_link(linked: str, region: RunFolder, tmp_path: Path) -> None:
     place, elsewhere = Path(region.join(linked)), tmp_path / "elsewhere"
     place.rename(elsewhere)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,28 @@ def test_record_goes_before_the_files_that_it_speaks_of(record: RunRecord, is_ke
     discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
 
     assert folder.has(RECORD_NAME) == is_kept
+
+
+@pytest.mark.parametrize("name", [RECORD_NAME, PENDING_NAME])
+def test_record_with_a_flipped_bit_is_not_believed_and_goes(name: str, tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    written = make_record().to_json()
+    folder.put(name, written.replace(b'"analysed": 1', b'"analysed": 9'))
+
+    with pytest.raises(InputError, match="not what was written"):
+        recall_record(folder)
+    discard_record(folder, run_id="0123456789ab", shard_size_tiles=8)
+
+    assert not folder.has(name)
+
+
+def test_record_of_an_earlier_version_has_no_checksum_and_is_read(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    values = json.loads(make_record().to_json())
+    del values["sha256"]
+    folder.put(RECORD_NAME, json.dumps(values).encode())
+
+    assert read_record(folder).is_same_result(make_record())
 
 
 def test_withdrawn_record_is_recalled_and_put_back_as_it_was(tmp_path: Path) -> None:

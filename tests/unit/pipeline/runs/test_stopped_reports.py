@@ -35,7 +35,7 @@ from pipeline.runs.read import list_changed_tiles, read_tile_pair
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, withdraw_record
 from pipeline.runs.run import detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder, describe_bytes
-from pipeline.storage.names import PAGE_NAME
+from pipeline.storage.names import PAGE_NAME, is_run_file
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tiles import write as tiles
 from pipeline.workers.tasks import Call
@@ -173,6 +173,7 @@ def test_a_run_that_is_stopped_in_its_report_is_told_apart_as_well(
     (run / PAGE_NAME).write_bytes(b"former")
     record = json.loads((run / RECORD_NAME).read_bytes())
     record["files"][PAGE_NAME] = describe_bytes(b"former")
+    del record["sha256"]
     (run / RECORD_NAME).write_text(json.dumps(record))
 
     stopped = copy_before_writes(run, lambda: run_again(run, scenes), copies=tmp_path / "stopped")
@@ -328,3 +329,70 @@ def test_a_region_says_of_a_pair_that_its_report_was_stopped(tmp_path: Path, wat
     assert f"stopped half-way; `deltavlm report` on {state.record.run_name} makes it again" in state.reason
     rebuild_report(run.uri)
     assert (read_pair().status, read_pair().reason) == (PairStatus.DONE, None)
+
+
+def test_reports_leave_alone_what_others_put_beside_them(tmp_path: Path, watched: RegionConfig) -> None:
+    region = Path(shutil.copytree(watched.output, tmp_path / "region"))
+    (run,) = (path.parent for path in region.glob("pairs/*/run.json"))
+    (table,) = region.glob("report/changes/*/*.parquet")
+    stale = table.with_name("20200101_20210101_0123456789ab.parquet")
+    shutil.copy(table, stale)
+    mine = [
+        *(region / "report" / name for name in ("notes.txt", "changes/after_year=2026/mine.parquet", "plots/mine.png")),
+        *(run / "report" / name for name in ("notes.txt", "page/mine.js", "plots/mine.png")),
+    ]
+    for file in mine:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"mine")
+
+    rebuild_report(str(run))
+    make_pass(watched.model_copy(update={"output": str(region), "max_pairs_per_pass": 0}))
+
+    assert [file.read_bytes() for file in mine] == [b"mine"] * len(mine)
+    assert not stale.exists()
+
+
+def test_all_that_a_run_leaves_has_a_name_of_its_own(finished: Path) -> None:
+    names = list(read_results(finished))
+
+    assert len(names) > 20
+    assert [name for name in names if not is_run_file(name)] == []
+
+
+@pytest.mark.parametrize("name", ["report/item.json", "report/changes.parquet"])
+def test_a_region_believes_no_file_of_a_pair_that_is_not_what_its_run_wrote(
+    name: str, tmp_path: Path, watched: RegionConfig
+) -> None:
+    region = Path(shutil.copytree(watched.output, tmp_path / "region"))
+    config = watched.model_copy(update={"output": str(region)})
+    (file,) = region.glob(f"pairs/*/{name}")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+    with pytest.raises(InputError, match=f"{name} is not what was written there") as raised:
+        make_pass(config)
+    rebuild_report(str(file.parents[1]))
+    make_pass(config)
+
+    assert "deltavlm report" in raised.value.remedy
+    assert find_strangers(region, record=REGION_NAME) == []
+
+
+def test_a_flipped_bit_in_a_record_is_told(tmp_path: Path, watched: RegionConfig) -> None:
+    region = Path(shutil.copytree(watched.output, tmp_path / "region"))
+    config = watched.model_copy(update={"output": str(region)})
+    (plan,), (run,) = region.glob("plans/*.json"), region.glob("pairs/*/run.json")
+    written = plan.read_bytes()
+    plan.write_bytes(written.replace(b'"attempts": 1', b'"attempts": 3'))
+
+    with pytest.raises(InputError, match="not what was written") as raised:
+        make_pass(config)
+    plan.write_bytes(written)
+    run.write_bytes(run.read_bytes().replace(b'"changed_tile_count": ', b'"changed_tile_count": 1', 1))
+    (damaged,) = (state for state in read_states(RunFolder(str(region))) if state.record.attempts)
+
+    assert raised.value.remedy.startswith("delete it: the next pass plans the pair again")
+    assert damaged.status is PairStatus.FAILED
+    assert "not what was written" in str(damaged.reason)
+    assert damaged.needs_work(max_attempts=3)
