@@ -146,6 +146,8 @@ def _take_first(parts: Iterator[Block], *, shape: tuple[int, int]) -> Block:
             is_cloudy |= part.is_cloudy
             continue
         if not is_valid.any():
+            if part.is_valid.all():
+                return part
             pixels = np.zeros((3, *shape), dtype=np.uint8)
         is_new = part.is_valid & ~is_valid
         for seen, known in zip(part.pixels, pixels, strict=True):
