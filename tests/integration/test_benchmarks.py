@@ -1,0 +1,28 @@
+"""Benchmarks run in their smallest form and tell their figures; how large those are is not asked here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("tile_writing", ["--kind", "same CRS"]), ("empty_ground", []), ("peers", [])]
+)
+def test_a_benchmark_runs_and_tells_its_figures(repository: Path, name: str, options: list[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, str(repository / "benchmarks" / f"{name}.py"), "--quick", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert told["name"] == name
+    assert told["figures"]
+    assert all(figure > 0 for kind in told["figures"].values() for figure in kind.values())
