@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +37,8 @@ MAX_BODY_BYTES = 32 << 20
 """Largest body of a server's reply, unpacked, where nothing else is said."""
 MAX_SILENCES = 2
 """How often a server may be silent for as long as it may until it is given up."""
+LOOKUP_S = 20.0
+"""How long the look-up of a host's name may take, where nothing else is said."""
 _CONNECT_S = 10.0
 _PIECE_BYTES = 1 << 16
 _GZIP_OR_ZLIB = 47
@@ -103,8 +107,52 @@ class _TimedNetwork(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        rest_s = _find_rest(timeout, error=httpcore.ConnectTimeout)
-        return _TimedStream(super().connect_tcp(host, port, rest_s, local_address, socket_options))
+        problem: Exception = httpcore.ConnectError(f"no address of {host}")
+        try:
+            rest_s = _find_rest(timeout, error=httpcore.ConnectTimeout)
+            addresses = find_addresses(host, limit_s=LOOKUP_S if rest_s is None else rest_s)
+        except TimeoutError as late:
+            raise httpcore.ConnectTimeout(str(late)) from None
+        except (OSError, UnicodeError) as unknown:
+            raise httpcore.ConnectError(str(unknown)) from None
+        for address in addresses:
+            rest_s = _find_rest(timeout, error=httpcore.ConnectTimeout)
+            try:
+                return _TimedStream(super().connect_tcp(address, port, rest_s, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
+                problem = failure
+        raise problem
+
+
+def find_addresses(host: str, *, limit_s: float) -> tuple[str, ...]:
+    """Look up the addresses of a host, in time: the system's own look-up has no limit that one could set.
+
+    Args:
+        host: Its name, or an address.
+        limit_s: How long it may take, in seconds.
+
+    Raises:
+        TimeoutError: nobody has told by then.
+        OSError: nobody knows the name; UnicodeError: it is none.
+    """
+    found: list[str] = []
+    faults: list[Exception] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except Exception as fault:
+            faults.append(fault)
+
+    # One that goes on for ever holds nobody back, and goes with the process.
+    thread = threading.Thread(target=look_up, name="look-up", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if faults:
+        raise faults[0]
+    if not found:
+        raise TimeoutError(f"the name of host {host} was not looked up within {limit_s:g} s")
+    return tuple(dict.fromkeys(found))
 
 
 def _find_rest(timeout_s: float | None, *, error: type[Exception]) -> float | None:

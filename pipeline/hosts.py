@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from model.errors import InputError
 from model.redaction import redact_uri
+from model.web import LOOKUP_S, find_addresses
 
 _PORTS = {"http": 80, "https": 443}
 _UNUSUAL = re.compile(r"[\x00-\x20\\]")
@@ -71,7 +71,12 @@ def _read_origin(uri: str) -> tuple[str, int | None]:
 @lru_cache(maxsize=_ADDRESSES_KEPT)
 def _find_addresses(host: str) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, None)))
+        return find_addresses(host, limit_s=LOOKUP_S)
+    except TimeoutError as late:
+        # Who is not known to be public is not asked.
+        raise InputError(
+            str(late), expected="a name server that answers", remedy="see whether the network is well, then try again"
+        ) from None
     except (OSError, UnicodeError):
         # Where nobody knows the name, whoever asks the host says so.
         return ()

@@ -15,7 +15,7 @@ from pydantic import Field
 from model.web import WebLimits
 from pipeline.config.loading import StrictConfig
 
-TILES_AT_LEAST = 4
+TILES_AT_LEAST = 2
 """A batch has the time of so many tiles more than it has, as the first words of a model take longer."""
 
 
@@ -44,10 +44,10 @@ class LimitsConfig(StrictConfig):
         default=3600, gt=0, le=86400, description="Seconds that a worker may take to load the model."
     )
     tile_s: float = Field(
-        default=120,
+        default=60,
         gt=0,
         le=86400,
-        description="Seconds per tile that a model may take for all prompts; a batch has those of four tiles more. "
+        description="Seconds per tile that a model may take for all prompts; a batch has those of two tiles more. "
         "Its worker is ended then, and the tiles are asked about one by one.",
     )
 

@@ -79,8 +79,8 @@ class _WindowPairing(StrictConfig):
 
     order: Literal["newest", "least_cloudy"] = Field(
         default="newest",
-        description="Which of the dates of a window that are good enough is taken: the newest, or the one "
-        "with the fewest clouds.",
+        description="Which of the dates of a window that are good enough is taken, where several show as much of the "
+        "area: the newest, or the one with the fewest clouds.",
     )
 
 

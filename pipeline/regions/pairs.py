@@ -224,8 +224,13 @@ def _pair_windows(
         return [], [LeftOut(name=after.scene_id, reason="no scene of the before window is earlier")]
     before = min(earlier, key=rank)
     others = {id(scene): scene for found in inside for scene in found if scene not in (before, after)}
-    words = "a newer scene of the window is taken" if order == "newest" else "a scene with fewer clouds is taken"
-    return [(before, after)], [LeftOut(name=scene.scene_id, reason=words) for scene in others.values()]
+
+    def explain(scene: DatedScene) -> str:
+        if rank(after if scene in inside[1] else before)[0] < rank(scene)[0]:
+            return "a scene of the window that shows more of the area is taken"
+        return "a newer scene of the window is taken" if order == "newest" else "a scene with fewer clouds is taken"
+
+    return [(before, after)], [LeftOut(name=scene.scene_id, reason=explain(scene)) for scene in others.values()]
 
 
 def _pair_series(

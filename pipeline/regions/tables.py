@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import shapely
 
-from pipeline.findings.coverage import OFF, Coverage
+from pipeline.findings.coverage import Coverage
 from pipeline.regions.pair_records import PairState, PairStatus, read_report_file
 from pipeline.regions.timeline import PairChanges, Sighting, link_changes
 from pipeline.storage.folder import RunFolder
@@ -134,12 +134,8 @@ def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str,
 
 
 def measure_seen(ground_m2: Mapping[str, float]) -> float | None:
-    """Give the part of the ground that both scenes reach of which something is known; None where there is none.
-
-    Other pairs reach the rest of the region's area.
-    """
-    reached = {status: area_m2 for status, area_m2 in ground_m2.items() if status != OFF}
-    coverage = Coverage(tile_counts={}, ground_m2=reached)
+    """Give the part of the ground of which something is known, as the pair's run does; None where nobody measured."""
+    coverage = Coverage(tile_counts={}, ground_m2=ground_m2)
     return coverage.seen_fraction if coverage.total_m2 else None
 
 

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model.errors import InputError
 from model.registry import find_model_folder, find_model_source
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import make_findings_schema
 from pipeline.polygons.aoi import AreaOfInterest
+from pipeline.polygons.zones import Zones
 from pipeline.runs.record import read_run_zones
 from pipeline.storage.folder import check_foreign, find_folder
 from pipeline.uris import is_remote
 from pipeline.workers.memory import check_memory
 
 
-def check_inputs(config: RunConfig) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunPolygons:
+    """The polygons that a run is told of, as their files were when it began."""
+
+    aoi: AreaOfInterest | None = None
+    """The area of interest; None without one."""
+    zones: Zones | None = None
+    """What the findings are summed over; None without."""
+
+
+def check_inputs(config: RunConfig) -> RunPolygons:
     """Check what is quickly checked, so that a mistyped name does not wait for scenes to be read.
+
+    Returns:
+        What was read on the way, to be used from here on: read once more, the files might be others.
 
     Raises:
         InputError: the first thing that is wrong.
     """
-    for check in list_checks(config).values():
-        check()
+    found = {setting: check() for setting, check in list_checks(config).items()}
+    return RunPolygons(aoi=found["aoi"], zones=found["zones"])
 
 
-def list_checks(config: RunConfig) -> dict[str, Callable[[], object]]:
+def list_checks(config: RunConfig) -> dict[str, Callable[[], Any]]:
     """List the checks by the setting that each is about, the quickest first; each raises an `InputError`."""
     return {
         "prompts": lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),

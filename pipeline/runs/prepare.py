@@ -21,6 +21,7 @@ from pipeline.findings.extract import make_findings_schema
 from pipeline.polygons.aoi import GridArea, read_grid_area
 from pipeline.polygons.zones import Zones
 from pipeline.report.write import Report
+from pipeline.runs.inputs import RunPolygons
 from pipeline.runs.record import (
     RunRecord,
     check_readable,
@@ -65,17 +66,22 @@ class Run:
 
     @classmethod
     @contextmanager
-    def prepare(cls, config: RunConfig, *, pair: ScenePair) -> Iterator[Self]:
+    def prepare(cls, config: RunConfig, *, pair: ScenePair, polygons: RunPolygons) -> Iterator[Self]:
         """Check what else could be wrong about the input, then make the folder and hold it while the context lasts.
 
+        Args:
+            config: What was asked for.
+            pair: The scenes and their grid.
+            polygons: What was read of the area of interest and of the zones.
+
         Raises:
-            InputError: there is no such model, the area of interest or the zones cannot be read, a prompt's name is
-                taken, or the folder cannot be written to or is being written by another run.
+            InputError: there is no such model, the area of interest lies off the grid, a prompt's name is taken, or the
+                folder cannot be written to or is being written by another run.
         """
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
-        area, zones = read_grid_area(config.aoi, grid=pair.grid), read_run_zones(config)
+        area, zones = polygons.aoi and polygons.aoi.lay_on(pair.grid), polygons.zones
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
             folder = folder.guarded(lock.check)

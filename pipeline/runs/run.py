@@ -20,6 +20,7 @@ from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import extract_findings
 from pipeline.findings.totals import Totals, sum_up
+from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
 from pipeline.runs.inputs import check_inputs
@@ -70,10 +71,10 @@ def detect_changes(
     Raises:
         InputError: the input cannot be worked on; if that shows at once, nothing is written.
     """
-    check_inputs(config)
+    polygons = check_inputs(config)
     stages = Stages(around=around_stage or tell_progress(on_progress))
-    pair = stages.find_pair(config)
-    with Run.prepare(config, pair=pair) as run:
+    pair = stages.find_pair(config, aoi=polygons.aoi)
+    with Run.prepare(config, pair=pair, polygons=polygons) as run:
         with open_cluster() as client:
             run = run.settle(client)
             store = stages.write_tiles(run, client=client)
@@ -147,9 +148,9 @@ class Stages:
     summaries: list[StageSummary] = field(default_factory=list)
     """What each has done so far."""
 
-    def find_pair(self, config: RunConfig) -> ScenePair:
+    def find_pair(self, config: RunConfig, *, aoi: AreaOfInterest | None) -> ScenePair:
         """Find the scenes and lay the grid, before there is anything of the run."""
-        return self._carry_out("find_pair", lambda _: find_pair(config))
+        return self._carry_out("find_pair", lambda _: find_pair(config, aoi=aoi))
 
     def write_tiles(self, run: Run, *, client: Client) -> TileStore:
         """Write what is missing of the tile store."""

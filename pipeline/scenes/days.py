@@ -110,7 +110,9 @@ def rank_clouds(percent: float | None) -> float:
 def rank_day(
     *, start: dt.datetime, cloud_percent: float | None, covered_fraction: float, order: str
 ) -> tuple[float, float, float]:
-    """Give the place of a day among others that show enough: the newest first, or that with the fewest clouds.
+    """Give the place of a day among others: what shows most first, then the newest, or that with the fewest clouds.
+
+    Days count as equal when they show the same whole per cent of the area. A run and a region rank by this alone.
 
     Args:
         start: Its first acquisition, UTC.
@@ -119,7 +121,7 @@ def rank_day(
         order: ``least_cloudy`` or ``newest``.
     """
     clouds = rank_clouds(cloud_percent) if order == "least_cloudy" else 0.0
-    return clouds, -start.timestamp(), -covered_fraction
+    return -round(covered_fraction, 2), clouds, -start.timestamp()
 
 
 def _take_versions(pieces: Iterable[Piece]) -> tuple[list[Piece], list[LeftOut]]:

@@ -81,8 +81,12 @@ class ScenePair:
         return read_block(scene, grid=grid, window=window, resampling=self.resampling, limits=limits)
 
 
-def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
+def find_pair(config: RunConfig, *, aoi: AreaOfInterest | None = None) -> tuple[ScenePair, StageSummary]:
     """Look at both scenes and lay the grid over what they share; nothing is written.
+
+    Args:
+        config: The run.
+        aoi: The area of interest, where it was read before; left out, it is read if there is one.
 
     Raises:
         InputError: a scene cannot be used, the two do not make a pair, or the grid or the area of interest
@@ -90,7 +94,8 @@ def find_pair(config: RunConfig) -> tuple[ScenePair, StageSummary]:
     """
     start = time.perf_counter()
     with use_limits(config.limits):
-        aoi = None if config.aoi is None else AreaOfInterest.read(config.aoi)
+        if aoi is None and config.aoi is not None:
+            aoi = AreaOfInterest.read(config.aoi)
         area = choose_search_area(config, aoi=aoi)
         before, after = (
             read_scene(scene, date=date, area=area, allow_private=config.storage.allow_private_hosts)

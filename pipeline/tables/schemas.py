@@ -243,8 +243,9 @@ TIMELINE_SCHEMA = pa.schema(
         describe_field(
             "analysed_fraction",
             pa.float64(),
-            "Part of the ground in the area of interest that both scenes reach of which something is known: valid "
-            "ground in tiles that are analysed or identical, 0 to 1; null: the pair failed, or nobody measured it.",
+            "Part of the ground in the area of interest of which something is known: valid ground in tiles that are "
+            "analysed or identical, 0 to 1. What the scenes do not reach is not known, as in the pair's own report; "
+            "null: the pair failed, or nobody measured it.",
         ),
         describe_field("changed_tile_count", pa.int32(), "Tiles that changed; null: the pair failed."),
         describe_field("n_changes", pa.int32(), "Changes that the pair tells of; null: the pair failed."),

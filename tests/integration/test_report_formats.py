@@ -8,9 +8,12 @@ import importlib.metadata
 import io
 import json
 import re
+import shutil
 import sqlite3
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,12 @@ from made_scenes import make_config, make_scenes, read_result
 from s3_server import BUCKET, start_s3_server
 
 from model.errors import InputError
+from pipeline.config.run import load_config
 from pipeline.runs.export import FORMATS, export_report, list_files
+from pipeline.runs.export_docx import make_summary
+from pipeline.runs.record import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import DESCRIPTIONS_KEY
 from pipeline.tables.vector_formats import VECTOR_FORMATS, write_flatgeobuf, write_layer
 
@@ -233,6 +240,52 @@ def test_hostile_words_in_every_column_survive_no_format_as_commands(tmp_path: P
     assert {texts[name].strip() for name in ("gpkg", "geojson", "flatgeobuf")} == {plain.strip()}
     assert "&lt;script&gt;" in texts["kml"]
     assert json.loads(pq.read_metadata(io.BytesIO(data)).metadata[DESCRIPTIONS_KEY.encode()])["kind"]
+
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def test_a_column_of_a_zones_file_is_no_formula_in_a_header(tmp_path: Path, run: Path) -> None:
+    columns = ["=cmd|' /C calc'!A0", "+SUM(A1)", "-2+3", "@x", "\uff1dcmd", " =1+1"]
+    zones = gpd.GeoDataFrame(
+        {"id": ["w"], **{name: ["harmless"] for name in columns}},
+        geometry=[shapely.box(LEFT, TOP - TILE_M, LEFT + TILE_M, TOP)],
+        crs="EPSG:32614",
+    )
+    zones.to_parquet(tmp_path / "zones.parquet")
+    other = shutil.copytree(run, tmp_path / "run")
+
+    rebuild_report(str(other), zones={"zones": str(tmp_path / "zones.parquet")})
+    export_report(str(other), formats=["csv"], output=str(tmp_path / "out"))
+
+    with (tmp_path / "out" / "zones.csv").open(encoding="utf-8-sig", newline="") as file:
+        head = next(csv.reader(file))
+    assert [name for name in head if name.lstrip().startswith(FORMULA_SIGNS)] == []
+    assert [name for name in columns if not any(name.strip() in each for each in head)] == []
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "@x", "\uff1dcmd", "a\rb"])
+def test_a_prompt_with_such_a_name_is_refused(name: str, tmp_path: Path) -> None:
+    prompt = f"prompts=[{{name: {json.dumps(name)}, kind: ask, text: What is new}}]"
+
+    with pytest.raises(InputError, match=r"prompts\.0\.name"):
+        load_config(values={"before": "b.tif", "after": "a.tif", "output": str(tmp_path)}, assignments=[prompt])
+
+
+def test_megabytes_of_words_make_no_megabytes_of_summary(run: Path) -> None:
+    changes, tiles, zones = (read(run, table) for table in ("changes", "tiles", "zones"))
+    changes["description"] = "a house appears. " * 300_000
+    zones["name"] = "Zone " * 1_000_000
+    record = read_record(RunFolder(str(run)))
+    record = replace(record, reason_counts={"failed": {"words " * 1_000_000: 1}}, status_counts={"failed": 1})
+
+    made = make_summary(record, tiles=tiles, changes=changes, zones=zones)
+
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        assert archive.getinfo("word/document.xml").file_size < 1_000_000
+    words = "\n".join(paragraph.text for paragraph in docx.Document(io.BytesIO(made)).paragraphs)
+    assert "a house appears." in words
+    assert "\u2026" in words
 
 
 def test_flatgeobuf_is_the_same_bytes_each_time(run: Path, tmp_path: Path) -> None:

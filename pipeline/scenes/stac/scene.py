@@ -107,8 +107,7 @@ def choose_day(
 ) -> tuple[list[SceneItem], list[LeftOut]]:
     """Take the items of the one day and collection that show most of an area.
 
-    Days, as `group_days` makes them, count as equal when they show the same whole per cent of the area. Of equal ones
-    the one with the fewest clouds on the mean is taken, or with ``newest`` the newest.
+    Days are those that `group_days` makes, in the order of `rank_day`.
 
     Args:
         items: At least one.
@@ -121,14 +120,10 @@ def choose_day(
     area = area if area is not None else _unite(items)
     days, left_out = group_days(items, area=area)
 
-    def rank(key: tuple[dt.date, str]) -> tuple[float, tuple[float, float, float], str]:
+    def rank(key: tuple[dt.date, str]) -> tuple[tuple[float, float, float], str]:
         day, covered = days[key], compute_coverage(days[key], area=area)
         start, clouds = min(item.start for item in day), average_clouds(day)
-        return (
-            -round(covered, 2),
-            rank_day(start=start, cloud_percent=clouds, covered_fraction=covered, order=order),
-            key[1],
-        )
+        return rank_day(start=start, cloud_percent=clouds, covered_fraction=covered, order=order), key[1]
 
     best = min(days, key=rank)
     left_out += [

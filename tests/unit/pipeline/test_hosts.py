@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
+import httpx
 import pytest
 
 from model.errors import InputError
+from model.web import WebLimits, fetch
+from pipeline import hosts
 from pipeline.hosts import check_host
 
 DOCUMENT = "https://stac.example/item.json"
@@ -79,3 +83,16 @@ def test_public_hosts_and_the_own_one_are_fine(uri: str, document: str) -> None:
 def test_another_port_of_the_same_host_is_another_service() -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9000"):
         check_host("http://127.0.0.1:9000/a", named_by="http://127.0.0.1:8000/item.json", what="a link")
+
+
+def test_a_name_that_nobody_looks_up_in_time_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(60) and [])
+    monkeypatch.setattr(hosts, "LOOKUP_S", 0.05)
+    try:
+        with pytest.raises(InputError, match=r"slow\.example was not looked up within 0\.05 s"):
+            check_host("https://slow.example/a.tif", named_by=DOCUMENT, what="an asset")
+        with pytest.raises(httpx.ConnectTimeout, match=r"slow\.example was not looked up"):
+            fetch("http://slow.example/a", limits=WebLimits(silence_s=0.05, total_s=0.2, tries=1))
+    finally:
+        is_over.set()

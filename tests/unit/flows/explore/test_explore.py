@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from stand_in_model import StandInModel
 
 import flows.explore.server
@@ -23,7 +25,7 @@ from flows.explore.requests import (
     list_examples,
     parse_chat,
 )
-from flows.explore.server import ChatDesk, note_reply
+from flows.explore.server import ChatDesk, ReportServer, note_reply
 from model.conversation import Conversation
 from model.errors import InputError
 from model.interface import PromptKind
@@ -253,3 +255,34 @@ def test_a_question_that_nobody_waits_for_is_not_put(monkeypatch: pytest.MonkeyP
         assert desk.n_answers == int(not is_cancelled)
     finally:
         desk.close()
+
+
+@pytest.mark.parametrize("pieces", [[], [b'{"tile_id": "r0000_c'], [b"{", b'"question": "']])
+def test_a_reader_who_leaves_in_mid_question_leaves_no_traceback(pieces: list[bytes], tmp_path: Path) -> None:
+    told = io.StringIO()
+    desk = ChatDesk(StandInModel(), folder=RunFolder(str(tmp_path)))
+    server = ReportServer(desk, folder=RunFolder(str(tmp_path)), run_id="run", notes=(), console=Console(file=told))
+    app = server.make_app(allowed_hosts=["127.0.0.1"])
+    arriving = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return arriving.pop(0) if arriving else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/chat",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in OWN.items()],
+    }
+    asyncio.run(app(scope, receive, send))
+    desk.close()
+
+    assert sent[0]["status"] == 499
+    assert desk.n_answers == 0
+    assert told.getvalue() == ""

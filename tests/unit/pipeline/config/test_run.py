@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from model.errors import InputError
+from pipeline.config.limits import LimitsConfig
 from pipeline.config.loading import RECORDED
 from pipeline.config.run import PromptConfig, RunConfig, load_config
 from pipeline.config.stac import StacConfig
@@ -182,3 +183,8 @@ def test_outlines_are_switched_off_by_the_word_that_yaml_takes_for_false(tmp_pat
     assert load_config(path).model.outlines == "off"
     with pytest.raises(InputError, match=r"model\.outlines"):
         load_config(path, assignments=["model.outlines=on"])
+
+
+def test_a_single_tile_that_hangs_is_given_up_in_minutes() -> None:
+    assert LimitsConfig().find_batch_s(1) == 180
+    assert LimitsConfig(tile_s=5).find_batch_s(64) == 330

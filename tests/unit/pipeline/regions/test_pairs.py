@@ -12,10 +12,12 @@ from shapely.geometry import box
 
 from pipeline.config.region import DateChoiceConfig
 from pipeline.config.region_sources import DatesPairing, LastAnalysedPairing, SeriesPairing, YearEarlierPairing
+from pipeline.findings.coverage import Coverage
 from pipeline.regions.dates import DatedScene, choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, PairStatus
 from pipeline.regions.pairs import RegionPair, choose_pairs, find_windows, name_pair, subtract_year
 from pipeline.regions.plan import decide_pass
+from pipeline.regions.tables import measure_seen
 from pipeline.scenes.days import ScenePiece
 
 NOW = dt.datetime(2026, 6, 20, 2, 30, tzinfo=dt.UTC)
@@ -110,6 +112,33 @@ def test_fewest_clouds_go_over_the_newest_where_that_is_asked_for() -> None:
     pairs, _ = choose_pairs(found, pairing=pairing, now=NOW)
 
     assert days(pairs) == [("2025-06-01", "2026-06-01")]
+
+
+def test_window_takes_what_shows_most_of_the_area_first() -> None:
+    found = [
+        scene("2025-06-01", covered_fraction=0.9),
+        scene("2025-06-10", covered_fraction=0.81),
+        # The same whole per cent.
+        scene("2026-06-01", covered_fraction=0.993),
+        scene("2026-06-10", covered_fraction=0.99),
+    ]
+
+    pairs, left_out = choose_pairs(found, pairing=YEAR, now=NOW)
+
+    assert days(pairs) == [("2025-06-01", "2026-06-10")]
+    assert [each.reason for each in left_out] == [
+        "a scene of the window that shows more of the area is taken",
+        "a newer scene of the window is taken",
+    ]
+
+
+def test_time_line_counts_what_the_scenes_do_not_reach_as_a_run_does() -> None:
+    told = {"analysed": 50.0, "identical": 10.0, "no_data": 20.0, "off": 20.0}
+    own = Coverage(tile_counts={}, ground_m2=told)
+
+    assert measure_seen(told) == own.seen_fraction == 0.6
+    assert measure_seen({"off": 5.0}) == 0.0
+    assert measure_seen({}) is None
 
 
 def test_newest_is_compared_with_the_one_analysed_last() -> None:
