@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.cluster import ALLOCATOR_ENVIRONMENT
+from flows.fork_server import ALLOCATOR_ENVIRONMENT
 from model.interface import Prompt
 from model.registry import load_model
 from pipeline.config.run import load_default_prompts
@@ -151,7 +151,7 @@ def open_pool(*, name: str, dtype: str, n_threads: int, environment: dict[str, s
 def compare(*, name: str, dtype: str, n_processes: int) -> dict[str, Any]:
     """Let engine and loop take turns."""
     pairs = make_pairs(BATCH_SIZE_TILES * n_processes)
-    worker = {key: str(value) for key, value in ALLOCATOR_ENVIRONMENT.items()} | {"OMP_NUM_THREADS": "1"}
+    worker = ALLOCATOR_ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
     engines = [open_pool(name=name, dtype=dtype, n_threads=1, environment=worker) for _ in range(n_processes)]
     loop = open_pool(name=name, dtype=dtype, n_threads=os.cpu_count() or 1, environment={})
     shares = np.split(pairs, n_processes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -20,37 +21,17 @@ from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
 from flows.cluster_security import check_encrypted, make_security, read_security
+from flows.fork_server import START_ENVIRONMENT, WORKER_ENVIRONMENT, can_fork, start_fork_server
 from model.errors import InputError
 from model.extras import require_extra
+from model.registry import find_model_source
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import RunConfig
 from pipeline.workers.memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
-
-# One thread each: several OpenMP pools on shared cores are ten times slower than one. GDAL's threads and
-# Zarr's concurrency are per process too.
-_WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "GDAL_NUM_THREADS": "1",
-    "ZARR_ASYNC__CONCURRENCY": "4",
-    # Failed tasks come home with their reason and are told as rows and counts; the workers need not tell too.
-    "DASK_LOGGING__DISTRIBUTED": "critical",
-}
-
-ALLOCATOR_ENVIRONMENT = {
-    # Dask has its workers give memory back to the system in small pieces, and the model's next layer asks for it again:
-    # it ran more than twice as long that way. These are the thresholds that glibc comes to by itself.
-    "MALLOC_MMAP_THRESHOLD_": 32 * 1024**2,
-    "MALLOC_TRIM_THRESHOLD_": 64 * 1024**2,
-}
-"""What a worker's C library reads before its first line of Python runs."""
+from pipeline.workers.models import keep_models
 
 _SETTINGS = {
-    **{
-        f"distributed.nanny.pre-spawn-environ.{name}": value
-        for name, value in (_WORKER_ENVIRONMENT | ALLOCATOR_ENVIRONMENT).items()
-    },
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in START_ENVIRONMENT.items()},
     # Ctrl-C in a terminal reaches the workers too; the command tells them when to end.
     "distributed.worker.preload": ["flows.signals"],
     # A worker that dies takes the blame onto all tasks it has been given; so it is given one beside the one it is
@@ -105,13 +86,16 @@ def open_run_cluster(config: RunConfig) -> Iterator[Client]:
         with _connect(shared.address, security=shared.security) as client:
             yield client
         return
-    with open_cluster(config.cluster, need=measure_need(config), device=config.model.device) as client:
+    need, has_weights = measure_need(config), find_model_source(config.model.name) is None
+    with open_cluster(config.cluster, need=need, device=config.model.device, has_weights=has_weights) as client:
         yield client
 
 
 @contextmanager
 def share_run_cluster(config: RunConfig) -> Iterator[None]:
     """Start the cluster of a run once, for all runs with the same settings of cluster inside the context.
+
+    What the workers load they keep for all of these runs.
 
     Raises:
         InputError: as `open_cluster`.
@@ -121,7 +105,8 @@ def share_run_cluster(config: RunConfig) -> Iterator[None]:
         shared = _SharedCluster(config=config.cluster, address=address, security=client.security)
         token = _shared_cluster.set(shared)
         try:
-            yield
+            with keep_models(client):
+                yield
         finally:
             _shared_cluster.reset(token)
 
@@ -142,13 +127,16 @@ def check_cluster(config: ClusterConfig) -> None:
 
 
 @contextmanager
-def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, device: str = "auto") -> Iterator[Client]:
+def open_cluster(
+    config: ClusterConfig, *, need: WorkerNeed | None = None, device: str = "auto", has_weights: bool = False
+) -> Iterator[Client]:
     """Start workers, or connect to those that are there; what is started here ends with the context.
 
     Args:
         config: Which workers.
         need: Memory that each of this machine's workers needs; left out, what one with a small model needs.
         device: Where the model will be, as `ModelConfig.device`.
+        has_weights: Whether workers started here are to have imported what weights need.
 
     Raises:
         InputError: they cannot be started or reached, no worker comes, or their memory cannot hold the weights.
@@ -159,6 +147,9 @@ def open_cluster(config: ClusterConfig, *, need: WorkerNeed | None = None, devic
     check_cluster(config)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(choose_dask_settings(config)))
+        if config.kind == "local" and can_fork(device=device, n_gpus=count_gpus()):
+            start_fork_server(has_weights=has_weights)
+            stack.enter_context(dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}))
         if config.kind == "address":
             client = stack.enter_context(_connect(str(config.address), security=read_security(config)))
         else:
@@ -277,7 +268,8 @@ def choose_local_arguments(
         "silence_logs": logging.CRITICAL,
         **({} if security is None else {"security": security, "protocol": "tls"}),
         # Over what this process was started with; dask-cuda puts an environment of its own in this place.
-        **({"processes": True, "env": _WORKER_ENVIRONMENT} if config.kind == "local" else {}),
+        # What this one has come to since the server that they are forked from was started, they are told too.
+        **({"processes": True, "env": {**os.environ, **WORKER_ENVIRONMENT}} if config.kind == "local" else {}),
     }
 
 

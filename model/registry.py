@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from model.errors import InputError
+from model.file_hashes import hash_file
 from model.inspection import fit_dtype
 from model.interface import ENDPOINT_PREFIX, ChangeModel, ModelIdentity, ModelSource
 
@@ -66,7 +67,7 @@ def find_model_folder(name: str) -> Path:
 
 
 def identify_model(name: str) -> ModelIdentity:
-    """Hash a model's files without loading them.
+    """Hash a model's files without loading them; of large ones the hash is kept until they change.
 
     Raises:
         InputError: as `find_model_folder`.
@@ -78,8 +79,7 @@ def identify_model(name: str) -> ModelIdentity:
     for file in sorted(folder.rglob("*")):
         if file.suffix in {".json", ".safetensors", ".txt", ".model"} and file.is_file():
             digest.update(json.dumps(file.relative_to(folder).as_posix()).encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(hash_file(file))
     weight_hash = digest.hexdigest()
     return ModelIdentity(
         model_id=f"{folder.resolve().name}@{weight_hash[:12]}",

@@ -38,6 +38,7 @@ from flows.cli.synthesize import synthesize_command
 
 if TYPE_CHECKING:
     from model.errors import InputError
+    from pipeline.config.run import RunConfig
     from pipeline.report.write import Report
 
 COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
@@ -101,25 +102,48 @@ def run_command(
     A scene is a local path, an http(s) or s3 URI, or a STAC item. Running the same command again does only what is
     missing.
     """
+    from pipeline.config.run import load_config
+
+    values = gather_values(
+        before=before, after=after, output=output, aoi=aoi, zones=zones, model=model, assume_crs=assume_crs
+    )
+    settings = load_config(config, values=values, assignments=assignments or ())
+    _begin_to_start_workers(settings)
+    # Only now, as these take as long as what the workers import meanwhile.
     from functools import partial
 
     from flows.cli.console import make_console, show_report
     from flows.cli.progress import show_progress
     from flows.cluster import check_cluster, open_run_cluster
     from flows.signals import stop_on_signals
-    from pipeline.config.run import load_config
     from pipeline.runs.run import detect_changes
 
-    values = gather_values(
-        before=before, after=after, output=output, aoi=aoi, zones=zones, model=model, assume_crs=assume_crs
-    )
-    settings = load_config(config, values=values, assignments=assignments or ())
     check_cluster(settings.cluster)
     console = make_console()
     with stop_on_signals(), show_progress(console) as on_progress:
         report = detect_changes(settings, open_cluster=partial(open_run_cluster, settings), on_progress=on_progress)
     show_report(console, report)
     _end_with_report(report, is_json=is_json)
+
+
+def _begin_to_start_workers(settings: RunConfig) -> None:
+    """Have a process of its own import what the workers need, unless it shows at once that there is no work for them.
+
+    The run itself says what is wrong.
+    """
+    from pathlib import Path
+
+    from flows.fork_server import can_fork, start_fork_server
+    from model.interface import ENDPOINT_PREFIX
+    from model.registry import find_model_source
+    from pipeline.workers.memory import count_gpus
+
+    name, scenes = settings.model.name, (settings.before.uri, settings.after.uri)
+    if settings.cluster.kind != "local" or not can_fork(device=settings.model.device, n_gpus=count_gpus()):
+        return
+    is_there = all("://" in each or Path(each).exists() for each in scenes if isinstance(each, str))
+    if is_there and not Path(settings.output, "run.json").exists() and not name.startswith(ENDPOINT_PREFIX):
+        start_fork_server(has_weights=find_model_source(name) is None)
 
 
 def report_command(

@@ -111,7 +111,8 @@ def collect_answers(
             total += part
             on_progress(part)
     finally:
-        unregister_model(client, model=model, identity=identity)
+        if asking.max_asked:
+            unregister_model(client, model=model, identity=identity)
     parts = AnswerParts(
         folder=store.folder,
         names=tuple(sorted(name for name in asking.names if name.startswith("answers/"))),

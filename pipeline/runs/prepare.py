@@ -23,6 +23,7 @@ from pipeline.polygons.zones import Zones
 from pipeline.report.write import Report
 from pipeline.runs.inputs import RunPolygons
 from pipeline.runs.record import (
+    RECORD_NAME,
     RunRecord,
     check_readable,
     check_unchanged,
@@ -108,6 +109,11 @@ class Run:
         run = self.with_dtype(settle_dtype(client, self.config.model).dtype)
         discard_record(run.folder, run_id=run.run_id, shard_size_tiles=run.config.tiles.shard_size_tiles)
         return run
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its folder holds its record: then its precision is known, and only damage can leave work to do."""
+        return self.folder.has(RECORD_NAME)
 
     @classmethod
     def restore(

@@ -6,9 +6,9 @@ What goes around each of them is all that differs between the two: a bar that mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import geopandas as gpd
 from distributed import Client
@@ -34,9 +34,10 @@ from pipeline.tiles.select import select_tiles
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
 from pipeline.tiles.write import write_tiles
+from pipeline.workers.late_client import LateClient
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]
-"""Starts or finds workers; called only once the input is known to be right."""
+"""Starts or finds workers; called only once the input is known to be right, and for a finished run only if need be."""
 
 Result = TypeVar("Result")
 
@@ -75,8 +76,12 @@ def detect_changes(
     stages = Stages(around=around_stage or tell_progress(on_progress))
     pair = stages.find_pair(config, aoi=polygons.aoi)
     with Run.prepare(config, pair=pair, polygons=polygons) as run:
-        with open_cluster() as client:
-            run = run.settle(client)
+        with ExitStack() as stack:
+            if run.is_finished:
+                # As a rule nothing is missing, and workers take longer to start than all else.
+                client = cast(Client, LateClient(lambda: _open_workers(run, open_cluster, stack=stack)[1]))
+            else:
+                run, client = _open_workers(run, open_cluster, stack=stack)
             store = stages.write_tiles(run, client=client)
             tiles = stages.select_tiles(run, store=store)
             answers = stages.collect_answers(run, tiles=tiles, store=store, client=client)
@@ -84,6 +89,11 @@ def detect_changes(
         report = stages.write_report(run, findings=findings, tiles=tiles, store=store, answers=answers)
         run.write_record(report, store=store, answers=answers, stages=stages.summaries)
     return report
+
+
+def _open_workers(run: Run, open_cluster: OpenCluster, *, stack: ExitStack) -> tuple[Run, Client]:
+    client = stack.enter_context(open_cluster())
+    return run.settle(client), client
 
 
 def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -> Report:

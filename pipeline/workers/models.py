@@ -8,7 +8,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 from distributed import Client, Scheduler, Worker, WorkerPlugin, secede
 
@@ -150,10 +151,47 @@ def return_model(key: str) -> None:
     gc.collect()
 
 
+@dataclass(kw_only=True)
+class _Keeper:
+    """Who has workers keep the models of several runs."""
+
+    client: Client
+    registering: threading.Lock = field(default_factory=threading.Lock)
+    # ^ What has been registered is believed to be loaded, so the second run waits for the first one's registration.
+    kept: dict[str, None] = field(default_factory=dict)
+    """Names of plugins."""
+
+
+_keeper: ContextVar[_Keeper | None] = ContextVar("keeper", default=None)
+
+
+@contextmanager
+def keep_models(client: Client) -> Iterator[None]:
+    """Have workers keep what the runs in the context load, for the runs after them, until it ends.
+
+    Args:
+        client: One to the cluster of these runs; theirs come and go.
+    """
+    keeper = _Keeper(client=client)
+    token = _keeper.set(keeper)
+    try:
+        yield
+    finally:
+        _keeper.reset(token)
+        for name in keeper.kept:
+            _unregister(client, name)
+
+
+def _find_keeper(client: Client) -> _Keeper | None:
+    keeper = _keeper.get()
+    is_same = keeper is not None and keeper.client.scheduler.address == client.scheduler.address
+    return keeper if is_same else None
+
+
 def register_model(
     client: Client, *, model: ModelConfig, identity: ModelIdentity, limit_s: float = DEFAULT_LIMITS.model_load_s
 ) -> None:
-    """Have every worker load the model, unless it holds it already.
+    """Have every worker load the model, unless it holds it already; inside `keep_models` it stays with them.
 
     Args:
         client: The cluster.
@@ -167,25 +205,43 @@ def register_model(
     with suppress(Exception):
         # What clients that died have left there. A scheduler may run without this package, and need not know it.
         client.run_on_scheduler(_drop_orphans)
-    plugin = ModelPlugin(model=model, identity=identity, holder=client.id, limit_s=limit_s)
+    keeper = _find_keeper(client)
+    if keeper is None:
+        _register(client, ModelPlugin(model=model, identity=identity, holder=client.id, limit_s=limit_s))
+        return
+    plugin = ModelPlugin(model=model, identity=identity, holder=keeper.client.id, limit_s=limit_s)
+    with keeper.registering:
+        _register(keeper.client, plugin)
+        keeper.kept[plugin.name] = None
+
+
+def _register(client: Client, plugin: ModelPlugin) -> None:
     for n_tries_left in reversed(range(_TRIES)):
         try:
             client.register_plugin(plugin)
             return
         except Exception as problem:
-            unregister_model(client, model=model, identity=identity)
+            _unregister(client, plugin.name)
             # A worker that dies just then takes the word about all others with it; what comes in its place loads too.
             if not isinstance(problem, OSError) or not n_tries_left:
                 raise
 
 
 def unregister_model(client: Client, *, model: ModelConfig, identity: ModelIdentity) -> None:
-    """Have the workers let go of the model, as far as this client's runs are concerned; it may not be there."""
+    """Have the workers let go of the model, as far as this client's runs are concerned; it may not be there.
+
+    Inside `keep_models` nothing happens yet.
+    """
+    if client.status == "running" and _find_keeper(client) is None:
+        _unregister(client, ModelPlugin(model=model, identity=identity, holder=client.id).name)
+
+
+def _unregister(client: Client, name: str) -> None:
     if client.status != "running":
         # Its scheduler is gone, and would be waited for.
         return
     with suppress(Exception):
-        client.unregister_worker_plugin(ModelPlugin(model=model, identity=identity, holder=client.id).name)
+        client.unregister_worker_plugin(name)
 
 
 async def _drop_orphans(dask_scheduler: Scheduler) -> None:

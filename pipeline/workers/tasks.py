@@ -123,6 +123,9 @@ def run_bounded(
     Raises:
         InputError: the scheduler went away, or all workers and for too long.
     """
+    if (first := take_call()) is None:
+        # No worker is asked for where there is nothing to do.
+        return
     # Not with results: where a worker goes down with one, as_completed would never tell of what comes of it.
     completed = as_completed(loop=client.loop)
     running: set[Future[Any]] = set()
@@ -131,7 +134,8 @@ def run_bounded(
     try:
         while True:
             n_most = choose_max_in_flight(workers.get(), asked=max_in_flight)
-            while len(running) < n_most and (call := take_call()) is not None:
+            while len(running) < n_most and (call := first or take_call()) is not None:
+                first = None
                 try:
                     future = client.submit(call_plainly, function, *call.arguments, key=call.key, pure=False)
                 except ClosedClientError:

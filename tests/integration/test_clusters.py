@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ import trustme
 from dask_processes import run_scheduler, run_worker
 from distributed import Client, Scheduler, SchedulerPlugin, Worker
 from distributed.security import Security
-from made_scenes import MadeScenes, make_config, make_scenes
+from made_scenes import MadeScenes, command_environment, make_config, make_scenes
 from patience import PATIENCE_S, wait_for
 
 from flows.cluster import open_cluster
@@ -162,6 +165,39 @@ def test_pages_of_schedulers_and_workers_show_nothing_unless_a_dashboard_is_aske
             for page in ("info/main/workers.html", "json/counts.json", "metrics", "health", "statics/css/base.css"):
                 with pytest.raises(urllib.error.HTTPError, match="404"):
                     urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=PATIENCE_S)
+
+
+FORKED = """
+import json, os, psutil
+from flows.cluster import open_cluster
+from pipeline.config.cluster import ClusterConfig
+
+def look():
+    server = psutil.Process(os.getppid())
+    return [server.pid, server.num_threads(), os.environ.get("SET_SINCE"), os.environ.get("OMP_NUM_THREADS")]
+
+seen = []
+for n_workers in (1, 2):
+    with open_cluster(ClusterConfig(n_workers=n_workers), has_weights=True) as client:
+        seen.append(list(client.run(look).values()))
+    os.environ["SET_SINCE"] = "yes"
+print(json.dumps(seen))
+"""
+
+
+def test_workers_are_forked_from_a_process_without_threads_and_know_the_clients_environment() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    [first], later = json.loads(done.stdout)
+
+    assert first[1:] == [1, None, "1"]
+    assert later == [[first[0], 1, "yes", "1"]] * 2
 
 
 def test_cluster_class_without_tls_is_refused_unless_the_config_says_so() -> None:

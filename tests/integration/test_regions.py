@@ -111,6 +111,39 @@ def test_house_torn_down_a_year_after_it_was_built_is_new(tmp_path: Path, addres
     assert read_time_line(config)["n_changes"].tolist() == [1, 1, 1]
 
 
+def begin_to_count_loads() -> None:
+    from pipeline.workers import models
+
+    load, models.loads_seen = models.load_model, []  # type: ignore[attr-defined]
+
+    def count(name: str, **how: Any) -> Any:
+        models.loads_seen.append(name)  # type: ignore[attr-defined]
+        return load(name, **how)
+
+    models.load_model, models.load_uncounted = count, load  # type: ignore[attr-defined]
+
+
+def end_counting() -> tuple[list[str], list[str]]:
+    """Give what was loaded, and what is held still."""
+    from pipeline.workers import models
+
+    models.load_model = models.load_uncounted  # type: ignore[attr-defined]
+    return models.loads_seen, list(models.list_held_models())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("n_at_once", [1, 2])
+def test_model_is_loaded_once_per_pass_and_worker_and_let_go_at_its_end(
+    scenes: Path, address: tuple[str, str], client: Client, n_at_once: int
+) -> None:
+    client.run(begin_to_count_loads)
+
+    report = make_pass(make_region(scenes, *address, f"max_concurrent_pairs={n_at_once}"))
+    outcomes = client.run(end_counting).values()
+
+    assert len(report.summary.done) == 2
+    assert list(outcomes) == [(["stand-in"], [])] * 2
+
+
 def test_pair_that_goes_on_failing_is_given_up(scenes: Path, address: tuple[str, str]) -> None:
     (scenes / "scenes" / "scene_20240601.tif").write_bytes(b"no picture")
     config = make_region(scenes, *address, "max_attempts=2")

@@ -38,7 +38,7 @@ from pipeline.storage.folder import RunFolder, describe_bytes
 from pipeline.storage.names import PAGE_NAME, is_run_file
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tiles import write as tiles
-from pipeline.workers.tasks import Call
+from pipeline.workers.tasks import Call, run_bounded
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
@@ -184,6 +184,27 @@ def test_a_run_that_is_stopped_in_its_report_is_told_apart_as_well(
         rebuild_report(str(folder))
         assert read_results(folder) == read_results(finished)
         assert find_strangers(folder) == []
+
+
+def test_a_finished_run_is_looked_through_without_workers_and_one_that_lacks_answers_asks_for_them(
+    tmp_path: Path, finished: Path, scenes: MadeScenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoWorkersError(Exception):
+        pass
+
+    def fail() -> nullcontext[Any]:
+        raise NoWorkersError
+
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    config = make_config(scenes, output=run)
+    for module in (tiles, answers):
+        monkeypatch.setattr(module, "run_bounded", run_bounded)
+
+    detect_changes(config, open_cluster=fail)
+    next((run / "answers").iterdir()).unlink()
+
+    with pytest.raises(NoWorkersError):
+        detect_changes(config, open_cluster=fail)
 
 
 def test_all_who_read_a_run_say_that_its_report_was_stopped_and_what_to_do(tmp_path: Path, finished: Path) -> None:
