@@ -6,15 +6,25 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import dask
 import pytest
 from distributed import Client
-from made_scenes import command_environment, command_line
+from fork_server import run_forked, start_fork_server
+from made_scenes import command_environment
 
 from flows.cluster import open_cluster
 from pipeline.config.cluster import ClusterConfig
 from pipeline.runs.run import OpenCluster
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[None]:
+    """Have Dask's workers, as the command, forked from a process that has imported what they need."""
+    start_fork_server()
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +45,6 @@ def run_command() -> RunCommand:
     """Run ``deltavlm`` as a person would, in a process of its own that knows the stand-in model."""
 
     def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command_line(*arguments),
-            env=command_environment(**environment),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
+        return run_forked(*arguments, stdin=stdin, environment=command_environment(**environment))
 
     return run

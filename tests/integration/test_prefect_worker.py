@@ -13,9 +13,14 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from made_scenes import SETTINGS, command_line, make_scenes
+from distributed import Client
+from fork_server import set_environment
+from made_scenes import SETTINGS, command_line, give_address, make_scenes
 from patience import PATIENCE_S, wait_for
 from prefect_processes import PREFECT, PrefectServer, kill_group
+
+from flows.cluster import open_cluster
+from pipeline.config.cluster import ClusterConfig
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -37,13 +42,22 @@ def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterat
 
 
 @contextmanager
-def start_worker(server: PrefectServer, **environment: str) -> Iterator[Any]:
-    settings = [f"{name}={value}" for name, value in environment.items()]
-    with server.work("env", *settings, *PREFECT, "worker", "start", "--pool", POOL, "--type", "process") as worker:
+def start_worker(server: PrefectServer) -> Iterator[Any]:
+    with server.work(*PREFECT, "worker", "start", "--pool", POOL, "--type", "process") as worker:
         yield worker
 
 
-def describe_run(folder: Path) -> dict[str, Any]:
+@contextmanager
+def open_workers(**environment: str) -> Iterator[str]:
+    """Have a Dask worker outside of the runs, which would take seconds to start their own; give the address."""
+    with (
+        set_environment(**environment),
+        open_cluster(ClusterConfig(n_workers=1, allow_unencrypted=True)) as client,
+    ):
+        yield client.scheduler.address
+
+
+def describe_run(folder: Path, *, address: str) -> dict[str, Any]:
     """Give what a person would fill into the form."""
     scenes = make_scenes(folder / "scenes", changed={(0, 0): ["top-left"]})
     config: dict[str, Any] = {
@@ -51,7 +65,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "after": {"uri": str(scenes.after)},
         "output": str(folder / "run"),
     }
-    for setting in (*SETTINGS, "cluster.n_workers=1"):
+    for setting in (*SETTINGS, *give_address(address)):
         key, _, value = setting.partition("=")
         group, _, field = key.partition(".")
         config.setdefault(group, {})[field] = yaml.safe_load(value)
@@ -91,11 +105,12 @@ def list_times(deployment: dict[str, Any]) -> list[tuple[str, str, bool]]:
     return [(each["schedule"]["cron"], each["schedule"]["timezone"], each["active"]) for each in schedules]
 
 
-def test_a_worker_runs_what_prefect_yaml_deploys(server: PrefectServer, tmp_path: Path) -> None:
+def test_a_worker_runs_what_prefect_yaml_deploys(server: PrefectServer, tmp_path: Path, client: Client) -> None:
     deployment = server.find_deployment("detect-changes")
     assert deployment is not None
+    config = describe_run(tmp_path, address=client.scheduler.address)
     with start_worker(server):
-        run = server.wait_for_state(server.start_run(deployment, config=describe_run(tmp_path)))
+        run = server.wait_for_state(server.start_run(deployment, config=config))
 
     assert run["state_type"] == "COMPLETED", server.read_log(run["id"])
     assert "1 of 24 tiles changed" in server.read_artifacts(run["id"])["summary"]["data"]
@@ -108,8 +123,8 @@ def test_a_run_that_dies_with_its_machine_is_marked_as_crashed(server: PrefectSe
             assert setting_up.wait(PATIENCE_S) == 0
     deployment = server.find_deployment("detect-changes")
     assert deployment is not None
-    with start_worker(server, STAND_IN_SECONDS_PER_TILE="2") as worker:
-        run_id = server.start_run(deployment, config=describe_run(tmp_path))
+    with open_workers(STAND_IN_SECONDS_PER_TILE="2") as address, start_worker(server) as worker:
+        run_id = server.start_run(deployment, config=describe_run(tmp_path, address=address))
         wait_for(lambda: "Select tiles" in server.read_log(run_id), what="run that asks the model")
         family = psutil.Process(worker.pid).children(recursive=True)
         kill_group(worker)
@@ -136,14 +151,20 @@ detect_changes_flow(config, patience=PatienceConfig(retries=6, retry_delay_s=1))
 """
 
 
-def test_results_do_not_depend_on_the_server(tmp_path: Path) -> None:
+@pytest.fixture
+def slow_address() -> Iterator[str]:
+    with open_workers(STAND_IN_SECONDS_PER_TILE="0.2") as address:
+        yield address
+
+
+def test_results_do_not_depend_on_the_server(tmp_path: Path, slow_address: str) -> None:
     server = PrefectServer(folder=tmp_path)
     (tmp_path / "restarted").mkdir()
     (tmp_path / "gone").mkdir()
 
     def start(name: str, *, n_retries: int) -> AbstractContextManager[Any]:
-        config = json.dumps(describe_run(tmp_path / name))
-        settings = ("env", "STAND_IN_SECONDS_PER_TILE=0.2", f"PREFECT_CLIENT_MAX_RETRIES={n_retries}")
+        config = json.dumps(describe_run(tmp_path / name, address=slow_address))
+        settings = ("env", f"PREFECT_CLIENT_MAX_RETRIES={n_retries}")
         return server.work(*settings, sys.executable, "-c", RUN_FLOW, config, log=f"{name}.log")
 
     def find_run(n_before: int) -> str | None:
