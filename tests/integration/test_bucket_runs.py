@@ -13,6 +13,7 @@ import numpy as np
 import obstore
 import pytest
 from fault_proxy import LOST_REPLY, RESET, Fault, FaultProxy, plan_no_fault, start_fault_proxy
+from fork_server import set_environment
 from made_scenes import MadeScenes, make_config, make_scenes, read_result, run_arguments
 from s3_server import BUCKET, S3Server, make_environment, start_s3_server
 
@@ -42,16 +43,20 @@ def s3() -> Iterator[S3Server]:
 @pytest.fixture(scope="module")
 def faulty_s3(s3: S3Server) -> Iterator[FaultProxy]:
     """The same server behind a proxy, which is what this process and its workers know of."""
-    with start_fault_proxy(s3.port) as proxy, pytest.MonkeyPatch.context() as patch:
-        for name, value in make_environment(proxy.server_port).items():
-            patch.setenv(name, value)
+    with start_fault_proxy(s3.port) as proxy, set_environment(**make_environment(proxy.server_port)):
         yield proxy
 
 
 @pytest.fixture(scope="module")
-def workers(faulty_s3: FaultProxy) -> Iterator[OpenCluster]:
+def address(faulty_s3: FaultProxy) -> Iterator[str]:
+    """Where workers are found that know of it."""
     with open_cluster(ClusterConfig(n_workers=2, allow_unencrypted=True)) as client:
-        yield partial(open_cluster, ClusterConfig(kind="address", address=client.scheduler.address))
+        yield client.scheduler.address
+
+
+@pytest.fixture(scope="module")
+def workers(address: str) -> OpenCluster:
+    return partial(open_cluster, ClusterConfig(kind="address", address=address))
 
 
 @pytest.fixture
@@ -88,10 +93,10 @@ def read_folder(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_commands_on_a_bucket(s3: S3Server, scenes: MadeScenes, local_run: Path, run_command) -> None:
+def test_commands_on_a_bucket(s3: S3Server, scenes: MadeScenes, local_run: Path, address: str, run_command) -> None:
     uri = f"s3://{BUCKET}/weekly/one"
 
-    done = run_command(*run_arguments(scenes, output=uri))
+    done = run_command(*run_arguments(scenes, output=uri, address=address))
 
     assert done.returncode == 0, done.stderr
     assert read_result(done)["output"] == uri

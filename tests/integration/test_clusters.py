@@ -42,9 +42,17 @@ SPEC = {
 }
 
 
-@pytest.fixture
-def scenes(tmp_path: Path) -> MadeScenes:
-    return make_scenes(tmp_path / "scenes", changed=CHANGED)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("clusters") / "scenes", changed=CHANGED)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster) -> bytes:
+    """Give the table of a run on the shared workers."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+    return read_table(run)
 
 
 def read_table(run: Path) -> bytes:
@@ -71,12 +79,8 @@ def test_run_on_a_cluster_class_gives_the_same_table(
     n_workers: int,
     tmp_path: Path,
     scenes: MadeScenes,
-    shared_cluster: OpenCluster,
-    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: bytes,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "stand_in"), prepend=":")
-    detect_changes(make_config(scenes, output=tmp_path / "undisturbed"), open_cluster=shared_cluster)
-
     with open_cluster(make_class_config(class_path, **settings)) as client:
         client.wait_for_workers(n_workers, timeout=PATIENCE_S)
         address = client.scheduler.address
@@ -87,7 +91,7 @@ def test_run_on_a_cluster_class_gives_the_same_table(
         detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=connect)
 
     assert address.startswith("tcp://127.0.0.1:")
-    assert read_table(tmp_path / "run") == read_table(tmp_path / "undisturbed")
+    assert read_table(tmp_path / "run") == undisturbed
 
 
 def test_arguments_that_a_class_does_not_take_are_told() -> None:
@@ -348,7 +352,7 @@ def test_precision_that_the_workers_took_is_recorded_and_names_the_answers(
     def run_with(dtype: str) -> tuple[RunRecord, int]:
         stages.clear()
         settings = ("model.name=deltavlm-tiny", f"model.dtype={dtype}", "tiles.shard_size_tiles=8")
-        config = make_config(scenes, output=run, assignments=(*settings, "grid.tile_size_px=96", "grid.resolution_m=1"))
+        config = make_config(scenes, output=run, assignments=(*settings, "grid.tile_size_px=192"))
         report = detect_changes(config, open_cluster=shared_cluster, on_progress=add)
         return read_record(report.folder), stages["collect_answers"].done
 

@@ -68,7 +68,8 @@ def find_secrets(secrets: tuple[str, ...], run: Path | None, *texts: str) -> lis
 
 
 def make_arguments(uris: tuple[str, str], output: Path) -> list[str]:
-    return ["run", *uris, "--output", str(output), *(part for each in SETTINGS for part in ("--set", each))]
+    settings = (*SETTINGS, "cluster.n_workers=1")
+    return ["run", *uris, "--output", str(output), *(part for each in settings for part in ("--set", each))]
 
 
 def test_a_run_leaves_and_tells_no_secret(

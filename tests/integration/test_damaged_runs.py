@@ -14,6 +14,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from distributed import Client
 from made_scenes import TILE_PX, MadeScenes, make_config, make_scenes, read_result, run_arguments
 from stand_in_model import MUMBLES_COLOUR, RAISES_COLOUR
 
@@ -26,15 +27,22 @@ CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5):
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-def scenes(tmp_path: Path) -> MadeScenes:
-    return make_scenes(tmp_path / "scenes", changed=CHANGED)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("damaged") / "scenes", changed=CHANGED)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+    return run
 
 
 @pytest.fixture
-def whole_run(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> Path:
-    detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
-    return tmp_path / "run"
+def whole_run(tmp_path: Path, finished: Path) -> Path:
+    """A copy of a finished run, to do harm to."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def read_all(run: Path) -> dict[str, bytes]:
@@ -87,8 +95,10 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
     assert read_all(run) == expected
 
 
-def test_a_full_disk_is_told_at_the_command_line(small_disk: Path, scenes: MadeScenes, run_command) -> None:
-    done = run_command(*run_arguments(scenes, output=small_disk / "run"))
+def test_a_full_disk_is_told_at_the_command_line(
+    small_disk: Path, scenes: MadeScenes, client: Client, run_command
+) -> None:
+    done = run_command(*run_arguments(scenes, output=small_disk / "run", address=client.scheduler.address))
 
     assert done.returncode == 2
     assert done.stdout == ""
@@ -151,7 +161,7 @@ def test_pixels_that_changed_on_the_disk_stop_the_run_and_are_written_again(
     assert read_all(whole_run) == expected
 
 
-def test_every_tile_is_counted_by_status_and_reason(tmp_path: Path, run_command) -> None:
+def test_every_tile_is_counted_by_status_and_reason(tmp_path: Path, client: Client, run_command) -> None:
     scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(1, 1): MUMBLES_COLOUR, (2, 1): RAISES_COLOUR})
     with rasterio.open(scenes.before, "r+") as file:
         file.nodata = 0
@@ -169,7 +179,8 @@ def test_every_tile_is_counted_by_status_and_reason(tmp_path: Path, run_command)
     )
     area.to_file(tmp_path / "area.geojson")
 
-    done = run_command(*run_arguments(scenes, output=tmp_path / "run"), "--aoi", str(tmp_path / "area.geojson"))
+    arguments = run_arguments(scenes, output=tmp_path / "run", address=client.scheduler.address)
+    done = run_command(*arguments, "--aoi", str(tmp_path / "area.geojson"))
 
     assert done.returncode == 1, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())

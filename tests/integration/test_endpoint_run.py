@@ -59,7 +59,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
 
 def test_a_run_over_http(server: OpenAiServer, scenes: MadeScenes, tmp_path: Path, run_command) -> None:
     cells = {f"r{row:04d}_c{col:04d}": "" for row in range(N_ROWS) for col in range(N_COLS)} | scenes.building_cells
-    arguments = [*run_arguments(scenes, output=tmp_path / "run"), "--set", f"model.name={server.name}"]
+    arguments = [*run_arguments(scenes, output=tmp_path / "run", n_workers=1), "--set", f"model.name={server.name}"]
 
     refused = run_command(*arguments, OPENAI_API_KEY="sk-wrong-9876543210", **QUICK)
     result = run_command(*arguments, OPENAI_API_KEY=KEY, **QUICK)

@@ -15,8 +15,9 @@ from typing import Literal
 import dask
 import pytest
 from dask_processes import run_scheduler, run_worker
-from distributed import Client, Worker
+from distributed import Client, LocalCluster, Worker
 from distributed.chaos import KillWorker
+from fork_server import set_environment
 from made_scenes import (
     MadeScenes,
     command_environment,
@@ -88,9 +89,7 @@ def test_chaos_leaves_no_trace(
     tmp_path: Path,
     scenes: MadeScenes,
     undisturbed: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.1")
     config = make_config(scenes, output=tmp_path / "run")
     chaos = KillWorker(delay="500 ms", mode=mode)
     first: set[int] = set()
@@ -111,7 +110,10 @@ def test_chaos_leaves_no_trace(
 
     open_own_cluster, on_progress = disturb(config.cluster, befall)
     # Workers that closed of their own will do not come back by themselves; others are waited for a while.
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 s"}):
+    with (
+        set_environment(STAND_IN_SECONDS_PER_TILE="0.1"),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 s"}),
+    ):
         report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
 
     assert len(first) == 2
@@ -121,9 +123,8 @@ def test_chaos_leaves_no_trace(
 
 
 def test_workers_that_are_sent_away_are_made_up_for(
-    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes]
 ) -> None:
-    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.05")
     config = make_config(scenes, output=tmp_path / "run")
     sizes = iter((1, 2, 1))
     asked: list[int] = []
@@ -135,7 +136,8 @@ def test_workers_that_are_sent_away_are_made_up_for(
             asked.append(size)
 
     open_own_cluster, on_progress = disturb(config.cluster, befall)
-    report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
+    with set_environment(STAND_IN_SECONDS_PER_TILE="0.05"):
+        report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
 
     assert asked == [1, 2, 1]
     assert report.is_complete
@@ -143,10 +145,9 @@ def test_workers_that_are_sent_away_are_made_up_for(
 
 
 def test_adaptive_cluster_grows_with_the_work(
-    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes]
 ) -> None:
     gate = tmp_path / "gate"
-    monkeypatch.setenv("STAND_IN_WAITS_FOR", str(gate))
     settings = {"distributed.adaptive.target-duration": "500 ms", "distributed.adaptive.interval": "100 ms"}
     config = make_config(
         scenes,
@@ -156,8 +157,7 @@ def test_adaptive_cluster_grows_with_the_work(
     at_first: list[int] = []
 
     def befall(client: Client, n_done: int) -> None:
-        if not at_first:
-            at_first.append(len(client.nthreads()))
+        if n_done == 0:
             watchers.submit(watch, client)
 
     def watch(client: Client) -> None:
@@ -166,8 +166,19 @@ def test_adaptive_cluster_grows_with_the_work(
         gate.touch()
 
     open_own_cluster, on_progress = disturb(config.cluster, befall)
-    with ThreadPoolExecutor(1) as watchers, dask.config.set(settings):
-        report = detect_changes(config, open_cluster=open_own_cluster, on_progress=on_progress)
+
+    @contextmanager
+    def open_and_count() -> Iterator[Client]:
+        with open_own_cluster() as client:
+            at_first.append(len(client.nthreads()))
+            yield client
+
+    with (
+        ThreadPoolExecutor(1) as watchers,
+        dask.config.set(settings),
+        set_environment(STAND_IN_WAITS_FOR=str(gate)),
+    ):
+        report = detect_changes(config, open_cluster=open_and_count, on_progress=on_progress)
 
     assert at_first == [1]
     assert gate.exists()
@@ -199,12 +210,9 @@ def test_troublesome_tiles_are_found_and_all_others_answered(tmp_path: Path, tro
 def test_killing_tile_is_found_on_a_cluster_of_others(tmp_path: Path) -> None:
     scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(1, 2): KILLS_COLOUR})
     config = make_config(scenes, output=tmp_path / "run")
-    with ExitStack() as stack:
-        # Its scheduler lets a task kill four workers, and others besides.
-        _, address = stack.enter_context(run_scheduler(tmp_path))
-        for _ in range(2):
-            stack.enter_context(run_worker(address))
-        cluster = ClusterConfig(kind="address", address=address)
+    # Its scheduler lets a task kill four workers, and others besides.
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as others:
+        cluster = ClusterConfig(kind="address", address=others.scheduler_address)
         report = detect_changes(config, open_cluster=lambda: open_cluster(cluster))
 
     failures = read_record(report.folder).failures
@@ -214,7 +222,7 @@ def test_killing_tile_is_found_on_a_cluster_of_others(tmp_path: Path) -> None:
 
 
 def test_killed_scheduler_ends_the_run_with_a_word_and_the_next_one_finishes_it(
-    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes]
+    tmp_path: Path, scenes: MadeScenes, undisturbed: dict[str, bytes], shared_cluster: OpenCluster
 ) -> None:
     run = tmp_path / "run"
     slow = {"STAND_IN_SECONDS_PER_TILE": "0.3"}
@@ -231,20 +239,14 @@ def test_killed_scheduler_ends_the_run_with_a_word_and_the_next_one_finishes_it(
     assert "Traceback" not in words
     assert 8 <= count_parts(run) < 24
 
-    with ExitStack() as stack:
-        _, address = stack.enter_context(run_scheduler(tmp_path))
-        stack.enter_context(run_worker(address))
-        process = start_command(scenes, run=run, address=address)
-        _, words = process.communicate(timeout=PATIENCE_S)
+    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
 
-    assert process.returncode == 0, words
     assert read_tables(run) == undisturbed
 
 
 def start_command(scenes: MadeScenes, *, run: Path, address: str) -> subprocess.Popen[str]:
-    cluster = ("--set", "cluster.kind=address", "--set", f"cluster.address={address}")
     return subprocess.Popen(
-        command_line(*run_arguments(scenes, output=run), *cluster),
+        command_line(*run_arguments(scenes, output=run, address=address)),
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -43,8 +43,8 @@ BUILT = {
 Pass = Callable[..., RegionReport]
 
 
-@pytest.fixture
-def watch(client: Client, shared_cluster: OpenCluster) -> Pass:
+@pytest.fixture(scope="module")
+def watch(shared_cluster: OpenCluster) -> Pass:
     """Do one pass over a region on the shared workers."""
 
     def do_pass(config: RegionConfig, *, now: dt.datetime = NOW) -> RegionReport:
@@ -56,31 +56,47 @@ def watch(client: Client, shared_cluster: OpenCluster) -> Pass:
     return do_pass
 
 
-@pytest.fixture
-def describe(tmp_path: Path, client: Client) -> Callable[..., RegionConfig]:
+def describe_region(folder: Path, client: Client, **values: Any) -> RegionConfig:
     """Describe a region whose scenes lie in ``scenes``, and whose area is theirs."""
     frame = shapely.box(LEFT_M, TOP_M - N_ROWS * TILE_PX, LEFT_M + N_COLS * TILE_PX, TOP_M)
-    gpd.GeoSeries([frame], crs="EPSG:32614").to_crs("EPSG:4326").to_file(tmp_path / "area.geojson")
-    (tmp_path / "scenes").mkdir()
+    gpd.GeoSeries([frame], crs="EPSG:32614").to_crs("EPSG:4326").to_file(folder / "area.geojson")
+    (folder / "scenes").mkdir(exist_ok=True)
+    return RegionConfig.model_validate(
+        {
+            "name": "made",
+            "aoi": str(folder / "area.geojson"),
+            "source": {"kind": "folder", "folder": str(folder / "scenes"), "files": "scene_%Y%m%d.tif"},
+            "pairing": {"kind": "series", "since": "2025-01-01"},
+            "output": str(folder / "region"),
+            "grid": {"crs": "EPSG:32614", "resolution_m": 1, "tile_size_px": TILE_PX, "anchor": "overlap"},
+            "tiles": {"shard_size_tiles": 2, "resampling": "nearest"},
+            "registration": {"estimate": False},
+            "model": {"name": "stand-in"},
+            "cluster": {"kind": "address", "address": client.scheduler.address},
+            **values,
+        }
+    )
 
-    def make(**values: Any) -> RegionConfig:
-        return RegionConfig.model_validate(
-            {
-                "name": "made",
-                "aoi": str(tmp_path / "area.geojson"),
-                "source": {"kind": "folder", "folder": str(tmp_path / "scenes"), "files": "scene_%Y%m%d.tif"},
-                "pairing": {"kind": "series", "since": "2025-01-01"},
-                "output": str(tmp_path / "region"),
-                "grid": {"crs": "EPSG:32614", "resolution_m": 1, "tile_size_px": TILE_PX, "anchor": "overlap"},
-                "tiles": {"shard_size_tiles": 2, "resampling": "nearest"},
-                "registration": {"estimate": False},
-                "model": {"name": "stand-in"},
-                "cluster": {"kind": "address", "address": client.scheduler.address},
-                **values,
-            }
-        )
 
-    return make
+@pytest.fixture
+def describe(tmp_path: Path, client: Client) -> Callable[..., RegionConfig]:
+    return partial(describe_region, tmp_path, client)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, client: Client, watch: Pass) -> Path:
+    """A folder with scenes of four dates, and the region after its first pass."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_series(folder / "scenes", BUILT)
+    watch(describe_region(folder, client))
+    return folder
+
+
+@pytest.fixture
+def watched(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the region, to do harm to; `describe` describes it."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "region"
 
 
 def read_changes(region: Path) -> gpd.GeoDataFrame:
@@ -165,12 +181,8 @@ def test_what_an_earlier_pair_has_seen_is_not_new(
     assert changes["last_seen"].dt.strftime("%m-%d").tolist() == ["05-08", "05-08", "05-08"]
 
 
-def test_the_report_is_read_by_programs_that_are_not_ours(
-    watch: Pass, describe: Callable[..., RegionConfig], tmp_path: Path
-) -> None:
-    make_series(tmp_path / "scenes", BUILT)
-    watch(describe())
-    folder = tmp_path / "region" / "report"
+def test_the_report_is_read_by_programs_that_are_not_ours(finished: Path) -> None:
+    folder = finished / "region" / "report"
 
     by_year = ds.dataset(folder / "changes", partitioning="hive").to_table(columns=["after_year"]).column(0).to_pylist()
     assert sorted(by_year) == [2025, 2026, 2026, 2026]
@@ -237,11 +249,9 @@ def test_two_passes_at_once_do_not_mix(describe: Callable[..., RegionConfig], tm
 
 
 def test_old_pairs_lose_their_pixels_then_their_folders_and_stay_told(
-    watch: Pass, describe: Callable[..., RegionConfig], tmp_path: Path
+    watch: Pass, describe: Callable[..., RegionConfig], watched: Path, tmp_path: Path
 ) -> None:
-    make_series(tmp_path / "scenes", BUILT)
-    watch(describe())
-    told = {name: data for name, data in read_report(tmp_path / "region").items() if name.endswith("timeline.parquet")}
+    told = {name: data for name, data in read_report(watched).items() if name.endswith("timeline.parquet")}
 
     report = watch(describe(retention={"pixels": {"newest": 1}, "folders": {"newest": 2}}))
 
@@ -292,11 +302,9 @@ def serve(answer: Callable[[str], tuple[int, dict[str, Any]]]) -> Iterator[str]:
 
 
 def test_a_catalog_that_is_down_stops_the_pass_and_loses_nothing(
-    watch: Pass, describe: Callable[..., RegionConfig], tmp_path: Path
+    watch: Pass, describe: Callable[..., RegionConfig], watched: Path
 ) -> None:
-    make_series(tmp_path / "scenes", BUILT)
-    watch(describe())
-    first = read_report(tmp_path / "region")
+    first = read_report(watched)
     with serve(lambda url: (503, {"code": "down"})) as url:
         search = {"href": url, "collections": ["scenes"]}
         config = describe(source={"kind": "stac", "search": search})
@@ -304,7 +312,7 @@ def test_a_catalog_that_is_down_stops_the_pass_and_loses_nothing(
         with pytest.raises(InputError, match="503"):
             watch(config)
 
-    assert read_report(tmp_path / "region") == first
+    assert read_report(watched) == first
     assert watch(describe()).summary.n_skipped == 3
 
 

@@ -13,6 +13,7 @@ import geopandas as gpd
 import pytest
 import shapely
 from distributed import Client
+from fork_server import set_environment
 from made_scenes import CELL_OFFSETS, CELL_PX, TILE_PX, MadeScenes, make_config, make_scenes
 from stand_in_model import HUNGRY_COLOUR
 
@@ -119,9 +120,8 @@ def test_a_damaged_part_alone_is_made_again(
 
 
 def test_killed_workers_and_halved_batches_leave_no_trace(
-    tmp_path: Path, whole_run: Path, scenes: MadeScenes, shared_cluster: OpenCluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole_run: Path, scenes: MadeScenes, shared_cluster: OpenCluster
 ) -> None:
-    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.1")
     config = make_outlining(scenes, tmp_path / "killed")
     clients: list[Client] = []
     killed: list[int] = []
@@ -137,7 +137,8 @@ def test_killed_workers_and_halved_batches_leave_no_trace(
             killed.append(min(clients[0].run(os.getpid).values()))
             os.kill(killed[0], signal.SIGKILL)
 
-    detect_changes(config, open_cluster=open_own_cluster, on_progress=kill_one_worker)
+    with set_environment(STAND_IN_SECONDS_PER_TILE="0.1"):
+        detect_changes(config, open_cluster=open_own_cluster, on_progress=kill_one_worker)
 
     assert killed
     assert read_tables(tmp_path / "killed") == read_tables(whole_run)

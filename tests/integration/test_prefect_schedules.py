@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from made_scenes import SETTINGS, command_line, make_scenes
-from patience import wait_for
+from distributed import Client
+from fork_server import set_environment
+from made_scenes import SETTINGS, command_line, give_address, make_scenes
 from prefect_processes import PrefectServer
+
+from flows.cluster import open_cluster
+from pipeline.config.cluster import ClusterConfig
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield server
 
 
-def write_region(folder: Path, *, name: str, cron: str | None = None, **more: Any) -> Path:
+def write_region(folder: Path, *, name: str, address: str, cron: str | None = None, **more: Any) -> Path:
     scenes = make_scenes(folder / "made", changed=CHANGED)
     (folder / "scenes").mkdir()
     scenes.before.rename(folder / "scenes" / "city_20200601.tif")
@@ -42,11 +47,10 @@ def write_region(folder: Path, *, name: str, cron: str | None = None, **more: An
         "output": str(folder / "region"),
         **more,
     }
-    for setting in SETTINGS:
+    for setting in (*SETTINGS, *give_address(address)):
         key, _, value = setting.partition("=")
         group, _, field = key.partition(".")
         region.setdefault(group, {})[field] = yaml.safe_load(value)
-    region["cluster"]["n_workers"] = 1
     # The made scenes begin half-way in a tile of the lattice.
     region["grid"]["anchor"] = "overlap"
     if cron is not None:
@@ -80,7 +84,7 @@ def messages() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 def make_webhook(server: PrefectServer, *, name: str, url: str) -> None:
     """Make the block by Prefect's own API, as its pages would."""
-    kind = wait_for(lambda: server.get("block_types/slug/custom-webhook"), what="block type")
+    kind = server.wait_for(lambda: server.get("block_types/slug/custom-webhook"), what="block type")
     schema = server.post("block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}})[0]
     server.post(
         "block_documents/",
@@ -92,16 +96,16 @@ def make_webhook(server: PrefectServer, *, name: str, url: str) -> None:
 
 
 def test_a_cron_schedule_fires_and_tells_people_what_is_new(
-    server: PrefectServer, tmp_path: Path, messages: tuple[str, list[dict[str, Any]]]
+    server: PrefectServer, tmp_path: Path, client: Client, messages: tuple[str, list[dict[str, Any]]]
 ) -> None:
     url, told = messages
     make_webhook(server, name="ops", url=url)
     notify = [{"block": "custom-webhook/ops"}]
-    region = write_region(tmp_path, name="city", cron="* * * * *", notify=notify)
+    region = write_region(tmp_path, name="city", address=client.scheduler.address, cron="* * * * *", notify=notify)
 
     with server.work(*command_line("serve", str(region)), log="serve.log"):
-        deployment = wait_for(lambda: server.find_deployment("city"), what="deployment")
-        run = wait_for(
+        deployment = server.wait_for(lambda: server.find_deployment("city"), what="deployment")
+        run = server.wait_for(
             lambda: next((each for each in server.list_runs("city") if each["state_type"] == "COMPLETED"), None),
             what="scheduled run that is done",
         )
@@ -124,10 +128,13 @@ def test_a_cron_schedule_fires_and_tells_people_what_is_new(
 
 
 def test_of_two_runs_at_once_the_later_is_cancelled(server: PrefectServer, tmp_path: Path) -> None:
-    region = write_region(tmp_path, name="busy")
     gate = tmp_path / "gate"
-    with server.work("env", f"STAND_IN_WAITS_FOR={gate}", *command_line("serve", str(region), "--limit", "2")):
-        deployment = wait_for(lambda: server.find_deployment("busy"), what="deployment")
+    with ExitStack() as stack:
+        stack.enter_context(set_environment(STAND_IN_WAITS_FOR=str(gate)))
+        waiting = stack.enter_context(open_cluster(ClusterConfig(n_workers=1, allow_unencrypted=True)))
+        region = write_region(tmp_path, name="busy", address=waiting.scheduler.address)
+        stack.enter_context(server.work(*command_line("serve", str(region), "--limit", "2")))
+        deployment = server.wait_for(lambda: server.find_deployment("busy"), what="deployment")
         first = server.start_run(deployment)
         server.wait_for_state(first, "RUNNING")
         second = server.start_run(deployment)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import shapely
 from distributed import Client
+from fork_server import set_environment
 from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, make_series
 from s3_server import BUCKET, make_environment, start_s3_server
 from stac_material import send, serve_answers
@@ -213,10 +214,8 @@ def test_scene_that_was_made_anew_replaces_its_pair(watched: Path, address: tupl
     assert len(list((watched / "region" / "pairs").iterdir())) == 3
 
 
-def test_region_in_a_bucket_tells_the_same(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with start_s3_server() as server:
-        for name, value in make_environment(server.port).items():
-            monkeypatch.setenv(name, value)
+def test_region_in_a_bucket_tells_the_same(watched: Path) -> None:
+    with start_s3_server() as server, set_environment(**make_environment(server.port)):
         config = make_region(watched, "cluster.n_workers=1", output=f"s3://{BUCKET}/regions/made")
 
         report = make_pass(config)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from fork_server import set_environment
 from made_scenes import (
     MadeScenes,
     command_environment,
@@ -97,7 +98,9 @@ def test_only_a_new_prompt_is_asked(tmp_path: Path, scenes: MadeScenes, shared_c
     assert len(after) == len(before) + 6
 
 
-def test_killed_command_is_continued(tmp_path: Path, scenes: MadeScenes, undisturbed: bytes, run_command) -> None:
+def test_killed_command_is_continued(
+    tmp_path: Path, scenes: MadeScenes, undisturbed: bytes, client: Client, run_command
+) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
         command_line(*run_arguments(scenes, output=run)),
@@ -113,7 +116,7 @@ def test_killed_command_is_continued(tmp_path: Path, scenes: MadeScenes, undistu
     assert 8 <= count_parts(run) < N_PARTS
     assert not (run / "run.json").exists()
 
-    result = run_command(*run_arguments(scenes, output=run))
+    result = run_command(*run_arguments(scenes, output=run, address=client.scheduler.address))
 
     assert result.returncode == 0, result.stderr
     after = read_state(run, "tiles.zarr", "marks", "answers")
@@ -143,10 +146,7 @@ def test_killed_while_writing_tiles_is_continued(
     assert read_table(run) == undisturbed
 
 
-def test_killed_worker_is_made_up_for(
-    tmp_path: Path, scenes: MadeScenes, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STAND_IN_SECONDS_PER_TILE", "0.1")
+def test_killed_worker_is_made_up_for(tmp_path: Path, scenes: MadeScenes, undisturbed: bytes) -> None:
     config = make_config(scenes, output=tmp_path / "run")
     clients: list[Client] = []
     killed: list[int] = []
@@ -162,7 +162,8 @@ def test_killed_worker_is_made_up_for(
             killed.append(min(clients[0].run(os.getpid).values()))
             os.kill(killed[0], signal.SIGKILL)
 
-    report = detect_changes(config, open_cluster=open_own_cluster, on_progress=kill_one_worker)
+    with set_environment(STAND_IN_SECONDS_PER_TILE="0.1"):
+        report = detect_changes(config, open_cluster=open_own_cluster, on_progress=kill_one_worker)
 
     assert killed
     assert report.is_complete

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,26 @@ import rasterio.features
 import rasterio.warp
 import rasterio.windows
 import shapely
-from made_scenes import N_COLS, N_ROWS, TILE_PX, make_config, make_scenes, read_result, run_arguments
+from made_scenes import (
+    N_COLS,
+    N_ROWS,
+    TILE_PX,
+    MadeScenes,
+    command_environment,
+    command_line,
+    make_config,
+    make_scenes,
+    read_result,
+    run_arguments,
+)
+from patience import PATIENCE_S
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 from stand_in_model import KILLS_COLOUR, MUMBLES_COLOUR, RAISES_COLOUR
 
 from model.errors import InputError
 from pipeline.config.run import load_config
+from pipeline.report.write import Report
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 
 CHANGED = {
@@ -40,29 +56,42 @@ def read_tiles(run: Path) -> gpd.GeoDataFrame:
     return gpd.read_parquet(run / "report" / "tiles.parquet").set_index("tile_id").sort_index()
 
 
-def test_report_tells_exactly_what_changed(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run that several tests look at."""
+
+    scenes: MadeScenes
+    folder: Path
+    report: Report
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_cluster: OpenCluster) -> FinishedRun:
+    folder = tmp_path_factory.mktemp("finished")
+    scenes = make_scenes(folder / "scenes", changed=CHANGED)
+    report = detect_changes(make_config(scenes, output=folder / "run"), open_cluster=shared_cluster)
+    return FinishedRun(scenes=scenes, folder=folder / "run", report=report)
+
+
+def test_report_tells_exactly_what_changed(finished: FinishedRun) -> None:
     expected_cells = {f"r{row:04d}_c{col:04d}": "" for row in range(N_ROWS) for col in range(N_COLS)}
-    expected_cells |= scenes.building_cells
+    expected_cells |= finished.scenes.building_cells
 
-    report = detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
-
-    tiles = read_tiles(tmp_path / "run")
+    tiles = read_tiles(finished.folder)
     assert tiles["building_cells"].to_dict() == expected_cells
     assert tiles["is_changed"].to_dict() == {tile_id: cells != "" for tile_id, cells in expected_cells.items()}
     assert tiles["building_count"].sum() == sum(len(cells) for cells in CHANGED.values())
     assert set(tiles["status"]) == {"analysed"}
-    assert report.is_complete
+    assert finished.report.is_complete
     # Two cells of (0, 0) touch by a corner only; those of (1, 2) and (1, 3) by an edge over the tiles' border.
-    changes = gpd.read_parquet(tmp_path / "run" / "report" / "changes.parquet")
+    changes = gpd.read_parquet(finished.folder / "report" / "changes.parquet")
     # The plane of the UTM zone is 0.04 % smaller here than the ellipsoid under it.
     cell_m2 = (TILE_PX / 3) ** 2 * 1.000438
     assert sorted(changes["area_m2"]) == pytest.approx([cell_m2, cell_m2, cell_m2, 3 * cell_m2])
 
 
-def test_changes_lie_where_the_pixels_changed(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
-    with rasterio.open(scenes.before) as before, rasterio.open(scenes.after) as after:
+def test_changes_lie_where_the_pixels_changed(finished: FinishedRun) -> None:
+    with rasterio.open(finished.scenes.before) as before, rasterio.open(finished.scenes.after) as after:
         is_changed = np.abs(after.read(1).astype(int) - before.read(1)) > 100
         crs, transform = before.crs, before.transform
     expected = shapely.union_all(
@@ -74,28 +103,22 @@ def test_changes_lie_where_the_pixels_changed(tmp_path: Path, shared_cluster: Op
         ]
     )
 
-    detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
-
-    changes = gpd.read_parquet(tmp_path / "run" / "report" / "changes.parquet").to_crs(crs)
+    changes = gpd.read_parquet(finished.folder / "report" / "changes.parquet").to_crs(crs)
     assert changes.union_all().symmetric_difference(expected).area == pytest.approx(0, abs=1e-6)
 
 
-def test_record_names_every_file_with_its_hash(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
-
-    detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
-
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    found = (path for folder in ("report", "answers") for path in (tmp_path / "run" / folder).rglob("*"))
+def test_record_names_every_file_with_its_hash(finished: FinishedRun) -> None:
+    record = json.loads((finished.folder / "run.json").read_text())
+    found = (path for folder in ("report", "answers") for path in (finished.folder / folder).rglob("*"))
     files = {path for path in found if path.is_file()}
-    assert set(record["files"]) == {str(path.relative_to(tmp_path / "run")) for path in files}
+    assert set(record["files"]) == {str(path.relative_to(finished.folder)) for path in files}
     for path in files:
-        described = record["files"][str(path.relative_to(tmp_path / "run"))]
+        described = record["files"][str(path.relative_to(finished.folder))]
         assert described == {
             "size_bytes": path.stat().st_size,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
-    assert record["inputs"]["before"]["checksum"] == hashlib.sha256(scenes.before.read_bytes()).hexdigest()
+    assert record["inputs"]["before"]["checksum"] == hashlib.sha256(finished.scenes.before.read_bytes()).hexdigest()
     assert record["status_counts"]["analysed"] == N_ROWS * N_COLS
     assert [stage["stage"] for stage in record["stages"]] == [
         "find_pair",
@@ -176,10 +199,8 @@ def test_report_is_rebuilt_without_scenes_or_workers(tmp_path: Path, shared_clus
     assert {path: path.read_bytes() for path in expected} == expected
 
 
-def test_report_is_not_rebuilt_from_a_store_with_gaps(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
-    run = tmp_path / "run"
-    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+def test_report_is_not_rebuilt_from_a_store_with_gaps(tmp_path: Path, finished: FinishedRun) -> None:
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     expected = (run / "report" / "tiles.parquet").read_bytes()
     next(iter(sorted((run / "marks").iterdir()))).unlink()
 
@@ -189,11 +210,18 @@ def test_report_is_not_rebuilt_from_a_store_with_gaps(tmp_path: Path, shared_clu
     assert (run / "report" / "tiles.parquet").read_bytes() == expected
 
 
-def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path, run_command) -> None:
+def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path) -> None:
     scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(2, 4): KILLS_COLOUR, (0, 1): MUMBLES_COLOUR})
 
     # Batches of one tile: a worker that dies is started again four times per batch before its task is given up.
-    result = run_command(*run_arguments(scenes, output=tmp_path / "run"), "--set", "tiles.shard_size_tiles=1")
+    result = subprocess.run(
+        command_line(*run_arguments(scenes, output=tmp_path / "run", n_workers=1), "--set", "tiles.shard_size_tiles=1"),
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
     assert result.returncode == 1, result.stderr
     values = read_result(result)
@@ -210,13 +238,14 @@ def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path, run_command)
     assert "worker died" in row["reason"]
 
 
-def test_two_runs_of_one_pair_share_a_cluster(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
+def test_two_runs_of_one_pair_share_a_cluster(
+    tmp_path: Path, finished: FinishedRun, shared_cluster: OpenCluster
+) -> None:
     outputs = [tmp_path / "one", tmp_path / "two"]
 
     with ThreadPoolExecutor(2) as pool:
         runs = [
-            pool.submit(detect_changes, make_config(scenes, output=output), open_cluster=shared_cluster)
+            pool.submit(detect_changes, make_config(finished.scenes, output=output), open_cluster=shared_cluster)
             for output in outputs
         ]
         reports = [run.result() for run in runs]

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import yaml
-from made_scenes import SETTINGS, read_result
+from distributed import Client
+from made_scenes import SETTINGS, give_address, read_result
 from stac_material import COLOURS, make_collection, make_item, make_reflectance, serve_folder, write_json, write_rasters
 
 from pipeline.config.run import RunConfig, load_config
@@ -169,14 +170,17 @@ def test_area_of_interest_is_where_scenes_are_searched(tmp_path: Path) -> None:
         find_pair(make_config(str(tmp_path / "collection.json"), tmp_path=tmp_path, aoi=str(aoi)))
 
 
-def test_command_takes_items_in_place_of_rasters(tmp_path: Path, run_command: Callable[..., Any]) -> None:
+def test_command_takes_items_in_place_of_rasters(
+    tmp_path: Path, client: Client, run_command: Callable[..., Any]
+) -> None:
     ground = make_reflectance(height=96, width=96)
     for name, moment, added in (("a", "2019-06-01T17:00:00Z", 0), ("b", "2024-06-01T17:00:00Z", 1000)):
         item = make_item(name, moment, width=96, height=96, raster={**V1, "offset": -added / 10_000})
         stored = {colour: values + np.uint16(added) for colour, values in ground.items()}
         write_rasters(tmp_path, item, {**stored, "scl": np.full((96, 96), 4, np.uint8)})
         write_json(tmp_path / f"{name}.json", item)
-    settings = [part for assignment in (*SETTINGS, "grid.resolution_m=10") for part in ("--set", assignment)]
+    assignments = (*SETTINGS, "grid.resolution_m=10", *give_address(client.scheduler.address))
+    settings = [part for assignment in assignments for part in ("--set", assignment)]
 
     items = [str(tmp_path / name) for name in ("a.json", "b.json")]
     result = run_command("run", *items, "--output", str(tmp_path / "run"), *settings)

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from dispositions import HANGUPS, IN_THE_BACKGROUND, heed_hangups
 from distributed import Client
-from killed_client import make_context, run_client
+from fork_server import FORKING
+from killed_client import run_client
 from made_scenes import MadeScenes, command_environment, command_line, make_config, make_scenes, run_arguments
 from patience import PATIENCE_S, wait_for
 
@@ -52,7 +53,7 @@ def start_run(scenes: MadeScenes) -> Iterator[Callable[..., subprocess.Popen[str
     def start(output: Path, *, wrapper: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
         with heed_hangups():
             process = subprocess.Popen(
-                [*wrapper, *command_line(*run_arguments(scenes, output=output))],
+                [*wrapper, *command_line(*run_arguments(scenes, output=output, n_workers=1))],
                 env=command_environment(**environment),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -212,11 +213,11 @@ def test_a_run_whose_client_is_killed_at_random_moments_is_the_same(
 ) -> None:
     """Twenty kills in all, of clients whose workers go on with what they were given."""
     config = make_config(scenes, output=tmp_path / "run")
-    dice, context = random.Random(seed), make_context()
+    dice = random.Random(seed)
     states = []
     # The earliest first: on a fast machine a late one comes when all is done.
     for seconds in sorted(dice.uniform(0.2, 1.8) for _ in range(n_kills)):
-        process = context.Process(target=run_client, args=(config, client.scheduler.address))
+        process = FORKING.Process(target=run_client, args=(config, client.scheduler.address))
         process.start()
         process.join(timeout=seconds)
         process.kill()

@@ -49,8 +49,8 @@ def run_worker(
     settings: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `dask worker` with one thread and a nanny, on the loopback."""
-    command = ("worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard")
+    """Run `dask worker` with one thread on the loopback, and nobody who starts it again."""
+    command = ("worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
     with _run_dask(*command, *arguments, settings=settings, cwd=cwd) as process:
         yield process
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from functools import partial
-from multiprocessing.context import ForkServerContext
 
 from flows.cluster import open_cluster
 from pipeline.config.cluster import ClusterConfig
@@ -16,10 +14,3 @@ def run_client(config: RunConfig, scheduler: str) -> None:
     """Run to the end, if it comes to that."""
     cluster = ClusterConfig(kind="address", address=scheduler)
     detect_changes(config, open_cluster=partial(open_cluster, cluster))
-
-
-def make_context() -> ForkServerContext:
-    """Give a way to start clients that need not wait for their imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context

@@ -140,9 +140,25 @@ def command_environment(**environment: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **environment}
 
 
-def run_arguments(scenes: MadeScenes, *, output: Path | str) -> list[str]:
-    settings = [part for assignment in SETTINGS for part in ("--set", assignment)]
+def run_arguments(
+    scenes: MadeScenes, *, output: Path | str, address: str | None = None, n_workers: int = 2
+) -> list[str]:
+    """Give the arguments of a run on workers that are there already, or else on some of its own.
+
+    Args:
+        scenes: Of the run.
+        output: Its folder.
+        address: Of the scheduler, if there is one.
+        n_workers: How many workers of its own.
+    """
+    cluster = (f"cluster.n_workers={n_workers}",) if address is None else give_address(address)
+    settings = [part for assignment in (*SETTINGS, *cluster) for part in ("--set", assignment)]
     return ["run", str(scenes.before), str(scenes.after), "--output", str(output), *settings]
+
+
+def give_address(address: str) -> tuple[str, ...]:
+    """Give the settings of a run on workers that are there already."""
+    return "cluster.kind=address", f"cluster.address={address}"
 
 
 def read_result(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
