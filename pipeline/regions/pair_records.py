@@ -246,7 +246,7 @@ def _read_state(record: PairRecord, *, run: bytes | None) -> PairState:
             return PairState(
                 record=record, status=PairStatus.FAILED, reason=str(problem), figures=None, has_folder=False
             )
-        figures, files = find_figures(told), told.files
+        figures, files = find_figures(told), {name: dict(facts) for name, facts in told.files.items()}
         reason = reason or _find_gap(record.pair, told) or _find_failure(told)
     if figures is None:
         status = PairStatus.FAILED if record.reason is not None else PairStatus.PLANNED

@@ -184,8 +184,9 @@ def keep_models(client: Client) -> Iterator[None]:
 
 def _find_keeper(client: Client) -> _Keeper | None:
     keeper = _keeper.get()
-    is_same = keeper is not None and keeper.client.scheduler.address == client.scheduler.address
-    return keeper if is_same else None
+    if keeper is None or keeper.client.scheduler is None or client.scheduler is None:
+        return None
+    return keeper if keeper.client.scheduler.address == client.scheduler.address else None
 
 
 def register_model(
