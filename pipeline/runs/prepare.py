@@ -81,11 +81,19 @@ class Run:
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
-        area, zones = polygons.aoi and polygons.aoi.lay_on(pair.grid), polygons.zones
+        area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid)
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
             folder = folder.guarded(lock.check)
-            run = cls(config=config, pair=pair, identity=identity, area=area, zones=zones, folder=folder, lock=lock)
+            run = cls(
+                config=config,
+                pair=pair,
+                identity=identity,
+                area=area,
+                zones=polygons.zones,
+                folder=folder,
+                lock=lock,
+            )
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
             yield run
