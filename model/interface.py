@@ -109,6 +109,38 @@ class ChangeModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairContext:
+    """What is known of a pair besides its pixels."""
+
+    before_date: str | None
+    """Day of the earlier image, such as 2026-05-01; None: not known."""
+    after_date: str | None
+    """Likewise of the later one."""
+    latitude: float
+    """Of its middle, in degrees."""
+    longitude: float
+    """Likewise."""
+    side_m: float
+    """What a side of the images measures on the ground, in metres."""
+
+
+class ContextModel(ChangeModel, Protocol):
+    """A change model that is told what else is known of a pair, and may answer otherwise for it."""
+
+    def answer_in_context(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], contexts: Sequence[PairContext]
+    ) -> list[list[Answer]]:
+        """Answer as `answer_prompts` does.
+
+        Args:
+            pairs: As `answer_prompts`.
+            prompts: Likewise.
+            contexts: One for each pair.
+        """
+        ...
+
+
 class MaskModel(ChangeModel, Protocol):
     """A change model that also outlines what changed."""
 

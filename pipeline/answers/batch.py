@@ -14,7 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from model.checking import read_notes
-from model.interface import ENGINE_VERSION, Answer, ChangeMasks, ChangeModel, MaskModel, ModelIdentity, Prompt
+from model.interface import (
+    ENGINE_VERSION,
+    Answer,
+    ChangeMasks,
+    ChangeModel,
+    ContextModel,
+    MaskModel,
+    ModelIdentity,
+    PairContext,
+    Prompt,
+)
+from pipeline.answers.contexts import Dates, describe_contexts
 from pipeline.answers.meaning import list_witnesses
 from pipeline.answers.outlines import OUTLINE_VERSION, answer_with_outlines, trace_masks
 from pipeline.answers.parts import decode_part, encode_outlines, encode_part
@@ -60,6 +71,8 @@ class Interview:
     """How the workers hold the model, in which precision above all: `settle_dtype` has made it definite."""
     identity: ModelIdentity
     """Which weights answer."""
+    dates: Dates = (None, None)
+    """When the scenes were taken, for models that read it."""
     outline_kinds: tuple[str, ...] = ()
     """Kinds of change that are outlined by the model's masks; empty: none."""
     is_reading_ahead: bool = True
@@ -76,6 +89,8 @@ class Interview:
             self.identity.weight_hash,
             self.model.dtype,
             ENGINE_VERSION,
+            # Place and size go with the store.
+            *([self.dates] if self.model.reads_context else []),
         ]
         return f"answers/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
 
@@ -108,9 +123,14 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
     pairs = interview.store.read_pairs(tiles)
     n_bytes = pairs.nbytes
     kinds, witnesses = interview.outline_kinds, list_witnesses(interview.prompts)
+    contexts = (
+        describe_contexts(tiles, grid=interview.store.grid, dates=interview.dates)
+        if interview.model.reads_context
+        else None
+    )
     known = _read_texts(interview, tiles, prompts=[p for p in witnesses if p not in lack.prompts]) if kinds else {}
     with hold_model(interview.model, identity=interview.identity, is_reading_ahead=interview.is_reading_ahead) as model:
-        ask = partial(_ask, model, pairs, lack=lack, witnesses=witnesses, known=known, kinds=kinds)
+        ask = partial(_ask, model, pairs, lack=lack, witnesses=witnesses, known=known, kinds=kinds, contexts=contexts)
         what = f"the model's answer about {len(tiles)} tiles"
         answered, masked, notes = call_in_time(ask, limit_s=interview.limits.find_batch_s(len(tiles)), what=what)
     del pairs, ask
@@ -141,8 +161,12 @@ def _ask(
     witnesses: Sequence[Prompt],
     known: Mapping[str, Sequence[str]],
     kinds: Sequence[str],
+    contexts: Sequence[PairContext] | None,
 ) -> tuple[list[list[Answer]], Masked | None, dict[str, int]]:
     """Have the model answer, with masks where they are missing; the last is what it has to say besides."""
+    if contexts is not None:
+        answers = cast(ContextModel, model).answer_in_context(pairs, prompts=lack.prompts, contexts=contexts)
+        return answers, None, read_notes(model)
     if not lack.has_outlines:
         return model.answer_prompts(pairs, prompts=lack.prompts), None, read_notes(model)
     answered, masks, is_open = answer_with_outlines(

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from model.errors import InputError
-from model.interface import Prompt, PromptKind
+from model.interface import ENDPOINT_PREFIX, Prompt, PromptKind
 from model.redaction import redact_values
 from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
@@ -142,6 +142,11 @@ class ModelConfig(StrictConfig):
         description="How the report draws changes. auto: as outlines, for the kinds that the model has masks "
         "of, else as cells; off: as cells.",
     )
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether the model is told dates, place and size of a tile: general models are."""
+        return self.name.startswith(ENDPOINT_PREFIX)
 
     @field_validator("outlines", mode="before")
     @classmethod

@@ -19,6 +19,7 @@ from typing import Any, Self
 from model.errors import InputError
 from model.interface import ENGINE_VERSION, ModelIdentity
 from model.redaction import MASK, redact_values
+from pipeline.answers.contexts import Dates
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
@@ -194,6 +195,7 @@ def compute_run_id(
     aoi_hash: str | None,
     zones_hash: str | None = None,
     identity: ModelIdentity,
+    dates: Dates = (None, None),
 ) -> str:
     """Name a run after all that its report depends on: equal runs have equal names, wherever they are."""
     content: list[Any] = [
@@ -209,6 +211,8 @@ def compute_run_id(
         # Runs without zones have the names that they had before there were any.
         *([zones_hash] if zones_hash is not None else []),
     ]
+    if config.model.reads_context:
+        content.append(dates)
     if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
         content.append([kinds, OUTLINE_VERSION])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

@@ -28,7 +28,8 @@ QUICK = {"DELTAVLM_ENDPOINT_RETRIES": "1"}
 
 def find_kind(body: Body) -> PromptKind:
     question = read_texts(body)[-1]
-    return next(kind for kind, form in load_message_book().forms.items() if question.endswith(form.form))
+    forms = load_message_book().forms.items()
+    return next(kind for kind, each in forms if question.endswith((each.form, each.json_form or each.form)))
 
 
 def answer(body: Body) -> Reply | Fault:
