@@ -68,6 +68,9 @@ class CheckedModel:
         """
         return check_answers(self._model.answer_prompts(pairs, prompts=prompts), prompts=prompts, n_pairs=len(pairs))
 
+    answer_screened = None
+    # ^ It would be the model's own, unchecked; who screens asks such a model twice.
+
     def answer_in_context(
         self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], contexts: Sequence[PairContext]
     ) -> list[list[Answer]]:

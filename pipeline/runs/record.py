@@ -22,6 +22,7 @@ from model.redaction import MASK, redact_values
 from pipeline.answers.contexts import Dates
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
+from pipeline.answers.screening import find_screen
 from pipeline.config.run import RunConfig
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
@@ -211,6 +212,8 @@ def compute_run_id(
         # Runs without zones have the names that they had before there were any.
         *([zones_hash] if zones_hash is not None else []),
     ]
+    if screen := find_screen([prompt.to_prompt() for prompt in config.prompts], model=config.model):
+        content.append(["screened", screen.name, config.model.screening_confidence])
     if config.model.reads_context:
         content.append(dates)
     if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
