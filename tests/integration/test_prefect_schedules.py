@@ -15,7 +15,6 @@ import yaml
 from distributed import Client
 from fork_server import set_environment
 from made_scenes import SETTINGS, command_line, give_address, make_scenes
-from patience import wait_for
 from prefect_processes import PrefectServer
 
 from flows.cluster import open_cluster
@@ -85,7 +84,7 @@ def messages() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 def make_webhook(server: PrefectServer, *, name: str, url: str) -> None:
     """Make the block by Prefect's own API, as its pages would."""
-    kind = wait_for(lambda: server.get("block_types/slug/custom-webhook"), what="block type")
+    kind = server.wait_for(lambda: server.get("block_types/slug/custom-webhook"), what="block type")
     schema = server.post("block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}})[0]
     server.post(
         "block_documents/",
@@ -105,8 +104,8 @@ def test_a_cron_schedule_fires_and_tells_people_what_is_new(
     region = write_region(tmp_path, name="city", address=client.scheduler.address, cron="* * * * *", notify=notify)
 
     with server.work(*command_line("serve", str(region)), log="serve.log"):
-        deployment = wait_for(lambda: server.find_deployment("city"), what="deployment")
-        run = wait_for(
+        deployment = server.wait_for(lambda: server.find_deployment("city"), what="deployment")
+        run = server.wait_for(
             lambda: next((each for each in server.list_runs("city") if each["state_type"] == "COMPLETED"), None),
             what="scheduled run that is done",
         )
@@ -135,7 +134,7 @@ def test_of_two_runs_at_once_the_later_is_cancelled(server: PrefectServer, tmp_p
         waiting = stack.enter_context(open_cluster(ClusterConfig(n_workers=1, allow_unencrypted=True)))
         region = write_region(tmp_path, name="busy", address=waiting.scheduler.address)
         stack.enter_context(server.work(*command_line("serve", str(region), "--limit", "2")))
-        deployment = wait_for(lambda: server.find_deployment("busy"), what="deployment")
+        deployment = server.wait_for(lambda: server.find_deployment("busy"), what="deployment")
         first = server.start_run(deployment)
         server.wait_for_state(first, "RUNNING")
         second = server.start_run(deployment)

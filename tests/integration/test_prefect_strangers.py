@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from made_scenes import command_line, make_scenes
-from patience import PATIENCE_S, wait_for
+from patience import PATIENCE_S
 from prefect_processes import PrefectServer
 
 pytestmark = pytest.mark.timeout(600)
@@ -72,7 +72,7 @@ def test_server_without_a_password_is_warned_of_and_its_forms_run_no_code(
         "arguments": {"n_workers": 1, "preload": [preload]},
     }
     with open_server.work(*command_line("serve"), log="serve.log"):
-        deployment = wait_for(lambda: open_server.find_deployment("detect-changes"), what="deployment")
+        deployment = open_server.wait_for(lambda: open_server.find_deployment("detect-changes"), what="deployment")
         run = open_server.wait_for_state(open_server.start_run(deployment, config=make_run(tmp_path, **cluster)))
 
     assert run["state_type"] == "FAILED"
@@ -94,7 +94,7 @@ def test_documented_server_takes_nothing_from_strangers(tmp_path: Path) -> None:
     with server.run(), server.work(*command_line("serve"), log="serve.log"):
         known = {"Authorization": f"Basic {base64.b64encode(PASSWORD.encode()).decode()}"}
         find = "deployments/name/detect-changes/detect-changes"
-        deployment = wait_for(lambda: ask(server, "GET", find, headers=known)[2], what="deployment")
+        deployment = server.wait_for(lambda: ask(server, "GET", find, headers=known)[2], what="deployment")
         start = f"deployments/{deployment['id']}/create_flow_run"
         preflight = {
             "Access-Control-Request-Method": "POST",

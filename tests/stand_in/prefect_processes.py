@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any
 
 from dispositions import heed_hangups
 from made_scenes import command_environment
-from patience import PATIENCE_S, wait_for
+from patience import PATIENCE_S, Found, wait_for
 
 PREFECT = [sys.executable, "-m", "prefect"]
 END_STATES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+PAUSE_S = 0.5
+"""Between two questions to a server: asked without one, it does little else than answer."""
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to whoever asks for any, outgoing connections first of all."""
 
@@ -165,6 +167,10 @@ class PrefectServer:
         answer = self.post(f"deployments/{deployment['id']}/create_flow_run", parameters=parameters)
         return str(answer["id"])
 
+    def wait_for(self, look: Callable[[], Found | None], *, what: str) -> Found:
+        """Wait for something that the server knows."""
+        return wait_for(look, what=what, pause_s=PAUSE_S)
+
     def wait_for_state(self, run_id: str, *types: str) -> dict[str, Any]:
         """Wait until a run is in one of some states, or, without any, has ended."""
 
@@ -172,7 +178,7 @@ class PrefectServer:
             run = self.get(f"flow_runs/{run_id}")
             return run if run["state_type"] in (set(types) or END_STATES) else None
 
-        return wait_for(look, what=f"run in {', '.join(types) or 'an end state'}", pause_s=0.2)
+        return self.wait_for(look, what=f"run in {', '.join(types) or 'an end state'}")
 
     def read_log(self, run_id: str) -> str:
         logs = self.post("logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, sort="TIMESTAMP_ASC", limit=200)
