@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import dask
@@ -14,6 +15,10 @@ from made_scenes import command_environment
 
 from flows.cluster import open_cluster
 from pipeline.config.cluster import ClusterConfig
+from pipeline.regions import report as region_report
+from pipeline.report import write as run_report
+from pipeline.report.plot_figures import Shown
+from pipeline.report.plots import draw_plots
 from pipeline.runs.run import OpenCluster
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
@@ -24,6 +29,22 @@ def fork_server() -> Iterator[None]:
     """Have Dask's workers, as the command, forked from a process that has imported what they need."""
     start_fork_server()
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plots_drawn_once() -> Iterator[None]:
+    """Have a plot of equal figures drawn once: it is equal to the byte, and most of the time of a small report."""
+    drawn: dict[bytes, dict[str, bytes]] = {}
+
+    def draw(figures: Mapping[str, Shown]) -> dict[str, bytes]:
+        keys = {name: pickle.dumps((name, shown)) for name, shown in figures.items()}
+        drawn.update({key: draw_plots({name: figures[name]}) for name, key in keys.items() if key not in drawn})
+        return {name: drawn[key][name] for name, key in keys.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_report, "draw_plots", draw)
+        patch.setattr(region_report, "draw_plots", draw)
         yield
 
 

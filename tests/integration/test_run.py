@@ -215,7 +215,7 @@ def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path) -> None:
 
     # Batches of one tile: a worker that dies is started again four times per batch before its task is given up.
     result = subprocess.run(
-        command_line(*run_arguments(scenes, output=tmp_path / "run"), "--set", "tiles.shard_size_tiles=1"),
+        command_line(*run_arguments(scenes, output=tmp_path / "run", n_workers=1), "--set", "tiles.shard_size_tiles=1"),
         env=command_environment(),
         capture_output=True,
         text=True,
