@@ -36,7 +36,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile 
 test: setup
 	@$(PYTEST)
 
-# No cluster, no other process, no torch, and so nothing to wait for: one process per core, about two minutes.
+# No cluster, no other process, no torch, and so nothing to wait for: one process per core: about three minutes on two.
 test-fast: setup
 	@$(PYTEST) -n 2 tests/unit
 
