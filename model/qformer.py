@@ -54,7 +54,7 @@ def take_pairs(reading: PairReading, indexes: Tensor) -> PairReading:
         reading: What `project_features` gave.
         indexes: Which pairs, int64 on the device of the reading.
     """
-    return [each and (each[0][indexes], each[1][indexes]) for each in reading]
+    return [None if each is None else (each[0][indexes], each[1][indexes]) for each in reading]
 
 
 def query_prompt(

@@ -267,14 +267,15 @@ def make_request(images: tuple[str, str], *, prompt: Prompt, context: PairContex
     form = load_message_book().forms[prompt.kind]
     response_format = make_response_format(prompt.kind)
     write = partial(_write_message, images, context=context)
-    structured = response_format and StructuredRequest(
-        messages=write(question=f"{prompt.text}\n\n{form.json_form}"), response_format=response_format
-    )
+    structured = None
+    if response_format is not None:
+        asked = write(question=f"{prompt.text}\n\n{form.json_form}")
+        structured = StructuredRequest(messages=asked, response_format=response_format)
     return ChatRequest(
         messages=write(question=f"{prompt.text}\n\n{form.form}"),
         max_tokens=form.max_tokens,
         n_alternatives=N_ALTERNATIVES,
-        structured=structured or None,
+        structured=structured,
     )
 
 
