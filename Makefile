@@ -30,14 +30,15 @@ demo: setup
 
 # More processes than cores, as many tests wait for others; the tests of a file stay together and share what it has made.
 # In the order of the folders, slow files first, small ones last.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Compiled files are kept whatever the environment says: many a test starts Python anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	@$(PYTEST)
 
-# No cluster, no other process, no torch: about three minutes on two cores.
+# No cluster, no other process, no torch, and so nothing to wait for: one process per core: about three minutes on two.
 test-fast: setup
-	@$(PYTEST) tests/unit
+	@$(PYTEST) -n 2 tests/unit
 
 bench: setup
 	@for benchmark in benchmarks/*.py; do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done

@@ -240,11 +240,16 @@ def test_two_picture_files_are_enough(pictures: tuple[Path, Path], run_command: 
     assert answer["confidence"] > 0.5
 
 
-def test_a_device_that_is_not_there_is_wrong_input(pictures: tuple[Path, Path], run_command: Any) -> None:
+@pytest.mark.parametrize(("option", "value"), [("--device", "cuda:99"), ("--model", "deltavlm-huge")])
+def test_a_device_or_a_model_that_is_not_there_is_wrong_input(
+    option: str, value: str, pictures: tuple[Path, Path], run_command: Any
+) -> None:
     before, after = map(str, pictures)
 
-    result = run_command("ask", "--before", before, "--after", after, "--device", "cuda:99", QUESTIONS["changed"])
+    result = run_command("ask", "--before", before, "--after", after, option, value, QUESTIONS["changed"])
 
-    assert result.returncode == 2
-    assert "cuda:99" in result.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert value in result.stderr
+    assert "Expected: " in result.stderr
+    assert "To do: " in result.stderr
     assert "Traceback" not in result.stderr

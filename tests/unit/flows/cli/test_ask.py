@@ -316,7 +316,6 @@ BAD_INPUTS: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "no image": (lambda images: [*images[:3], __file__, "Why?"], "test_ask.py cannot be read"),
     "half a pair": (lambda images: images[:2], "no --after"),
     "empty question": (lambda images: [*images, " "], "the question is empty"),
-    "no such model": (lambda images: [*images, "--model", "deltavlm-huge", "Why?"], "deltavlm-huge"),
     "model without masks": (lambda images: [*images, "--mask", "mask.png", "Why?"], "has no mask branch"),
     "mask of another kind": (lambda images: [*images, "--mask", "mask.tif", "Why?"], "mask.tif"),
     "mask nowhere": (lambda images: [*images, "--mask", "nowhere/mask.png", "Why?"], "nowhere/mask.png"),
