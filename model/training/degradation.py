@@ -49,7 +49,8 @@ def bend_histogram(image: Image, random: np.random.Generator) -> Image:
     pixels = image.astype(np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
     middle = float(pixels.mean())
-    return np.clip((grey + (pixels - grey) * saturation - middle) * contrast + middle, 0, 255).astype(np.uint8)
+    bent = (grey + (pixels - grey) * saturation - middle) * contrast + middle
+    return np.asarray(np.clip(bent, 0, 255), np.uint8)
 
 
 def add_noise(image: Image, random: np.random.Generator) -> Image:
@@ -64,7 +65,8 @@ def compress(image: Image, random: np.random.Generator) -> Image:
     """Pack an image as a JPEG of low quality, and unpack it."""
     quality = int(random.integers(MIN_JPEG_QUALITY, 90))
     _, packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.cvtColor(cv2.imdecode(packed, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+    decoded = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 EFFECTS: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
