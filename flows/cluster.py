@@ -14,7 +14,7 @@ from typing import Any
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, SpecCluster
-from distributed.deploy import Cluster
+from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback

@@ -20,7 +20,7 @@ from pipeline.config.scene import list_uris
 from pipeline.regions.dates import DatedScene
 from pipeline.regions.pairs import RegionPair
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME, RunRecord
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, find_folder
+from pipeline.storage.folder import RunFolder, describe_bytes, find_folder
 
 PAIRS_FOLDER = "pairs"
 PLANS_FOLDER = "plans"
@@ -110,7 +110,7 @@ class PairState:
     """What its run's record tells (``status_counts``, ``ground_m2``, ``changed_tile_count``); None without a result."""
     has_folder: bool
     """Whether the run's report is there, rather than let go of."""
-    files: Mapping[str, ObjectFacts] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
     """Size and sha256 of the run's files by name in its folder, as its record tells."""
 
     @property
@@ -238,7 +238,7 @@ def _rank_time(pair: RegionPair) -> tuple[object, ...]:
 
 def _read_state(record: PairRecord, *, run: bytes | None) -> PairState:
     figures, reason = record.figures, record.reason
-    files: Mapping[str, ObjectFacts] = {}
+    files: Mapping[str, Mapping[str, int | str]] = {}
     if run is not None:
         try:
             told = RunRecord.from_json(run, source=f"{record.run_name}/{RECORD_NAME}")
