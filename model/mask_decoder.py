@@ -149,7 +149,7 @@ class ChangeMaskDecoder(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
             norm_groups(width),
             nn.SiLU(),
-            nn.Conv2d(width, len(config.labels), 1),
+            nn.Conv2d(width, len(config.labels) + len(config.aspects), 1),
         )
         self.reset_parameters()
 
@@ -181,7 +181,7 @@ class ChangeMaskDecoder(nn.Module):
                 number under the learned feature unification.
 
         Returns:
-            Logits of shape (n, label, output_size_px, output_size_px).
+            Logits of shape (n, label + aspect, output_size_px, output_size_px), labels first.
         """
         decoded = self.proj(self.lfu(features))
         for stage in self.stages:

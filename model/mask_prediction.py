@@ -49,6 +49,31 @@ def predict_change_masks(
 
 
 @torch.inference_mode()
+def predict_aspects(
+    model: DeltaVlmForConditionalGeneration,
+    processor: DeltaVlmProcessor,
+    pairs: npt.NDArray[np.uint8],
+    *,
+    size_px: tuple[int, int] | None = None,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Tell of each pixel of each pair what the mask branch knows beside where something changed.
+
+    Args:
+        model: Has a mask branch, and is in eval mode.
+        processor: Prepares the pixels for it.
+        pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
+        size_px: Height and width; left out, those of the tiles.
+
+    Returns:
+        Probabilities by aspect, each of shape (tile, y, x); empty for a model that tells none.
+    """
+    config = model.get_mask_decoder().config
+    tokens = model.encode_dates(processor.prepare_pairs(pairs).to(model.device, model.dtype))
+    decoded = _decode(model, *tokens, size_px=size_px or (pairs.shape[-2], pairs.shape[-1]))
+    return {aspect: decoded[:, len(config.labels) + index] for index, aspect in enumerate(config.aspects)}
+
+
+@torch.inference_mode()
 def decode_masks(
     model: DeltaVlmForConditionalGeneration, before: Tensor, after: Tensor, *, size_px: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
@@ -63,13 +88,20 @@ def decode_masks(
     Returns:
         Probabilities of shape (n, label, y, x).
     """
-    n_pairs = len(before)
-    if not n_pairs:
-        n_labels = 0 if model.mask_decoder is None else len(model.mask_decoder.config.labels)
+    n_labels = 0 if model.mask_decoder is None else len(model.mask_decoder.config.labels)
+    if not len(before):
         return np.empty((0, n_labels, *size_px), np.float32)
+    return _decode(model, before, after, size_px=size_px)[:, :n_labels]
+
+
+def _decode(
+    model: DeltaVlmForConditionalGeneration, before: Tensor, after: Tensor, *, size_px: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Decode labels and aspects: probabilities of shape (n, label + aspect, y, x)."""
+    n_pairs = len(before)
     if before.device.type == "cpu" and n_pairs < MIN_PAIRS_ON_CPU:
         before, after = (tokens.repeat(MIN_PAIRS_ON_CPU, 1, 1) for tokens in (before, after))
-    masks = model.predict_masks(before, after)[:n_pairs]  # n, label, y, x at the decoder's size
+    masks = model.predict_masks(before, after)[:n_pairs]  # n, label + aspect, y, x at the decoder's size
     resized = F.interpolate(masks, size=size_px, mode="bilinear", align_corners=False, antialias=True)
     # Rounding must not take a probability beyond 1.
     return np.asarray(resized.clamp(0, 1).cpu().numpy(), dtype=np.float32)

@@ -199,7 +199,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
             after: The same of the after images.
 
         Returns:
-            Probabilities per label of the config, float32 of shape (n, label, y, x).
+            Probabilities per label of the config, and then per aspect: float32 of shape (n, label + aspect, y, x).
 
         Raises:
             InputError: the model has no mask branch.

@@ -47,6 +47,16 @@ def project_features(qformer: InstructBlipQFormerModel, difference_features: Ten
     ]
 
 
+def take_pairs(reading: PairReading, indexes: Tensor) -> PairReading:
+    """Give what is read of some pairs alone.
+
+    Args:
+        reading: What `project_features` gave.
+        indexes: Which pairs, int64 on the device of the reading.
+    """
+    return [None if each is None else (each[0][indexes], each[1][indexes]) for each in reading]
+
+
 def query_prompt(
     qformer: InstructBlipQFormerModel,
     query_tokens: Tensor,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
 # Prefect reads its settings when it is first imported: an own database, and nothing told to anyone.
@@ -17,6 +18,10 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 # Several OpenMP pools on few cores are much slower than none.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# How fast a busy machine is, is no finding.
+settings.register_profile("tests", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 ROOT = Path(__file__).parents[1]
 UNIT_TIER = ROOT / "tests" / "unit"

@@ -119,6 +119,10 @@ def evaluate_command(
     swap_test: Annotated[
         bool, typer.Option("--swap-test", help="Ask for descriptions with the dates swapped, too.")
     ] = False,
+    unseen_questions: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Ask about N tiles of a folder in words that no training has seen, too."),
+    ] = 0,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap that the intervals come from.")
     ] = 0,
@@ -155,6 +159,8 @@ def evaluate_command(
     evaluation = _evaluate(loaded, source, settings=settings, console=console)
     _show(evaluation, source=source, console=console)
     result = _summarize(evaluation, source=source)
+    if unseen_questions:
+        result |= _ask_unseen(loaded, source, n_tiles=unseen_questions, seed=seed, console=console)
     if output is not None:
         inputs: dict[str, Any] = {"data": data, "images": images, "model": model, "captions": captions, "split": split}
         inputs |= {"pattern": pattern, "tile_size_px": tile_size_px, "class_values": class_values}
@@ -245,6 +251,34 @@ def _evaluate(
         bar = progress.add_task("pairs", total=source.n_pairs)
         tiles = source.read_tiles(prompts=prompts, on_pair=lambda: progress.advance(bar))
         return evaluate_tiles(model, tiles, settings=settings)
+
+
+def _ask_unseen(
+    model: ChangeModel, source: PairFolder | ChangeChatFile, *, n_tiles: int, seed: int, console: Console
+) -> dict[str, Any]:
+    """Ask about tiles at even distances in held-out words, and show how many answers are right."""
+    from dataclasses import replace
+
+    from model.evaluation.pair_folders import PairFolder
+    from model.evaluation.phrasings import evaluate_phrasings
+
+    if not isinstance(source, PairFolder):
+        return {}
+    # Read again, and by a reader of its own: what cannot be read is listed already.
+    again = replace(source, skipped=[], notes=[])
+    pairs = [tile.labelled for tile in again.read_tiles(prompts=()) if tile.labelled is not None]
+    spread = pairs[:: max(1, len(pairs) // n_tiles)][:n_tiles]
+    scores = evaluate_phrasings(model, spread, seed=seed)
+    console.print(
+        f"{scores.n_questions} questions in unseen words about {len(spread)} tiles: {scores.right:.0%} right or "
+        f"rightly declined, {scores.wrong_and_sure:.0%} wrong and sure; of what nobody can tell "
+        f"{scores.declined_unknowable:.0%} declined",
+        soft_wrap=True,
+    )
+    values = scores.to_dict()
+    by_intent = values.pop("right_by_intent")
+    flat = values | {f"right.{intent}": share for intent, share in by_intent.items()}
+    return {f"unseen.{name}": value for name, value in flat.items()}
 
 
 def _show(evaluation: Evaluation, *, source: PairFolder | ChangeChatFile, console: Console) -> None:

@@ -20,6 +20,7 @@ from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
+from model.evaluation.variety import measure_variety
 from model.extras import require_extra
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
 from model.pairs.folders import LabelledPair
@@ -236,6 +237,8 @@ def _measure_words(answered: Sequence[AnsweredCase], *, prefix: str, meteor: Met
     return [
         *measure_captions([text for text, _ in texts], prefix=prefix, meteor=meteor),
         *measure_captions(changed, prefix=f"{prefix}.changed_only", meteor=meteor),
+        # What several people agree on is known of descriptions alone.
+        *(measure_variety(changed, prefix=f"{prefix}.changed_only") if prefix == "describe" else ()),
     ]
 
 

@@ -9,8 +9,6 @@ would say is kept. Alike is what shares n-grams, as BLEU counts them (Papineni e
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 import statistics
 import zlib
@@ -28,6 +26,7 @@ import numpy.typing as npt
 import yaml
 
 from model.errors import InputError
+from model.pairs.crop_captions import read_crop_captions
 from model.pairs.facts import ChangeFacts
 
 N_HASHES = 1 << 13
@@ -208,13 +207,7 @@ class CaptionPool:
         Raises:
             InputError: no changed pair of this split in the file.
         """
-        packed = file.read_bytes()
-        images = json.loads(gzip.decompress(packed) if file.suffix == ".gz" else packed)["images"]
-        sets = [
-            [sentence["raw"].strip() for sentence in image["sentences"]]
-            for image in images
-            if image["split"] == split and image["changeflag"] == 1
-        ]
+        sets = [crop.captions for crop in read_crop_captions(file, split=split) if crop.is_changed]
         if not sets:
             raise InputError(
                 f"no changed pair of split {split!r} in {file}",

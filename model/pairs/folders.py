@@ -47,6 +47,8 @@ class LabelledPair:
     """Whether the objects of the mask went rather than came."""
     captions: tuple[str, ...] = ()
     """What people wrote about this pair."""
+    is_flagged: bool | None = None
+    """Whether people say that something changed, of whatever kind; None where nobody was asked."""
     cover: GroundCover | None = None
     """What the ground under changed buildings was covered with; None where that is not known."""
 
@@ -230,4 +232,5 @@ def crop_pair(pair: LabelledPair, *, top: int, left: int, size_px: int) -> Label
         after=pair.after[part],
         mask=pair.mask[part],
         captions=pair.captions if is_whole else (),
+        is_flagged=pair.is_flagged if is_whole else None,
     )

@@ -35,7 +35,7 @@ LONGEST_WAIT_S = 60.0
 """Most that is waited between two tries, also where the server asks for more."""
 TRIES_OF_NONSENSE = 2
 """How often a request is sent whose reply is no chat completion."""
-_OPTIONAL_PARAMETERS = ("top_logprobs", "logprobs", "temperature", "max_tokens")
+_OPTIONAL_PARAMETERS = ("response_format", "top_logprobs", "logprobs", "temperature", "max_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,20 @@ def _read_number(variable: str, default: float, *, least: float) -> float:
     return number
 
 
+STRUCTURE_PARAMETER = "response_format"
+"""The parameter that has a server hold its model to a schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructuredRequest:
+    """A conversation whose next turn is to be JSON of one schema."""
+
+    messages: tuple[dict[str, Any], ...]
+    """Turns in the form of the chat completions API, which ask for JSON in words too."""
+    response_format: Mapping[str, Any]
+    """The schema, in the form of the chat completions API."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
     """One conversation to be continued by the model."""
@@ -144,6 +158,8 @@ class ChatRequest:
     """0: the most probable words, as far as the server goes along with it."""
     n_alternatives: int = 0
     """How many of the most probable tokens to ask for at each place of the reply; 0: no probabilities at all."""
+    structured: StructuredRequest | None = None
+    """What to send in its place as long as the server takes it; None: nothing."""
 
     def to_parameters(self, *, model: str, refused: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Give the body of the request, without what the server refuses."""
@@ -153,6 +169,9 @@ class ChatRequest:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
         }
+        if self.structured is not None and STRUCTURE_PARAMETER not in refused:
+            parameters["messages"] = list(self.structured.messages)
+            parameters[STRUCTURE_PARAMETER] = dict(self.structured.response_format)
         if self.n_alternatives:
             parameters |= {"logprobs": True, "top_logprobs": self.n_alternatives}
         if "max_tokens" in refused:
@@ -202,6 +221,8 @@ class Endpoint:
         # The client closes its connections itself when it goes, but in a cycle its sockets may go before it.
         weakref.finalize(self, self._client.close)
         self._refused: frozenset[str] = frozenset()
+        self._has_structure = False
+        # ^ Whether the server has taken a schema: then a refusal in other words is about something else.
 
     @property
     def refused_parameters(self) -> frozenset[str]:
@@ -220,9 +241,14 @@ class Endpoint:
         while True:
             parameters = request.to_parameters(model=self.address.model, refused=self._refused)
             try:
-                return read_reply(self._send(parameters))
+                reply = read_reply(self._send(parameters))
+                self._has_structure |= STRUCTURE_PARAMETER in parameters
+                return reply
             except (openai.BadRequestError, openai.UnprocessableEntityError) as problem:
                 refused = find_refused_parameter(str(problem), sent=parameters)
+                if refused is None and STRUCTURE_PARAMETER in parameters and not self._has_structure:
+                    # Servers without it have words of all kinds for that.
+                    refused = STRUCTURE_PARAMETER
                 if refused is None:
                     raise self._explain(problem) from None
                 self._refused |= {refused}

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Self
 
@@ -26,8 +26,9 @@ import yaml
 from PIL import Image
 
 from model.extras import require_extra
-from model.interface import Answer, ModelIdentity, Prompt, PromptKind
-from model.remote.endpoint import ChatRequest, Endpoint, EndpointAddress
+from model.interface import Answer, ModelIdentity, PairContext, Prompt, PromptKind
+from model.remote.endpoint import ChatRequest, Endpoint, EndpointAddress, StructuredRequest
+from model.remote.forms import make_response_format, to_sentence
 from model.remote.replies import ChatReply, EndpointError, ReplyToken, mean_probability
 
 N_ALTERNATIVES = 5
@@ -46,6 +47,8 @@ class AnswerForm:
     """Longest answer."""
     form: str
     """Words that follow the question."""
+    json_form: str = ""
+    """The same where the server holds the model to a schema; empty: it does not for this kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,10 @@ class MessageBook:
     """Stands in front of the image of the earlier date."""
     after_label: str
     """Stands in front of the image of the later date."""
+    place_line: str
+    """Sentence on where the ground is and how large, with the names of `PairContext` in braces."""
+    dates_line: str
+    """Likewise one on both dates."""
     forms: Mapping[PromptKind, AnswerForm]
     """One form per kind of prompt."""
 
@@ -71,6 +78,8 @@ def load_message_book() -> MessageBook:
     return MessageBook(
         before_label=tree["before_label"],
         after_label=tree["after_label"],
+        place_line=tree["place_line"],
+        dates_line=tree["dates_line"],
         forms={kind: AnswerForm(**tree["kinds"][kind.value]) for kind in PromptKind},
     )
 
@@ -156,19 +165,36 @@ class RemoteModel:
             ValueError: the pairs are not uint8 of shape (n, date=2, band=3, y, x).
             EndpointError: a request has no usable reply; the answers that came are remembered.
         """
+        return self._answer(pairs, prompts=prompts, contexts=[None] * len(pairs))
+
+    def answer_in_context(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], contexts: Sequence[PairContext]
+    ) -> list[list[Answer]]:
+        """Answer as `answer_prompts` does, and put dates, place and size into each message.
+
+        Raises:
+            ValueError: as `answer_prompts`.
+            EndpointError: likewise.
+        """
+        return self._answer(pairs, prompts=prompts, contexts=contexts)
+
+    def _answer(
+        self, pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], contexts: Sequence[PairContext | None]
+    ) -> list[list[Answer]]:
         if pairs.dtype != np.uint8 or pairs.ndim != 5 or pairs.shape[1:3] != (2, 3):
             raise ValueError(
                 f"pairs of {pairs.dtype} and shape {pairs.shape}; expected uint8 and (n, date=2, band=3, y, x); "
                 "give RGB of both dates, before first"
             )
-        keys = [[_name_question(pair, prompt=prompt) for prompt in prompts] for pair in pairs]
+        shown = list(zip(pairs, contexts, strict=True))
+        keys = [[_name_question(*each, prompt=prompt) for prompt in prompts] for each in shown]
         known = {key: self._answered[key] for row in keys for key in row if key in self._answered}
         missing = {
             key: prompt.kind for row in keys for key, prompt in zip(row, prompts, strict=True) if key not in known
         }
         asked = list(missing.items())
         problems: list[EndpointError] = []
-        requests = _make_requests(pairs, prompts=prompts, keys=keys, wanted=set(missing))
+        requests = _make_requests(shown, prompts=prompts, keys=keys, wanted=set(missing))
         for position, outcome in self.endpoint.ask_all(requests):
             key, kind = asked[position]
             if isinstance(outcome, EndpointError):
@@ -188,29 +214,34 @@ class RemoteModel:
             self._notes["answers cut off at the limit of tokens"] += 1
         for name in self.endpoint.refused_parameters & {"temperature"}:
             self._notes[f"the server takes no {name}: it may answer otherwise another time"] += 1
-        answer = Answer(text=reply.text, confidence=measure_confidence(kind, reply.tokens))
+        answer = Answer(text=to_sentence(kind, reply.text), confidence=measure_confidence(kind, reply.tokens))
         while len(self._answered) >= MAX_ANSWERS_KEPT:
             del self._answered[next(iter(self._answered))]
         self._answered[key] = answer
         return answer
 
 
-def _name_question(pair: npt.NDArray[np.uint8], *, prompt: Prompt) -> str:
-    digest = hashlib.sha256(json.dumps([pair.shape, prompt.kind.value, prompt.text]).encode())
+def _name_question(pair: npt.NDArray[np.uint8], context: PairContext | None, *, prompt: Prompt) -> str:
+    known = context and asdict(context)
+    digest = hashlib.sha256(json.dumps([pair.shape, prompt.kind.value, prompt.text, known]).encode())
     digest.update(pair.tobytes())
     return digest.hexdigest()
 
 
 def _make_requests(
-    pairs: npt.NDArray[np.uint8], *, prompts: Sequence[Prompt], keys: Sequence[Sequence[str]], wanted: set[str]
+    shown: Sequence[tuple[npt.NDArray[np.uint8], PairContext | None]],
+    *,
+    prompts: Sequence[Prompt],
+    keys: Sequence[Sequence[str]],
+    wanted: set[str],
 ) -> Iterator[ChatRequest]:
     """Make the requests that are wanted, each once, pair by pair and only when they are taken."""
-    for pair, row in zip(pairs, keys, strict=True):
+    for (pair, context), row in zip(shown, keys, strict=True):
         asked = {key: prompt for key, prompt in zip(row, prompts, strict=True) if key in wanted}
         wanted -= set(asked)
         if asked:
             images = encode_pair(pair)
-            yield from (make_request(images, prompt=prompt) for prompt in asked.values())
+            yield from (make_request(images, prompt=prompt, context=context) for prompt in asked.values())
 
 
 def encode_pair(pair: npt.NDArray[np.uint8]) -> tuple[str, str]:
@@ -225,25 +256,50 @@ def _encode_image(image: npt.NDArray[np.uint8]) -> str:
     return f"data:image/png;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
-def make_request(images: tuple[str, str], *, prompt: Prompt) -> ChatRequest:
+def make_request(images: tuple[str, str], *, prompt: Prompt, context: PairContext | None = None) -> ChatRequest:
     """Write the one message: both images with their labels, the question, and the form of its answer.
 
     Args:
         images: URLs of the images of the earlier and the later date.
         prompt: The question; a text with history goes as it is, ``q: ... a: ...  q: ...``.
+        context: What else is known of the pair.
     """
+    form = load_message_book().forms[prompt.kind]
+    response_format = make_response_format(prompt.kind)
+    write = partial(_write_message, images, context=context)
+    structured = None
+    if response_format is not None:
+        asked = write(question=f"{prompt.text}\n\n{form.json_form}")
+        structured = StructuredRequest(messages=asked, response_format=response_format)
+    return ChatRequest(
+        messages=write(question=f"{prompt.text}\n\n{form.form}"),
+        max_tokens=form.max_tokens,
+        n_alternatives=N_ALTERNATIVES,
+        structured=structured,
+    )
+
+
+def _write_message(
+    images: tuple[str, str], *, question: str, context: PairContext | None
+) -> tuple[dict[str, Any], ...]:
     book = load_message_book()
-    form = book.forms[prompt.kind]
-    content = [
+    known = [] if context is None else [{"type": "text", "text": describe_context(context, book=book)}]
+    content: list[dict[str, Any]] = [
+        *known,
         {"type": "text", "text": book.before_label},
         {"type": "image_url", "image_url": {"url": images[0]}},
         {"type": "text", "text": book.after_label},
         {"type": "image_url", "image_url": {"url": images[1]}},
-        {"type": "text", "text": f"{prompt.text}\n\n{form.form}"},
+        {"type": "text", "text": question},
     ]
-    return ChatRequest(
-        messages=({"role": "user", "content": content},), max_tokens=form.max_tokens, n_alternatives=N_ALTERNATIVES
-    )
+    return ({"role": "user", "content": content},)
+
+
+def describe_context(context: PairContext, *, book: MessageBook) -> str:
+    """Say what is known of a pair, in the words of the book."""
+    values = asdict(context)
+    has_dates = context.before_date is not None and context.after_date is not None
+    return " ".join(line.format(**values) for line in (book.place_line, *([book.dates_line] if has_dates else [])))
 
 
 def measure_confidence(kind: PromptKind, tokens: Sequence[ReplyToken]) -> float:

@@ -13,6 +13,8 @@ from pydantic.dataclasses import dataclass
 from model.images import CHANGED_VALUE
 from model.pairs.captions import judge_ground
 from model.pairs.folders import LabelledPair, crop_pair
+from model.pairs.turning import turn_caption
+from model.training.degradation import degrade
 
 Image = npt.NDArray[np.uint8]
 
@@ -41,7 +43,14 @@ class Augmentation:
     )
     shift_px: int = Field(default=2, ge=0, description="Greatest misregistration between the dates.")
     has_turns: bool = Field(
-        default=True, description="Whether pairs without captions are flipped and turned by multiples of 90 degrees."
+        default=True,
+        description="Whether pairs are flipped and turned by multiples of 90 degrees, and their captions along.",
+    )
+    degraded_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How often a date is shown as other sensors, haze, noise and compression would; drawn per date.",
     )
     crop_fraction: float = Field(
         default=0.0,
@@ -62,15 +71,16 @@ def draw_sample(
 ) -> LabelledPair:
     """Crop, flip, turn and re-light a pair at random.
 
-    Captions name places, so a pair that has them keeps its orientation and its dates.
+    Captions speak of what came and what went, so that a pair that has them keeps its dates; the places that they name
+    go along when it is turned.
     """
     height, width = pair.mask.shape
     top, left = int(random.integers(0, height - size_px + 1)), int(random.integers(0, width - size_px + 1))
     sample = crop_pair(pair, top=top, left=left, size_px=size_px)
+    turns, is_flipped = int(random.integers(0, 4)), bool(random.random() < 0.5)
+    if augmentation.has_turns:
+        sample = _turn(sample, turns=turns, is_flipped=is_flipped)
     if not sample.captions:
-        turns, is_flipped = int(random.integers(0, 4)), bool(random.random() < 0.5)
-        if augmentation.has_turns:
-            sample = _turn(sample, turns=turns, is_flipped=is_flipped)
         draw = random.random()
         if draw < augmentation.unchanged_fraction:
             shown = sample.before if random.random() < 0.5 else sample.after
@@ -93,10 +103,11 @@ def light_dates(
 ) -> tuple[Image, Image]:
     """Shift the later date a little against the earlier one, and give each a light of its own."""
     shift = tuple(int(v) for v in random.integers(-augmentation.shift_px, augmentation.shift_px + 1, 2))
-    return (
-        relight(before, augmentation=augmentation, random=random),
-        relight(_shift(after, shift), augmentation=augmentation, random=random),
-    )
+    lit = [relight(image, augmentation=augmentation, random=random) for image in (before, _shift(after, shift))]
+    if augmentation.degraded_fraction:
+        is_degraded = random.random(2) < augmentation.degraded_fraction
+        lit = [degrade(image, random=random) if poor else image for image, poor in zip(lit, is_degraded, strict=True)]
+    return lit[0], lit[1]
 
 
 def move_images(
@@ -130,11 +141,16 @@ def move_images(
 
 
 def _turn(pair: LabelledPair, *, turns: int, is_flipped: bool) -> LabelledPair:
+    turned = [turn_caption(text, turns=turns, is_flipped=is_flipped) for text in pair.captions]
+    captions = tuple(text for text in turned if text is not None)
+    if pair.captions and not captions:
+        return pair
+
     def turn(image: Image) -> Image:
         turned = np.rot90(image, turns)
         return np.ascontiguousarray(turned[:, ::-1] if is_flipped else turned)
 
-    return replace(pair, before=turn(pair.before), after=turn(pair.after), mask=turn(pair.mask))
+    return replace(pair, before=turn(pair.before), after=turn(pair.after), mask=turn(pair.mask), captions=captions)
 
 
 def _shift(image: Image, shift_px: tuple[int, ...]) -> Image:

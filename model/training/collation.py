@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.interface import PromptKind
+from model.pairs.details import load_details
 from model.pairs.facts import TargetText
 from model.processing import IGNORED_LABEL, DeltaVlmProcessor, clean_text, format_prompt, pad_targets
 from model.training.dataset import InstructionSample
@@ -49,6 +50,8 @@ class InstructionCollator:
         encoded = [self._encode(prompt, answer) for _, prompt, answer in rows]
         read = self.processor.prepare_prompts([prompt for _, prompt, _ in rows])
         targets, known = encode_facts([sample.facts for sample in samples])
+        details = [sample.details for sample in samples]
+        unknown = (0.0,) * len(load_details())
         kinds = [KINDS.index(kind) for sample in samples for kind in sample.kinds]
         return {
             "pixel_values": self.processor.prepare_pairs(np.stack([sample.pair for sample in samples])),
@@ -58,6 +61,8 @@ class InstructionCollator:
             "pair_index": torch.tensor([index for index, _, _ in rows]),
             "fact_targets": targets,
             "fact_known": known,
+            "detail_targets": torch.tensor([unknown if shares is None else shares for shares in details]),
+            "detail_known": torch.tensor([shares is not None for shares in details]),
             **({"answer_kinds": torch.tensor(kinds)} if len(kinds) == len(rows) else {}),
         }
 

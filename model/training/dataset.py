@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from model.changechat.questions import DRAWN_KINDS, draw_dialogue_turn, draw_question
 from model.interface import Prompt, PromptKind
 from model.pairs.captions import CaptionPool
+from model.pairs.details import share_details, weigh_captions
 from model.pairs.facts import ChangeFacts, TargetText, phrase_answer
 from model.pairs.folders import LabelledPair, cut_tiles
 from model.processing import resize_image
 from model.training.augmentation import Augmentation, draw_sample
-from model.training.questions import DRAWN_KINDS, draw_dialogue_turn, draw_question
 from model.training.synthetic_pairs import SyntheticPairs
 
 DrawnT = TypeVar("DrawnT")
@@ -210,6 +211,8 @@ class InstructionSample:
     """Prompt and answer of each row."""
     kinds: tuple[PromptKind, ...] = ()
     """Kind of each row's prompt; left out where nobody asks."""
+    details: tuple[float, ...] | None = None
+    """Which part of the people names each detail, as `share_details` gives it; None where nobody wrote."""
 
 
 class InstructionStream(SampleStream[Any, InstructionSample]):
@@ -227,10 +230,12 @@ class InstructionStream(SampleStream[Any, InstructionSample]):
         n_samples: int | None = None,
         is_in_epochs: bool = False,
         captions: CaptionPool | None = None,
+        borrows_captions: bool = True,
         has_questions: bool = False,
     ) -> None:
         super().__init__(sources, augmentation=augmentation, seed=seed, n_samples=n_samples, is_in_epochs=is_in_epochs)
         self.captions = captions
+        self.borrows_captions = borrows_captions
         self.prompts = {prompt.kind: prompt.text for prompt in prompts}
         self.image_size = image_size
         self.prompts_per_pair = prompts_per_pair
@@ -250,15 +255,32 @@ class InstructionStream(SampleStream[Any, InstructionSample]):
     def ask(self, drawn: LabelledPair, *, random: np.random.Generator) -> InstructionSample:
         """Choose prompts for a drawn pair and phrase their answers."""
         facts = drawn.facts
-        kinds = list(random.permutation(np.array(self.kinds, dtype=object))[: self.prompts_per_pair])
-        if drawn.captions and PromptKind.DESCRIBE in self.prompts and PromptKind.DESCRIBE not in kinds:
-            kinds[0] = PromptKind.DESCRIBE
+        # People also saw what the mask does not tell, or not what it tells: only their words are learned then.
+        is_told = drawn.is_flagged in {None, facts.is_changed} or PromptKind.DESCRIBE not in self.prompts
+        kinds = self._choose_kinds(drawn, random=random) if is_told else [PromptKind.DESCRIBE]
+        turns = [(self._ask_kind(kind, drawn, facts=facts, random=random), kind) for kind in kinds]
         return InstructionSample(
             pair=stack_dates(drawn.before, drawn.after, side_px=self.image_size),
-            facts=facts,
-            turns=tuple(self._ask_kind(kind, drawn, facts=facts, random=random) for kind in kinds),
-            kinds=tuple(kinds),
+            facts=facts if is_told else None,
+            turns=tuple(turn for turn, _ in turns),
+            kinds=tuple(kind for _, kind in turns),
+            details=share_details(drawn.captions) if drawn.captions else None,
         )
+
+    def _choose_kinds(self, drawn: LabelledPair, *, random: np.random.Generator) -> list[PromptKind]:
+        can_describe = self._can_describe(drawn)
+        known = [kind for kind in self.kinds if can_describe or kind is not PromptKind.DESCRIBE]
+        kinds = list(random.permutation(np.array(known, dtype=object))[: self.prompts_per_pair])
+        if drawn.captions and PromptKind.DESCRIBE in self.prompts and PromptKind.DESCRIBE not in kinds:
+            kinds[0] = PromptKind.DESCRIBE
+        return kinds or [PromptKind.DESCRIBE]
+
+    def _can_describe(self, drawn: LabelledPair) -> bool:
+        """Tell whether there are words for a pair: its own, or such as miss nothing that people would tell."""
+        if drawn.captions or self.borrows_captions:
+            return True
+        facts = drawn.facts
+        return not facts.is_changed or facts.is_removal or facts.building.count == 0
 
     def _ask_kind(
         self, kind: PromptKind, drawn: LabelledPair, *, facts: ChangeFacts, random: np.random.Generator
@@ -266,17 +288,23 @@ class InstructionStream(SampleStream[Any, InstructionSample]):
         if kind is PromptKind.DESCRIBE:
             return self.prompts[kind], self._describe(drawn, facts=facts, random=random)
         if kind is PromptKind.ASK:
-            return draw_question(facts, cover=drawn.cover, random=random)
+            description = self._describe_if_known(drawn, facts=facts, random=random)
+            return draw_question(facts, cover=drawn.cover, description=description, random=random)
         if kind is PromptKind.DIALOGUE:
-            description = self._describe(drawn, facts=facts, random=random).text
+            description = self._describe_if_known(drawn, facts=facts, random=random)
             return draw_dialogue_turn(facts, cover=drawn.cover, description=description, random=random)
         return self.prompts[kind], phrase_answer(kind, facts, random=random)
+
+    def _describe_if_known(self, drawn: LabelledPair, *, facts: ChangeFacts, random: np.random.Generator) -> str | None:
+        return self._describe(drawn, facts=facts, random=random).text if self._can_describe(drawn) else None
 
     def _describe(self, drawn: LabelledPair, *, facts: ChangeFacts, random: np.random.Generator) -> TargetText:
         """Take what people wrote of the pair itself, or of one like it; else say what the mask tells."""
         if drawn.captions:
-            return TargetText(text=str(random.choice(np.array(drawn.captions))))
-        borrowed = self.captions.draw(facts, cover=drawn.cover, random=random) if self.captions else None
+            chosen = random.choice(len(drawn.captions), p=weigh_captions(drawn.captions))
+            return TargetText(text=drawn.captions[int(chosen)])
+        pool = self.captions if self.borrows_captions else None
+        borrowed = pool.draw(facts, cover=drawn.cover, random=random) if pool is not None else None
         if borrowed is not None:
             return TargetText(text=borrowed)
         return phrase_answer(PromptKind.DESCRIBE, facts, random=random)

@@ -99,6 +99,25 @@ class QueryHead(nn.Module):
         return arrange_outputs(cells, whole)
 
 
+class DetailHead(nn.Module):
+    """Reads from the queries what people would name beside what a mask tells: trees, places, numbers, water."""
+
+    def __init__(self, *, width: int, n_details: int) -> None:
+        super().__init__()
+        self.whole = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, n_details))
+
+    def forward(self, query_output: Tensor) -> Tensor:
+        """Map (n, queries, width) to logits of shape (n, details)."""
+        logits: Tensor = self.whole(torch.cat([query_output.mean(dim=1), query_output.amax(dim=1)], dim=1))
+        return logits
+
+
+def detail_loss(outputs: Tensor, shares: Tensor, known: Tensor) -> Tensor:
+    """Compare with the part of the people that names each detail, shape (n, details), where somebody wrote."""
+    losses = F.binary_cross_entropy_with_logits(outputs, shares, reduction="none").mean(dim=1)
+    return _known_mean(losses, known.to(losses.dtype))
+
+
 def arrange_outputs(cells: Tensor, whole: Tensor) -> Tensor:
     """Put outputs per cell, (n, 9, kinds), and per tile, (n, kinds + 1), in the order of the targets: (n, 21)."""
     roads = torch.cat([cells[..., 0], whole[:, 0:1]], dim=1)

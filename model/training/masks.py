@@ -21,6 +21,7 @@ from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair, separate_labels
 from model.processing import DeltaVlmProcessor
 from model.registry import find_model_folder
+from model.training.aspects import aspect_loss, extend_decoder, trace_aspects
 from model.training.augmentation import Augmentation
 from model.training.dataset import SampleStream, Source, count_items, stack_dates
 from model.training.progress import TrainingProgress
@@ -49,6 +50,10 @@ class MaskSample:
     """Whether a pixel changed, of shape (label, y, x) at the size of the decoder's masks."""
     is_known: npt.NDArray[np.bool_]
     """Whether the truth tells of a label at all, of shape (label,)."""
+    aspects: npt.NDArray[np.bool_]
+    """Truth of what is told beside the labels, of shape (aspect, y, x)."""
+    is_aspect_known: npt.NDArray[np.bool_]
+    """Where it is known, of the same shape."""
 
 
 class MaskStream(SampleStream[LabelledPair, MaskSample]):
@@ -68,14 +73,18 @@ class MaskStream(SampleStream[LabelledPair, MaskSample]):
         super().__init__(sources, augmentation=augmentation, seed=seed, n_samples=n_samples, is_in_epochs=is_in_epochs)
         self.image_size = image_size
         self.labels, self.mask_size_px = decoder.labels, decoder.output_size_px
+        self.aspects = decoder.aspects
 
     def make_sample(self, drawn: LabelledPair, *, random: np.random.Generator) -> MaskSample:  # noqa: ARG002
         """Separate what is known of a drawn pair by label."""
         masks, is_known = separate_labels(drawn, labels=self.labels)
+        aspects, is_aspect_known = trace_aspects(drawn, aspects=self.aspects, side_px=self.mask_size_px)
         return MaskSample(
             pair=stack_dates(drawn.before, drawn.after, side_px=self.image_size),
             masks=resize_masks(masks, side_px=self.mask_size_px),
             is_known=is_known,
+            aspects=aspects,
+            is_aspect_known=is_aspect_known,
         )
 
 
@@ -98,6 +107,8 @@ class MaskCollator:
             "pixel_values": self.processor.prepare_pairs(np.stack([sample.pair for sample in samples])),
             "masks": torch.from_numpy(np.stack([sample.masks for sample in samples])),
             "is_known": torch.from_numpy(np.stack([sample.is_known for sample in samples])),
+            "aspects": torch.from_numpy(np.stack([sample.aspects for sample in samples])),
+            "is_aspect_known": torch.from_numpy(np.stack([sample.is_aspect_known for sample in samples])),
         }
 
 
@@ -117,13 +128,17 @@ class MaskTrainingModel(PartlyTrained):
         """What learns."""
         return self.model.get_mask_decoder()
 
-    def forward(self, pixel_values: Tensor, masks: Tensor, is_known: Tensor) -> dict[str, Tensor]:
-        """Give the loss over all labels, and that of each by its name.
+    def forward(
+        self, pixel_values: Tensor, masks: Tensor, is_known: Tensor, aspects: Tensor, is_aspect_known: Tensor
+    ) -> dict[str, Tensor]:
+        """Give the loss over all labels and aspects, and that of each label by its name.
 
         Args:
             pixel_values: Normalised pixels of shape (n, date=2, band=3, y, x).
             masks: bool of shape (n, label, y, x).
             is_known: bool of shape (n, label).
+            aspects: bool of shape (n, aspect, y, x).
+            is_aspect_known: bool of the same shape.
         """
         with torch.no_grad():
             features = self.model.mask_features(*self.model.encode_dates(pixel_values))
@@ -134,20 +149,19 @@ class MaskTrainingModel(PartlyTrained):
                 logits[:, part], masks[:, part], known=is_known[:, part], positive_weight=self.positive_weight
             )
 
-        labels = self.decoder.config.labels
-        return {"loss": compare(slice(None)), **{label: compare(slice(i, i + 1)) for i, label in enumerate(labels)}}
+        labels, told = self.decoder.config.labels, self.decoder.config.aspects
+        loss = compare(slice(len(labels)))
+        if told:
+            loss = loss + aspect_loss(logits[:, len(labels) :], aspects, is_aspect_known, aspects=told)
+        return {"loss": loss, **{label: compare(slice(i, i + 1)) for i, label in enumerate(labels)}}
 
 
 def prepare_mask_decoder(model: DeltaVlmForConditionalGeneration, config: MaskTrainingConfig) -> None:
-    """Give a model a fresh mask branch, or leave it the one that it has, as the config says.
-
-    Raises:
-        InputError: it has none to go on with.
-    """
-    if not config.keeps_decoder:
+    """Give a model a fresh mask branch, or leave it the one that it has, as the config says, with aspects."""
+    if config.keeps_decoder and model.mask_decoder is not None:
+        extend_decoder(model, aspects=config.decoder.aspects)
+    else:
         add_mask_decoder(model, config.decoder.model_dump())
-    elif model.mask_decoder is None:
-        raise InputError("keeps_decoder, but the model has no mask branch", expected="one", remedy="train a fresh one")
 
 
 def add_mask_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[str, Any]) -> None:

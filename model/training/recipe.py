@@ -115,6 +115,11 @@ class TrainingConfig(PairTrainingConfig):
         description="LEVIR-CC's captions as JSON, packed with gzip or not, relative to the data root: what pairs "
         "without captions of their own borrow from.",
     )
+    borrows_captions: bool = Field(
+        default=True,
+        description="Whether pairs without captions of their own borrow one; false takes the pool's words into the "
+        "vocabulary alone, and new buildings are described by the people who saw them.",
+    )
     has_questions: bool = Field(
         default=False, description="Whether open questions and dialogues about pairs with masks are learned, too."
     )
@@ -208,6 +213,10 @@ class MaskDecoderRecipe(BaseModel):
     labels: tuple[Literal["building", "road", "change"], ...] = Field(
         default=("change",), min_length=1, description="What there is a mask of."
     )
+    aspects: tuple[Literal["removed", "border"], ...] = Field(
+        default=(),
+        description="What is told of each pixel beside that: that what changed went, that it lies between buildings.",
+    )
 
 
 class MaskTrainingConfig(PairTrainingConfig):
@@ -216,7 +225,8 @@ class MaskTrainingConfig(PairTrainingConfig):
     kind: Literal["mask"] = Field(description="Tells this training from that of a whole model.")
     decoder: MaskDecoderRecipe = Field(default_factory=MaskDecoderRecipe, description="Sizes of the mask branch.")
     keeps_decoder: bool = Field(
-        default=False, description="Go on with the mask branch that the model has, whatever `decoder` says."
+        default=False,
+        description="Go on with the mask branch of a model that has one, whatever `decoder` says but for its aspects.",
     )
     positive_weight: float = Field(default=2.0, gt=0, description="Weight of changed pixels in the loss.")
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from model.errors import InputError
 from model.pairs.folders import LabelledPair, read_captions, scan_pair_folder
+from model.pairs.matched_crops import MatchLimits, read_matched_crops
 from model.training.conversations import InstructionSource, scan_instructions
 from model.training.dataset import PairSource, Source
 from model.training.synthetic_pairs import SyntheticPairs, synthesize_tile_pairs
@@ -84,6 +85,20 @@ class SyntheticSourceConfig(CroppedSourceConfig):
         return self
 
 
+class MatchedSourceConfig(SourceConfig):
+    """Crops of LEVIR-CD's panels that people wrote about, found again in them."""
+
+    kind: Literal["matched"]
+    path: str = Field(description="Folder of the panels, relative to the data root.")
+    matches: str = Field(description="JSON list of the panels and their crops, relative to the data root.")
+    captions: str = Field(description="LEVIR-CC's captions, relative to the data root.")
+    min_margin: float = Field(default=4.0, description="Least margin of a panel's match.")
+    min_share: float = Field(default=0.7, gt=0, le=1, description="Least part of a crop that its panel shows.")
+    is_changed: bool | None = Field(
+        default=None, description="Only crops that people say have changed, or have not; left out, both."
+    )
+
+
 class ChangeChatSourceConfig(SourceConfig):
     """Questions and answers that come with their pairs: a file in ChangeChat-105k's form."""
 
@@ -98,6 +113,7 @@ def _name_kind(value: Any) -> Any:
 
 AnySourceConfig = Annotated[
     Annotated[FolderSourceConfig, Tag("folder")]
+    | Annotated[MatchedSourceConfig, Tag("matched")]
     | Annotated[SyntheticSourceConfig, Tag("synthetic")]
     | Annotated[ChangeChatSourceConfig, Tag("changechat")],
     Discriminator(_name_kind),
@@ -146,7 +162,7 @@ class LoadedSources:
 
 
 def load_sources(
-    configs: Sequence[FolderSourceConfig | SyntheticSourceConfig | ChangeChatSourceConfig],
+    configs: Sequence[AnySourceConfig],
     *,
     data_root: Path,
     held_out_fraction: float = 0.0,
@@ -173,6 +189,8 @@ def load_sources(
             continue
         if isinstance(config, FolderSourceConfig):
             source, left_out = _read_folder(config, data_root=data_root)
+        elif isinstance(config, MatchedSourceConfig):
+            source, left_out = _read_matched(config, data_root=data_root), []
         else:
             instructions, left_out = scan_instructions(data_root / config.path, images=data_root / config.images)
             source = InstructionSource(instructions=instructions, weight=config.weight)
@@ -186,7 +204,7 @@ def load_sources(
 
 
 def load_all_sources(
-    configs: Sequence[FolderSourceConfig | SyntheticSourceConfig | ChangeChatSourceConfig],
+    configs: Sequence[AnySourceConfig],
     *,
     validation: ValidationConfig | None,
     data_root: Path,
@@ -237,6 +255,17 @@ def _read_folder(config: FolderSourceConfig, *, data_root: Path) -> tuple[PairSo
         scale_range=config.scale_range,
     )
     return source, list(reading.skipped)
+
+
+def _read_matched(config: MatchedSourceConfig, *, data_root: Path) -> PairSource:
+    pairs = read_matched_crops(
+        data_root / config.path,
+        matches=data_root / config.matches,
+        captions=data_root / config.captions,
+        limits=MatchLimits(min_margin=config.min_margin, min_share=config.min_share, is_changed=config.is_changed),
+    )
+    # Captions speak of the whole crop.
+    return PairSource(pairs=pairs, crop_size_px=max(max(pair.mask.shape) for pair in pairs), weight=config.weight)
 
 
 def _hold_out(

@@ -126,6 +126,7 @@ def build_stream(
         n_samples=n_samples,
         is_in_epochs=config.n_epochs is not None,
         captions=captions,
+        borrows_captions=config.borrows_captions,
         has_questions=config.has_questions,
     )
 

@@ -18,10 +18,11 @@ from model.configuration import ConvVisionConfig
 from model.errors import InputError
 from model.interface import CELL_NAMES
 from model.modeling import DeltaVlmForConditionalGeneration
+from model.pairs.details import load_details
 from model.processing import IGNORED_LABEL
 from model.training.averaging import WeightAverage
 from model.training.collation import KINDS
-from model.training.heads import DifferenceHead, QueryHead, fact_loss
+from model.training.heads import DetailHead, DifferenceHead, QueryHead, detail_loss, fact_loss
 from model.vision import TRUNK_STRIDE_PX
 
 
@@ -189,8 +190,10 @@ class TrainingModel(PartlyTrained):
             parameter.requires_grad_(name in learned)
         self.difference_head: DifferenceHead | None = None
         self.query_head: QueryHead | None = None
+        self.detail_head: DetailHead | None = None
         if auxiliary_loss_weight:
             self.difference_head, self.query_head = build_heads(model)
+            self.detail_head = DetailHead(width=model.config.qformer_config.hidden_size, n_details=len(load_details()))
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Compute the activations of the parts that can do so again in the backward pass, instead of keeping them."""
@@ -204,6 +207,8 @@ class TrainingModel(PartlyTrained):
         fact_known: Tensor,
         pair_index: Tensor,
         answer_kinds: Tensor | None = None,
+        detail_targets: Tensor | None = None,
+        detail_known: Tensor | None = None,
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
         """Give the loss and its parts; outside of training also the figures of `measure_answers`."""
@@ -216,6 +221,10 @@ class TrainingModel(PartlyTrained):
             gathered = self.query_head(output.query_output).float()
             losses["query"] = fact_loss(gathered, fact_targets[pair_index], fact_known[pair_index])
             loss = loss + self.auxiliary_loss_weight * (losses["difference"] + losses["query"])
+        if self.detail_head is not None and detail_targets is not None and detail_known is not None:
+            named = self.detail_head(output.query_output).float()
+            losses["detail"] = detail_loss(named, detail_targets[pair_index], detail_known[pair_index])
+            loss = loss + self.auxiliary_loss_weight * losses["detail"]
         if not self.training and answer_kinds is not None:
             logits = output.logits[:, -inputs["labels"].shape[1] :]
             losses["figures"] = measure_answers(

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from model.checking import read_notes
-from model.interface import ENGINE_VERSION, Answer, ChangeMasks, ChangeModel, MaskModel, ModelIdentity, Prompt
+from model.interface import ENGINE_VERSION, Answer, ChangeModel, ModelIdentity, Prompt
+from pipeline.answers.contexts import Dates, describe_contexts
 from pipeline.answers.meaning import list_witnesses
-from pipeline.answers.outlines import OUTLINE_VERSION, answer_with_outlines, trace_masks
+from pipeline.answers.outlines import OUTLINE_VERSION, trace_masks
 from pipeline.answers.parts import decode_part, encode_outlines, encode_part
+from pipeline.answers.screening import find_screen
+from pipeline.answers.sitting import Answered, Sitting
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.run import ModelConfig
 from pipeline.summary import StageSummary
@@ -27,9 +29,6 @@ from pipeline.workers.models import hold_model
 from pipeline.workers.outcomes import call_in_time
 
 STAGE = "collect_answers"
-
-Masked = tuple[ChangeMasks, npt.NDArray[np.bool_]]
-"""Masks, and which kinds are open per tile."""
 
 Batch = tuple[Tile, ...]
 """Tiles that go to a worker together."""
@@ -60,12 +59,19 @@ class Interview:
     """How the workers hold the model, in which precision above all: `settle_dtype` has made it definite."""
     identity: ModelIdentity
     """Which weights answer."""
+    dates: Dates = (None, None)
+    """When the scenes were taken, for models that read it."""
     outline_kinds: tuple[str, ...] = ()
     """Kinds of change that are outlined by the model's masks; empty: none."""
     is_reading_ahead: bool = True
     """Whether a worker reads its next batch while it computes."""
     limits: LimitsConfig = DEFAULT_LIMITS
     """How long a batch may take."""
+
+    @property
+    def screen(self) -> Prompt | None:
+        """The prompt that decides which tiles get the others; None: all do."""
+        return find_screen(self.prompts, model=self.model)
 
     def name_part(self, prompt: Prompt, *, tiles: Sequence[Tile]) -> str:
         """Name the part with one prompt's answers for some tiles after all that the answers depend on."""
@@ -76,6 +82,13 @@ class Interview:
             self.identity.weight_hash,
             self.model.dtype,
             ENGINE_VERSION,
+            # Place and size go with the store.
+            *([self.dates] if self.model.reads_context else []),
+            *(
+                [[screen.name, screen.text, self.model.screening_confidence]]
+                if (screen := self.screen) is not None and prompt != screen
+                else []
+            ),
         ]
         return f"answers/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
 
@@ -107,13 +120,13 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
     start = time.perf_counter()
     pairs = interview.store.read_pairs(tiles)
     n_bytes = pairs.nbytes
-    kinds, witnesses = interview.outline_kinds, list_witnesses(interview.prompts)
-    known = _read_texts(interview, tiles, prompts=[p for p in witnesses if p not in lack.prompts]) if kinds else {}
+    put_questions = _prepare_questions(interview, tiles, lack, pairs=pairs)
     with hold_model(interview.model, identity=interview.identity, is_reading_ahead=interview.is_reading_ahead) as model:
-        ask = partial(_ask, model, pairs, lack=lack, witnesses=witnesses, known=known, kinds=kinds)
         what = f"the model's answer about {len(tiles)} tiles"
-        answered, masked, notes = call_in_time(ask, limit_s=interview.limits.find_batch_s(len(tiles)), what=what)
-    del pairs, ask
+        limit_s = interview.limits.find_batch_s(len(tiles))
+        answered, masked = call_in_time(partial(put_questions, model), limit_s=limit_s, what=what)
+        notes = read_notes(model)
+    del pairs, put_questions
     folder = interview.store.folder
     written = sum(
         folder.put(interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers))
@@ -121,7 +134,8 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
     )
     if masked is not None:
         masks, is_open = masked
-        outlines = trace_masks(masks, tiles=tiles, is_open=is_open, kinds=kinds, grid=interview.store.grid)
+        kinds, grid = interview.outline_kinds, interview.store.grid
+        outlines = trace_masks(masks, tiles=tiles, is_open=is_open, kinds=kinds, grid=grid)
         written += folder.put(interview.name_outlines(tiles=tiles), encode_outlines(outlines, tiles=tiles))
     return StageSummary(
         stage=STAGE,
@@ -133,25 +147,41 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
     )
 
 
-def _ask(
-    model: ChangeModel,
-    pairs: npt.NDArray[np.uint8],
-    *,
-    lack: Lack,
-    witnesses: Sequence[Prompt],
-    known: Mapping[str, Sequence[str]],
-    kinds: Sequence[str],
-) -> tuple[list[list[Answer]], Masked | None, dict[str, int]]:
-    """Have the model answer, with masks where they are missing; the last is what it has to say besides."""
-    if not lack.has_outlines:
-        return model.answer_prompts(pairs, prompts=lack.prompts), None, read_notes(model)
-    answered, masks, is_open = answer_with_outlines(
-        cast(MaskModel, model), pairs, prompts=lack.prompts, witnesses=witnesses, known=known, kinds=kinds
-    )
-    return answered, (masks, is_open), read_notes(model)
+def _prepare_questions(
+    interview: Interview, tiles: Batch, lack: Lack, *, pairs: npt.NDArray[np.uint8]
+) -> Callable[[ChangeModel], Answered]:
+    """Read what else is to be known before a model is asked, and give what asks it."""
+    contexts = None
+    if interview.model.reads_context:
+        contexts = describe_contexts(tiles, grid=interview.store.grid, dates=interview.dates)
+    kinds, screen, witnesses = interview.outline_kinds, interview.screen, list_witnesses(interview.prompts)
+    wanted = {prompt.name for prompt in (*(witnesses if kinds else ()), *([screen] if screen else ()))}
+    answered = [prompt for prompt in interview.prompts if prompt.name in wanted and prompt not in lack.prompts]
+    known = {prompt.name: _read_answers(interview, tiles, prompt) for prompt in answered}
+
+    def put_questions(model: ChangeModel) -> Answered:
+        sitting = Sitting(
+            model=model,
+            pairs=pairs,
+            contexts=contexts,
+            witnesses=witnesses,
+            known={name: [answer.text for answer in answers] for name, answers in known.items()},
+            kinds=kinds,
+        )
+        if screen is None:
+            return sitting.ask(lack.prompts, has_outlines=lack.has_outlines)
+        return sitting.ask_screened(
+            lack.prompts,
+            has_outlines=lack.has_outlines,
+            screen=screen,
+            first=known.get(screen.name),
+            confidence=interview.model.screening_confidence,
+        )
+
+    return put_questions
 
 
-def _read_texts(interview: Interview, tiles: Batch, *, prompts: Sequence[Prompt]) -> dict[str, list[str]]:
-    """Read what was answered before: the texts by the name of the prompt, in the order of the tiles."""
-    names = {prompt.name: interview.name_part(prompt, tiles=tiles) for prompt in prompts}
-    return {name: decode_part(interview.store.folder.read(part))["text"].to_pylist() for name, part in names.items()}
+def _read_answers(interview: Interview, tiles: Batch, prompt: Prompt) -> list[Answer]:
+    """Read what was answered before, in the order of the tiles."""
+    table = decode_part(interview.store.folder.read(interview.name_part(prompt, tiles=tiles)))
+    return [Answer(text=row["text"], confidence=row["confidence"]) for row in table.to_pylist()]

@@ -21,6 +21,7 @@ from model.errors import FolderError
 from model.interface import ModelIdentity, Prompt
 from model.redaction import redact_text
 from pipeline.answers.batch import STAGE, Batch, Interview, Lack, answer_batch
+from pipeline.answers.contexts import Dates
 from pipeline.answers.parts import AnswerParts, is_whole_outline_part, is_whole_part
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.run import ModelConfig
@@ -67,6 +68,7 @@ def collect_answers(
     identity: ModelIdentity,
     client: Client,
     max_in_flight: int | None,
+    dates: Dates = (None, None),
     outline_kinds: Sequence[str] = (),
     is_reading_ahead: bool = True,
     limits: LimitsConfig = DEFAULT_LIMITS,
@@ -82,6 +84,7 @@ def collect_answers(
         identity: Which weights answer.
         client: The cluster; a model is loaded on its workers only if there is something to ask, and let go at the end.
         max_in_flight: Most batches that the scheduler knows of at any time; None follows the number of workers.
+        dates: When the scenes were taken, before first; only models that are told use it.
         outline_kinds: Kinds of change that are outlined by the model's masks.
         is_reading_ahead: Whether a worker reads its next batch while it computes.
         limits: How long a worker may take to load the model, and a batch to be answered.
@@ -97,6 +100,7 @@ def collect_answers(
         prompts=tuple(prompts),
         model=model,
         identity=identity,
+        dates=dates,
         outline_kinds=tuple(outline_kinds),
         is_reading_ahead=is_reading_ahead,
         limits=limits,

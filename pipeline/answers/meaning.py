@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model.interface import Prompt, PromptKind
+from model.interface import NOT_ASKED, Prompt, PromptKind
 from model.parsing import ParsedAnswer, ParsedClassify, ParsedCount, ParsedLocate, ParsedText, parse_answer
 from pipeline.grid.window import BoolArray
 
@@ -86,6 +86,12 @@ _Verdicts = npt.NDArray[np.int8]
 """1: changed; 0: not changed; -1: says nothing, or not enough to rule change out."""
 
 UNKNOWN = -1
+_NO_WORDS = ParsedText(text="")
+_WHERE_NOT_ASKED: Mapping[PromptKind, ParsedAnswer] = {
+    PromptKind.COUNT: ParsedCount(building_count=0, road_count=0),
+    PromptKind.LOCATE: ParsedLocate(building_cells=(), road_cells=()),
+}
+"""What the rest of the answers of a tile means that was called unchanged and asked no more."""
 _TEXTS_AT_ONCE = 65_536
 
 COLUMNS_OF_KIND: Mapping[PromptKind, Mapping[str, pa.DataType]] = {
@@ -140,7 +146,11 @@ def read_texts(prompt: Prompt, *, texts: pa.StringArray) -> Meanings:
     fields = COLUMNS_OF_KIND.get(prompt.kind, {prompt.name: pa.string()})
     parts = []
     for start in range(0, max(1, len(texts)), _TEXTS_AT_ONCE):
-        parsed = [parse_answer(prompt.kind, text) for text in texts[start : start + _TEXTS_AT_ONCE].to_pylist()]
+        words = texts[start : start + _TEXTS_AT_ONCE].to_pylist()
+        parsed = [
+            _WHERE_NOT_ASKED.get(prompt.kind, _NO_WORDS) if text == NOT_ASKED.text else parse_answer(prompt.kind, text)
+            for text in words
+        ]
         rows = [_list_values(value) for value in parsed]
         parts.append(
             Meanings(
@@ -167,7 +177,7 @@ def _list_values(value: ParsedAnswer | None) -> tuple[Any, ...]:
         case ParsedLocate():
             return _join_cells(value.building_cells), _join_cells(value.road_cells)
         case ParsedText():
-            return (value.text,)
+            return (value.text or None,)
         case _:
             return ()
 

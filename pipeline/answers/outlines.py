@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import rasterio.features
 import shapely
 from scipy import ndimage
 
-from model.interface import Answer, ChangeMasks, MaskModel, Prompt
+from model.interface import Answer, ChangeMasks, ChooseAsked, MaskModel, Prompt, ScreeningModel
 from pipeline.answers.meaning import find_claims
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS
@@ -84,6 +84,7 @@ def answer_with_outlines(
     witnesses: Sequence[Prompt],
     known: Mapping[str, Sequence[str]],
     kinds: Sequence[str],
+    choose_asked: ChooseAsked | None = None,
 ) -> tuple[list[list[Answer]], ChangeMasks, npt.NDArray[np.bool_]]:
     """Ask about some tiles, and have the model give masks of those of which the answers leave a change open.
 
@@ -94,6 +95,7 @@ def answer_with_outlines(
         witnesses: Prompts whose answers tell whether something changed.
         known: Texts of the answers to those of them that were asked before, by the prompt's name.
         kinds: Kinds of change that are outlined.
+        choose_asked: Chooses the tiles that get more than the first prompt, of a model that can; None: all do.
 
     Returns:
         The answers, the masks of the tiles of which any kind is left open, and per tile which kinds are: flags of
@@ -108,7 +110,12 @@ def answer_with_outlines(
         is_open[some] = find_claims(witnesses, texts=texts, kinds=kinds, n_tiles=len(numbers))
         return np.asarray(is_open[some].any(axis=1))
 
-    answered = model.answer_with_masks(pairs, prompts=prompts, choose_masked=choose_masked)
+    if choose_asked is None:
+        answered = model.answer_with_masks(pairs, prompts=prompts, choose_masked=choose_masked)
+    else:
+        answered = cast(ScreeningModel, model).answer_screened(
+            pairs, prompts=prompts, choose_asked=choose_asked, choose_masked=choose_masked
+        )
     return answered.answers, answered.masks, is_open
 
 

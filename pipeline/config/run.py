@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from model.errors import InputError
-from model.interface import Prompt, PromptKind
+from model.interface import ENDPOINT_PREFIX, Prompt, PromptKind
 from model.redaction import redact_named, redact_values
 from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
@@ -148,7 +148,29 @@ class ModelConfig(StrictConfig):
         "of, else as cells; off: as cells.",
     )
 
-    @field_validator("outlines", mode="before")
+    screening: Literal["auto", "off", "changed"] = Field(
+        default="auto",
+        description="Which tiles are asked more than whether they changed. off: all; changed: those that may have, "
+        "by the answer to the classify prompt; auto: changed for openai: models, else off.",
+    )
+    screening_confidence: float = Field(
+        default=0.95,
+        ge=0.5,
+        le=1,
+        description="With screening: a tile that is called unchanged with at least this confidence is asked no more.",
+    )
+
+    @property
+    def is_screening(self) -> bool:
+        """Whether tiles are screened, given a prompt that can."""
+        return self.screening == "changed" or (self.screening == "auto" and self.name.startswith(ENDPOINT_PREFIX))
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether the model is told dates, place and size of a tile: general models are."""
+        return self.name.startswith(ENDPOINT_PREFIX)
+
+    @field_validator("outlines", "screening", mode="before")
     @classmethod
     def _read_off(cls, value: Any) -> Any:
         # YAML takes a plain off for false.

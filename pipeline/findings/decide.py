@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from model.interface import Prompt
+from model.interface import NOT_ASKED, Prompt
 from pipeline.answers.meaning import COLUMNS_OF_KIND, UNKNOWN, GivenAnswers, Meanings, decide_change, read_texts
 from pipeline.grid.grid import name_tile, parse_tile_id
 from pipeline.grid.window import BoolArray
@@ -56,6 +57,7 @@ def judge_tiles(
         columns |= meanings.columns
     is_unreadable = _find_unreadable(is_judged, prompts=prompts, answers=answers, told=told, reasons=reasons)
     verdicts, confidences = decide_change(prompts, answers=answers, told=told, n_tiles=len(tiles))
+    _note_not_asked(reasons, prompts=prompts, answers=answers, is_judged=is_judged, confidences=confidences)
     _note_contradictions(reasons, columns=columns, is_denied=is_judged & ~is_unreadable & (verdicts == 0))
     codes = tiles.status_codes.copy()
     verdicts[codes == encode_status(TileStatus.IDENTICAL)] = 0
@@ -112,6 +114,25 @@ def _find_unreadable(
             reasons[index] = f"{reasons[index]}; {words}" if reasons[index] else words
         is_unreadable |= is_doubtful
     return is_unreadable
+
+
+def _note_not_asked(
+    reasons: npt.NDArray[np.object_],
+    *,
+    prompts: Sequence[Prompt],
+    answers: Mapping[str, GivenAnswers],
+    is_judged: BoolArray,
+    confidences: npt.NDArray[np.float32],
+) -> None:
+    """Put down of which tiles screening has spared the model further questions, and how sure it was."""
+    is_spared = np.zeros_like(is_judged)
+    for prompt in prompts:
+        given = answers[prompt.name]
+        is_spared |= np.append(pc.equal(given.texts, NOT_ASKED.text).to_numpy(zero_copy_only=False), False)[given.codes]
+    for index in np.flatnonzero(is_judged & is_spared).tolist():
+        # Down, so that no number is told that the threshold would not have let by.
+        words = f"not asked on: unchanged, {np.floor(float(confidences[index]) * 100) / 100:.2f}"
+        reasons[index] = f"{reasons[index]}; {words}" if reasons[index] else words
 
 
 def _note_contradictions(

@@ -19,6 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from model.interface import ENGINE_VERSION, ModelIdentity
+from pipeline.answers.screening import find_screen
 from pipeline.config.region import LatticeGridConfig, RegionConfig
 from pipeline.config.region_sources import (
     DatesPairing,
@@ -77,6 +78,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
     if isinstance(config.source, StacSourceConfig):
         search = config.source.search
         source |= {"bands": search.bands, "classes": search.classes, "order": search.order}
+    screen = find_screen([prompt.to_prompt() for prompt in config.prompts], model=config.model)
     return _hash(
         [
             source,
@@ -86,6 +88,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
             identity.weight_hash,
             config.model.dtype,
             ENGINE_VERSION,
+            *([["screened", config.model.screening_confidence]] if screen else []),
         ]
     )
 

@@ -183,6 +183,7 @@ class Run:
             aoi_hash=self.aoi_hash,
             zones_hash=zones_hash,
             identity=self.identity,
+            dates=(self.pair.before.datetime, self.pair.after.datetime),
         )
 
     @property

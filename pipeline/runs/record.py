@@ -20,8 +20,10 @@ from model.errors import InputError
 from model.interface import ENGINE_VERSION, ModelIdentity
 from model.redaction import MASK, redact_values
 from model.sealing import seal, unseal
+from pipeline.answers.contexts import Dates
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
+from pipeline.answers.screening import find_screen
 from pipeline.config.run import RunConfig, describe_settings
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
@@ -197,6 +199,7 @@ def compute_run_id(
     aoi_hash: str | None,
     zones_hash: str | None = None,
     identity: ModelIdentity,
+    dates: Dates = (None, None),
 ) -> str:
     """Name a run after all that its report depends on: equal runs have equal names, wherever they are."""
     content: list[Any] = [
@@ -212,6 +215,10 @@ def compute_run_id(
         # Runs without zones have the names that they had before there were any.
         *([zones_hash] if zones_hash is not None else []),
     ]
+    if screen := find_screen([prompt.to_prompt() for prompt in config.prompts], model=config.model):
+        content.append(["screened", screen.name, config.model.screening_confidence])
+    if config.model.reads_context:
+        content.append(dates)
     if kinds := choose_outline_kinds(config.model.outlines, mask_labels=identity.mask_labels):
         content.append([kinds, OUTLINE_VERSION])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

@@ -203,6 +203,7 @@ class Stages:
                 identity=run.identity,
                 client=client,
                 max_in_flight=run.config.cluster.max_batches_in_flight,
+                dates=(run.pair.before.datetime, run.pair.after.datetime),
                 outline_kinds=choose_outline_kinds(run.config.model.outlines, mask_labels=run.identity.mask_labels),
                 limits=run.config.limits,
                 on_progress=run.watch(tell),

@@ -28,7 +28,8 @@ QUICK = {"DELTAVLM_ENDPOINT_RETRIES": "1"}
 
 def find_kind(body: Body) -> PromptKind:
     question = read_texts(body)[-1]
-    return next(kind for kind, form in load_message_book().forms.items() if question.endswith(form.form))
+    forms = load_message_book().forms.items()
+    return next(kind for kind, each in forms if question.endswith((each.form, each.json_form or each.form)))
 
 
 def answer(body: Body) -> Reply | Fault:
@@ -106,6 +107,39 @@ def test_a_confidence_that_is_not_told_stays_empty(
     record = (tmp_path / "run" / "run.json").read_text()
     json.loads(record, parse_constant=pytest.fail)
     assert "the server tells no probabilities" in record
+
+
+def test_tiles_that_are_called_unchanged_for_sure_cost_one_request(tmp_path: Path, shared_cluster: OpenCluster) -> None:
+    def script(body: Body) -> Reply:
+        kind = find_kind(body)
+        text = answer_one(read_pair(body), kind=kind).text
+        return Reply(text=text, tokens=[(text, 0.975, {})])
+
+    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED)
+    n_tiles, n_changed = N_ROWS * N_COLS, len(CHANGED)
+    tables, counts = {}, {}
+    for screening in ("off", "auto"):
+        with serve(script) as server:
+            settings = (f"model.name={server.name}", f"model.screening={screening}")
+            config = make_config(scenes, output=tmp_path / screening, assignments=settings)
+            detect_changes(config, open_cluster=shared_cluster)
+            counts[screening] = len(server.bodies)
+        tables[screening] = gpd.read_parquet(tmp_path / screening / "report" / "tiles.parquet").set_index("tile_id")
+
+    n_prompts = len(config.prompts)
+    # Each of the two workers makes sure once that the server answers.
+    assert counts["off"] == 2 + n_tiles * n_prompts
+    assert counts["auto"] == 2 + n_tiles + n_changed * (n_prompts - 1)
+    told = ["status", "is_changed", "change_confidence", "building_count", "road_count", "building_cells", "road_cells"]
+    assert tables["auto"][told].equals(tables["off"][told])
+    is_spared = ~tables["auto"]["is_changed"].astype(bool)
+    assert set(tables["auto"]["reason"][is_spared]) == {"not asked on: unchanged, 0.97"}
+    assert tables["auto"]["description"][is_spared].isna().all()
+    assert (
+        tables["auto"][~is_spared]
+        .drop(columns=["model_id", "run_id", "geometry"])
+        .equals(tables["off"][~is_spared].drop(columns=["model_id", "run_id", "geometry"]))
+    )
 
 
 def test_starting_again_asks_only_about_what_failed(

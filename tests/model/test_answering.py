@@ -7,7 +7,7 @@ import torch
 from model.answering import DeltaVlmAnswerer
 from model.decoding.steps import FoundTokens, SearchSettings
 from model.decoding.yes_or_no import YesOrNo
-from model.interface import Prompt, PromptKind
+from model.interface import NOT_ASKED, Prompt, PromptKind
 from model.loading import choose_device, choose_dtype, has_cpu_bfloat16, load_weights
 from model.pairs.folders import cut_tiles
 from model.registry import load_model
@@ -76,6 +76,43 @@ def test_masks_come_with_the_answers_and_do_not_depend_on_their_batch():
         assert max(sizes) <= batch_size_tiles
     alone = model.answer_with_masks(pairs[:3], prompts=[], choose_masked=lambda numbers, _: wanted[: len(numbers)])
     np.testing.assert_array_equal(alone.masks.probabilities, expected[:3][wanted[:3]])
+
+
+def test_pairs_that_are_asked_on_are_answered_and_outlined_as_if_all_were(monkeypatch):
+    scenes = synthesize_pairs(range(500_000, 500_001), size_px=512, resolution_m=0.5)
+    tiles = [tile for scene in scenes for tile in cut_tiles(scene, size_px=128)][:11]
+    pairs = np.stack([np.stack([tile.before, tile.after]).transpose(0, 3, 1, 2) for tile in tiles])
+    model = load_model("deltavlm-tiny")
+    wanted = np.arange(len(pairs)) % 3 != 1
+    expected = model.answer_with_masks(
+        pairs, prompts=PROMPTS, choose_masked=lambda numbers, _: wanted[numbers.start : numbers.stop]
+    )
+    encoded = []
+    encode_dates = model.encode_dates
+    monkeypatch.setattr(model, "encode_dates", lambda some: encoded.append(len(some)) or encode_dates(some))
+    for batch_size_tiles in (64, 1, 4):
+        model.batch_size_tiles, n_seen = batch_size_tiles, 0
+        encoded.clear()
+
+        def choose(first):
+            nonlocal n_seen
+            n_seen += len(first)
+            return wanted[n_seen - len(first) : n_seen]
+
+        found = model.answer_screened(
+            pairs,
+            prompts=PROMPTS,
+            choose_asked=choose,
+            choose_masked=lambda numbers, _: wanted[numbers.start : numbers.stop],
+        )
+
+        assert found.answers[0] == expected.answers[0]
+        assert [answer is NOT_ASKED for answer in found.answers[1]] == (~wanted).tolist()
+        assert [a for a in found.answers[1] if a is not NOT_ASKED] == [
+            a for a, is_wanted in zip(expected.answers[1], wanted, strict=True) if is_wanted
+        ]
+        np.testing.assert_array_equal(found.masks.probabilities, expected.masks.probabilities)
+        assert sum(encoded) == len(pairs)
 
 
 def test_a_model_without_a_mask_branch_says_so(answerer, pairs):

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import socket
+from dataclasses import replace
 from threading import Barrier
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from openai_server import SOON, Body, Fault, Reply, read_pair, read_texts, refus
 from patience import PATIENCE_S
 
 from model.errors import InputError
-from model.interface import CELL_NAMES, Prompt, PromptKind
+from model.interface import CELL_NAMES, PairContext, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from model.prompts import load_prompt_book
 from model.registry import identify_model, load_model
@@ -359,6 +360,85 @@ def test_what_a_server_refuses_is_left_out_from_there_on() -> None:
     assert len(server.bodies) == 5
     assert set(server.bodies[-1]) == {"model", "messages", "max_completion_tokens"}
     assert model.take_notes()["the server takes no temperature: it may answer otherwise another time"] == 2
+
+
+def fill_in_schema(body: Body) -> Reply:
+    """Speak loosely, unless held to a schema."""
+    if "response_format" not in body:
+        return Reply(text="I think there may be a few changes.")
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == ["roads", "buildings"]
+    is_count = schema["properties"]["roads"]["type"] == "integer"
+    return Reply(
+        text=json.dumps({"roads": 0, "buildings": 3} if is_count else {"roads": [], "buildings": ["top-left"]})
+    )
+
+
+LOCATE = Prompt(name="location", kind=PromptKind.LOCATE, text="Where?")
+
+
+def test_a_server_with_structured_outputs_is_given_a_schema_for_counts_and_cells() -> None:
+    with serve(fill_in_schema) as server:
+        answers = make_model(server.name).answer_prompts(make_pairs(1), prompts=[CLASSIFY, COUNT, LOCATE])
+
+    assert [answer.text for (answer,) in answers[1:]] == [
+        "0 roads have changed, and 3 buildings have changed.",
+        "roads: []. buildings: ['top-left'].",
+    ]
+    assert ["response_format" in body for body in server.bodies].count(True) == 2
+    assert sum('{"roads"' in read_texts(body)[-1] for body in server.bodies) == 2
+
+
+@pytest.mark.parametrize("words", ["'response_format' is not supported", "extra fields not permitted", "json_schema?"])
+def test_a_server_without_structured_outputs_is_tried_once_and_asked_in_words(words: str) -> None:
+    def script(body: Body) -> Reply | Fault:
+        if "response_format" in body:
+            return refuse(400, words)
+        return Reply(text="0 roads have changed, and 3 buildings have changed.")
+
+    with serve(script) as server:
+        model = make_model(server.name)
+        answers = [model.answer_prompts(make_pairs(2)[[n]], prompts=[COUNT])[0][0] for n in range(2)]
+
+    assert [parse_answer(PromptKind.COUNT, answer.text) for answer in answers] == [
+        ParsedCount(road_count=0, building_count=3)
+    ] * 2
+    assert ["response_format" in body for body in server.bodies] == [True, False, False]
+
+
+def test_a_request_that_is_refused_for_itself_does_not_end_structured_outputs() -> None:
+    def script(body: Body) -> Reply | Fault:
+        return refuse(400, "the image is too large") if len(server.bodies) == 2 else fill_in_schema(body)
+
+    pairs = make_pairs(3)
+    with serve(script) as server:
+        model = make_model(server.name)
+        model.answer_prompts(pairs[:1], prompts=[COUNT])
+        with pytest.raises(EndpointError, match="the image is too large"):
+            model.answer_prompts(pairs[1:2], prompts=[COUNT])
+        model.answer_prompts(pairs[2:], prompts=[COUNT])
+
+    assert ["response_format" in body for body in server.bodies] == [True] * 3
+
+
+CONTEXT = PairContext(
+    before_date="2025-05-01", after_date="2026-05-03", latitude=30.26721, longitude=-97.7431, side_m=128.0
+)
+
+
+@pytest.mark.parametrize("before_date", ["2025-05-01", None])
+def test_place_size_and_dates_stand_in_front_of_the_images_where_they_are_known(before_date: str | None) -> None:
+    pairs, context = make_pairs(1), replace(CONTEXT, before_date=before_date)
+    with serve(say_yes) as server:
+        model = make_model(server.name)
+        model.answer_prompts(pairs, prompts=[CLASSIFY])
+        model.answer_in_context(pairs, prompts=[CLASSIFY], contexts=[context])
+
+    plain, told = (read_texts(body) for body in server.bodies)
+    assert told[1:] == plain
+    place = "128 m by 128 m of ground around latitude 30.2672, longitude -97.7431."
+    assert place in told[0]
+    assert ("2025-05-01, the later one on 2026-05-03" in told[0]) == (before_date is not None)
 
 
 def test_a_parameter_is_found_only_among_those_sent() -> None:

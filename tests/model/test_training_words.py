@@ -1,6 +1,7 @@
 """What a training teaches to say: borrowed captions, open questions, dialogues, and a vocabulary learned anew."""
 
 import json
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -60,12 +61,38 @@ def test_where_nothing_can_be_borrowed_the_mask_speaks():
 
 
 def test_open_questions_and_dialogues_are_asked_where_the_config_says_so():
-    stream = make_stream(make_pair(n_buildings=2), has_questions=True, prompts_per_pair=3)
+    stream = make_stream(make_pair(n_buildings=2), has_questions=True, prompts_per_pair=4)
     samples = list(islice(stream, 8))
     assert all(set(sample.kinds) == {PromptKind.DESCRIBE, PromptKind.ASK, PromptKind.DIALOGUE} for sample in samples)
     by_kind = dict(zip(samples[0].kinds, samples[0].turns, strict=True))
     assert by_kind[PromptKind.DIALOGUE][0].startswith("q: ")
-    assert by_kind[PromptKind.ASK][0].endswith("?")
+    assert not by_kind[PromptKind.ASK][0].startswith("q: ")
+
+
+def test_without_borrowing_what_is_new_is_described_by_those_who_saw_it():
+    pool = CaptionPool([[BORROWED] * 5] * 2)
+    options = {"captions": pool, "borrows_captions": False, "has_questions": True, "prompts_per_pair": 4}
+    seen = list(islice(make_stream(make_pair(n_buildings=1), **options), 20))
+    assert all(PromptKind.DESCRIBE not in sample.kinds for sample in seen)
+    assert BORROWED not in {answer.text for sample in seen for _, answer in sample.turns}
+    own = make_pair(n_buildings=1, captions=("a barn was put up .",))
+    assert all(PromptKind.DESCRIBE in sample.kinds for sample in islice(make_stream(own, **options), 5))
+
+
+def test_where_people_and_mask_disagree_only_words_are_learned():
+    pair = replace(make_pair(n_buildings=0, captions=("a road is built .", "a path appears .")), is_flagged=True)
+    sample = next(iter(make_stream(pair, has_questions=True, prompts_per_pair=4)))
+    assert sample.kinds == (PromptKind.DESCRIBE,)
+    assert sample.facts is None
+    assert sample.details is not None
+
+
+def test_captions_turn_with_their_pair():
+    pair = make_pair(n_buildings=1, captions=("a house is built at the top left .",))
+    texts = {sample.turns[0][1].text for sample in islice(make_stream(pair), 40)}
+    assert texts == {
+        f"a house is built at the {row} {side} ." for row in ("top", "bottom") for side in ("left", "right")
+    }
 
 
 def test_embeddings_are_carried_over_by_token():

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 import dask
-import pytest
 from patience import PATIENCE_S
 
 FORKING = multiprocessing.get_context("forkserver")
@@ -31,10 +31,10 @@ IMPORTED = [
     "flows.cli.progress",
     "flows.cluster",
     "httpx",
-    "pipeline.runs.export",
     "model.answering",
     "model.conversation",
     "model.loading",
+    "pipeline.runs.export",
     "pipeline.runs.run",
 ]
 STREAMS = ("stdin", "stdout", "stderr")
@@ -50,9 +50,7 @@ def start_fork_server() -> None:
 def set_environment(**variables: str) -> Iterator[None]:
     """Set environment variables here and in Dask's workers that are started inside the context."""
     of_workers = {f"distributed.nanny.environ.{name}": value for name, value in variables.items()}
-    with pytest.MonkeyPatch.context() as patch, dask.config.set(of_workers):
-        for name, value in variables.items():
-            patch.setenv(name, value)
+    with patch.dict(os.environ, variables), dask.config.set(of_workers):
         yield
 
 

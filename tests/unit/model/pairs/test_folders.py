@@ -47,12 +47,25 @@ def test_unchanged_and_removed_samples_say_so():
     assert (removed.before[removed.mask > 0] == 255).all()
 
 
-def test_captioned_pairs_keep_their_orientation_and_dates():
+def test_captioned_pairs_keep_their_dates():
     pair = replace(make_pair(), captions=("a house is built in the top right corner .",))
-    wild = replace(NO_LIGHT, unchanged_fraction=0.5, removal_fraction=0.5)
+    wild = replace(NO_LIGHT, unchanged_fraction=0.5, removal_fraction=0.5, has_turns=False)
     sample = draw_sample(pair, size_px=64, augmentation=wild, random=np.random.default_rng(3))
     np.testing.assert_array_equal(sample.after, pair.after)
     np.testing.assert_array_equal(sample.mask, pair.mask)
+
+
+def test_captions_turn_with_their_pair_and_words_that_cannot_keep_it_upright():
+    pair = replace(make_pair(), captions=("a house is built at the right .", "a house is built above the road ."))
+    still = replace(NO_LIGHT, unchanged_fraction=0, removal_fraction=0, has_turns=True)
+    drawn = [draw_sample(pair, size_px=64, augmentation=still, random=np.random.default_rng(k)) for k in range(30)]
+    sides = {sample.captions[0].split()[-2] for sample in drawn}
+    assert sides == {"top", "left", "bottom", "right"}
+    assert {len(sample.captions) for sample in drawn} == {1, 2}
+    upright = replace(pair, captions=pair.captions[1:])
+    for k in range(10):
+        sample = draw_sample(upright, size_px=64, augmentation=still, random=np.random.default_rng(k))
+        assert sample.captions == upright.captions
 
 
 def test_tiles_cover_a_pair_row_by_row():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.interface import Prompt, PromptKind
+from model.interface import NOT_ASKED, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from pipeline.answers.meaning import GivenAnswers
 from pipeline.findings.decide import judge_tiles
@@ -62,6 +62,21 @@ def judge(*pairs: tuple[Prompt, str, float], failure: str | None = None) -> dict
 
 def drop_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
+
+
+def test_a_tile_that_was_not_asked_on_has_nothing_counted_and_says_why() -> None:
+    spared = [(prompt, NOT_ASKED.text, 0.0) for prompt in (DESCRIBE, COUNT, LOCATE, ASK)]
+
+    assert judge(spared[0], (CLASSIFY, "No", 0.9799), *spared[1:]) == {
+        "status": "analysed",
+        "reason": "not asked on: unchanged, 0.97",
+        "is_changed": False,
+        "change_confidence": pytest.approx(0.9799),
+        "building_count": 0,
+        "road_count": 0,
+        "building_cells": "",
+        "road_cells": "",
+    }
 
 
 def test_all_answers_of_a_tile_become_one_finding() -> None:
