@@ -87,7 +87,7 @@ class DeltaVlmConfig(PreTrainedConfig):
     """A whole DeltaVLM. The defaults are the full size of arXiv 2507.22346.
 
     ViT-g/14 at 224 px with 39 blocks, 32 queries, and a Vicuna-7B whose vocabulary has one row more for padding.
-    Without a `mask_config` there is no mask branch. `home` tells what it was made for, as `model.home.ModelHome` has it.
+    Without a `mask_config` there is no mask branch. `home` tells what it was made for (`model.home.ModelHome`).
     """
 
     model_type = "deltavlm"

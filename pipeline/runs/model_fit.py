@@ -60,8 +60,8 @@ def _tell(ends: Range) -> str:
 
 def _find_remedy(pair: ScenePair, *, home: ModelHome, pixel_m: float) -> str:
     """Say which tiles would fit where the pixels do, and else that it takes another model."""
-    middle_m = sum(home.tile_m) / 2
-    fit = home.judge(tile_m=fitting_px * pair.grid.ground_resolution_m, pixel_m=pixel_m)
-    if fit is ModelFit.INSIDE:
-        return f"set grid.tile_size_px to {fitting_px}"
+    resolution_m = pair.grid.ground_resolution_m
+    size_px = _STEP_PX * max(1, round(sum(home.tile_m) / 2 / resolution_m / _STEP_PX))
+    if home.judge(tile_m=size_px * resolution_m, pixel_m=pixel_m) is ModelFit.INSIDE:
+        return f"set grid.tile_size_px to {size_px}"
     return "take scenes with such pixels, or with model.name a model that was made for these"
