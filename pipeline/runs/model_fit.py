@@ -34,7 +34,9 @@ def check_model_fit(pair: ScenePair, *, identity: ModelIdentity, config: ModelCo
     tile_m, pixel_m = pair.grid.tile_size_px * pair.grid.ground_resolution_m, measure_pixel(pair)
     if home.judge(tile_m=tile_m, pixel_m=pixel_m) is ModelFit.INSIDE:
         return None
-    found = f"tiles of {tile_m:.3g} m in pixels of {pixel_m:.3g} m are none that {identity.model_id} was made for"
+    found = (
+        f"tiles of {_round(tile_m)} m in pixels of {_round(pixel_m)} m are none that {identity.model_id} was made for"
+    )
     expected = f"tiles of {_tell(home.tile_m)} in pixels of {_tell(home.pixel_m)}"
     if config.outside == "stop":
         remedy = _find_remedy(pair, home=home, pixel_m=pixel_m)
@@ -52,6 +54,10 @@ def measure_pixel(pair: ScenePair) -> float:
     }
     coarsest = max(measure_coarseness(asset, grid=pair.grid) for asset in assets.values())
     return pair.grid.ground_resolution_m * max(1.0, coarsest)
+
+
+def _round(length_m: float) -> str:
+    return f"{float(f'{length_m:.3g}'):,.12g}"
 
 
 def _tell(ends: Range) -> str:

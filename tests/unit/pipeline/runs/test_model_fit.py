@@ -59,7 +59,7 @@ def test_nothing_is_said_at_home_or_where_nobody_tells(tmp_path: Path) -> None:
 
 def test_coarse_pixels_stop_a_run_and_ask_for_another_model(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, pixel_m=10.0, resolution_m=10.0)
-    with pytest.raises(InputError, match=r"tiles of 2\.56e\+03 m in pixels of 10 m") as refusal:
+    with pytest.raises(InputError, match="tiles of 2,560 m in pixels of 10 m") as refusal:
         check_model_fit(pair, identity=identify(HOME), config=ModelConfig())
     assert "100 to 160 m in pixels of 0.1 to 1.2 m" in refusal.value.expected
     assert "model.name" in refusal.value.remedy
