@@ -87,7 +87,7 @@ class DeltaVlmConfig(PreTrainedConfig):
     """A whole DeltaVLM. The defaults are the full size of arXiv 2507.22346.
 
     ViT-g/14 at 224 px with 39 blocks, 32 queries, and a Vicuna-7B whose vocabulary has one row more for padding.
-    Without a `mask_config` there is no mask branch.
+    Without a `mask_config` there is no mask branch. `home` tells what it was made for (`model.home.ModelHome`).
     """
 
     model_type = "deltavlm"
@@ -106,6 +106,7 @@ class DeltaVlmConfig(PreTrainedConfig):
     qformer_config: Any = None
     text_config: Any = None
     mask_config: Any = None
+    home: dict[str, Any] | None = None
     num_query_tokens: int = 32
     vision_output_eps: float = 1e-5
     initializer_range: float = 0.02

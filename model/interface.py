@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from model.home import ModelHome
+
 ENGINE_VERSION = 3
 """Raised when equal pixels, prompts and weights come to give other answers."""
 
@@ -67,6 +69,8 @@ class ModelIdentity:
     """Folder that holds the model's files."""
     mask_labels: tuple[str, ...] = ()
     """What it gives masks of, as `MaskModel.mask_labels`; empty for models that give none."""
+    home: ModelHome | None = None
+    """What it was made for; None where nothing tells."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

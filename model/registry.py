@@ -7,9 +7,11 @@ import json
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from model.errors import InputError
 from model.file_hashes import hash_file
+from model.home import ModelHome
 from model.inspection import fit_dtype
 from model.interface import ENDPOINT_PREFIX, ChangeModel, ModelIdentity, ModelSource
 
@@ -80,20 +82,28 @@ def identify_model(name: str) -> ModelIdentity:
         if file.suffix in {".json", ".safetensors", ".txt", ".model"} and file.is_file():
             digest.update(json.dumps(file.relative_to(folder).as_posix()).encode())
             digest.update(hash_file(file))
-    weight_hash = digest.hexdigest()
+    weight_hash, config = digest.hexdigest(), _read_config(folder)
     return ModelIdentity(
         model_id=f"{folder.resolve().name}@{weight_hash[:12]}",
         weight_hash=weight_hash,
         path=str(folder),
-        mask_labels=_read_mask_labels(folder),
+        mask_labels=_read_mask_labels(config),
+        home=ModelHome.from_config(config),
     )
 
 
-def _read_mask_labels(folder: Path) -> tuple[str, ...]:
+def _read_config(folder: Path) -> Any:
     try:
-        labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["mask_config"]["labels"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        # No mask branch; and what is damaged is told by whoever loads it.
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        # What is damaged is told by whoever loads it.
+        return None
+
+
+def _read_mask_labels(config: Any) -> tuple[str, ...]:
+    try:
+        labels = config["mask_config"]["labels"]
+    except (KeyError, TypeError):
         return ()
     return tuple(map(str, labels)) if isinstance(labels, list) else ()
 

@@ -78,7 +78,7 @@ def ask_command(
     name, notes = choose_model(model, record=record)
     with console.status(f"Loading {name} ..."):
         loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
-    notes += compare_models(loaded, record=record)
+    notes += [*compare_models(loaded, record=record), *(record.notes if record is not None else ())]
     for note in notes:
         console.print(f"Note: {note}", markup=False, style="yellow", highlight=False, soft_wrap=True)
     session = Session(loaded, pair, console=console, run=request.run, tile_id=request.tile_id)

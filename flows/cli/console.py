@@ -90,6 +90,8 @@ def show_report(console: Console, report: Report) -> None:
     if report.zone_counts:
         zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
         console.print(f"{sum(report.zone_counts.values())} zones: {zones}")
+    for note in report.notes:
+        console.print(f"Note: {note}", markup=False, style="yellow", highlight=False, soft_wrap=True)
     console.print(f"Report: {escape(report.folder.join(PAGE_NAME))}", soft_wrap=True)
 
 

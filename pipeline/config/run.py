@@ -137,6 +137,11 @@ class ModelConfig(StrictConfig):
         description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
     )
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
+    outside: Literal["stop", "warn"] = Field(
+        default="stop",
+        description="What happens where scenes or tiles are other than what the model was made for: stop says so and "
+        "ends; warn goes on and says so in the report.",
+    )
     outlines: Literal["auto", "off"] = Field(
         default="auto",
         description="How the report draws changes. auto: as outlines, for the kinds that the model has masks "

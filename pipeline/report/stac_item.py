@@ -117,6 +117,7 @@ def write_item(
         files=report.files,
         status_counts=report.status_counts,
         change_counts=report.change_counts,
+        notes=report.notes,
     )
     data = encode_stac(item)
     n_bytes = report.folder.put(ITEM_NAME, data)
@@ -138,6 +139,7 @@ def make_item(
     status_counts: Mapping[str, int],
     change_counts: Mapping[str, int],
     zones_schema: pa.Schema | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe a run as a STAC 1.1 item.
 
@@ -150,6 +152,7 @@ def make_item(
         status_counts: Tiles per status.
         change_counts: Changes per kind.
         zones_schema: Columns of ``zones.parquet``, where there is one.
+        notes: What whoever reads the report has to know of all of it.
     """
     geometry, bbox = outline_grid(pair.grid)
     item = pystac.Item(
@@ -162,6 +165,7 @@ def make_item(
             **_describe_projection(pair.grid),
             **_describe_processing(prompts, identity=identity),
             "deltavlm:run_id": run_id,
+            **({"deltavlm:notes": list(notes)} if notes else {}),
             "deltavlm:weight_hash": identity.weight_hash,
             "deltavlm:tile_counts": dict(status_counts),
             "deltavlm:change_counts": dict(change_counts),

@@ -59,6 +59,8 @@ class Report:
     """Changes per kind, all kinds named."""
     coverage: Coverage
     """Of how much ground something is known, and what became of the rest."""
+    notes: Sequence[str] = ()
+    """What whoever reads it has to know of all of it."""
     zone_counts: Mapping[str, int] = field(default_factory=dict)
     """Zones per status: seen, partly_seen or not_seen; empty without zones."""
 
@@ -116,6 +118,7 @@ def write_report(
     prompts: Sequence[Prompt],
     before_name: str = "before",
     after_name: str = "after",
+    notes: Sequence[str] = (),
     before_writing: Callable[[], None] | None = None,
 ) -> tuple[Report, StageSummary]:
     """Write the tables, the page and the plots into the run's folder, in ``report/``.
@@ -128,6 +131,7 @@ def write_report(
         prompts: The questions of the run; those of kind `ask` have columns.
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
+        notes: What whoever reads it has to know of all of it.
         before_writing: Called once, before the first file of a former report is replaced.
 
     Raises:
@@ -138,6 +142,7 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
+    words["notes"] = notes
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
     page = render_page(findings, store=store, prompts=prompts, told=told, **words)
     if before_writing is not None:
@@ -160,6 +165,7 @@ def write_report(
         folder=folder,
         files=writer.files,
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
+        notes=tuple(notes),
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         **counts,
     )

@@ -12,6 +12,7 @@ from typing import Any
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from model.interface import ModelIdentity
 from model.redaction import redact_uri
 from model.registry import identify_named_model
 from pipeline.config.run import SCENE_KEYS, RunConfig
@@ -19,6 +20,7 @@ from pipeline.config.scene import SceneConfig
 from pipeline.config.sound import SoundPart, load_sound_part
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.runs.inputs import list_checks
+from pipeline.runs.model_fit import check_model_fit
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record
 from pipeline.scenes.pair import ScenePair, choose_search_area, make_pair
 from pipeline.scenes.reader import read_scene
@@ -71,7 +73,7 @@ def check_config(
             with facts.gather_problems():
                 results[setting] = check()
     aoi: AreaOfInterest | None = results.get("aoi")
-    scenes = _read_scenes(sound, area=choose_search_area(config, aoi=aoi), facts=facts)
+    scenes, pair = _read_scenes(sound, area=choose_search_area(config, aoi=aoi), facts=facts), None
     if len(scenes) == len(SCENE_KEYS):
         with facts.gather_problems():
             pair = make_pair(**scenes, config=config)
@@ -83,7 +85,9 @@ def check_config(
     if "model" in results:
         facts.figures["worker_memory_bytes_at_least"] = results["model"]
         with facts.gather_problems():
-            _check_weights(config)
+            identity = _check_weights(config)
+            if pair is not None and (note := check_model_fit(pair, identity=identity, config=config.model)):
+                facts.figures["model_note"] = note
     return facts
 
 
@@ -125,22 +129,26 @@ def _measure(pair: ScenePair, *, config: RunConfig) -> dict[str, Figure]:
     }
 
 
-def _check_weights(config: RunConfig) -> None:
+def _check_weights(config: RunConfig) -> ModelIdentity:
     """Hash the weights of the model as the run would, and read its config where it has one.
+
+    Returns:
+        Which model it is.
 
     Raises:
         InputError: there is no such model, or its files are damaged.
     """
-    path = identify_named_model(config.model.name).path
-    if not path or not (Path(path) / "config.json").is_file():
-        return
+    identity = identify_named_model(config.model.name)
+    if not identity.path or not (Path(identity.path) / "config.json").is_file():
+        return identity
     # Not before it is asked for: it brings torch.
     from model.loading import read_config
 
     try:
-        read_config(path)
+        read_config(identity.path)
     except InputError as problem:
         raise problem.about("model.name: ") from None
+    return identity
 
 
 def check_run(uri: str) -> Facts:

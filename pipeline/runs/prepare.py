@@ -22,6 +22,7 @@ from pipeline.polygons.aoi import GridArea, read_grid_area
 from pipeline.polygons.zones import Zones
 from pipeline.report.write import Report
 from pipeline.runs.inputs import RunPolygons
+from pipeline.runs.model_fit import check_model_fit
 from pipeline.runs.record import (
     RECORD_NAME,
     RunRecord,
@@ -64,6 +65,8 @@ class Run:
     """Where the run leaves its files."""
     lock: RunLock
     """The right to write there."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads the report has to know of all of it."""
 
     @classmethod
     @contextmanager
@@ -76,18 +79,27 @@ class Run:
             polygons: What was read of the area of interest and of the zones.
 
         Raises:
-            InputError: there is no such model, the area of interest lies off the grid, a prompt's name is taken, or the
-                folder cannot be written to or is being written by another run.
+            InputError: there is no such model, or it was not made for such scenes or tiles; the area of interest lies
+                off the grid, a prompt's name is taken, or the folder cannot be written to or is being written by
+                another run.
         """
         make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
+        note = check_model_fit(pair, identity=identity, config=config.model)
         area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid)
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
             folder = folder.guarded(lock.check)
             run = cls(
-                config=config, pair=pair, identity=identity, area=area, zones=polygons.zones, folder=folder, lock=lock
+                config=config,
+                pair=pair,
+                identity=identity,
+                area=area,
+                zones=polygons.zones,
+                folder=folder,
+                lock=lock,
+                notes=(note,) if note is not None else (),
             )
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
             discard_record(folder, run_id=run.run_id, shard_size_tiles=config.tiles.shard_size_tiles)
@@ -139,6 +151,7 @@ class Run:
             zones=read_run_zones(config),
             folder=folder,
             lock=lock,
+            notes=tuple(record.notes),
         )
         run._check_same(record, has_own_zones=zones is None)
         return run

@@ -144,6 +144,8 @@ class RunRecord:
     """Square metres of ground per status, and under `off` what of the area of interest lies off the scenes."""
     seen_fraction: float | None = None
     """Part of the ground of which is known whether it changed, 0 to 1; None in records of older versions."""
+    notes: Sequence[str] = ()
+    """What whoever reads the report has to know of all of it."""
     changed_tile_count: int
     """Tiles that changed."""
     change_counts: Mapping[str, int]
@@ -259,6 +261,7 @@ def make_record(
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
         ground_m2=dict(report.coverage.ground_m2),
         seen_fraction=round(report.coverage.seen_fraction, 6),
+        notes=list(report.notes),
         changed_tile_count=report.changed_tile_count,
         change_counts=dict(report.change_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],

@@ -254,6 +254,7 @@ class Stages:
                 prompts=run.prompts,
                 before_name=run.pair.before.scene_id,
                 after_name=run.pair.after.scene_id,
+                notes=run.notes,
                 before_writing=lambda: withdraw_record(run.folder),
             )
             report, n_bytes = write_item(

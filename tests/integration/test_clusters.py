@@ -351,7 +351,12 @@ def test_precision_that_the_workers_took_is_recorded_and_names_the_answers(
 
     def run_with(dtype: str) -> tuple[RunRecord, int]:
         stages.clear()
-        settings = ("model.name=deltavlm-tiny", f"model.dtype={dtype}", "tiles.shard_size_tiles=8")
+        settings = (
+            "model.name=deltavlm-tiny",
+            "model.outside=warn",
+            f"model.dtype={dtype}",
+            "tiles.shard_size_tiles=8",
+        )
         config = make_config(scenes, output=run, assignments=(*settings, "grid.tile_size_px=192"))
         report = detect_changes(config, open_cluster=shared_cluster, on_progress=add)
         return read_record(report.folder), stages["collect_answers"].done

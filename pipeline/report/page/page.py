@@ -70,6 +70,7 @@ def render_page(
     after_name: str,
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Give the page as HTML text.
 
@@ -84,6 +85,7 @@ def render_page(
         after_name: Likewise the after scene.
         zones: What the findings sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
+        notes: What whoever reads it has to know of all of it.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = find_visible(findings, grid=store.grid)
@@ -98,6 +100,7 @@ def render_page(
     dates = describe_dates(findings, before_name=before_name, after_name=after_name)
     context = {
         "dates": dates,
+        "notes": notes,
         "place": place,
         "coverage": coverage,
         "shares": describe_shares(coverage, findings=findings),

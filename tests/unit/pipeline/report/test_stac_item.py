@@ -113,6 +113,13 @@ def describe(pair: ScenePair, **changes: Any) -> dict[str, Any]:
     return make_item(pair=pair, **(values | changes))
 
 
+def test_an_item_tells_what_is_to_be_known_of_the_run() -> None:
+    pair = make_pair(make_grid())
+
+    assert describe(pair, notes=["too coarse"])["properties"]["deltavlm:notes"] == ["too coarse"]
+    assert "deltavlm:notes" not in describe(pair)["properties"]
+
+
 def test_an_item_is_valid_and_pystac_reads_what_it_tells() -> None:
     grid = make_grid()
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -82,7 +83,9 @@ def make_findings(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **ev
     return make_frame(columns, schema=FINDINGS_SCHEMA, geometry=geometry, crs=grid.crs)
 
 
-def render(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **everywhere: Any) -> str:
+def render(
+    grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], *, notes: Sequence[str] = (), **everywhere: Any
+) -> str:
     findings = make_findings(grid, tiles, **everywhere)
     return render_page(
         findings,
@@ -93,7 +96,18 @@ def render(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **everywher
         told=choose_told(findings),
         before_name=f"old {HOSTILE}",
         after_name="new",
+        notes=notes,
     )
+
+
+def test_what_is_to_be_known_of_all_of_it_stands_at_the_head() -> None:
+    html = render(make_grid(), {}, notes=[f"tiles are too large {HOSTILE}"])
+
+    before, _, after = html.partition('<p class="warning">')
+    assert after.startswith("Tiles are too large ")
+    assert HOSTILE not in html
+    assert 'class="lead"' not in before
+    assert '<p class="warning">' not in render(make_grid(), {})
 
 
 def read_data(html: str) -> dict[str, Any]:
