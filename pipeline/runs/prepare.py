@@ -146,7 +146,12 @@ class Run:
         run = cls(
             config=config,
             pair=pair,
-            identity=ModelIdentity(path="", mask_labels=tuple(record.mask_labels), **record.model),
+            identity=ModelIdentity(
+                model_id=record.model["model_id"],
+                weight_hash=record.model["weight_hash"],
+                path="",
+                mask_labels=tuple(record.mask_labels),
+            ),
             area=read_grid_area(config.aoi, grid=pair.grid),
             zones=read_run_zones(config),
             folder=folder,
