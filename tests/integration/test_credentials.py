@@ -79,7 +79,8 @@ def test_a_run_leaves_and_tells_no_secret(
     config = tmp_path / "mine.yaml"
     config.write_text(json.dumps({"before": uris[0], "after": uris[1], "output": str(run)}))
 
-    checked = run_command("check", str(config), "--set", "grid.resolution_m=1", **s3.environment)
+    sizes = ("--set", "grid.resolution_m=1", "--set", "grid.tile_size_px=128")
+    checked = run_command("check", str(config), *sizes, **s3.environment)
     done = run_command(*make_arguments(uris, run), **s3.environment)
     rebuilt = run_command("report", str(run), **s3.environment)
 
