@@ -34,14 +34,12 @@ def check_model_fit(pair: ScenePair, *, identity: ModelIdentity, config: ModelCo
     tile_m, pixel_m = pair.grid.tile_size_px * pair.grid.ground_resolution_m, measure_pixel(pair)
     if home.judge(tile_m=tile_m, pixel_m=pixel_m) is ModelFit.INSIDE:
         return None
-    found = (
-        f"tiles of {_round(tile_m)} m in pixels of {_round(pixel_m)} m are none that {identity.model_id} was made for"
-    )
+    found = f"{identity.model_id} was not made for tiles of {_round(tile_m)} m in pixels of {_round(pixel_m)} m"
     expected = f"tiles of {_tell(home.tile_m)} in pixels of {_tell(home.pixel_m)}"
     if config.outside == "stop":
         remedy = _find_remedy(pair, home=home, pixel_m=pixel_m)
         raise InputError(found, expected=expected, remedy=f"{remedy}; or go on with --set model.outside=warn")
-    return f"{found} ({expected}): what it says of them, no change above all, has been measured by nobody"
+    return f"{found}, but for {expected}: nobody has measured what its answers are worth here, 'no change' least of all"
 
 
 def measure_pixel(pair: ScenePair) -> float:

@@ -83,5 +83,5 @@ def test_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, pixel_m=10.0, resolution_m=10.0)
     note = check_model_fit(pair, identity=identify(HOME), config=ModelConfig(outside="warn"))
     assert note is not None
-    assert "none that made@0 was made for" in note
-    assert "measured by nobody" in note
+    assert "made@0 was not made for tiles of 2,560 m" in note
+    assert "nobody has measured" in note

@@ -104,7 +104,7 @@ def test_what_is_to_be_known_of_all_of_it_stands_at_the_head() -> None:
     html = render(make_grid(), {}, notes=[f"tiles are too large {HOSTILE}"])
 
     before, _, after = html.partition('<p class="warning">')
-    assert after.startswith("Tiles are too large ")
+    assert after.startswith("<b>Note:</b> tiles are too large ")
     assert HOSTILE not in html
     assert 'class="lead"' not in before
     assert '<p class="warning">' not in render(make_grid(), {})
