@@ -87,6 +87,7 @@ def describe_run(facts: RunFacts, *, pictures: SummaryPictures) -> str:
     lines = [
         f"# {report.changed_tile_count:,} of {n_tiles:,} tiles changed",
         "",
+        *(line for note in report.notes for line in (f"> **Note:** {escape_markdown(note)}.", "")),
         f"Between **{dates['before']}** and **{dates['after']}**, around {place['centre']}, {place['extent']}.",
         "",
         _describe_kinds(facts),

@@ -106,6 +106,8 @@ def _describe_scenes(document: Document, record: RunRecord) -> None:
         rows.append((date, _clean(scene.get("scene_id")), _clean(scene.get("datetime")) or "unknown"))
     _add_table(document, ("scene", "id", "acquired"), rows)
     document.add_paragraph(f"Model {_clean(record.model['model_id'])}, run {record.run_id}.")
+    for note in record.notes:
+        document.add_paragraph(f"Note: {_clean(note)}.", style="Intense Quote")
 
 
 def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.GeoDataFrame) -> None:

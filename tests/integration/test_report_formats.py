@@ -278,6 +278,7 @@ def test_megabytes_of_words_make_no_megabytes_of_summary(run: Path) -> None:
     zones["name"] = "Zone " * 1_000_000
     record = read_record(RunFolder(str(run)))
     record = replace(record, reason_counts={"failed": {"words " * 1_000_000: 1}}, status_counts={"failed": 1})
+    record = replace(record, notes=["tiles are too large"])
 
     made = make_summary(record, tiles=tiles, changes=changes, zones=zones)
 
@@ -286,6 +287,7 @@ def test_megabytes_of_words_make_no_megabytes_of_summary(run: Path) -> None:
     words = "\n".join(paragraph.text for paragraph in docx.Document(io.BytesIO(made)).paragraphs)
     assert "a house appears." in words
     assert "\u2026" in words
+    assert "Note: tiles are too large." in words
 
 
 def test_flatgeobuf_is_the_same_bytes_each_time(run: Path, tmp_path: Path) -> None:

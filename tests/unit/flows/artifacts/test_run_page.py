@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,15 @@ def test_the_summary_names_what_changed_in_order_of_size() -> None:
     assert order == pytest.approx([512, 256], rel=0.01)
     assert "> Two houses appear." in text
     assert "before &lt;b&gt;.tif" in text
+
+
+def test_what_is_to_be_known_of_all_of_it_comes_first() -> None:
+    facts = make_facts({})
+
+    text = write(replace(facts, report=replace(facts.report, notes=("tiles are *too* large",))))
+
+    assert "\n> **Note:** tiles are \\*too\\* large.\n" in text.partition("Between")[0]
+    assert "Note:" not in write(facts)
 
 
 def test_the_map_shows_the_outline_of_a_change() -> None:
