@@ -1,8 +1,9 @@
-"""Sparse TIFFs: which blocks a file holds at all. What it does not hold is nodata, and need not be read to know it."""
+"""Sparse TIFFs: which blocks a file holds at all. What it does not hold has one value, which need not be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,12 +17,29 @@ _MOST_BLOCKS = 1 << 17
 # ^ Asking GDAL for one takes about 15 microseconds.
 
 
-def holds_blocks(asset: Asset, bands: Iterable[int], *, rows: tuple[int, int], cols: tuple[int, int]) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class _BlockMap:
+    """Which blocks of a band a file holds."""
+
+    is_held: BoolArray
+    """By row and column of the block."""
+    height: int
+    """Of a block, in pixels."""
+    width: int
+    """Of a block, in pixels."""
+    fill: float
+    """What GDAL reads where there is no block: the file's own nodata, or 0 where it tells none."""
+
+
+def holds_blocks(
+    asset: Asset, bands: Iterable[int], *, nothing: float, rows: tuple[int, int], cols: tuple[int, int]
+) -> bool:
     """Tell whether a file may hold anything of a window; True where it does not tell, or only at some cost.
 
     Args:
         asset: The file.
         bands: Bands, counted from 1.
+        nothing: Value that stands for nothing in them; a file whose missing blocks have another may hold something.
         rows: First row and the one after the last.
         cols: First column and the one after the last.
     """
@@ -33,8 +51,11 @@ def holds_blocks(asset: Asset, bands: Iterable[int], *, rows: tuple[int, int], c
         found = _find_blocks(asset.uri, version, band)
         if found is None:
             return True
-        is_held, (height, width) = found
-        if is_held[rows[0] // height : -(-rows[1] // height), cols[0] // width : -(-cols[1] // width)].any():
+        if not np.array_equal(found.fill, nothing, equal_nan=True):
+            return True
+        ys = slice(rows[0] // found.height, -(-rows[1] // found.height))
+        xs = slice(cols[0] // found.width, -(-cols[1] // found.width))
+        if found.is_held[ys, xs].any():
             return True
     return False
 
@@ -44,8 +65,8 @@ def _find_blocks(
     uri: str,
     version: tuple[int, int],  # noqa: ARG001  (a changed file is looked at again)
     band: int,
-) -> tuple[BoolArray, tuple[int, int]] | None:
-    """Give which blocks of a band a file holds, (row, column), and their height and width; None if those are many."""
+) -> _BlockMap | None:
+    """Ask GDAL for every block of a band; None if those are many."""
     with open_raster(uri) as dataset:
         height, width = dataset.block_shapes[band - 1]
         shape = -(-dataset.height // height), -(-dataset.width // width)
@@ -54,4 +75,5 @@ def _find_blocks(
         is_held = np.zeros(shape, dtype=np.bool_)
         for row, col in np.ndindex(shape):
             is_held[row, col] = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band) is not None
-    return is_held, (height, width)
+        fill = dataset.nodatavals[band - 1]
+    return _BlockMap(is_held=is_held, height=height, width=width, fill=0.0 if fill is None else float(fill))

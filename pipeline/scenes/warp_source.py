@@ -171,11 +171,12 @@ def find_source_window(sources: Sequence[BandSource], *, grid: Grid, window: Win
     rows = max(0, math.floor(top)), min(asset.height, math.ceil(bottom))
     if cols[0] >= cols[1] or rows[0] >= rows[1]:
         return None
+    bands, nothing = [source.band for source in sources], sources[0].nodata
+    if asset.alpha_band is not None:
+        bands, nothing = [asset.alpha_band], 0.0
     is_one_file = len({source.asset.uri for source in sources}) == 1
-    if is_one_file and (asset.alpha_band is not None or sources[0].nodata is not None):
-        bands = [source.band for source in sources] if asset.alpha_band is None else [asset.alpha_band]
-        if not holds_blocks(asset, bands, rows=rows, cols=cols):
-            return None
+    if is_one_file and nothing is not None and not holds_blocks(asset, bands, nothing=nothing, rows=rows, cols=cols):
+        return None
     return SourceWindow(rows=rows, cols=cols)
 
 

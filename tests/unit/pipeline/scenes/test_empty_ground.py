@@ -103,3 +103,18 @@ def test_nothing_is_lost_and_nothing_warped_in_vain(
     np.testing.assert_array_equal(seen, expected)
     # The square touches at most four tiles; kernels reach into five more where it lies in a corner.
     assert 1 <= len(warped) <= 9
+
+
+def test_blocks_that_a_file_lacks_show_something_where_their_value_is_not_nodata(tmp_path: Path) -> None:
+    path = tmp_path / "black.tif"
+    write_scene(path, kind="sparse", spot=(300, 300))
+    with rasterio.open(path, "r+") as file:
+        file.nodata = None
+    scene = read_scene(SceneConfig(uri=str(path), nodata=255), date="before")
+    grid = build_grid(scene.footprint, scene.footprint, crs="EPSG:32614", resolution_m=0.5, tile_size_px=128)
+
+    block = read_block(scene, grid=grid, window=Window(768, 768, 128, 128), resampling="bilinear")
+
+    # Without a nodata value of its own the file's missing blocks are 0: black, and seen.
+    assert block.is_valid.all()
+    assert not block.pixels.any()
