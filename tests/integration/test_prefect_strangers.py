@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from made_scenes import command_line, make_scenes
-from patience import PATIENCE_S
-from prefect_processes import PrefectServer
+from prefect_processes import PrefectServer, open_request
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -36,7 +35,7 @@ def ask(
         },
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        with open_request(request) as answer:
             text = answer.read()
             readers = answer.headers.get("Access-Control-Allow-Origin")
             return answer.status, readers, json.loads(text) if text[:1] in b"[{" else None

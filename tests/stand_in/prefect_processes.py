@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ PREFECT = [sys.executable, "-m", "prefect"]
 END_STATES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 PAUSE_S = 0.5
 """Between two questions to a server: asked without one, it does little else than answer."""
+N_BUSY_ANSWERS = 5
+"""How often a server may say that its database is busy before it is believed: as often as Prefect's own clients ask."""
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to whoever asks for any, outgoing connections first of all."""
 
@@ -50,6 +53,18 @@ def start_process(arguments: list[str], *, environment: dict[str, str], log: Pat
             yield process
         finally:
             stop(process)
+
+
+def open_request(request: urllib.request.Request | str) -> Any:
+    """Send a request as Prefect's own clients do: on 503, with which a server answers while SQLite is busy, again."""
+    for _ in range(N_BUSY_ANSWERS):
+        try:
+            return urllib.request.urlopen(request, timeout=PATIENCE_S)
+        except urllib.error.HTTPError as answer:
+            if answer.code != 503:
+                raise
+            time.sleep(PAUSE_S)
+    return urllib.request.urlopen(request, timeout=PATIENCE_S)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -138,7 +153,7 @@ class PrefectServer:
         return done.stdout
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=PATIENCE_S) as answer:
+        with open_request(f"{self.url}/api/{path}") as answer:
             return json.load(answer)
 
     def post(self, path: str, **body: Any) -> Any:
@@ -148,7 +163,7 @@ class PrefectServer:
             headers={"content-type": "application/json"},
             method="POST",
         )
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        with open_request(request) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
