@@ -66,6 +66,7 @@ def _check(
     words: Sequence[str], *, config: Path | None, values: dict[str, str | None], assignments: Sequence[str]
 ) -> Facts:
     """Find out which of its forms `deltavlm check` was given, and check that."""
+    from flows.cluster import check_cluster
     from pipeline.regions.check import check_region, is_region_config
     from pipeline.runs.check import check_config, check_run
     from pipeline.uris import is_remote
@@ -84,8 +85,8 @@ def _check(
             config, before = Path(before), None
     given = gather_values(before=before, after=after, **values)
     if config is not None and is_region_config(config):
-        return check_region(config, values=given, assignments=assignments)
-    return check_config(config, values=given, assignments=assignments)
+        return check_region(config, values=given, assignments=assignments, check_cluster=check_cluster)
+    return check_config(config, values=given, assignments=assignments, check_cluster=check_cluster)
 
 
 def _holds_config(path: Path) -> bool:

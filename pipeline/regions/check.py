@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.config.region import load_region_config
 from pipeline.config.scene import SceneConfig
-from pipeline.runs.check import Facts
+from pipeline.runs.check import ClusterCheck, Facts
 from pipeline.runs.inputs import list_checks
 
 _OWN_KEYS = {"source", "pairing"}
@@ -26,14 +26,19 @@ def is_region_config(path: str | Path) -> bool:
 
 
 def check_region(
-    path: str | Path, *, values: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+    path: str | Path,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    check_cluster: ClusterCheck | None = None,
 ) -> Facts:
-    """Check the settings of a region, its model, its area and its zones; looks for no scenes and writes nothing.
+    """Check the settings of a region, its workers, model, area and zones; looks for no scenes and writes nothing.
 
     Args:
         path: YAML file with the keys of `RegionConfig`.
         values: Keys on top of the file; None values are left out.
         assignments: ``key=value`` settings on top.
+        check_cluster: What raises InputError where the workers asked for cannot be had; starts none.
 
     Raises:
         InputError: a key or value does not fit.
@@ -56,4 +61,7 @@ def check_region(
         if setting != "output":
             with facts.gather_problems():
                 check()
+    if check_cluster is not None:
+        with facts.gather_problems():
+            check_cluster(region.cluster)
     return facts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from model.errors import InputError
 from model.interface import ModelIdentity
 from model.redaction import redact_uri
 from model.registry import identify_named_model
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import SCENE_KEYS, RunConfig
 from pipeline.config.scene import SceneConfig
 from pipeline.config.sound import SoundPart, load_sound_part
@@ -28,6 +29,7 @@ from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder, find_run_folder
 
 Figure = str | int | float
+ClusterCheck = Callable[[ClusterConfig], None]
 
 
 @dataclass(kw_only=True)
@@ -53,7 +55,11 @@ class Facts:
 
 
 def check_config(
-    path: str | Path | None, *, values: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+    path: str | Path | None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    check_cluster: ClusterCheck | None = None,
 ) -> Facts:
     """Find every problem of a run and say how large it would be; reads headers and writes nothing.
 
@@ -61,6 +67,7 @@ def check_config(
         path: YAML file with the keys of `RunConfig`; None: there is none.
         values: Keys on top of the file; None values are left out. An output is not needed.
         assignments: ``key=value`` settings on top.
+        check_cluster: What raises InputError where the workers asked for cannot be had; starts none.
 
     Raises:
         InputError: the file cannot be read, or an assignment has no ``=``.
@@ -72,6 +79,9 @@ def check_config(
         if setting not in sound.unknown:
             with facts.gather_problems():
                 results[setting] = check()
+    if check_cluster is not None and "cluster" not in sound.unknown:
+        with facts.gather_problems():
+            check_cluster(config.cluster)
     aoi: AreaOfInterest | None = results.get("aoi")
     scenes, pair = _read_scenes(sound, area=choose_search_area(config, aoi=aoi), facts=facts), None
     if len(scenes) == len(SCENE_KEYS):

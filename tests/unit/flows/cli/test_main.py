@@ -208,17 +208,31 @@ def test_check_names_every_problem(folder: Path, run_main) -> None:
     config = folder / "mine.yaml"
     config.write_text(
         f"before: {folder / 'none.tif'}\nafter: {folder / 'good.tif'}\noutput: {folder / 'text.tif' / 'run'}\n"
-        "model: {name: deltavlm-huge}\n"
+        "model: {name: deltavlm-huge}\ncluster: {kind: class, class_path: json.JSONDecoder}\n"
     )
 
     code, out, _ = run_main("check", str(config))
 
     problems = json.loads(out.splitlines()[-1])["problems"]
     assert code == 2
-    assert [any(word in problem for problem in problems) for word in ("none.tif", "deltavlm-huge", "output")] == [
-        True
-    ] * 3
-    assert len(problems) == 3
+    for word in ("none.tif", "deltavlm-huge", "output", "json.JSONDecoder"):
+        assert sum(word in problem for problem in problems) == 1, word
+    assert len(problems) == 4
+
+
+def test_check_of_a_region_looks_at_its_workers(folder: Path, run_main) -> None:
+    config = folder / "region.yaml"
+    (folder / "town.geojson").write_text('{"type": "Point", "coordinates": [-97.8, 30.2]}')
+    config.write_text(
+        f"name: town\naoi: {folder / 'town.geojson'}\nsource: {{kind: folder, folder: {folder}, files: '%Y-%m-%d.tif'}}\n"
+        f"pairing: {{kind: series, since: 2020-01-01}}\noutput: {folder / 'watched'}\nmodel: {{name: stand-in}}\n"
+        "cluster: {kind: class, class_path: no_such_package.Cluster}\n"
+    )
+
+    code, out, err = run_main("check", str(config))
+
+    assert code == 2, err
+    assert any("no_such_package" in problem for problem in json.loads(out.splitlines()[-1])["problems"])
 
 
 def test_check_takes_what_run_takes_and_tells_all_at_once(folder: Path, run_main) -> None:
