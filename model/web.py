@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-import socket
 import ssl
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +23,7 @@ from typing import Any, TypeVar
 import httpcore
 import httpx
 
+from model.addresses import LOOKUP_S, find_addresses
 from model.redaction import redact_text, remember_secrets, split_credentials
 
 Outcome = TypeVar("Outcome")
@@ -37,8 +36,6 @@ MAX_BODY_BYTES = 32 << 20
 """Largest body of a server's reply, unpacked, where nothing else is said."""
 MAX_SILENCES = 2
 """How often a server may be silent for as long as it may until it is given up."""
-LOOKUP_S = 20.0
-"""How long the look-up of a host's name may take, where nothing else is said."""
 _CONNECT_S = 10.0
 _PIECE_BYTES = 1 << 16
 _GZIP_OR_ZLIB = 47
@@ -122,37 +119,6 @@ class _TimedNetwork(httpcore.SyncBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
                 problem = failure
         raise problem
-
-
-def find_addresses(host: str, *, limit_s: float) -> tuple[str, ...]:
-    """Look up the addresses of a host, in time: the system's own look-up has no limit that one could set.
-
-    Args:
-        host: Its name, or an address.
-        limit_s: How long it may take, in seconds.
-
-    Raises:
-        TimeoutError: nobody has told by then.
-        OSError: nobody knows the name; UnicodeError: it is none.
-    """
-    found: list[str] = []
-    faults: list[Exception] = []
-
-    def look_up() -> None:
-        try:
-            found.extend(str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-        except Exception as fault:
-            faults.append(fault)
-
-    # One that goes on for ever holds nobody back, and goes with the process.
-    thread = threading.Thread(target=look_up, name="look-up", daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if faults:
-        raise faults[0]
-    if not found:
-        raise TimeoutError(f"the name of host {host} was not looked up within {limit_s:g} s")
-    return tuple(dict.fromkeys(found))
 
 
 def _find_rest(timeout_s: float | None, *, error: type[Exception]) -> float | None:

@@ -6,19 +6,17 @@ runs in: this machine, its neighbours and the metadata service of a cloud would 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from model.addresses import LOOKUP_S, find_addresses, is_public, keep_public
 from model.errors import InputError
 from model.redaction import redact_uri
-from model.web import LOOKUP_S, find_addresses
 
 _PORTS = {"http": 80, "https": 443}
 _UNUSUAL = re.compile(r"[\x00-\x20\\]")
 # ^ What the readers of URIs do not all take for the same.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ADDRESSES_KEPT = 1024
 
 
@@ -37,13 +35,14 @@ def check_host(uri: str, *, named_by: str, what: str) -> None:
     if parts.scheme.lower() not in _PORTS or _read_origin(uri) == _read_origin(named_by):
         return
     is_odd = _UNUSUAL.search(uri) is not None or not parts.hostname
-    closed = [address for address in _find_addresses(parts.hostname or "") if not _is_public(address)]
+    closed = [address for address in _find_addresses(parts.hostname or "") if not is_public(address)]
     if is_odd or closed:
         raise InputError(
             f"{what} points to {redact_uri(uri)}" + (f", at {closed[0]}, no public address" if closed else ""),
             expected="a URI on a public host, or on the host of the document itself",
             remedy="do not trust this document; if it may lead there, set storage.allow_private_hosts to true",
         )
+    keep_public(parts.hostname or "")
 
 
 def check_redirect(source: str, target: str) -> None:
@@ -80,14 +79,3 @@ def _find_addresses(host: str) -> tuple[str, ...]:
     except (OSError, UnicodeError):
         # Where nobody knows the name, whoever asks the host says so.
         return ()
-
-
-def _is_public(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            address = inner
-    return address.is_global and not address.is_multicast

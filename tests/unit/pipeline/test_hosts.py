@@ -80,6 +80,14 @@ def test_public_hosts_and_the_own_one_are_fine(uri: str, document: str) -> None:
     check_host(uri, named_by=document, what="the asset red")
 
 
+def test_a_host_that_moves_into_a_closed_network_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_host("http://moving.example/a.tif", named_by=DOCUMENT, what="an asset")
+    monkeypatch.setitem(NAMES, "moving.example", "127.0.0.1")
+
+    with pytest.raises(httpx.ConnectError, match=r"moving\.example was at public addresses and is at 127\.0\.0\.1 now"):
+        fetch("http://Moving.example/a.tif", limits=WebLimits(tries=1))
+
+
 def test_another_port_of_the_same_host_is_another_service() -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9000"):
         check_host("http://127.0.0.1:9000/a", named_by="http://127.0.0.1:8000/item.json", what="a link")

@@ -224,7 +224,8 @@ def test_check_of_a_region_looks_at_its_workers(folder: Path, run_main) -> None:
     config = folder / "region.yaml"
     (folder / "town.geojson").write_text('{"type": "Point", "coordinates": [-97.8, 30.2]}')
     config.write_text(
-        f"name: town\naoi: {folder / 'town.geojson'}\nsource: {{kind: folder, folder: {folder}, files: '%Y-%m-%d.tif'}}\n"
+        f"name: town\naoi: {folder / 'town.geojson'}\n"
+        f"source: {{kind: folder, folder: {folder}, files: '%Y-%m-%d.tif'}}\n"
         f"pairing: {{kind: series, since: 2020-01-01}}\noutput: {folder / 'watched'}\nmodel: {{name: stand-in}}\n"
         "cluster: {kind: class, class_path: no_such_package.Cluster}\n"
     )
