@@ -22,11 +22,12 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
-from pipeline.config.scene import SceneConfig, list_scene_uris
+from pipeline.config.scene import NO_SIGNER, PLANETARY_COMPUTER, SceneConfig, list_scene_uris
 from pipeline.uris import split_zip_uri
 
 VARIABLE = "DELTAVLM_ALLOW"
 """Environment variable of the process that carries runs out: a YAML file of `Permissions`, or their JSON."""
+_NAMED = {"models", "clusters", "signers"}
 _HARMLESS_CLUSTER_KEYS = (
     "n_workers",
     "adaptive",
@@ -50,6 +51,9 @@ class Permissions(StrictConfig):
     )
     clusters: tuple[ClusterConfig, ...] = Field(
         default=(), description="Clusters beside workers of this machine, each as `cluster` of a run; sizes are free."
+    )
+    signers: tuple[str, ...] = Field(
+        default=(), description="Functions that may sign addresses, each as module:function; they run code."
     )
     regions: tuple[RegionConfig, ...] = Field(
         default=(), description="Regions that passes may be made over, each as its YAML file or what that says."
@@ -101,6 +105,10 @@ def check_run(config: RunConfig, permissions: Permissions) -> None:
         raise _refuse("output", config.output, allowed=permissions.outputs, setting="outputs")
     if config.model.name not in permissions.models:
         raise _refuse("model.name", config.model.name, allowed=permissions.models, setting="models")
+    for key in ("before", "after"):
+        sign = getattr(config, key).sign
+        if sign not in {NO_SIGNER, PLANETARY_COMPUTER, *permissions.signers}:
+            raise _refuse(f"{key}.sign", sign, allowed=permissions.signers, setting="signers")
     clusters = (ClusterConfig(), ClusterConfig(kind="cuda"), *permissions.clusters)
     if _strip_sizes(config.cluster) not in map(_strip_sizes, clusters):
         names = [each.class_path or each.address or each.kind for each in clusters]
@@ -121,7 +129,7 @@ def check_region(region: RegionConfig, permissions: Permissions) -> None:
 def _refuse(key: str, value: str, *, allowed: Any, setting: str) -> InputError:
     return InputError(
         f"{key}: {value} is not what this machine takes from a form",
-        expected=f"{'one of' if setting in {'models', 'clusters'} else 'as in, or under,'} {', '.join(allowed)}"
+        expected=f"{'one of' if setting in _NAMED else 'as in, or under,'} {', '.join(allowed)}"
         if allowed
         else f"nothing, as no {setting} are allowed",
         remedy=f"have its operator add it to {setting} in the file of `deltavlm serve --allow` or ${VARIABLE}",

@@ -340,6 +340,19 @@ def fetch(
         raise httpx.UnsupportedProtocol(str(problem)) from None
 
 
+def describe_failure(problem: httpx.HTTPError, *, limits: WebLimits) -> str:
+    """Say in words why `fetch` brought no reply, to follow on the server's name."""
+    tries, words = f"{limits.tries} tries", str(problem)
+    if isinstance(problem, httpx.TimeoutException):
+        return f"does not answer within {limits.silence_s:g} s ({tries})"
+    if isinstance(problem, httpx.NetworkError | httpx.RemoteProtocolError):
+        if "CERTIFICATE" in words or "SSL" in words:
+            return "has no certificate that can be trusted"
+        is_unknown = "not known" in words or "name resolution" in words or "No address" in words
+        return f"{'is not known by name' if is_unknown else 'cannot be reached or breaks off'} ({tries})"
+    return f"leads to {words}" if isinstance(problem, AwayError) else f"cannot be asked ({type(problem).__name__})"
+
+
 def _redact_record(record: logging.LogRecord) -> bool:
     record.msg, record.args = redact_text(record.getMessage()), None
     return True

@@ -70,11 +70,6 @@ def get_limits() -> LimitsConfig:
     return _current.get()
 
 
-def keep_limits(limits: LimitsConfig) -> None:
-    """Have this thread keep to limits from now on: what a pool calls first in each of its threads."""
-    _current.set(limits)
-
-
 @contextmanager
 def use_limits(limits: LimitsConfig) -> Iterator[None]:
     """Have whatever reads scenes inside the context keep to these limits."""

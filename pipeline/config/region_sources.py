@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from pipeline.config.loading import StrictConfig
-from pipeline.config.scene import SceneSettings
+from pipeline.config.scene import NO_SIGNER, SceneSettings, SignerName
 from pipeline.config.stac import StacConfig
 from pipeline.dates import compile_name_pattern, parse_interval
 from pipeline.uris import normalise_uri
@@ -24,6 +24,11 @@ class StacSourceConfig(StrictConfig):
     search: StacConfig = Field(
         description="Where items are described and which of them fit, as before.stac of a run has it; datetime and ids "
         "are the region's to choose; order is that of the items of a day, pairing says which day is taken."
+    )
+    sign: SignerName = Field(
+        default=NO_SIGNER,
+        description="Who signs the addresses of files where they are opened: planetary-computer, or module:function of "
+        "an installed package, which takes an address and gives the signed one; signatures are kept nowhere.",
     )
     scene: SceneSettings = Field(
         default_factory=SceneSettings, description="What overrides the metadata of the files, for all scenes."

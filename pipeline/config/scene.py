@@ -30,6 +30,13 @@ def list_scene_uris(scene: SceneConfig) -> tuple[str, ...]:
     return tuple(uri for uris in named for uri in list_uris(uris))
 
 
+NO_SIGNER = "none"
+"""Files are asked for by their plain addresses."""
+PLANETARY_COMPUTER = "planetary-computer"
+"""Files in containers of Azure are asked for with tokens of the Planetary Computer."""
+SignerName = Annotated[str, Field(pattern=rf"^({NO_SIGNER}|{PLANETARY_COMPUTER}|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+"""Who signs the addresses of files."""
+
 Uris = str | Annotated[tuple[str, ...], Field(min_length=1)]
 """One path or URI, or several."""
 
@@ -114,7 +121,7 @@ SCENE_SOURCES = ("uri", "band_files", "stac")
 def _put_source_first(schema: dict[str, Any]) -> None:
     """Have forms ask first where a scene is, then what its user knows better than its files."""
     properties = schema["properties"]
-    first = {name: properties[name] for name in (*SCENE_SOURCES, "datetime")}
+    first = {name: properties[name] for name in (*SCENE_SOURCES, "datetime", "sign")}
     schema["properties"] = first | properties
 
 
@@ -139,6 +146,11 @@ class SceneConfig(SceneSettings):
     datetime: dt.datetime | None = Field(
         default=None,
         description="Acquisition time (ISO 8601). Left out, it is taken from the raster's tags where they tell it.",
+    )
+    sign: SignerName = Field(
+        default=NO_SIGNER,
+        description="Who signs the addresses of files where they are opened: planetary-computer, or module:function of "
+        "an installed package, which takes an address and gives the signed one; signatures are kept nowhere.",
     )
 
     @model_validator(mode="before")

@@ -136,7 +136,7 @@ def make_scene_config(scene: DatedScene, *, source: SourceConfig) -> SceneConfig
             known["collections"] = (scene.collection,)
         # By their ids they are few, however many else would fit; and whether they fit was decided already.
         search = source.search.model_copy(update={**known, "max_cloud_percent": None, "query": None})
-        return SceneConfig(stac=search, **settings)
+        return SceneConfig(stac=search, sign=source.sign, **settings)
     uris = tuple(_locate(source.folder, name) for name in scene.piece_ids)
     return SceneConfig(uri=uris[0] if len(uris) == 1 else uris, datetime=scene.start, **settings)
 

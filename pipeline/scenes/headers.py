@@ -23,6 +23,7 @@ from pipeline.scenes.memory import check_size, count_block_bytes
 from pipeline.scenes.rasters import AUX_SUFFIX, open_raster, open_vrt, refuse_unreadable
 from pipeline.scenes.scene import Access, ControlPoint
 from pipeline.scenes.sidecars import Sidecars, find_sidecars
+from pipeline.scenes.signing import read_signed
 from pipeline.scenes.vrt import Vrt, choose_text, read_vrt
 from pipeline.uris import is_remote, split_zip_uri
 
@@ -97,33 +98,40 @@ def read_header(uri: str, *, root: str | None = None, allow_private: bool = Fals
         vrt = read_vrt(uri, root=root, allow_private=allow_private)
         # Before GDAL comes there: it follows a redirect wherever it leads.
         etag = read_etag(uri, allow_private=allow_private) if is_remote(uri) else None
-        with _open(uri, vrt) as dataset, ExitStack() as beside:
-            check_size(dataset, uri=uri)
-            sidecars = find_sidecars(uri, dataset=dataset, allow_private=allow_private)
-            told = dataset
-            if vrt is None and (sidecars.has_aux or not is_remote(uri)):
-                told = beside.enter_context(open_raster(uri, with_sidecars=True))
-            files = _list_files(told, uri=uri, sidecars=sidecars) if vrt is None else list(vrt.files)
-            access = Access(
-                driver=dataset.driver,
-                block_bytes=count_block_bytes(dataset),
-                vrt="" if vrt is None else vrt.text,
-                rasters=() if vrt is None else vrt.rasters,
-                files=tuple(files),
-                mask=sidecars.mask,
-                overviews=sidecars.overviews,
-                allow_private=allow_private,
-            )
-            checksum = compute_checksum(uri, files=files, etag=etag, allow_private=allow_private)
-            header = _read(dataset, told=told, uri=uri, checksum=checksum)
-            return replace(
-                header,
-                has_mask=header.has_mask or bool(sidecars.mask),
-                overviews=sidecars.factors or header.overviews,
-                access=access,
-            )
+        rasters = () if vrt is None else vrt.rasters
+        return read_signed(
+            lambda: _open_and_read(uri, vrt=vrt, etag=etag, allow_private=allow_private), uris=[uri, *rasters]
+        )
     except GDAL_ERRORS as problem:
         raise refuse_unreadable(uri, problem) from None
+
+
+def _open_and_read(uri: str, *, vrt: Vrt | None, etag: str | None, allow_private: bool) -> RasterHeader:
+    with _open(uri, vrt) as dataset, ExitStack() as beside:
+        check_size(dataset, uri=uri)
+        sidecars = find_sidecars(uri, dataset=dataset, allow_private=allow_private)
+        told = dataset
+        if vrt is None and (sidecars.has_aux or not is_remote(uri)):
+            told = beside.enter_context(open_raster(uri, with_sidecars=True))
+        files = _list_files(told, uri=uri, sidecars=sidecars) if vrt is None else list(vrt.files)
+        access = Access(
+            driver=dataset.driver,
+            block_bytes=count_block_bytes(dataset),
+            vrt="" if vrt is None else vrt.text,
+            rasters=() if vrt is None else vrt.rasters,
+            files=tuple(files),
+            mask=sidecars.mask,
+            overviews=sidecars.overviews,
+            allow_private=allow_private,
+        )
+        checksum = compute_checksum(uri, files=files, etag=etag, allow_private=allow_private)
+        header = _read(dataset, told=told, uri=uri, checksum=checksum)
+        return replace(
+            header,
+            has_mask=header.has_mask or bool(sidecars.mask),
+            overviews=sidecars.factors or header.overviews,
+            access=access,
+        )
 
 
 def _open(uri: str, vrt: Vrt | None) -> AbstractContextManager[DatasetReader]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -20,17 +19,17 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from model.errors import InputError
-from pipeline.config.limits import get_limits, keep_limits
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
 from pipeline.scenes.memory import DECODED
 from pipeline.scenes.rasters import ask_server, open_raster, open_vrt, refuse_changed, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.scenes.signing import read_signed, sign_uri
+from pipeline.scenes.threads import map_at_once
 from pipeline.storage.object_store import open_object
-from pipeline.uris import is_remote, split_zip_uri
+from pipeline.uris import S3_SCHEME, is_remote, split_zip_uri
 
 _READ_BYTES = 1 << 22
-_ASK_AT_ONCE = 8
 _CHECKS_KEPT = 1 << 16
 _UNHASHED_SUFFIXES = (".aux.xml", ".ovr")
 # ^ Files that change none of the pixels; what they say of CRS or nodata, the open raster says too.
@@ -57,8 +56,7 @@ def compute_checksum(uri: str, *, files: Sequence[str], etag: str | None = None,
     own = etag or (read_etag(uri, allow_private=allow_private) if is_remote(uri) else _hash_files(uri, files=files))
     if not parts:
         return own
-    with ThreadPoolExecutor(_ASK_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
-        etags = list(pool.map(lambda part: read_etag(part, allow_private=allow_private), parts))
+    etags = map_at_once(lambda part: read_etag(part, allow_private=allow_private), parts)
     return hashlib.sha256("\n".join([own, *etags]).encode()).hexdigest()
 
 
@@ -69,7 +67,8 @@ def read_etag(uri: str, *, allow_private: bool = False) -> str:
         InputError: the server does not, or redirects to a closed network.
         OSError: it does not answer.
     """
-    return _read_s3_etag(uri) if uri.startswith("s3://") else _read_http_etag(uri, allow_private=allow_private)
+    is_object = sign_uri(uri).startswith(S3_SCHEME)
+    return _read_s3_etag(uri) if is_object else _read_http_etag(uri, allow_private=allow_private)
 
 
 def check_unchanged(asset: Asset) -> None:
@@ -158,14 +157,19 @@ def check_pixels(sources: Sequence[BandSource]) -> bool:
         is_small = asset.width * asset.height <= _SMALL_SCENE_PX
         if asset.access.vrt and not is_small:
             return True
-        with open_asset(asset) as dataset:
-            _check_length(dataset)
-            if not is_small:
-                return True
-            with DECODED.take(asset.access.block_bytes):
-                return _read_through(dataset, sources=sources)
+        return read_signed(lambda: _look_through(sources, is_small=is_small), uris=[asset.uri, *asset.access.rasters])
     except GDAL_ERRORS as problem:
         raise refuse_unreadable(asset.uri, problem) from None
+
+
+def _look_through(sources: Sequence[BandSource], *, is_small: bool) -> bool:
+    asset = sources[0].asset
+    with open_asset(asset) as dataset:
+        _check_length(dataset)
+        if not is_small:
+            return True
+        with DECODED.take(asset.access.block_bytes):
+            return _read_through(dataset, sources=sources)
 
 
 @contextmanager

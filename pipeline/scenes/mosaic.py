@@ -12,6 +12,7 @@ from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.scenes.footprints import move_beside
 from pipeline.scenes.scene import Scene, ScenePart
+from pipeline.scenes.signing import use_signer
 from pipeline.scenes.stretch import BandLimits, stretch_band
 from pipeline.scenes.warp import read_bands
 
@@ -56,6 +57,11 @@ def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, lim
     Raises:
         InputError: a file cannot be read to the end.
     """
+    with use_signer(scene.sign):
+        return _read_block(scene, grid=grid, window=window, resampling=resampling, limits=limits)
+
+
+def _read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, limits: BandLimits | None) -> Block:
     parts = list_parts_in_window(scene, grid=grid, window=window)
     first_row, first_col, height, width = window
     if scene.mosaic == "first" or len(parts) < 2:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import httpx
 import obstore
@@ -24,6 +25,7 @@ from model.web import TRANSIENT_STATUSES, Reply, fetch
 from pipeline.config.limits import LimitsConfig, get_limits
 from pipeline.hosts import check_redirect
 from pipeline.scenes.memory import check_size
+from pipeline.scenes.signing import renew_signatures, sign_uri
 from pipeline.storage.object_store import open_object
 from pipeline.storage.s3_access import read_s3_access
 from pipeline.uris import REMOTE_SCHEMES, S3_SCHEME, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
@@ -32,6 +34,9 @@ CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
 # ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
 
+SOURCE_TAGS = ("SourceFilename", "SourceDataset")
+"""Elements of a VRT that name what it reads."""
+
 AUX_SUFFIX = ".aux.xml"
 """Ends the name of the file in which GDAL keeps what a raster's own format has no place for."""
 
@@ -39,6 +44,7 @@ Shape = tuple[str, int, int]
 """GDAL's name of a raster's format, its width and its height."""
 
 _CHECKS_KEPT = 1 << 16
+_REFUSED = {401, 403}
 _SLOW_BYTES_PER_S = 1000
 _JPEG_2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 _DRIVERS = ("GTiff", *_JPEG_2000, "PNG", "JPEG", "HFA")
@@ -93,16 +99,16 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
             # Read here, and kept: GDAL reads it later, while it lets no other thread run.
             with suppress(RasterioError):
                 DatasetReader(name_for_gdal(uri + AUX_SUFFIX), driver=list(_DRIVERS)).close()
-        with _open_checked(uri) as dataset:
+        with _open_checked(uri, signed=sign_uri(uri)) as dataset:
             yield dataset
 
 
 @contextmanager
-def _open_checked(uri: str) -> Iterator[DatasetReader]:
+def _open_checked(uri: str, *, signed: str) -> Iterator[DatasetReader]:
     with warnings.catch_warnings():
         # Said in better words by whoever finds the CRS or the transform missing.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = DatasetReader(name_for_gdal(uri), driver=list(_DRIVERS))
+        dataset = DatasetReader(name_for_gdal(signed), driver=list(_DRIVERS))
     with closing(dataset):
         # On the dataset that is read from: a server may give another file the next time.
         check_size(dataset, uri=uri)
@@ -122,13 +128,14 @@ def open_vrt(text: str, *, rasters: Collection[str]) -> Iterator[DatasetReader]:
     Raises:
         InputError, rasterio.errors.RasterioError: as of `hold_vrt`.
     """
-    with share_settings(rasters), hold_vrt(text, rasters=rasters) as dataset:
+    signed = {uri: sign_uri(uri) for uri in rasters}
+    with share_settings(rasters), hold_vrt(text, rasters=signed) as dataset:
         yield dataset
 
 
 @contextmanager
 def hold_vrt(
-    text: str, *, rasters: Collection[str], shapes: Mapping[str, Shape] | None = None
+    text: str, *, rasters: Mapping[str, str], shapes: Mapping[str, Shape] | None = None
 ) -> Iterator[DatasetReader]:
     """Open a VRT in words of our own, while all that it reads is held to what it was when it was looked at.
 
@@ -141,7 +148,7 @@ def hold_vrt(
 
     Args:
         text: The VRT.
-        rasters: All that it names, as resolved URIs.
+        rasters: All that it names, as resolved URIs, and the address that each is opened by, as `sign_uri` gives it.
         shapes: What some of them were when they were looked at.
 
     Raises:
@@ -149,20 +156,34 @@ def hold_vrt(
         rasterio.errors.RasterioError: one is no such raster.
     """
     with ExitStack() as held:
-        for uri in rasters:
-            is_kept = is_remote(uri)
-            found = _tell_shape(held.enter_context(_open_checked(uri))) if is_kept else _look(uri, read_version(uri))
+        for uri, signed in rasters.items():
+            if is_remote(uri):
+                found = _tell_shape(held.enter_context(_open_checked(uri, signed=signed)))
+            else:
+                found = _look(uri, read_version(uri))
             if shapes is not None and found != shapes.get(uri, found):
                 raise refuse_changed(uri)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = held.enter_context(closing(DatasetReader(text, driver=["VRT"])))
+            dataset = held.enter_context(closing(DatasetReader(_sign_names(text, rasters), driver=["VRT"])))
         yield dataset
+
+
+def _sign_names(text: str, signed: Mapping[str, str]) -> str:
+    """Put signed addresses into a VRT in words of our own, and into those that it holds."""
+    if all(uri == address for uri, address in signed.items()):
+        return text
+    root = ElementTree.fromstring(text)
+    for element in (found for tag in SOURCE_TAGS for found in root.iter(tag)):
+        name = element.text or ""
+        uri = undo_gdal_name(name)
+        element.text = _sign_names(name, signed) if name.startswith("<") else name_for_gdal(signed.get(uri, uri))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 @lru_cache(maxsize=_CHECKS_KEPT)
 def _look(uri: str, version: tuple[int, int]) -> Shape:  # noqa: ARG001  (a changed file is looked at again)
-    with _open_checked(uri) as dataset:
+    with _open_checked(uri, signed=uri) as dataset:
         return _tell_shape(dataset)
 
 
@@ -196,7 +217,7 @@ def read_start(uri: str, *, at_most: int, allow_private: bool = False) -> bytes:
     if (archive := split_zip_uri(uri)) is not None:
         with zipfile.ZipFile(archive[0]) as files, files.open(archive[1]) as file:
             return file.read(at_most)
-    if uri.startswith("s3://"):
+    if sign_uri(uri).startswith(S3_SCHEME):
         store, key = open_object(uri)
         return bytes(obstore.get_range(store, key, start=0, end=min(at_most, obstore.head(store, key)["size"])))
     if is_remote(uri):
@@ -284,8 +305,18 @@ def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None,
         InputError: it does not answer otherwise either, or redirects to where it may not.
     """
     check = None if allow_private else check_redirect
+
+    def ask(signed: str) -> Reply:
+        limits = get_limits().to_web()
+        return fetch(signed, limits=limits, headers=headers, at_most=at_most, check_redirect=check)
+
+    used = sign_uri(uri)
     try:
-        reply = fetch(uri, limits=get_limits().to_web(), headers=headers, at_most=at_most, check_redirect=check)
+        reply = ask(used)
+        if reply.status in _REFUSED:
+            renew_signatures([uri])
+            renewed = sign_uri(uri)
+            reply = ask(renewed) if renewed != used else reply
     except httpx.HTTPError as problem:
         raise refuse_unreadable(uri, problem) from None
     if not 200 <= reply.status < 300:

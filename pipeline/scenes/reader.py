@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
-from pipeline.config.limits import get_limits, keep_limits
 from pipeline.config.scene import SceneConfig
 from pipeline.dates import format_moment, parse_moment
 from pipeline.scenes.bands import (
@@ -27,8 +25,8 @@ from pipeline.scenes.integrity import check_alpha, check_pixels
 from pipeline.scenes.locate import resolve_files
 from pipeline.scenes.rasters import resolve_uri
 from pipeline.scenes.scene import Asset, BandSource, Scene, ScenePart
-
-_OPEN_AT_ONCE = 8
+from pipeline.scenes.signing import use_signer
+from pipeline.scenes.threads import map_at_once
 
 _Rasters = Mapping[str, tuple[RasterHeader, Asset]]
 
@@ -66,6 +64,11 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priva
     Raises:
         InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
     """
+    with use_signer(config.sign):
+        return _open_scene(files, config=config, date=date, allow_private=allow_private)
+
+
+def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool) -> Scene:
     rasters = _open_rasters(files, config=config, date=date, allow_private=allow_private)
     notes = dict.fromkeys(files.notes)
     parts = tuple(_make_part(part, rasters=rasters, date=date, notes=notes) for part in files.parts)
@@ -82,6 +85,7 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priva
         cloud_classes=config.cloud_classes,
         footprint=join_footprints([part.footprint for part in parts]),
         notes=tuple(notes),
+        sign=config.sign,
     )
 
 
@@ -96,8 +100,7 @@ def _open_rasters(files: SceneFiles, *, config: SceneConfig, date: str, allow_pr
 
     roots = {file.uri: file.root for part in files.parts for file in _list_files(part)}
     uris = list(roots)
-    with ThreadPoolExecutor(_OPEN_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
-        return dict(zip(uris, pool.map(open_one, uris), strict=True))
+    return dict(zip(uris, map_at_once(open_one, uris), strict=True))
 
 
 def _list_files(part: PartFiles) -> list[BandFile]:
@@ -164,9 +167,8 @@ def _check_pixels(parts: tuple[ScenePart, ...]) -> None:
             colours.setdefault(source.asset.uri, []).append(source)
         if part.classes is not None:
             classes.setdefault(part.classes.asset.uri, []).append(part.classes)
-    with ThreadPoolExecutor(_OPEN_AT_ONCE, initializer=keep_limits, initargs=(get_limits(),)) as pool:
-        has_valid = list(pool.map(check_pixels, colours.values()))
-        list(pool.map(check_pixels, classes.values()))
+    has_valid = map_at_once(check_pixels, colours.values())
+    map_at_once(check_pixels, classes.values())
     if not any(has_valid):
         uris = list(colours)
         raise InputError(

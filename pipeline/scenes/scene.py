@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.config.scene import MosaicRule
+from pipeline.config.scene import NO_SIGNER, MosaicRule
 
 COLOURS = ("red", "green", "blue")
 """The bands of a part, in the order of the store."""
@@ -227,6 +227,8 @@ class Scene:
     """What the parts cover together, in WGS84 longitude and latitude."""
     notes: tuple[str, ...] = ()
     """What people should know of how its files were found; of no account for its pixels, and kept in no record."""
+    sign: str = NO_SIGNER
+    """Who signs the addresses of its files where they are opened; likewise."""
 
     @property
     def assets(self) -> tuple[Asset, ...]:

@@ -17,6 +17,7 @@ from rasterio.io import DatasetReader
 
 from model.errors import InputError
 from pipeline.scenes.rasters import AUX_SUFFIX, NotServedError, open_raster, read_start, refuse_unreadable
+from pipeline.scenes.signing import is_signing
 from pipeline.uris import is_remote, split_zip_uri
 
 _MASK_SUFFIX, _OVERVIEW_SUFFIX = ".msk", ".ovr"
@@ -42,7 +43,7 @@ def find_sidecars(uri: str, *, dataset: DatasetReader, allow_private: bool) -> S
     """Find what belongs to a raster by its name.
 
     Args:
-        uri: What `resolve_uri` gave; one with a query names no file that others could lie beside.
+        uri: What `resolve_uri` gave; one with a query or a signature names no file that others could lie beside.
         dataset: The raster by itself: what it holds inside goes before what lies beside it.
         allow_private: Whether servers may redirect to hosts of closed networks.
 
@@ -50,7 +51,7 @@ def find_sidecars(uri: str, *, dataset: DatasetReader, allow_private: bool) -> S
         InputError: a mask or overviews on this machine are not what GDAL writes.
         OSError: a server does not tell what is there.
     """
-    if is_remote(uri) and (urlsplit(uri).query or urlsplit(uri).fragment):
+    if is_remote(uri) and (urlsplit(uri).query or urlsplit(uri).fragment or is_signing()):
         return Sidecars()
     is_masked = any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
     has_overviews = dataset.count > 0 and bool(dataset.overviews(1))

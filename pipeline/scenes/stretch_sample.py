@@ -13,6 +13,7 @@ from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.scenes.mosaic import list_parts_in_window, read_clouds
 from pipeline.scenes.scene import BandSource, Scene, ScenePart
+from pipeline.scenes.signing import use_signer
 from pipeline.scenes.stretch import Samples
 from pipeline.scenes.warp import measure_coarseness, read_bands
 
@@ -43,9 +44,10 @@ def read_sample(scene: Scene, *, grid: Grid) -> Samples:
         InputError: a file cannot be read.
     """
     found: list[list[FloatArray]] = [[], [], []]
-    for values in _read_pieces(scene, grid=grid):
-        for known, new in zip(found, values, strict=True):
-            known.append(new)
+    with use_signer(scene.sign):
+        for values in _read_pieces(scene, grid=grid):
+            for known, new in zip(found, values, strict=True):
+                known.append(new)
     samples = [np.concatenate(values) if values else np.empty(0, dtype=np.float32) for values in found]
     step = max(1, -(-len(samples[0]) // MAX_SAMPLE_PX))
     return [sample[::step] for sample in samples]

@@ -20,7 +20,14 @@ from obstore.exceptions import BaseError as ObstoreError
 
 from model.errors import InputError
 from pipeline.hosts import check_host
-from pipeline.scenes.rasters import name_for_gdal, read_start, refuse_unreadable, resolve_uri, undo_gdal_name
+from pipeline.scenes.rasters import (
+    SOURCE_TAGS,
+    name_for_gdal,
+    read_start,
+    refuse_unreadable,
+    resolve_uri,
+    undo_gdal_name,
+)
 from pipeline.uris import is_remote, read_path, split_zip_uri
 
 MAX_BYTES = 1 << 24
@@ -33,7 +40,6 @@ _DEEPEST = 4
 _REMOTE_NAMES = ("/vsicurl/", "/vsis3/", "http://", "https://", "s3://")
 _ZIP_NAMES = ("/vsizip/", "zip://")
 
-_SOURCE_TAGS = {"SourceFilename", "SourceDataset"}
 _PLACED_TAGS = {"SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource", "NoDataFromMaskSource"}
 _CLASSES = {
     *("VRTSourcedRasterBand", "VRTDerivedRasterBand"),
@@ -47,7 +53,7 @@ _OPTIONS = {
     *("ERROR_OUT_IF_EMPTY_SOURCE_WINDOW",),
 }
 _ELEMENTS = (
-    _SOURCE_TAGS
+    {*SOURCE_TAGS}
     | _PLACED_TAGS
     | {
         # A dataset and its place.
@@ -142,7 +148,7 @@ def _touches(rect: ElementTree.Element, window: tuple[float, float, float, float
 
 
 def _list_rasters(root: ElementTree.Element) -> Iterator[str]:
-    for tag in _SOURCE_TAGS:
+    for tag in SOURCE_TAGS:
         for element in root.iter(tag):
             name = element.text or ""
             if name.startswith(_SIGN):
@@ -213,7 +219,7 @@ class _Reader:
             kept = {key: value for key, value in element.attrib.items() if key not in _NAMING}
             twin = ElementTree.Element(element.tag, kept)
             twin.text = element.text
-            if element.tag in _SOURCE_TAGS:
+            if element.tag in SOURCE_TAGS:
                 twin.text = name(element)
                 twin.set("relativeToVRT", "0")
             twin.extend([child for part in element if (child := copy(part)) is not None])

@@ -26,6 +26,7 @@ from pipeline.scenes.kept_open import KEPT_OPEN
 from pipeline.scenes.memory import DECODED
 from pipeline.scenes.rasters import refuse_unreadable, share_settings
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.scenes.signing import read_signed
 from pipeline.scenes.warp_source import ValueArray, find_source, find_source_window, shows_something
 
 FINER_BEFORE_AVERAGE = 1.25
@@ -123,8 +124,11 @@ def _read_group(
     method = choose_resampling(resampling, sources[0].asset, grid=grid)
     sources = _spare_detail(sources, grid=grid)
     read = _read_by_points if sources[0].asset.control_points else _read_by_transform
+    uris = [uri for source in sources for uri in (source.asset.uri, *source.asset.access.rasters)]
     try:
-        found = [read(turned, grid=grid, window=window, method=method) for turned in _turn(sources)]
+        found = read_signed(
+            lambda: [read(turned, grid=grid, window=window, method=method) for turned in _turn(sources)], uris=uris
+        )
     except GDAL_ERRORS as problem:
         refusal = _name_culprit(sources, problem)
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
@@ -24,6 +24,7 @@ from pipeline.grid.window import Window
 from pipeline.scenes.integrity import check_unchanged
 from pipeline.scenes.rasters import Shape, hold_vrt, name_for_gdal, read_version
 from pipeline.scenes.scene import Asset, BandSource
+from pipeline.scenes.signing import sign_uri
 from pipeline.scenes.sparse import holds_blocks
 from pipeline.scenes.vrt import MOST_HELD, choose_text
 from pipeline.uris import is_remote
@@ -55,6 +56,8 @@ class WarpSource:
     """The VRT."""
     rasters: tuple[str, ...]
     """All that it names, as resolved URIs."""
+    signed: tuple[str, ...] = field(repr=False)
+    """The address that each of them is opened by: once a signature runs out, it is another raster."""
     shapes: tuple[tuple[str, Shape], ...]
     """What some of them were when the scene was looked at."""
     versions: tuple[tuple[int, int], ...]
@@ -65,7 +68,8 @@ class WarpSource:
     @contextmanager
     def hold(self) -> Iterator[DatasetReader]:
         """Open it, as `hold_vrt` does."""
-        with hold_vrt(self.text, rasters=self.rasters, shapes=dict(self.shapes)) as dataset:
+        rasters = dict(zip(self.rasters, self.signed, strict=True))
+        with hold_vrt(self.text, rasters=rasters, shapes=dict(self.shapes)) as dataset:
             yield dataset
 
 
@@ -97,6 +101,7 @@ def find_source(sources: Sequence[BandSource], *, grid: Grid, window: Window) ->
     return WarpSource(
         text=describe_vrt(sources, texts=texts),
         rasters=tuple(rasters),
+        signed=tuple(sign_uri(uri) for uri in rasters),
         shapes=tuple(shapes.items()),
         versions=tuple(read_version(uri) for uri in rasters if not is_remote(uri)),
         block_bytes=max(asset.access.block_bytes for asset in assets),

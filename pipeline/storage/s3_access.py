@@ -39,6 +39,8 @@ class S3Access:
     """File with the keys of profiles, where it is not ``~/.aws/credentials``."""
     is_unsigned: bool = False
     """Whether requests are sent without credentials."""
+    is_requester_paying: bool = False
+    """Whether whoever asks pays for what is sent, where the bucket wants it so."""
     is_virtual_hosted: bool | None = None
     """Whether the bucket is part of the host's name; None: nobody says."""
 
@@ -55,6 +57,7 @@ class S3Access:
             "secret_access_key": self.secret,
             "session_token": self.token,
             "skip_signature": self.is_unsigned or None,
+            "request_payer": self.is_requester_paying or None,
             "virtual_hosted_style_request": self.is_virtual_hosted,
         }
         return {name: value for name, value in told.items() if value is not None}
@@ -63,6 +66,8 @@ class S3Access:
         """Give GDAL's options; it finds keys in the environment and in ``~/.aws`` by itself."""
         # Told either way: rasterio puts what the environment once said into GDAL's own settings, and leaves it there.
         options = {"AWS_NO_SIGN_REQUEST": "YES" if self.is_unsigned else "NO"}
+        if self.is_requester_paying:
+            options["AWS_REQUEST_PAYER"] = "requester"
         if self.region is not None:
             options["AWS_REGION"] = self.region
         if self.credentials_file is not None:
@@ -114,6 +119,7 @@ def read_s3_access(environment: Mapping[str, str]) -> S3Access:
         region=next((region for region in regions if region), None),
         credentials_file=environment.get("AWS_SHARED_CREDENTIALS_FILE") or None,
         is_unsigned=any(_read_flag(environment, name) for name in ("AWS_SKIP_SIGNATURE", "AWS_NO_SIGN_REQUEST")),
+        is_requester_paying=environment.get("AWS_REQUEST_PAYER", "").strip().lower() in {"requester", *_TRUE},
         is_virtual_hosted=next((told for told in hosting if told is not None), None),
         **{name: value or None for name, value in keys.items()},
     )

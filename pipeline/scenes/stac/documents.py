@@ -15,7 +15,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from model.errors import InputError
 from model.redaction import redact_uri
-from model.web import TRANSIENT_STATUSES, TooMuchError, WebLimits, fetch, open_client
+from model.web import TRANSIENT_STATUSES, TooMuchError, WebLimits, describe_failure, fetch, open_client
 from pipeline.config.limits import LimitsConfig
 from pipeline.hosts import check_host, check_redirect
 from pipeline.storage.object_store import open_object
@@ -121,7 +121,7 @@ class DocumentReader(StacApiIO):
         except TooMuchError:
             self._refuse_size(name)
         except httpx.HTTPError as problem:
-            _refuse(name, self._explain(problem))
+            _refuse(name, describe_failure(problem, limits=self.limits))
         if not 200 <= reply.status < 300:
             self._refuse_status(name, status=reply.status, answer=reply.data, has_secrets=name != href)
         return _decode(reply.data, name=name)
@@ -159,17 +159,6 @@ class DocumentReader(StacApiIO):
                 f"comes after {self.limits.max_documents} other documents, and no end is in sight",
                 remedy="name a collection further down, or narrow datetime, bbox and collections",
             )
-
-    def _explain(self, problem: httpx.HTTPError) -> str:
-        tries, words = f"{self.limits.tries} tries", str(problem)
-        if isinstance(problem, httpx.TimeoutException):
-            return f"does not answer within {self.limits.silence_s:g} s ({tries})"
-        if isinstance(problem, httpx.NetworkError | httpx.RemoteProtocolError):
-            if "CERTIFICATE" in words or "SSL" in words:
-                return "has no certificate that can be trusted"
-            is_unknown = "not known" in words or "name resolution" in words or "No address" in words
-            return f"{'is not known by name' if is_unknown else 'cannot be reached or breaks off'} ({tries})"
-        return f"cannot be asked ({type(problem).__name__})"
 
     def _refuse_status(self, name: str, *, status: int, answer: bytes, has_secrets: bool) -> NoReturn:
         phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""

@@ -82,6 +82,7 @@ def test_what_is_allowed_or_harmless_is_taken(places: Path, permissions: Permiss
         ({"after": {"stac": {"href": "https://evil.example/item.json"}}}, "after: https://evil.example"),
         ({"aoi": "/etc/passwd"}, "aoi: /etc/passwd"),
         ({"zones": "https://evil.example/zones.fgb"}, "zones: https"),
+        ({"before": {"uri": "https://catalog.example/v1/a.tif", "sign": "os:system"}}, "before.sign: os:system"),
     ],
 )
 def test_what_runs_code_or_leads_elsewhere_is_refused(
@@ -123,6 +124,19 @@ def test_allowed_cluster_may_differ_in_size_alone(places: Path, permissions: Per
 
     with pytest.raises(InputError, match="cluster: dask_jobqueue"):
         check_run(describe_run(places, cluster={**slurm, "arguments": {"queue": "gpu", "job_extra": ["x"]}}), allowed)
+
+
+def test_function_that_signs_is_the_operators_choice(places: Path, permissions: Permissions) -> None:
+    scene = {"uri": "https://catalog.example/v1/a.tif"}
+    allowed = permissions.model_copy(update={"signers": ("our_archive:sign",)})
+
+    check_run(describe_run(places, after={**scene, "sign": "our_archive:sign"}), allowed)
+    # Asks only the server that the environment of this machine names.
+    check_run(describe_run(places, after={**scene, "sign": "planetary-computer"}), permissions)
+
+    for named in ("our_archive:sign", "subprocess:run"):
+        with pytest.raises(InputError, match=rf"after.sign: {named} .*no signers are allowed"):
+            check_run(describe_run(places, after={**scene, "sign": named}), permissions)
 
 
 def test_pass_is_made_over_the_operators_regions_alone() -> None:

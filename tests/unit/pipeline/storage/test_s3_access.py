@@ -70,6 +70,8 @@ def test_an_endpoint_that_all_could_listen_to_is_refused(environment: dict[str, 
         ),
         ({"AWS_NO_SIGN_REQUEST": "YES"}, {"skip_signature": True}, {"AWS_NO_SIGN_REQUEST": "YES"}),
         ({"AWS_SKIP_SIGNATURE": "true"}, {"skip_signature": True}, {"AWS_NO_SIGN_REQUEST": "YES"}),
+        ({"AWS_REQUEST_PAYER": "requester"}, {"request_payer": True}, {"AWS_REQUEST_PAYER": "requester"}),
+        ({"AWS_REQUEST_PAYER": "true"}, {"request_payer": True}, {"AWS_REQUEST_PAYER": "requester"}),
         ({"AWS_DEFAULT_REGION": "eu-central-1"}, {"region": "eu-central-1"}, {"AWS_REGION": "eu-central-1"}),
     ],
 )
