@@ -100,7 +100,7 @@ def encode_geoparquet(frame: gpd.GeoDataFrame, *, schema: pa.Schema, order: npt.
     metadata = {
         **empty.schema.metadata,
         b"geo": json.dumps(geo, sort_keys=True).encode(),
-        **_describe_columns(empty.schema),
+        **_describe_table(schema, columns=empty.schema),
     }
     with pq.ParquetWriter(sink, empty.schema.with_metadata(metadata), compression="zstd") as writer:
         # None for a table without rows: an empty row group would lack the statistics that readers skip by.
@@ -122,13 +122,15 @@ def encode_table(frame: pd.DataFrame, *, schema: pa.Schema) -> bytes:
     """
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-    pq.write_table(table.replace_schema_metadata(_describe_columns(schema)), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(_describe_table(schema, columns=schema)), sink, compression="zstd")
     return bytes(sink.getvalue())
 
 
-def _describe_columns(schema: pa.Schema) -> dict[bytes, bytes]:
-    descriptions = {field.name: read_description(field) for field in schema}
-    return {DESCRIPTIONS_KEY.encode(): json.dumps(descriptions, ensure_ascii=False).encode()}
+def _describe_table(schema: pa.Schema, *, columns: pa.Schema) -> dict[bytes, bytes]:
+    """Give what a file tells of its table: kind and version, as its schema has them, and what the columns mean."""
+    descriptions = {field.name: read_description(field) for field in columns}
+    told = {DESCRIPTIONS_KEY.encode(): json.dumps(descriptions, ensure_ascii=False).encode()}
+    return {**told, **(schema.metadata or {})}
 
 
 def _make_group(frame: gpd.GeoDataFrame, order: npt.NDArray[np.int64], *, schema: pa.Schema) -> pa.Table:

@@ -6,7 +6,7 @@ make the tables of ``docs/report.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import pyarrow as pa
@@ -26,6 +26,22 @@ class TileStatus(StrEnum):
 
 DESCRIPTIONS_KEY = "deltavlm:columns"
 """Key in a file's metadata of a JSON object with the description of every column."""
+
+VERSION_KEY = "deltavlm:schema_version"
+"""Key in a file's metadata of the version of its table's columns, a whole number in digits."""
+
+TABLE_KEY = "deltavlm:table"
+"""Key in a file's metadata of the kind of table that it is, one of `SCHEMA_VERSIONS`."""
+
+SCHEMA_VERSIONS: Mapping[str, int] = {
+    "tiles": 1,
+    "changes": 1,
+    "zones": 1,
+    "truth": 1,
+    "region_changes": 1,
+    "timeline": 1,
+}
+"""Raised when a column of a table goes away, or changes its type or meaning; docs/schema-versions.md says how."""
 
 CHANGE_KINDS = ("building", "road")
 """Kinds of change; each has the columns ``<kind>_cells`` and ``<kind>_count`` in the findings."""
@@ -57,10 +73,20 @@ def tabulate_fields(fields: Iterable[pa.Field]) -> str:
 def insert_fields(schema: pa.Schema, fields: Iterable[pa.Field], *, before: str) -> pa.Schema:
     """Give a schema with further columns in front of one of its own."""
     position = schema.get_field_index(before)
-    return pa.schema([*list(schema)[:position], *fields, *list(schema)[position:]])
+    return pa.schema([*list(schema)[:position], *fields, *list(schema)[position:]], metadata=schema.metadata)
 
 
-FINDINGS_SCHEMA = pa.schema(
+def make_table_schema(fields: Iterable[pa.Field], *, table: str) -> pa.Schema:
+    """Give the schema of a table, which tells what table it is, and of which version.
+
+    Args:
+        fields: The columns.
+        table: Kind of table, one of `SCHEMA_VERSIONS`.
+    """
+    return pa.schema(list(fields), metadata={TABLE_KEY: table, VERSION_KEY: str(SCHEMA_VERSIONS[table])})
+
+
+FINDINGS_SCHEMA = make_table_schema(
     [
         describe_field("tile_id", pa.string(), "Tile of the grid, by row and column.", is_nullable=False),
         describe_field("row", pa.int32(), "Row of the tile, 0 in the north.", is_nullable=False),
@@ -123,11 +149,12 @@ FINDINGS_SCHEMA = pa.schema(
             "Ground that the tile owns, in the grid's CRS; the model saw half of tiles.overlap_px more on each side.",
             is_nullable=False,
         ),
-    ]
+    ],
+    table="tiles",
 )
 """Columns of ``tiles.parquet`` for prompts without any of kind `ask`; the covering ``bbox`` comes on top."""
 
-CHANGES_SCHEMA = pa.schema(
+CHANGES_SCHEMA = make_table_schema(
     [
         describe_field(
             "change_id",
@@ -186,46 +213,50 @@ CHANGES_SCHEMA = pa.schema(
         describe_field(
             "geometry", pa.binary(), "The outline, or the cells as one polygon, in the grid's CRS.", is_nullable=False
         ),
-    ]
+    ],
+    table="changes",
 )
 """Columns of ``changes.parquet``; the covering ``bbox`` comes on top."""
 
-REGION_CHANGES_SCHEMA = insert_fields(
-    CHANGES_SCHEMA,
-    [
-        describe_field("pair_id", pa.string(), "Pair of scenes that told of the change.", is_nullable=False),
-        describe_field(
-            "run",
-            pa.string(),
-            "Folder of the pair's run, relative to the region's folder; null once it is let go of.",
-        ),
-        describe_field(
-            "is_new", pa.bool_(), "Whether no earlier pair of the region told of the change.", is_nullable=False
-        ),
-        describe_field(
-            "new_area_m2",
-            pa.float64(),
-            "Part of area_m2 on ground where no earlier pair told of the like.",
-            is_nullable=False,
-        ),
-        describe_field(
-            "last_seen",
-            pa.timestamp("us", "UTC"),
-            "Acquisition time of the after scene of the last pair that told of the change.",
-        ),
-        describe_field("times_seen", pa.int32(), "Pairs that told of the change.", is_nullable=False),
-        describe_field(
-            "first_sighting",
-            pa.string(),
-            "pair_id and change_id, with a slash between, of the first of them; the same for all.",
-            is_nullable=False,
-        ),
-    ],
-    before="model_id",
+REGION_CHANGES_SCHEMA = make_table_schema(
+    insert_fields(
+        CHANGES_SCHEMA,
+        [
+            describe_field("pair_id", pa.string(), "Pair of scenes that told of the change.", is_nullable=False),
+            describe_field(
+                "run",
+                pa.string(),
+                "Folder of the pair's run, relative to the region's folder; null once it is let go of.",
+            ),
+            describe_field(
+                "is_new", pa.bool_(), "Whether no earlier pair of the region told of the change.", is_nullable=False
+            ),
+            describe_field(
+                "new_area_m2",
+                pa.float64(),
+                "Part of area_m2 on ground where no earlier pair told of the like.",
+                is_nullable=False,
+            ),
+            describe_field(
+                "last_seen",
+                pa.timestamp("us", "UTC"),
+                "Acquisition time of the after scene of the last pair that told of the change.",
+            ),
+            describe_field("times_seen", pa.int32(), "Pairs that told of the change.", is_nullable=False),
+            describe_field(
+                "first_sighting",
+                pa.string(),
+                "pair_id and change_id, with a slash between, of the first of them; the same for all.",
+                is_nullable=False,
+            ),
+        ],
+        before="model_id",
+    ),
+    table="region_changes",
 )
 """Columns of a region's ``changes/``; the covering ``bbox`` comes on top."""
 
-TIMELINE_SCHEMA = pa.schema(
+TIMELINE_SCHEMA = make_table_schema(
     [
         describe_field("pair_id", pa.string(), "Pair of scenes.", is_nullable=False),
         FINDINGS_SCHEMA.field("before_datetime"),
@@ -254,11 +285,12 @@ TIMELINE_SCHEMA = pa.schema(
         describe_field("road_count", pa.float64(), "Changed roads; null: not told."),
         describe_field("building_area_m2", pa.float64(), "Area of changes of kind building; null: the pair failed."),
         describe_field("road_area_m2", pa.float64(), "Area of changes of kind road; null: the pair failed."),
-    ]
+    ],
+    table="timeline",
 )
 """Columns of a region's ``timeline.parquet``, one row per pair."""
 
-ZONES_SCHEMA = pa.schema(
+ZONES_SCHEMA = make_table_schema(
     [
         describe_field("zone_id", pa.string(), "Id of the zone, unique in the file.", is_nullable=False),
         describe_field("name", pa.string(), "Name of the zone; null: it has none."),
@@ -320,6 +352,20 @@ ZONES_SCHEMA = pa.schema(
             "The zone in the grid's CRS, as far as 20 degrees around the grid; empty beyond, or where no area is left.",
             is_nullable=False,
         ),
-    ]
+    ],
+    table="zones",
 )
 """Columns of ``zones.parquet`` but the zones' own attributes; the covering ``bbox`` comes on top."""
+
+TRUTH_SCHEMA = make_table_schema(
+    [
+        describe_field("object_id", pa.int32(), "Number of the object, from 0.", is_nullable=False),
+        describe_field("kind", pa.string(), "What it is: building or road.", is_nullable=False),
+        describe_field("is_in_before", pa.bool_(), "Whether the before scene shows it.", is_nullable=False),
+        describe_field("is_in_after", pa.bool_(), "Whether the after scene shows it.", is_nullable=False),
+        describe_field("area_m2", pa.float64(), "Area in the scenes' CRS, in square metres.", is_nullable=False),
+        describe_field("geometry", pa.binary(), "Outline, cut at the scenes' border.", is_nullable=False),
+    ],
+    table="truth",
+)
+"""Columns of a made scene's ``truth.parquet``; the covering ``bbox`` comes on top."""

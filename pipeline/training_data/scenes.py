@@ -34,6 +34,8 @@ from model.synthesis.pairs import (
     synthesize_pair,
 )
 from model.synthesis.truth import SyntheticObject
+from pipeline.tables.geoparquet import encode_geoparquet
+from pipeline.tables.schemas import TRUTH_SCHEMA
 
 DEFAULT_CRS: Final = "EPSG:32614"
 DEFAULT_ORIGIN: Final = (621_000.0, 3_362_000.0)
@@ -115,7 +117,7 @@ def write_synthetic_pair(
         write_cog(after_draft, pair.after, crs=scene_crs, transform=transform, datetime=AFTER_DATETIME)
         mask = pair.change_mask[:, :, None]
         write_cog(mask_draft, mask, crs=scene_crs, transform=transform, datetime=None)
-        truth.to_parquet(truth_draft, index=False, schema_version="1.1.0", write_covering_bbox=True, compression="zstd")
+        truth_draft.write_bytes(encode_geoparquet(truth, schema=TRUTH_SCHEMA, order=np.arange(len(truth))))
         before_draft.replace(files.before)
         after_draft.replace(files.after)
         mask_draft.replace(files.change_mask)

@@ -13,6 +13,7 @@ from pipeline.tables.schemas import (
     FINDINGS_SCHEMA,
     REGION_CHANGES_SCHEMA,
     TIMELINE_SCHEMA,
+    TRUTH_SCHEMA,
     ZONES_SCHEMA,
     read_description,
     tabulate_fields,
@@ -38,7 +39,7 @@ def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: li
 
 
 def test_every_column_has_a_description() -> None:
-    schemas = [FINDINGS_SCHEMA, ZONES_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA]
+    schemas = [FINDINGS_SCHEMA, ZONES_SCHEMA, TRUTH_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA]
 
     assert [field.name for schema in schemas for field in schema if not read_description(field)] == []
 
