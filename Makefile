@@ -31,7 +31,7 @@ demo: setup
 # More processes than cores, as many tests wait for others; the tests of a file stay together and share what it has made.
 # In the order of the folders, slow files first, small ones last.
 # Compiled files are kept whatever the environment says: many a test starts Python anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
 test: setup
 	@$(PYTEST)
