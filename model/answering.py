@@ -43,6 +43,7 @@ from model.mask_prediction import decode_masks, predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
 from model.qformer import PairReading, take_pairs
+from model.questions.known import KnownQuestions
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +226,7 @@ class DeltaVlmAnswerer:
         try:
             dates = self.encode_dates(pairs)
             read = self.read_pairs(self.relate_dates(*dates)) if prompts else []
-            answers = self._ask_in_turn(read, prompts=prompts, choose_asked=choose_asked)
+            answers = self._ask_in_turn(read, n_pairs=len(pairs), prompts=prompts, choose_asked=choose_asked)
             numbers = range(start, start + len(pairs))
             chosen = np.flatnonzero(choose_masked(numbers, answers) if choose_masked else [])
             before, after = (tokens[torch.from_numpy(chosen).to(tokens.device)] for tokens in dates)
@@ -242,19 +243,27 @@ class DeltaVlmAnswerer:
             return None
 
     def _ask_in_turn(
-        self, read: PairReading, *, prompts: Sequence[Prompt], choose_asked: ChooseAsked | None
+        self, read: PairReading, *, n_pairs: int, prompts: Sequence[Prompt], choose_asked: ChooseAsked | None
     ) -> list[list[Answer]]:
         if choose_asked is None:
-            return [self.ask(read, prompt=prompt) for prompt in prompts]
+            return self._ask_all(read, n_pairs=n_pairs, prompts=prompts)
         first = self.ask(read, prompt=prompts[0])
         asked = np.flatnonzero(choose_asked(first))
         rest = [[NOT_ASKED] * len(first) for _ in prompts[1:]]
         if asked.size:
             some = take_pairs(read, torch.from_numpy(asked).to(self.model.device))
-            for row, prompt in zip(rest, prompts[1:], strict=True):
-                for index, answer in zip(asked.tolist(), self.ask(some, prompt=prompt), strict=True):
+            found = self._ask_all(some, n_pairs=asked.size, prompts=prompts[1:])
+            for row, of_prompt in zip(rest, found, strict=True):
+                for index, answer in zip(asked.tolist(), of_prompt, strict=True):
                     row[index] = answer
         return [first, *rest]
+
+    def _ask_all(self, read: PairReading, *, n_pairs: int, prompts: Sequence[Prompt]) -> list[list[Answer]]:
+        def ask(prompt: Prompt) -> list[Answer]:
+            return self.ask(read, prompt=prompt)
+
+        answer = ask if self.model.config.has_open_questions else KnownQuestions(ask, n_pairs=n_pairs).answer
+        return [answer(prompt) for prompt in prompts]
 
     def _halve_batches(self, n_pairs: int) -> None:
         self.batch_size_tiles = max(1, n_pairs // 2)

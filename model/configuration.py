@@ -88,6 +88,8 @@ class DeltaVlmConfig(PreTrainedConfig):
 
     ViT-g/14 at 224 px with 39 blocks, 32 queries, and a Vicuna-7B whose vocabulary has one row more for padding.
     Without a `mask_config` there is no mask branch. `home` tells what it was made for (`model.home.ModelHome`).
+    Without `has_open_questions` free questions are not put to its language model, but understood by rules and answered
+    by what it says to those that a run asks (`model.questions`).
     """
 
     model_type = "deltavlm"
@@ -107,6 +109,7 @@ class DeltaVlmConfig(PreTrainedConfig):
     text_config: Any = None
     mask_config: Any = None
     home: dict[str, Any] | None = None
+    has_open_questions: bool = True
     num_query_tokens: int = 32
     vision_output_eps: float = 1e-5
     initializer_range: float = 0.02

@@ -261,12 +261,15 @@ def _ask_unseen(
 
     from model.evaluation.pair_folders import PairFolder
     from model.evaluation.phrasings import evaluate_phrasings
+    from model.prompts import load_prompt_book
 
     if not isinstance(source, PairFolder):
         return {}
     # Read again, and by a reader of its own: what cannot be read is listed already.
     again = replace(source, skipped=[], notes=[])
-    pairs = [tile.labelled for tile in again.read_tiles(prompts=()) if tile.labelled is not None]
+    pairs = [
+        tile.labelled for tile in again.read_tiles(prompts=load_prompt_book().prompts) if tile.labelled is not None
+    ]
     spread = pairs[:: max(1, len(pairs) // n_tiles)][:n_tiles]
     scores = evaluate_phrasings(model, spread, seed=seed)
     console.print(

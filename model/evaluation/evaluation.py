@@ -15,7 +15,6 @@ from model.evaluation.asking import answer_tiles
 from model.evaluation.calibration import fit_temperature, measure_calibration
 from model.evaluation.captions import CaptionedText, Meteor, has_java, measure_captions
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, Skipped, make_labelled_tile
-from model.evaluation.demolition import Direction, read_direction
 from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
@@ -25,6 +24,7 @@ from model.extras import require_extra
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
 from model.pairs.folders import LabelledPair
 from model.parsing import ParsedClassify
+from model.questions.direction import Direction, read_direction
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Questions in words that no training has seen: how many are answered rightly or declined, how many wrongly but surely.
 
-What is asked is of `model.changechat.question_book`: held-out wordings of each intent, held-out kinds of what no two
+What is asked is of `model.questions.book`: held-out wordings of each intent, held-out kinds of what no two
 images tell. What is right follows from a tile's facts.
 """
 
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from model.changechat.question_book import CELL_SLOT, load_question_book
-from model.changechat.questions import answer_intent, phrase_cell
 from model.interface import CELL_NAMES, Answer, ChangeModel, Prompt, PromptKind
 from model.pairs.captions import split_words
 from model.pairs.facts import ChangeFacts
 from model.pairs.folders import LabelledPair
+from model.questions.book import CELL_SLOT, load_question_book
+from model.questions.phrases import answer_intent, phrase_cell
+from model.questions.understanding import list_language_replies
 
 N_PER_TILE = 20
 UNKNOWABLE_FRACTION = 0.3
@@ -108,8 +109,8 @@ def is_right(phrasing: Phrasing, said: str) -> bool:
 
 
 def is_declined(text: str) -> bool:
-    """Tell whether an answer is the one that declines."""
-    return split_words(text) == split_words(load_question_book().cannot_tell)
+    """Tell whether an answer is the one that declines, or asks for English."""
+    return split_words(text) == split_words(load_question_book().cannot_tell) or text in list_language_replies()
 
 
 def _read_buildings(text: str) -> int | None:

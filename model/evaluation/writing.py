@@ -13,13 +13,13 @@ from typing import Any
 from model.errors import refuse_unwritable
 from model.evaluation.calibration import list_reliability
 from model.evaluation.cases import AnsweredTile, Skipped
-from model.evaluation.demolition import read_direction
 from model.evaluation.evaluation import Evaluation, read_confidences, select_cases
 from model.evaluation.failures import Failure
 from model.evaluation.paper import load_paper_figures
 from model.evaluation.plots import write_plots
 from model.evaluation.table import describe_figures, write_markdown
 from model.interface import PromptKind
+from model.questions.direction import read_direction
 from model.whole_files import write_whole
 
 

@@ -96,6 +96,8 @@ def build_model(
         InputError: the initial weights or those of the trunk are not there; they do not fit.
     """
     model = _go_on(config, processor) if config.initial_weights else _start_fresh(config, processor)
+    if config.has_questions:
+        model.config.has_open_questions = True
     return model if language is None else replace_language_model(model, language)
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from model.changechat.question_book import load_question_book
 from model.evaluation.phrasings import (
     Phrasing,
     draw_phrasings,
@@ -15,6 +14,7 @@ from model.images import CHANGED_VALUE
 from model.interface import Answer
 from model.pairs.facts import ChangeFacts, KindFacts
 from model.pairs.folders import LabelledPair
+from model.questions.book import load_question_book
 
 NOTHING = KindFacts(count=0, is_cell_changed=(False,) * 9)
 TEN = KindFacts(count=10, is_cell_changed=(True, True, *(False,) * 7))

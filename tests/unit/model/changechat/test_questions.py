@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from model.changechat.question_book import expand, load_question_book
 from model.changechat.questions import (
     PHRASES,
     answer_intent,
@@ -18,6 +17,7 @@ from model.changechat.questions import (
 from model.pairs.captions import GroundCover
 from model.pairs.facts import ChangeFacts, KindFacts
 from model.prompts import load_prompt_book
+from model.questions.book import expand, load_question_book
 
 NOTHING = KindFacts(count=0, is_cell_changed=(False,) * 9)
 THREE = KindFacts(count=3, is_cell_changed=(True, *(False,) * 7, True))

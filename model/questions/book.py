@@ -75,7 +75,5 @@ def _read_wordings(entry: Mapping[str, Sequence[str]]) -> Wordings:
 
 
 def _read(name: str) -> dict[str, Any]:
-    tree: dict[str, Any] = yaml.safe_load(
-        resources.files("model.changechat").joinpath(name).read_text(encoding="utf-8")
-    )
+    tree: dict[str, Any] = yaml.safe_load(resources.files("model.questions").joinpath(name).read_text(encoding="utf-8"))
     return tree

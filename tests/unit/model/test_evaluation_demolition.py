@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from model.evaluation.demolition import Direction, read_direction
+from model.questions.direction import Direction, read_direction
 
 
 @pytest.mark.parametrize(
