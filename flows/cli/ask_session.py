@@ -20,6 +20,7 @@ from model.images import check_mask_file, write_mask
 from model.interface import ChangeModel, Prompt
 from model.parsing import close_stops
 from model.prompts import load_prompt_book
+from model.questions.replies import is_declined, list_known_questions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,3 +235,7 @@ def show_reply(console: Console, reply: Reply) -> None:
     confidence = f"confidence {reply.confidence:.2f}" if math.isfinite(reply.confidence) else "no confidence given"
     parts = [reply.kind.value, confidence, describe_meaning(reply)]
     console.print(", ".join(part for part in parts if part), style="dim", highlight=False, soft_wrap=True)
+    if is_declined(reply.text):
+        console.print(
+            f"What can be asked: {' '.join(list_known_questions())}", style="dim", highlight=False, soft_wrap=True
+        )

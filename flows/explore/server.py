@@ -40,6 +40,7 @@ from flows.explore.requests import (
 from model.conversation import Conversation, Reply, describe_meaning, describe_reply
 from model.errors import FolderError, InputError
 from model.interface import ChangeModel, NotingModel, PromptKind
+from model.questions.replies import is_declined, list_known_questions
 from model.redaction import redact_text
 from model.registry import SHIPPED_MODELS
 from pipeline.runs.read import read_tile_pair
@@ -136,8 +137,10 @@ def note_reply(reply: Reply, *, n_turns: int, model: ChangeModel) -> list[str]:
     elif n_read < n_turns:
         notes.append("asked without the earlier turns, as the report's own questions are")
     is_shipped = model.identity.model_id.partition("@")[0] in SHIPPED_MODELS
-    if is_shipped and reply.kind in {PromptKind.ASK, PromptKind.DIALOGUE}:
-        notes.append("an open question: this model answers these less well than the fixed ones")
+    if is_declined(reply.text):
+        notes.append(f"what can be asked: {' '.join(list_known_questions())}")
+    elif is_shipped and reply.kind in {PromptKind.ASK, PromptKind.DIALOGUE}:
+        notes.append("read from what the model answers to the report's own questions")
     if isinstance(model, NotingModel):
         notes += [f"{note} ({count} times)" if count > 1 else note for note, count in model.take_notes().items()]
     return notes

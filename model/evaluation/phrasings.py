@@ -20,7 +20,7 @@ from model.pairs.facts import ChangeFacts
 from model.pairs.folders import LabelledPair
 from model.questions.book import CELL_SLOT, load_question_book
 from model.questions.phrases import answer_intent, phrase_cell
-from model.questions.understanding import list_language_replies
+from model.questions.replies import is_declined
 
 N_PER_TILE = 20
 UNKNOWABLE_FRACTION = 0.3
@@ -106,11 +106,6 @@ def is_right(phrasing: Phrasing, said: str) -> bool:
     if intent == "describe":
         return _tells_change(said) == _tells_change(truth)
     return said.strip().lower() == truth.lower()
-
-
-def is_declined(text: str) -> bool:
-    """Tell whether an answer is the one that declines, or asks for English."""
-    return split_words(text) == split_words(load_question_book().cannot_tell) or text in list_language_replies()
 
 
 def _read_buildings(text: str) -> int | None:

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.interface import CELL_NAMES, Answer, PromptKind
+from model.pairs.captions import split_words
 from model.pairs.facts import ChangeFacts, KindFacts
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, close_stops, parse_answer
-from model.questions.book import load_question_book
+from model.questions.book import CELL_SLOT, load_question_book
 from model.questions.direction import Direction, read_direction
 from model.questions.phrases import answer_intent, count_noun, phrase_cell, phrase_details
-from model.questions.understanding import Meaning, find_language_reply
+from model.questions.understanding import Meaning, find_language_reply, list_language_replies
 
 _FLAG_INTENTS = frozenset({"classify", "same", "again", "objects", "built", "removed", "roads"})
 """What is asked for where the answer says no more than whether something changed."""
@@ -67,6 +68,18 @@ def read_told(answers: Mapping[PromptKind, Answer]) -> Told | None:
 def decline(question: str) -> Answer:
     """Say that a question cannot be answered: in its own language where that is not English."""
     return Answer(text=find_language_reply(question) or load_question_book().cannot_tell, confidence=math.nan)
+
+
+def is_declined(text: str) -> bool:
+    """Tell whether an answer is one that declines, or asks for English."""
+    return split_words(text) == split_words(load_question_book().cannot_tell) or text in list_language_replies()
+
+
+def list_known_questions() -> tuple[str, ...]:
+    """Give one question of each sort that is understood, to show people what can be asked."""
+    book = load_question_book()
+    examples = [wordings.asked[0] for wordings in book.intents.values() if wordings.asked]
+    return *examples, book.cell.asked[0].replace(CELL_SLOT, CELL_NAMES[0])
 
 
 def reply_to(meaning: Meaning, told: Told | None, *, question: str) -> Answer:

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from model.interface import CELL_NAMES
-from model.questions.book import CELL_SLOT, load_question_book
 
 _TURN = re.compile(r"(?:^|  )q: ")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -173,7 +172,8 @@ def find_language_reply(question: str) -> str | None:
 
 
 def _split_words(question: str) -> list[str]:
-    return _WORD.findall(question.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    straight = question.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return _WORD.findall(straight.replace("n't", " not"))
 
 
 def _take_cells(text: str, *, sides: Mapping[str, str]) -> tuple[list[int], str]:
@@ -226,10 +226,3 @@ def _read_language(entry: Mapping[str, Any]) -> _Language:
 def list_language_replies() -> tuple[str, ...]:
     """List what is told to those who ask in another language."""
     return tuple(language.reply for language in _load_words().languages)
-
-
-def list_examples() -> tuple[str, ...]:
-    """Give one question of each sort that is understood, to show people what can be asked."""
-    book = load_question_book()
-    examples = [wordings.asked[0] for wordings in book.intents.values() if wordings.asked]
-    return *examples, book.cell.asked[0].replace(CELL_SLOT, CELL_NAMES[0])

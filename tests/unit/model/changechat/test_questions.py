@@ -4,20 +4,16 @@ import numpy as np
 import pytest
 
 from model.changechat.questions import (
-    PHRASES,
-    answer_intent,
     draw_dialogue_turn,
     draw_free_turn,
     draw_question,
     draw_unknowable,
-    list_names,
-    phrase_cell,
-    phrase_details,
 )
 from model.pairs.captions import GroundCover
 from model.pairs.facts import ChangeFacts, KindFacts
 from model.prompts import load_prompt_book
 from model.questions.book import expand, load_question_book
+from model.questions.phrases import PHRASES, answer_intent, list_names, phrase_cell, phrase_details
 
 NOTHING = KindFacts(count=0, is_cell_changed=(False,) * 9)
 THREE = KindFacts(count=3, is_cell_changed=(True, *(False,) * 7, True))
