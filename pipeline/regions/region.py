@@ -18,7 +18,15 @@ from pipeline.config.run import RunConfig
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.regions.dates import choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
-from pipeline.regions.pairs import choose_pairs, find_crs, find_windows, hash_cell, hash_settings, name_pair
+from pipeline.regions.pairs import (
+    choose_pairs,
+    find_crs,
+    find_season_gap,
+    find_windows,
+    hash_cell,
+    hash_settings,
+    name_pair,
+)
 from pipeline.regions.plan import PassPlan, decide_pass
 from pipeline.regions.record import (
     REGION_NAME,
@@ -122,7 +130,7 @@ class Region:
         scenes, former = group_scenes(pieces, area=area)
         usable, poor = choose_scenes(scenes, choice=self.config.dates)
         chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
-        return decide_pass(
+        plan = decide_pass(
             [name_pair(before, after, cell=self.cell, settings=self.settings) for before, after in chosen],
             states=states,
             cell=self.cell,
@@ -133,6 +141,8 @@ class Region:
             n_scenes=len(scenes),
             left_out=[*unusable, *former, *poor, *others],
         )
+        gaps = (find_season_gap(record.pair, pairing=pairing) for record in plan.to_do)
+        return replace(plan, warnings=tuple(gap for gap in gaps if gap is not None))
 
     def make_run_config(self, record: PairRecord) -> RunConfig:
         """Give the config of a pair's run.
