@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from pipeline.config.region import load_region_config
 from pipeline.config.scene import SceneConfig
+from pipeline.regions.forecast import forecast_pass
 from pipeline.runs.check import Facts
 from pipeline.runs.inputs import list_checks
 
@@ -28,7 +30,9 @@ def is_region_config(path: str | Path) -> bool:
 def check_region(
     path: str | Path, *, values: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
 ) -> Facts:
-    """Check the settings of a region, its model, its area and its zones; looks for no scenes and writes nothing.
+    """Check the settings of a region, its model, its area and its zones, and tell what the next pass would do.
+
+    Where anything is wrong, no scenes are looked for. Nothing is written.
 
     Args:
         path: YAML file with the keys of `RegionConfig`.
@@ -56,4 +60,7 @@ def check_region(
         if setting != "output":
             with facts.gather_problems():
                 check()
+    if not facts.problems:
+        with facts.gather_problems():
+            facts.figures |= forecast_pass(region, now=dt.datetime.now(dt.UTC))
     return facts

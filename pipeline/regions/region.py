@@ -40,7 +40,7 @@ from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.tables import RegionTables, make_tables
 from pipeline.report.stac_item import COLLECTION_NAME
-from pipeline.storage.folder import RunFolder, make_folder
+from pipeline.storage.folder import RunFolder, find_folder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import LOCK_NAME, is_pair_table
 
@@ -69,8 +69,8 @@ class RegionReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Region:
-    """One pass over one region: what is settled before its first pair, and what is done on top of it."""
+class SettledRegion:
+    """A region of which all is settled that comes before its pairs: enough to plan a pass, and nothing is written."""
 
     config: RegionConfig
     """What was asked for."""
@@ -84,32 +84,25 @@ class Region:
     """Key of the settings that shape the answers."""
     folder: RunFolder
     """Where the region leaves its files."""
-    lock: RunLock
-    """The right to write there."""
 
     @classmethod
-    @contextmanager
-    def prepare(cls, config: RegionConfig) -> Iterator[Self]:
-        """Check the area and the model, then make the region's folder and hold it while the context lasts.
+    def settle(cls, config: RegionConfig) -> SettledRegion:
+        """Check the area and the model; the region's folder need not be there.
 
         Raises:
-            InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
-                the hands of another pass.
+            InputError: the area cannot be read, or there is no such model.
         """
         area = AreaOfInterest.read(config.aoi).to_degrees()
         crs = find_crs(config.grid.crs, area=area)
         identity = identify_named_model(config.model.name)
-        folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
-        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            yield cls(
-                config=config,
-                area=area,
-                crs=crs,
-                cell=hash_cell(area, grid=config.grid, crs=crs),
-                settings=hash_settings(config, identity=identity),
-                folder=folder.guarded(lock.check),
-                lock=lock,
-            )
+        return SettledRegion(
+            config=config,
+            area=area,
+            crs=crs,
+            cell=hash_cell(area, grid=config.grid, crs=crs),
+            settings=hash_settings(config, identity=identity),
+            folder=find_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s),
+        )
 
     def plan(self, now: dt.datetime) -> PassPlan:
         """Look for scenes and decide which pairs this pass has to do.
@@ -157,6 +150,28 @@ class Region:
         return self.config.make_run_config(
             before=before, after=after, output=self.folder.join(record.run_name), crs=self.crs
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region(SettledRegion):
+    """One pass over one region: what is settled before its first pair, and what is done on top of it."""
+
+    lock: RunLock
+    """The right to write in its folder."""
+
+    @classmethod
+    @contextmanager
+    def prepare(cls, config: RegionConfig) -> Iterator[Self]:
+        """Check the area and the model, then make the region's folder and hold it while the context lasts.
+
+        Raises:
+            InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
+                the hands of another pass.
+        """
+        settled = SettledRegion.settle(config)
+        folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
+        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
+            yield cls(**{**vars(settled), "folder": folder.guarded(lock.check)}, lock=lock)
 
     @contextmanager
     def attempt(self, record: PairRecord) -> Iterator[None]:
@@ -224,6 +239,16 @@ def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:
         InputError: the place cannot be made or read, or holds files that belong to no region.
     """
     folder = make_folder(uri, retry_timeout_s=retry_timeout_s)
+    check_region_folder(folder)
+    return folder
+
+
+def check_region_folder(folder: RunFolder) -> None:
+    """Refuse a folder that holds files which belong to no region.
+
+    Raises:
+        InputError: it does.
+    """
     names = {name for name in folder.list_top() if not name.startswith(LOCK_NAME)}
     if (names and not names & _OWN_NAMES) or "run.json" in names or "tiles.zarr" in names:
         raise InputError(
@@ -231,7 +256,6 @@ def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:
             expected="an empty folder or the folder of this region",
             remedy="choose another output",
         )
-    return folder
 
 
 def _put_if_new(folder: RunFolder, name: str, data: bytes) -> None:

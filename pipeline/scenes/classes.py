@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class HiddenClasses:
         """Tell whether any class hides the ground."""
         return bool(self.values or self.bits)
 
-    def find(self, classes: np.ndarray) -> BoolArray:  # type: ignore[type-arg]
+    def find(self, classes: np.ndarray[Any, Any]) -> BoolArray:
         """Tell where a band of classes says that the ground is hidden."""
         hidden = np.isin(classes, self.values)
         if self.bits:

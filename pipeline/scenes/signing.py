@@ -158,8 +158,9 @@ def sign_uri(uri: str) -> str:
 def renew_signatures(uris: Iterable[str]) -> None:
     """Forget the signatures of files that could not be read, if they are old enough to be the cause."""
     signer = _find_signer(_current.get())
-    for uri in uris if signer is not None else ():
-        signer.renew(uri)
+    if signer is not None:
+        for uri in uris:
+            signer.renew(uri)
 
 
 def read_signed(read: Callable[[], Result], *, uris: Sequence[str]) -> Result:

@@ -253,8 +253,9 @@ def _read_nodata(asset: Mapping[str, Any], *, band: int, properties: Mapping[str
 def _read_clouds(properties: Mapping[str, Any]) -> float | None:
     # The second is Maxar's.
     value = next((properties[name] for name in ("eo:cloud_cover", "tile:clouds_percent") if name in properties), None)
-    is_percent = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 100
-    return float(value) if is_percent else None
+    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 100:
+        return None
+    return float(value)
 
 
 def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
