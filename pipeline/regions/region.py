@@ -14,6 +14,7 @@ from model.errors import InputError
 from model.redaction import redact_text
 from model.registry import identify_named_model
 from pipeline.config.region import RegionConfig
+from pipeline.config.region_sources import StacSourceConfig
 from pipeline.config.run import RunConfig
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.regions.dates import choose_scenes, group_scenes
@@ -40,6 +41,7 @@ from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.tables import RegionTables, make_tables
 from pipeline.report.stac_item import COLLECTION_NAME
+from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import RunFolder, find_folder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import LOCK_NAME, is_pair_table
@@ -90,11 +92,13 @@ class SettledRegion:
         """Check the area and the model; the region's folder need not be there.
 
         Raises:
-            InputError: the area cannot be read, or there is no such model.
+            InputError: the area cannot be read, or there is no such model or signer.
         """
         area = AreaOfInterest.read(config.aoi).to_degrees()
         crs = find_crs(config.grid.crs, area=area)
         identity = identify_named_model(config.model.name)
+        if isinstance(config.source, StacSourceConfig):
+            check_signer(config.source.sign)
         return SettledRegion(
             config=config,
             area=area,

@@ -117,6 +117,15 @@ class FunctionSigner:
         )
 
 
+def check_signer(name: str) -> None:
+    """Look for a signer, without asking it for anything.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    _find_signer(name)
+
+
 _current: ContextVar[str] = ContextVar("signer", default=NO_SIGNER)
 
 
@@ -127,7 +136,7 @@ def use_signer(name: str) -> Iterator[None]:
     Raises:
         InputError: there is no such signer.
     """
-    _find_signer(name)
+    check_signer(name)
     token = _current.set(name)
     try:
         yield
