@@ -77,6 +77,13 @@ def test_seasons_that_lie_apart_are_foretold(tmp_path: Path) -> None:
     assert "61 days apart in the year" in str(figures["warnings"])
 
 
+def test_signer_that_is_not_there_is_told_before_the_search(tmp_path: Path) -> None:
+    source = {"kind": "stac", "search": {"href": "nowhere.json"}, "sign": "no_such_module:sign"}
+
+    with pytest.raises(InputError, match=r"^sign no_such_module:sign: No module named"):
+        forecast_pass(make_region(tmp_path, source=source), now=NOW)
+
+
 def test_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     config = make_region(tmp_path)
     (tmp_path / "region").mkdir()
