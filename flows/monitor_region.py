@@ -62,6 +62,8 @@ def monitor_region_flow(region: RegionConfig, as_of: dt.datetime | None = None) 
             plan.n_done,
             len(plan.left_out),
         )
+        for warning in plan.warnings:
+            logger.warning("%s", warning)
         run_pairs(watched, plan.to_do, run_pair=detect_changes_flow)
         report = _run_task("merge-pairs", lambda: watched.merge(plan, now=now))
     for pair_id, reason in report.summary.failed.items():

@@ -87,6 +87,7 @@ def describe_pass(report: RegionReport, *, name: str) -> dict[str, Any]:
         "n_new_changes": summary.n_new_changes,
         "n_left_out": summary.n_left_out,
         "left_out": [dict(each) for each in summary.left_out],
+        "warnings": list(summary.warnings),
         "pairs": list(summary.done),
         "report": [report.folder.join(each) for each in report.names],
     }

@@ -353,11 +353,12 @@ def describe_failure(problem: httpx.HTTPError, *, limits: WebLimits) -> str:
     return f"leads to {words}" if isinstance(problem, AwayError) else f"cannot be asked ({type(problem).__name__})"
 
 
-def _redact_record(record: logging.LogRecord) -> bool:
+def redact_record(record: logging.LogRecord) -> bool:
+    """Take secrets out of what a library logs: a filter for its logger."""
     record.msg, record.args = redact_text(record.getMessage()), None
     return True
 
 
 # It tells every request with its whole URL. For good, as a filter that comes and goes is taken off by who ends first.
 for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).addFilter(_redact_record)
+    logging.getLogger(_name).addFilter(redact_record)

@@ -64,6 +64,8 @@ def monitor_command(
     with stop_on_signals(), Region.prepare(settings) as region:
         plan = region.plan(now)
         console.print(f"{plan.n_scenes} dates found: {len(plan.to_do)} pairs to do, {plan.n_done} done already")
+        for warning in plan.warnings:
+            console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
         run_pairs(region, plan.to_do, run_pair=_make_run_pair(console, has_bars=settings.max_concurrent_pairs == 1))
         report = region.merge(plan, now=now)
     _show_pass(console, report)

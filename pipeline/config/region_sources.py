@@ -123,6 +123,13 @@ class YearEarlierPairing(_WindowPairing):
         le=183,
         description="Length of both windows in days of 24 hours, up to now and up to a year before now.",
     )
+    max_season_days: int = Field(
+        default=21,
+        ge=0,
+        le=183,
+        description="Where the two dates lie further apart in the year than so many days, the pass warns: what grew or "
+        "withered in between may look like a change.",
+    )
 
 
 class LastAnalysedPairing(StrictConfig):

@@ -57,6 +57,10 @@ class BandFilesConfig(StrictConfig):
         return self
 
 
+DEFAULT_CLOUD_CLASSES = (3, 8, 9, 10)
+"""Of Sentinel-2's SCL."""
+
+
 class ClassesConfig(StrictConfig):
     """Where the classes of a scene's pixels are, such as Sentinel-2's SCL."""
 
@@ -85,9 +89,12 @@ class SceneSettings(StrictConfig):
         "no clouds are masked.",
     )
     cloud_classes: tuple[int, ...] = Field(
-        default=(3, 8, 9, 10),
+        default=DEFAULT_CLOUD_CLASSES,
         description="Classes that hide the ground; left out, those of Sentinel-2's SCL: cloud shadow, cloud "
-        "of medium and high probability, thin cirrus.",
+        "of medium and high probability, thin cirrus; of a band called QA_PIXEL or Fmask the bits of the same.",
+    )
+    snow_hides: bool = Field(
+        default=False, description="Whether snow and ice, as the class band tells them, count as not seen like clouds."
     )
     assume_crs: str | None = Field(
         default=None, description="CRS of rasters that have none, such as EPSG:32614; the others keep theirs."

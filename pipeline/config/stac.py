@@ -69,7 +69,12 @@ class StacConfig(StrictConfig):
     classes: str | None = Field(
         default="scl",
         description="Asset with the scene classification that shows clouds, by key, name or title. For items "
-        "without the default, scl, no clouds are masked.",
+        "without the default, scl, that of Landsat (qa_pixel) or HLS (Fmask) is taken, else no clouds are masked.",
+    )
+    alternate: str | None = Field(
+        default=None,
+        description="Which of the further addresses of an asset is taken where it has that one, such as s3 or https; "
+        "left out, its own.",
     )
     order: Literal["least_cloudy", "newest"] = Field(
         default="least_cloudy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from pipeline.config.region import load_region_config
 from pipeline.config.scene import SceneConfig
+from pipeline.regions.forecast import forecast_pass
 from pipeline.runs.check import ClusterCheck, Facts
 from pipeline.runs.inputs import list_checks
 
@@ -32,7 +34,9 @@ def check_region(
     assignments: Sequence[str] = (),
     check_cluster: ClusterCheck | None = None,
 ) -> Facts:
-    """Check the settings of a region, its workers, model, area and zones; looks for no scenes and writes nothing.
+    """Check the settings of a region, its workers, model, area and zones, and tell what the next pass would do.
+
+    Where anything is wrong, no scenes are looked for. Nothing is written.
 
     Args:
         path: YAML file with the keys of `RegionConfig`.
@@ -64,4 +68,7 @@ def check_region(
     if check_cluster is not None:
         with facts.gather_problems():
             check_cluster(region.cluster)
+    if not facts.problems:
+        with facts.gather_problems():
+            facts.figures |= forecast_pass(region, now=dt.datetime.now(dt.UTC))
     return facts

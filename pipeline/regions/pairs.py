@@ -72,8 +72,9 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
     """Name the settings that the result of a pair depends on, beside its place and its scenes."""
     scene = config.source.scene.model_dump(mode="json")
     # A setting that came later changes no key of a region that does not use it.
+    later = {"has_alpha": None, "snow_hides": False}
     source: dict[str, Any] = {
-        "scene": {key: scene[key] for key in scene if key != "has_alpha" or scene[key] is not None}
+        "scene": {key: scene[key] for key in scene if key not in later or scene[key] != later[key]}
     }
     if isinstance(config.source, StacSourceConfig):
         search = config.source.search
@@ -104,6 +105,7 @@ def _move_east(lon_lat: Any) -> Any:
 
 
 _DAY = dt.timedelta(days=1)
+_COMMON_YEAR, _YEAR_DAYS = 2001, 365
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,26 @@ def subtract_year(moment: dt.datetime) -> dt.datetime:
     moment = to_utc(moment)
     last_day = calendar.monthrange(moment.year - 1, moment.month)[1]
     return moment.replace(year=moment.year - 1, day=min(moment.day, last_day))
+
+
+def find_season_gap(pair: RegionPair, *, pairing: PairingConfig) -> str | None:
+    """Say in words that the dates of a pair lie too far apart in the year; None where they do not, or may."""
+    if not isinstance(pairing, YearEarlierPairing):
+        return None
+    before, after = (_place_in_year(scene.start) for scene in (pair.before, pair.after))
+    apart = min(abs(after - before), _YEAR_DAYS - abs(after - before))
+    if apart <= pairing.max_season_days:
+        return None
+    return (
+        f"{pair.pair_id}: its dates lie {apart} days apart in the year, more than {pairing.max_season_days} "
+        "(pairing.max_season_days): seasons may look like changes"
+    )
+
+
+def _place_in_year(moment: dt.datetime) -> int:
+    """Give the day of the year as of one without a leap day."""
+    month, day = moment.month, moment.day
+    return dt.date(_COMMON_YEAR, month, min(day, calendar.monthrange(_COMMON_YEAR, month)[1])).timetuple().tm_yday
 
 
 def name_pair(before: DatedScene, after: DatedScene, *, cell: str, settings: str) -> RegionPair:

@@ -24,6 +24,8 @@ class PassPlan:
     """Dates that were found."""
     left_out: tuple[LeftOut, ...]
     """What was found and takes no part."""
+    warnings: tuple[str, ...] = ()
+    """What people should know of the pairs to do."""
 
 
 def decide_pass(

@@ -45,6 +45,8 @@ class PassSummary:
     """Items, scenes and pairs that take no part."""
     left_out: Sequence[Mapping[str, str]]
     """The first of them by name, with the reason."""
+    warnings: Sequence[str] = ()
+    """What people should know of its pairs."""
 
     @classmethod
     def of(cls, plan: PassPlan, *, states: Sequence[PairState], tables: RegionTables, now: dt.datetime) -> Self:
@@ -69,6 +71,7 @@ class PassSummary:
             n_new_changes=int(counts.fillna(0).sum()),
             n_left_out=len(plan.left_out),
             left_out=tuple(asdict(each) for each in plan.left_out[:_LISTED]),
+            warnings=plan.warnings[:_LISTED],
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,11 +14,20 @@ from model.errors import InputError
 from model.redaction import redact_text
 from model.registry import identify_named_model
 from pipeline.config.region import RegionConfig
+from pipeline.config.region_sources import StacSourceConfig
 from pipeline.config.run import RunConfig
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.regions.dates import choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
-from pipeline.regions.pairs import choose_pairs, find_crs, find_windows, hash_cell, hash_settings, name_pair
+from pipeline.regions.pairs import (
+    choose_pairs,
+    find_crs,
+    find_season_gap,
+    find_windows,
+    hash_cell,
+    hash_settings,
+    name_pair,
+)
 from pipeline.regions.plan import PassPlan, decide_pass
 from pipeline.regions.record import (
     REGION_NAME,
@@ -32,7 +41,8 @@ from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.tables import RegionTables, make_tables
 from pipeline.report.stac_item import COLLECTION_NAME
-from pipeline.storage.folder import RunFolder, make_folder
+from pipeline.scenes.signing import check_signer
+from pipeline.storage.folder import RunFolder, find_folder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import LOCK_NAME, is_pair_table
 
@@ -61,8 +71,8 @@ class RegionReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Region:
-    """One pass over one region: what is settled before its first pair, and what is done on top of it."""
+class SettledRegion:
+    """A region of which all is settled that comes before its pairs: enough to plan a pass, and nothing is written."""
 
     config: RegionConfig
     """What was asked for."""
@@ -76,32 +86,27 @@ class Region:
     """Key of the settings that shape the answers."""
     folder: RunFolder
     """Where the region leaves its files."""
-    lock: RunLock
-    """The right to write there."""
 
     @classmethod
-    @contextmanager
-    def prepare(cls, config: RegionConfig) -> Iterator[Self]:
-        """Check the area and the model, then make the region's folder and hold it while the context lasts.
+    def settle(cls, config: RegionConfig) -> SettledRegion:
+        """Check the area and the model; the region's folder need not be there.
 
         Raises:
-            InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
-                the hands of another pass.
+            InputError: the area cannot be read, or there is no such model or signer.
         """
         area = AreaOfInterest.read(config.aoi).to_degrees()
         crs = find_crs(config.grid.crs, area=area)
         identity = identify_named_model(config.model.name)
-        folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
-        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            yield cls(
-                config=config,
-                area=area,
-                crs=crs,
-                cell=hash_cell(area, grid=config.grid, crs=crs),
-                settings=hash_settings(config, identity=identity),
-                folder=folder.guarded(lock.check),
-                lock=lock,
-            )
+        if isinstance(config.source, StacSourceConfig):
+            check_signer(config.source.sign)
+        return SettledRegion(
+            config=config,
+            area=area,
+            crs=crs,
+            cell=hash_cell(area, grid=config.grid, crs=crs),
+            settings=hash_settings(config, identity=identity),
+            folder=find_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s),
+        )
 
     def plan(self, now: dt.datetime) -> PassPlan:
         """Look for scenes and decide which pairs this pass has to do.
@@ -122,7 +127,7 @@ class Region:
         scenes, former = group_scenes(pieces, area=area)
         usable, poor = choose_scenes(scenes, choice=self.config.dates)
         chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
-        return decide_pass(
+        plan = decide_pass(
             [name_pair(before, after, cell=self.cell, settings=self.settings) for before, after in chosen],
             states=states,
             cell=self.cell,
@@ -133,6 +138,8 @@ class Region:
             n_scenes=len(scenes),
             left_out=[*unusable, *former, *poor, *others],
         )
+        gaps = (find_season_gap(record.pair, pairing=pairing) for record in plan.to_do)
+        return replace(plan, warnings=tuple(gap for gap in gaps if gap is not None))
 
     def make_run_config(self, record: PairRecord) -> RunConfig:
         """Give the config of a pair's run.
@@ -147,6 +154,28 @@ class Region:
         return self.config.make_run_config(
             before=before, after=after, output=self.folder.join(record.run_name), crs=self.crs
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region(SettledRegion):
+    """One pass over one region: what is settled before its first pair, and what is done on top of it."""
+
+    lock: RunLock
+    """The right to write in its folder."""
+
+    @classmethod
+    @contextmanager
+    def prepare(cls, config: RegionConfig) -> Iterator[Self]:
+        """Check the area and the model, then make the region's folder and hold it while the context lasts.
+
+        Raises:
+            InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
+                the hands of another pass.
+        """
+        settled = SettledRegion.settle(config)
+        folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
+        with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
+            yield cls(**{**vars(settled), "folder": folder.guarded(lock.check)}, lock=lock)
 
     @contextmanager
     def attempt(self, record: PairRecord) -> Iterator[None]:
@@ -214,6 +243,16 @@ def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:
         InputError: the place cannot be made or read, or holds files that belong to no region.
     """
     folder = make_folder(uri, retry_timeout_s=retry_timeout_s)
+    check_region_folder(folder)
+    return folder
+
+
+def check_region_folder(folder: RunFolder) -> None:
+    """Refuse a folder that holds files which belong to no region.
+
+    Raises:
+        InputError: it does.
+    """
     names = {name for name in folder.list_top() if not name.startswith(LOCK_NAME)}
     if (names and not names & _OWN_NAMES) or "run.json" in names or "tiles.zarr" in names:
         raise InputError(
@@ -221,7 +260,6 @@ def open_region_folder(uri: str, *, retry_timeout_s: float) -> RunFolder:
             expected="an empty folder or the folder of this region",
             remedy="choose another output",
         )
-    return folder
 
 
 def _put_if_new(folder: RunFolder, name: str, data: bytes) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from model.errors import InputError
 from model.registry import find_model_folder, find_model_source
-from pipeline.config.run import RunConfig
+from pipeline.config.run import SCENE_KEYS, RunConfig
 from pipeline.findings.extract import make_findings_schema
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.polygons.zones import Zones
 from pipeline.runs.record import read_run_zones
+from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import check_foreign, find_folder
 from pipeline.uris import is_remote
 from pipeline.workers.memory import check_memory
@@ -48,6 +49,7 @@ def list_checks(config: RunConfig) -> dict[str, Callable[[], Any]]:
     return {
         "prompts": lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
         "model": lambda: _check_model(config),
+        "sign": lambda: _check_signers(config),
         "output": lambda: _check_writable(config),
         "aoi": lambda: AreaOfInterest.read(config.aoi) if config.aoi is not None else None,
         "zones": lambda: read_run_zones(config),
@@ -62,6 +64,14 @@ def _check_model(config: RunConfig) -> int:
     except InputError as problem:
         raise problem.about("model.name: ") from None
     return check_memory(config)
+
+
+def _check_signers(config: RunConfig) -> None:
+    for date in SCENE_KEYS:
+        try:
+            check_signer(getattr(config, date).sign)
+        except InputError as problem:
+            raise problem.about(f"{date}: ") from None
 
 
 def _check_writable(config: RunConfig) -> None:

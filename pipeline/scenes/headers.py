@@ -18,9 +18,10 @@ from rasterio.transform import from_gcps
 from model.errors import InputError
 from pipeline.dates import format_moment, parse_moment
 from pipeline.grid.grid import GDAL_ERRORS
+from pipeline.scenes.held_vrt import open_vrt
 from pipeline.scenes.integrity import compute_checksum, read_etag
 from pipeline.scenes.memory import check_size, count_block_bytes
-from pipeline.scenes.rasters import AUX_SUFFIX, open_raster, open_vrt, refuse_unreadable
+from pipeline.scenes.rasters import AUX_SUFFIX, open_raster, refuse_unreadable
 from pipeline.scenes.scene import Access, ControlPoint
 from pipeline.scenes.sidecars import Sidecars, find_sidecars
 from pipeline.scenes.signing import read_signed

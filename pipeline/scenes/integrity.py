@@ -21,8 +21,9 @@ from rasterio.windows import Window
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
+from pipeline.scenes.held_vrt import open_vrt
 from pipeline.scenes.memory import DECODED
-from pipeline.scenes.rasters import ask_server, open_raster, open_vrt, refuse_changed, refuse_unreadable
+from pipeline.scenes.rasters import ask_server, open_raster, refuse_changed, refuse_unreadable
 from pipeline.scenes.scene import Asset, BandSource
 from pipeline.scenes.signing import read_signed, sign_uri
 from pipeline.scenes.threads import map_at_once

@@ -133,10 +133,10 @@ def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) ->
     Raises:
         InputError: the file cannot be read to the end.
     """
-    if part.classes is None or not scene.cloud_classes:
+    if part.classes is None or not scene.hidden:
         return np.zeros(window[2:], dtype=np.bool_)
     (classes,), is_known = read_bands([part.classes], grid=grid, window=window, resampling="nearest")
-    return np.asarray(np.isin(classes, scene.cloud_classes) & is_known, dtype=np.bool_)
+    return scene.hidden.find(classes) & is_known
 
 
 def _make_black(shape: tuple[int, ...]) -> UInt8Array:

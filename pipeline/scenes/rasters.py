@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from xml.etree import ElementTree
 
 import httpx
 import obstore
@@ -21,7 +20,7 @@ from rasterio.io import DatasetReader
 
 from model.errors import InputError
 from model.redaction import remember_secrets
-from model.web import TRANSIENT_STATUSES, Reply, fetch
+from model.web import TRANSIENT_STATUSES, Reply, fetch, redact_record
 from pipeline.config.limits import LimitsConfig, get_limits
 from pipeline.hosts import check_redirect
 from pipeline.scenes.memory import check_size
@@ -34,16 +33,9 @@ CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
 # ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
 
-SOURCE_TAGS = ("SourceFilename", "SourceDataset")
-"""Elements of a VRT that name what it reads."""
-
 AUX_SUFFIX = ".aux.xml"
 """Ends the name of the file in which GDAL keeps what a raster's own format has no place for."""
 
-Shape = tuple[str, int, int]
-"""GDAL's name of a raster's format, its width and its height."""
-
-_CHECKS_KEPT = 1 << 16
 _REFUSED = {401, 403}
 _SLOW_BYTES_PER_S = 1000
 _JPEG_2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
@@ -99,12 +91,21 @@ def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetRea
             # Read here, and kept: GDAL reads it later, while it lets no other thread run.
             with suppress(RasterioError):
                 DatasetReader(name_for_gdal(uri + AUX_SUFFIX), driver=list(_DRIVERS)).close()
-        with _open_checked(uri, signed=sign_uri(uri)) as dataset:
+        with open_checked(uri, signed=sign_uri(uri)) as dataset:
             yield dataset
 
 
 @contextmanager
-def _open_checked(uri: str, *, signed: str) -> Iterator[DatasetReader]:
+def open_checked(uri: str, *, signed: str) -> Iterator[DatasetReader]:
+    """Open a raster inside `share_settings`.
+
+    Args:
+        uri: What `resolve_uri` gave.
+        signed: The address that it is opened by, as `sign_uri` gave it.
+
+    Raises:
+        InputError, rasterio.errors.RasterioError: as of `open_raster`.
+    """
     with warnings.catch_warnings():
         # Said in better words by whoever finds the CRS or the transform missing.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -119,76 +120,6 @@ def _open_checked(uri: str, *, signed: str) -> Iterator[DatasetReader]:
                 remedy="make new ones with gdaladdo, or copy the file with gdal_translate -of COG",
             )
         yield dataset
-
-
-@contextmanager
-def open_vrt(text: str, *, rasters: Collection[str]) -> Iterator[DatasetReader]:
-    """Open a VRT in words of our own, as `hold_vrt` does, and have GDAL told what it needs meanwhile.
-
-    Raises:
-        InputError, rasterio.errors.RasterioError: as of `hold_vrt`.
-    """
-    signed = {uri: sign_uri(uri) for uri in rasters}
-    with share_settings(rasters), hold_vrt(text, rasters=signed) as dataset:
-        yield dataset
-
-
-@contextmanager
-def hold_vrt(
-    text: str, *, rasters: Mapping[str, str], shapes: Mapping[str, Shape] | None = None
-) -> Iterator[DatasetReader]:
-    """Open a VRT in words of our own, while all that it reads is held to what it was when it was looked at.
-
-    GDAL opens what a VRT names by any format, a further VRT too. So each file is opened here first, by the formats of
-    this list: one on this machine once for as long as it stays the same, one on a server every time. GDAL finds what
-    was read for that in its cache and asks the server for nothing twice, so it cannot be given something else.
-
-    Whoever opens and reads it does so inside `share_settings`; it may be held for longer, and by several threads in
-    turn.
-
-    Args:
-        text: The VRT.
-        rasters: All that it names, as resolved URIs, and the address that each is opened by, as `sign_uri` gives it.
-        shapes: What some of them were when they were looked at.
-
-    Raises:
-        InputError: one of them is another by now, names another file as its overviews, or is too large.
-        rasterio.errors.RasterioError: one is no such raster.
-    """
-    with ExitStack() as held:
-        for uri, signed in rasters.items():
-            if is_remote(uri):
-                found = _tell_shape(held.enter_context(_open_checked(uri, signed=signed)))
-            else:
-                found = _look(uri, read_version(uri))
-            if shapes is not None and found != shapes.get(uri, found):
-                raise refuse_changed(uri)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = held.enter_context(closing(DatasetReader(_sign_names(text, rasters), driver=["VRT"])))
-        yield dataset
-
-
-def _sign_names(text: str, signed: Mapping[str, str]) -> str:
-    """Put signed addresses into a VRT in words of our own, and into those that it holds."""
-    if all(uri == address for uri, address in signed.items()):
-        return text
-    root = ElementTree.fromstring(text)
-    for element in (found for tag in SOURCE_TAGS for found in root.iter(tag)):
-        name = element.text or ""
-        uri = undo_gdal_name(name)
-        element.text = _sign_names(name, signed) if name.startswith("<") else name_for_gdal(signed.get(uri, uri))
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-@lru_cache(maxsize=_CHECKS_KEPT)
-def _look(uri: str, version: tuple[int, int]) -> Shape:  # noqa: ARG001  (a changed file is looked at again)
-    with _open_checked(uri, signed=uri) as dataset:
-        return _tell_shape(dataset)
-
-
-def _tell_shape(dataset: DatasetReader) -> Shape:
-    return dataset.driver, dataset.width, dataset.height
 
 
 def refuse_changed(uri: str) -> InputError:
@@ -358,3 +289,8 @@ def _resolve_zip(uri: str) -> str:
             remedy="correct the name; unzip -l lists them",
         )
     return f"zip://{path}{ZIP_MARK}{member}"
+
+
+# GDAL tells its troubles with the whole address, signature and all.
+for _name in ("rasterio._env", "rasterio._err"):
+    logging.getLogger(_name).addFilter(redact_record)

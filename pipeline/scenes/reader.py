@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -18,6 +19,7 @@ from pipeline.scenes.bands import (
     make_source,
     settle_alpha,
 )
+from pipeline.scenes.classes import choose_hidden
 from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
 from pipeline.scenes.footprints import join_footprints, move_beside, place_raster
 from pipeline.scenes.headers import RasterHeader, read_header
@@ -27,6 +29,7 @@ from pipeline.scenes.rasters import resolve_uri
 from pipeline.scenes.scene import Asset, BandSource, Scene, ScenePart
 from pipeline.scenes.signing import use_signer
 from pipeline.scenes.threads import map_at_once
+from pipeline.uris import read_path
 
 _Rasters = Mapping[str, tuple[RasterHeader, Asset]]
 
@@ -82,7 +85,7 @@ def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priv
         datetime=None if told is None else format_moment(parse_moment(told)),
         parts=parts,
         mosaic=files.mosaic,
-        cloud_classes=config.cloud_classes,
+        hidden=choose_hidden(_name_classes(files.parts, rasters=rasters), settings=config),
         footprint=join_footprints([part.footprint for part in parts]),
         notes=tuple(notes),
         sign=config.sign,
@@ -101,6 +104,14 @@ def _open_rasters(files: SceneFiles, *, config: SceneConfig, date: str, allow_pr
     roots = {file.uri: file.root for part in files.parts for file in _list_files(part)}
     uris = list(roots)
     return dict(zip(uris, map_at_once(open_one, uris), strict=True))
+
+
+def _name_classes(parts: tuple[PartFiles, ...], *, rasters: _Rasters) -> Iterator[str]:
+    """Give what the class bands and their files are called."""
+    for file in (part.classes for part in parts if part.classes is not None):
+        header, _ = rasters[file.uri]
+        number = choose_band(header, file.band, key="classes.band")
+        yield from (PurePosixPath(read_path(file.uri)).name, header.bands[number - 1].description)
 
 
 def _list_files(part: PartFiles) -> list[BandFile]:

@@ -13,6 +13,7 @@ from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.scene import NO_SIGNER, MosaicRule
+from pipeline.scenes.classes import HiddenClasses
 
 COLOURS = ("red", "green", "blue")
 """The bands of a part, in the order of the store."""
@@ -221,8 +222,8 @@ class Scene:
     """In the order in which they count."""
     mosaic: MosaicRule = "first"
     """What counts where parts overlap."""
-    cloud_classes: tuple[int, ...] = ()
-    """Values of the class bands that stand for clouds and what else hides the ground."""
+    hidden: HiddenClasses = field(default_factory=HiddenClasses)
+    """Classes that stand for clouds and what else hides the ground."""
     footprint: BaseGeometry
     """What the parts cover together, in WGS84 longitude and latitude."""
     notes: tuple[str, ...] = ()
@@ -262,9 +263,12 @@ class Scene:
 
     def describe_content(self) -> dict[str, Any]:
         """Give all that the scene's pixels depend on, for a content key: never a path or a name."""
+        # Only where there are some: keys of scenes without stay what they were.
+        bits = {"cloud_bits": list(self.hidden.bits)} if self.has_classes and self.hidden.bits else {}
         return {
             "mosaic": self.mosaic,
-            "cloud_classes": list(self.cloud_classes) if self.has_classes else None,
+            "cloud_classes": list(self.hidden.values) if self.has_classes else None,
+            **bits,
             "parts": [[source.describe_content() for source in part.sources] for part in self.parts],
         }
 
@@ -276,7 +280,8 @@ class Scene:
             "datetime": self.datetime,
             "checksum": self.checksum,
             "mosaic": self.mosaic,
-            "cloud_classes": list(self.cloud_classes),
+            "cloud_classes": list(self.hidden.values),
+            "cloud_bits": list(self.hidden.bits),
             "assets": [asset.to_dict() for asset in self.assets],
             "parts": [_describe_part(part, places=places) for part in self.parts],
             "footprint": shapely.to_wkt(self.footprint, rounding_precision=-1),
@@ -291,7 +296,8 @@ class Scene:
             datetime=values["datetime"],
             parts=tuple(_restore_part(part, assets=assets) for part in values["parts"]),
             mosaic=values["mosaic"],
-            cloud_classes=tuple(values["cloud_classes"]),
+            # Records of earlier versions have no bits.
+            hidden=HiddenClasses(values=tuple(values["cloud_classes"]), bits=tuple(values.get("cloud_bits", ()))),
             footprint=shapely.from_wkt(values["footprint"]),
         )
 

@@ -117,6 +117,15 @@ class FunctionSigner:
         )
 
 
+def check_signer(name: str) -> None:
+    """Look for a signer, without asking it for anything.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    _find_signer(name)
+
+
 _current: ContextVar[str] = ContextVar("signer", default=NO_SIGNER)
 
 
@@ -127,7 +136,7 @@ def use_signer(name: str) -> Iterator[None]:
     Raises:
         InputError: there is no such signer.
     """
-    _find_signer(name)
+    check_signer(name)
     token = _current.set(name)
     try:
         yield
@@ -158,8 +167,9 @@ def sign_uri(uri: str) -> str:
 def renew_signatures(uris: Iterable[str]) -> None:
     """Forget the signatures of files that could not be read, if they are old enough to be the cause."""
     signer = _find_signer(_current.get())
-    for uri in uris if signer is not None else ():
-        signer.renew(uri)
+    if signer is not None:
+        for uri in uris:
+            signer.renew(uri)
 
 
 def read_signed(read: Callable[[], Result], *, uris: Sequence[str]) -> Result:

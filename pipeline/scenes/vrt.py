@@ -20,8 +20,8 @@ from obstore.exceptions import BaseError as ObstoreError
 
 from model.errors import InputError
 from pipeline.hosts import check_host
+from pipeline.scenes.held_vrt import SOURCE_TAGS
 from pipeline.scenes.rasters import (
-    SOURCE_TAGS,
     name_for_gdal,
     read_start,
     refuse_unreadable,

@@ -21,8 +21,9 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.grid.grid import Grid, compute_warp_scale
 from pipeline.grid.window import Window
+from pipeline.scenes.held_vrt import Shape, hold_vrt
 from pipeline.scenes.integrity import check_unchanged
-from pipeline.scenes.rasters import Shape, hold_vrt, name_for_gdal, read_version
+from pipeline.scenes.rasters import name_for_gdal, read_version
 from pipeline.scenes.scene import Asset, BandSource
 from pipeline.scenes.signing import sign_uri
 from pipeline.scenes.sparse import holds_blocks

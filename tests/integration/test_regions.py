@@ -23,6 +23,7 @@ from flows.region_pass import run_pairs
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
+from pipeline.regions.forecast import forecast_pass
 from pipeline.regions.region import Region, RegionReport
 from pipeline.runs.run import detect_changes
 
@@ -95,6 +96,19 @@ def scenes(tmp_path: Path) -> Path:
     """The scenes alone."""
     make_series(tmp_path / "scenes", SERIES)
     return tmp_path
+
+
+def test_hours_of_the_next_pass_are_told_by_the_last_pairs(watched: Path) -> None:
+    config = make_region(watched)
+    assert forecast_pass(config, now=NOW)["n_pairs_done_already"] == 2
+
+    make_series(watched / "scenes", {"2026-10-01": {}})
+    before = {str(path): path.stat().st_mtime_ns for path in (watched / "region").rglob("*")}
+    figures = forecast_pass(config, now=NOW)
+
+    assert (figures["n_pairs_to_do"], figures["n_scenes_to_read"]) == (1, 2)
+    assert isinstance(figures["hours_about"], float)
+    assert {str(path): path.stat().st_mtime_ns for path in (watched / "region").rglob("*")} == before
 
 
 def test_house_torn_down_a_year_after_it_was_built_is_new(tmp_path: Path, address: tuple[str, str]) -> None:

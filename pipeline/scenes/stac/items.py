@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pystac
@@ -25,6 +26,7 @@ from pipeline.dates import to_utc
 from pipeline.grid.date_line import make_box, unwrap_shape, wrap_shape
 from pipeline.grid.grid import compute_footprint as compute_raster_outline
 from pipeline.scenes.bands import SENTINEL2_NODATA
+from pipeline.scenes.classes import BIT_NAMES
 from pipeline.scenes.days import ScenePiece
 from pipeline.scenes.files import BandFile, PartFiles
 from pipeline.scenes.stac.bands import (
@@ -42,7 +44,7 @@ from pipeline.scenes.stac.hrefs import Place, resolve_href
 from pipeline.uris import is_remote
 
 DEFAULT_CLASSES = "scl"
-"""Class band that is taken where it is there, and not missed where it is not."""
+"""Class band that is taken where it is there, and not missed where it is not; or one of another archive."""
 _CLASSES_NAME = re.compile(r"scl[_-].*|scene[_-]?classification.*")
 _LONGEST_ID = 200
 _AGREEMENT = 0.5
@@ -84,18 +86,19 @@ def read_item(found: FoundItem, *, config: StacConfig) -> SceneItem:
     assets: Assets = {key: asset.to_dict() for key, asset in item.assets.items()}
     red, green, blue = choose_bands(assets, wanted=config.bands)
     classes = _choose_classes(assets, name=config.classes)
+    make_file = partial(_make_file, assets, item=item, place=found.place, alternate=config.alternate)
     part = PartFiles(
-        red=_make_file(assets, red, item=item, place=found.place),
-        green=_make_file(assets, green, item=item, place=found.place),
-        blue=_make_file(assets, blue, item=item, place=found.place),
-        classes=None if classes is None else _make_file(assets, classes, item=item, place=found.place, is_class=True),
+        red=make_file(red),
+        green=make_file(green),
+        blue=make_file(blue),
+        classes=None if classes is None else make_file(classes, is_class=True),
     )
     return SceneItem(
         piece_id=item.id,
         collection=item.collection_id,
         start=start,
         end=end,
-        cloud_percent=_read_percent(item.properties.get("eo:cloud_cover")),
+        cloud_percent=_read_clouds(item.properties),
         properties=item.properties,
         footprint=compute_footprint(item, key=red.key),
         version=describe_version(item.properties),
@@ -186,7 +189,7 @@ def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:
         return choice
     # Some have it in more than one resolution: 20 m comes before 60 m.
     named = sorted(key for key in assets if _CLASSES_NAME.fullmatch(key.casefold()))
-    for wanted in (name, *named):
+    for wanted in (name, *named, *BIT_NAMES):
         with suppress(InputError):
             if (choice := find_band(assets, wanted)) is not None:
                 return choice
@@ -194,7 +197,13 @@ def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:
 
 
 def _make_file(
-    assets: Assets, choice: BandChoice, *, item: pystac.Item, place: Place, is_class: bool = False
+    assets: Assets,
+    choice: BandChoice,
+    *,
+    item: pystac.Item,
+    place: Place,
+    alternate: str | None,
+    is_class: bool = False,
 ) -> BandFile:
     asset = assets[choice.key]
     # Of a colour raster all bands mean the same; the first one tells.
@@ -206,7 +215,7 @@ def _make_file(
         raise leave_out(f"has an asset {choice.key} that cannot be understood: {problem.found}") from None
     if nodata is None and not is_class and is_sentinel2(item.properties):
         nodata = SENTINEL2_NODATA
-    href = _choose_href(asset)
+    href = _choose_href(asset, wanted=alternate)
     return BandFile(
         uri=resolve_href(href, place=place, what=f"the asset {choice.key} of item {item.id}"),
         band=choice.band,
@@ -217,14 +226,19 @@ def _make_file(
     )
 
 
-def _choose_href(asset: Mapping[str, Any]) -> str:
+def _choose_href(asset: Mapping[str, Any], *, wanted: str | None) -> str:
+    href, alternates = str(asset["href"]), asset.get("alternate")
+    others = {
+        str(key): str(other.get("href"))
+        for key, other in (alternates.items() if isinstance(alternates, Mapping) else ())
+        if isinstance(other, Mapping)
+    }
+    if wanted in others:
+        return others[wanted]
     # Only where the asset's own href is of a kind that is not read, such as gs://, another place of the same stands in.
-    href = str(asset["href"])
-    others = asset.get("alternate")
-    if "://" not in href or is_remote(href) or href.lower().startswith("file:") or not isinstance(others, Mapping):
+    if "://" not in href or is_remote(href) or href.lower().startswith("file:"):
         return href
-    hrefs = (str(other.get("href")) for other in others.values() if isinstance(other, Mapping))
-    return next((other for other in hrefs if is_remote(other)), href)
+    return next((other for other in others.values() if is_remote(other)), href)
 
 
 def _read_nodata(asset: Mapping[str, Any], *, band: int, properties: Mapping[str, Any]) -> float | None:
@@ -236,9 +250,12 @@ def _read_nodata(asset: Mapping[str, Any], *, band: int, properties: Mapping[str
         raise leave_out(f"its nodata is {found!r}, no number") from None
 
 
-def _read_percent(value: Any) -> float | None:
-    is_percent = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 100
-    return float(value) if is_percent else None
+def _read_clouds(properties: Mapping[str, Any]) -> float | None:
+    # The second is Maxar's.
+    value = next((properties[name] for name in ("eo:cloud_cover", "tile:clouds_percent") if name in properties), None)
+    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 100:
+        return None
+    return float(value)
 
 
 def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:

@@ -43,9 +43,12 @@ REQUIRED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ["sentinel2", "folder", "synthetic"])
-def test_shipped_region_is_valid(name: str, repository: Path) -> None:
-    config = load_region_config(repository / "configs" / "regions" / f"{name}.yaml")
+REGIONS = sorted((Path(__file__).parents[4] / "configs" / "regions").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", REGIONS, ids=lambda path: path.stem)
+def test_shipped_region_is_valid(path: Path) -> None:
+    config = load_region_config(path)
 
     assert config.grid.anchor == "lattice"
     assert RegionConfig.model_validate(config.model_dump(mode="json")) == config

@@ -15,7 +15,14 @@ from pipeline.config.region_sources import DatesPairing, LastAnalysedPairing, Se
 from pipeline.findings.coverage import Coverage
 from pipeline.regions.dates import DatedScene, choose_scenes, group_scenes
 from pipeline.regions.pair_records import PairRecord, PairState, PairStatus
-from pipeline.regions.pairs import RegionPair, choose_pairs, find_windows, name_pair, subtract_year
+from pipeline.regions.pairs import (
+    RegionPair,
+    choose_pairs,
+    find_season_gap,
+    find_windows,
+    name_pair,
+    subtract_year,
+)
 from pipeline.regions.plan import decide_pass
 from pipeline.regions.tables import measure_seen
 from pipeline.scenes.days import ScenePiece
@@ -303,3 +310,25 @@ def test_pass_takes_the_oldest_pairs_and_leaves_the_rest() -> None:
 
     assert [record.pair for record in plan.to_do] == [A]
     assert [(each.name, each.reason) for each in plan.left_out] == [(B.pair_id, "left to the next pass")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "apart"),
+    [
+        ("2025-06-01", "2026-06-22", None),
+        ("2025-06-01", "2026-06-23", 22),
+        ("2025-06-23", "2026-06-01", 22),
+        # Over the turn of the year, and of years with a leap day.
+        ("2025-01-05", "2025-12-20", None),
+        ("2025-01-05", "2025-12-10", 26),
+        ("2024-03-01", "2025-03-22", None),
+        ("2024-02-29", "2025-03-22", 22),
+    ],
+)
+def test_seasons_that_lie_apart_are_told(before: str, after: str, apart: int | None) -> None:
+    found = pair(scene(before), scene(after))
+
+    told = find_season_gap(found, pairing=YEAR)
+
+    assert told is None if apart is None else told and f"{apart} days apart in the year, more than 21" in told
+    assert find_season_gap(found, pairing=SERIES) is None

@@ -20,6 +20,7 @@ from rasterio.enums import ColorInterp
 from model.errors import InputError
 from pipeline.config.run import load_config
 from pipeline.config.scene import SceneConfig
+from pipeline.scenes.classes import HiddenClasses
 from pipeline.scenes.headers import parse_tag_datetime
 from pipeline.scenes.pair import compute_content_key, find_pair
 from pipeline.scenes.reader import read_scene
@@ -68,7 +69,7 @@ def test_a_pair_tells_all_that_later_stages_need(before: Path, after: Path) -> N
         scene_id="before_2019",
         datetime="2019-05-01T10:30:00Z",
         parts=(ScenePart(red=red, green=green, blue=blue, footprint=asset.footprint),),
-        cloud_classes=(3, 8, 9, 10),
+        hidden=HiddenClasses(values=(3, 8, 9, 10)),
         footprint=asset.footprint,
     )
     assert pair.before.checksum == asset.checksum

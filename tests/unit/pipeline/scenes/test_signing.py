@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -149,7 +150,9 @@ def made_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_function_signs_and_its_signature_is_masked_everywhere(made_module: ModuleType) -> None:
+def test_function_signs_and_its_signature_is_masked_everywhere(
+    made_module: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
     def sign(uri: str) -> str:
         made_module.asked.append(uri)  # type: ignore[attr-defined]
         return f"https://store.example/{uri.rpartition('/')[2]}?X-Amz-Signature=very-secret-value"
@@ -161,6 +164,10 @@ def test_function_signs_and_its_signature_is_masked_everywhere(made_module: Modu
     assert signed[:2] == ["https://store.example/a.tif?X-Amz-Signature=very-secret-value"] * 2
     assert signed[2] == "/data/b.tif"
     assert "very-secret-value" not in redact_text("GDAL says: very-secret-value was refused")
+    # As rasterio hands on what GDAL warns of, for whoever has the log shown.
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("rasterio._env").warning("CPLE_AppDefined in %s", signed[0])
+    assert caplog.messages == ["CPLE_AppDefined in https://store.example/a.tif?X-Amz-Signature=***"]
 
 
 @pytest.mark.parametrize(

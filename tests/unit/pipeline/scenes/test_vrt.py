@@ -18,8 +18,9 @@ from model.errors import InputError
 from pipeline.config.scene import SceneConfig
 from pipeline.grid.grid import build_grid
 from pipeline.scenes.headers import read_header
+from pipeline.scenes.held_vrt import open_vrt
 from pipeline.scenes.mosaic import read_block
-from pipeline.scenes.rasters import name_for_gdal, open_vrt, resolve_uri
+from pipeline.scenes.rasters import name_for_gdal, resolve_uri
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.vrt import choose_text, read_vrt
 

@@ -164,6 +164,25 @@ def test_an_alternate_stands_in_for_a_kind_that_is_not_read() -> None:
     assert read(item).part.red.uri == "s3://bucket/red.tif"
 
 
+def test_alternate_that_is_asked_for_is_taken_where_it_is() -> None:
+    item = make_item()
+    for name in ("red", "green"):
+        item["assets"][name]["alternate"] = {"s3": {"href": f"s3://bucket/{name}.tif"}, "https": "none"}
+
+    part = read(item, alternate="s3").part
+
+    assert [file.uri for file in (part.red, part.green)] == ["s3://bucket/red.tif", "s3://bucket/green.tif"]
+    assert part.blue.uri == read(item).part.blue.uri == "https://stac.example/blue.tif"
+    assert read(item, alternate="https").part.red.uri == "https://stac.example/red.tif"
+
+
+@pytest.mark.parametrize(("key", "band"), [("qa_pixel", "qa_pixel"), ("Fmask", "Fmask"), ("SCL_20m", "SCL_20m")])
+def test_class_bands_of_other_archives_are_found(key: str, band: str) -> None:
+    item = make_item()
+    item["assets"][key] = {"href": f"{band}.tif", "type": "image/tiff"}
+    assert read(item).part.classes == BandFile(uri=f"https://stac.example/{band}.tif", band=1)
+
+
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
