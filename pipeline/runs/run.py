@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import geopandas as gpd
 from distributed import Client
 
 from model.errors import InputError
+from pipeline.accuracy.assess import ReportFacts
+from pipeline.accuracy.kept import find_accuracy, has_sample
+from pipeline.accuracy.population import describe_population
 from pipeline.answers.collect import collect_answers
 from pipeline.answers.outlines import choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
@@ -244,11 +247,25 @@ class Stages:
                 extent=run.extent,
             )
 
+        def assess(totals: Totals) -> dict[str, Any] | None:
+            if not has_sample(run.folder):
+                return None
+            facts = ReportFacts(
+                run_id=run.run_id,
+                model_id=run.identity.model_id,
+                population=describe_population(findings, grid=store.grid),
+                changes=totals.changes,
+                zones=totals.zones,
+                grid=store.grid,
+            )
+            return find_accuracy(run.folder, facts=facts)
+
         def write(_: ProgressCallback) -> tuple[Report, StageSummary]:
             run.lock.check()
             report, summary = write_report(
                 findings,
                 totals=total(),
+                assess=assess,
                 store=store,
                 folder=run.folder,
                 prompts=run.prompts,
