@@ -55,10 +55,9 @@ def sort_reviews(log: ReviewLog, *, run_id: str, known: Mapping[Subject, Set[str
     found = [review for review in own if review.subject_id in known.get(review.subject, ())]
     notes = [f"{fault}; it is left where it is, and not counted" for fault in log.faults]
     if n_others := len(latest) - len(own):
-        runs = len({review.run_id for review in latest} - {run_id})
-        notes.append(f"{n_others:,} reviews speak of {runs} other runs that were here; they are kept, and not counted")
+        notes.append(f"reviews of other runs that were here: {n_others:,}; they are kept, and not counted")
     if n_gone := len(own) - len(found):
-        notes.append(f"{n_gone:,} reviews speak of what the report does not tell of; they are kept, and not counted")
+        notes.append(f"reviews of what the report does not tell of: {n_gone:,}; they are kept, and not counted")
     return found, notes
 
 
@@ -213,8 +212,8 @@ class _Reviewed:
         unused = len(self.sample.tiles) - len(self.truths)
         if unused:
             warnings.append(
-                f"{unused:,} tiles of the sample are not used, as nobody has looked at them or was sure; the figures "
-                "take them for tiles like the others of their strata"
+                f"tiles of the sample that nobody has looked at or was sure of: {unused:,}; the figures take them for "
+                "tiles like the others of their strata"
             )
         return warnings
 

@@ -142,8 +142,8 @@ def _read_row(row: Mapping[str, str], *, base: Mapping[str, Any], about: Reviewe
     told = {name: value for name, value in row.items() if value and name in _ANSWERS}
     if not told:
         return None
-    if row.get("run_id", about.run_id) != about.run_id:
-        raise ValueError(f"it speaks of run {_show(row['run_id'])}; this is {about.run_id}")
+    if (run_id := row.get("run_id", "") or about.run_id) != about.run_id:
+        raise ValueError(f"it speaks of run {_show(run_id)}; this is {about.run_id}")
     notes: dict[str, Any] = {
         "note": clean_text(row.get("note", "")) or None,
         "missed": _read_shape(row.get("missed", "")),

@@ -46,9 +46,11 @@ def test_what_people_saw_becomes_a_verdict(tmp_path: Path) -> None:
 def test_a_spreadsheet_of_another_country_is_read(tmp_path: Path) -> None:
     head, row = HEAD.replace(",", ";"), "r0_c0;run1;yes;1;12,5;;"
 
-    found = read(tmp_path, row, head=head, encoding="utf-8-sig")
+    found = read(tmp_path, row, "r0_c1;;no;;;;", head=head, encoding="utf-8-sig")
 
     assert found.reviews[0].areas_m2 == {"building": 12.5}
+    # Whose run is not told, it is taken for this one.
+    assert found.reviews[1].run_id == "run1"
 
 
 def test_changes_are_reviewed_in_the_light_of_the_answer(tmp_path: Path) -> None:
