@@ -109,13 +109,15 @@ class Agreement:
 def compare_people(by_tile: Sequence[Sequence[Review]]) -> list[Agreement]:
     """Compare every two people who have looked at the same tiles, those with most tiles in common first.
 
+    A referee, who may know what the others have said, is compared with nobody.
+
     Args:
         by_tile: The latest reviews of each tile.
     """
     said: dict[str, dict[int, bool]] = {}
     for tile, reviews in enumerate(by_tile):
         for review in reviews:
-            if review.is_changed is not None:
+            if review.is_changed is not None and not review.settles:
                 said.setdefault(review.person, {})[tile] = review.is_changed
     compared = []
     for one, other in combinations(sorted(said), 2):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from model.errors import InputError
-from pipeline.accuracy.assess import FORMAT_VERSION, ReportFacts, assess_report
+from pipeline.accuracy.assess import FORMAT_VERSION, assess_report
+from pipeline.accuracy.figures import ReportFacts
 from pipeline.accuracy.sample import Sample
 from pipeline.reviews.store import REVIEWS_FOLDER, read_reviews
 from pipeline.storage.folder import RunFolder

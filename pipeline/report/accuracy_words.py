@@ -73,21 +73,28 @@ def _list_rows(accuracy: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str
     told = format_area(tiles["told_ground_m2"]["changed"])
     yield _write_row("Ground of tiles that changed", tiles["ground_m2"]["changed"], told=told, write=format_area)
     for kind, found in accuracy["kinds"].items():
-        one, many = KIND_LABELS[kind]
+        _, many = KIND_LABELS[kind]
         of_kind = found["tiles"] or {"users_accuracy": {}, "producers_accuracy": {}}
         yield _write_row(f"Of tiles with {many}, those that had (user's)", of_kind["users_accuracy"].get(kind))
         yield _write_row(
             f"Of tiles that had {many}, those called so (producer's)", of_kind["producers_accuracy"].get(kind)
         )
-        for what, key, write in ((f"Changed {many}", "count", format_number), (f"Area, {one}", "area_m2", format_area)):
-            told = write(found[key]["told"])
-            yield _write_row(what, found[key]["estimated"], told=told, write=write)
-            yield _write_row(f"{what}, by what is told", found[key]["ratio"], write=lambda value: f"{value:.2f}")
+        count, area = found["count"], found["area_m2"]
+        yield _write_row(f"Changed {many}", count["estimated"], told=format_number(count["told"]), write=format_number)
+        yield _write_row(f"Changed {many}, to each one told", count["ratio"], write=_write_ratio)
+        yield _write_row(
+            f"Area of changed {many}", area["estimated"], told=format_area(area["told"]), write=format_area
+        )
+        yield _write_row(f"Area of changed {many}, to each m² told", area["ratio"], write=_write_ratio)
 
 
 def write_part(value: float) -> str:
     """Write a part of a whole to a tenth of a percent: an interval needs it."""
     return f"{100 * value:.1f} %"
+
+
+def _write_ratio(value: float) -> str:
+    return f"{value:.2f}"
 
 
 def _write_row(

@@ -74,6 +74,7 @@ def test_kappa_of_cohen() -> None:
 
 def test_every_two_people_are_compared_on_what_both_saw() -> None:
     tiles = [[say("a", YES), say("b", YES)], [say("a", NO), say("b", YES), say("c", NO)], [say("a", NO)]]
+    tiles.append([say("a", NO), say("referee", NO, settles=True)])
 
     found = compare_people(tiles)
 

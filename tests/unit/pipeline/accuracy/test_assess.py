@@ -14,7 +14,8 @@ import pytest
 import shapely
 
 from model.sealing import encode_sealed
-from pipeline.accuracy.assess import ReportFacts, assess_report
+from pipeline.accuracy.assess import assess_report
+from pipeline.accuracy.figures import ReportFacts
 from pipeline.accuracy.population import describe_population
 from pipeline.accuracy.sample import Sample, draw_sample
 from pipeline.grid.grid import Grid
