@@ -16,6 +16,11 @@ def seal(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, SEAL: _hash(values)}
 
 
+def encode_sealed(values: Mapping[str, Any]) -> bytes:
+    """Give the content of a file with sealed values, for people to read."""
+    return json.dumps(seal(values), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
 def unseal(data: bytes) -> dict[str, Any]:
     """Read what a file with sealed values holds; one of an earlier version, without a checksum, is taken as it is.
 

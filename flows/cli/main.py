@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import typer
 
 from flows.cli.ask import ask_command
+from flows.cli.assess import assess_command
 from flows.cli.changechat import changechat_command
 from flows.cli.check import check_command
 from flows.cli.explore import explore_command
@@ -214,6 +215,7 @@ add_command(app, "report", report_command, example="deltavlm report runs/mine --
 add_command(app, "check", check_command, example="deltavlm check before.tif after.tif \\\n  --output runs/mine")
 add_command(app, "ask", ask_command, example='deltavlm ask runs/mine r0001_c0002 \\\n  "How many buildings are new?"')
 add_command(app, "explore", explore_command, example="deltavlm explore runs/mine")
+add_command(app, "assess", assess_command, example="deltavlm assess runs/mine --n 200")
 add_command(app, "monitor", monitor_command, example="deltavlm monitor configs/regions/folder.yaml")
 add_command(app, "serve", serve_command, example="deltavlm serve configs/regions/folder.yaml")
 add_command(data_app, "synthesize", synthesize_command, example="deltavlm data synthesize scenes --size-px 1024")

@@ -19,6 +19,7 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid.grid import Grid
+from pipeline.report.accuracy_words import N_FIGURES, describe_accuracy
 from pipeline.report.page.columns import describe_changes, describe_frame, list_records, note_shapes, write_json
 from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
 from pipeline.report.page.pictures import PicturePair
@@ -58,6 +59,7 @@ def render_region_page(
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
+    accuracy: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
 
@@ -68,6 +70,7 @@ def render_region_page(
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
+        accuracy: The content of ``accuracy.json`` of the pairs that were assessed, by their ids.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
     frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
@@ -90,6 +93,7 @@ def render_region_page(
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
         "plots": plots or {},
+        "assessed": _describe_assessed(pairs, accuracy=accuracy or {}),
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,
@@ -249,6 +253,16 @@ def link_run(run: Any) -> str | None:
     if ".." in parts:
         return None
     return "../" + quote("/".join(parts), safe="/") + "/report/"
+
+
+def _describe_assessed(pairs: pd.DataFrame, *, accuracy: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the pairs that people have assessed, in the order of time, each with its figures in words."""
+    rows = zip(pairs["pair_id"], pairs["after_datetime"], strict=True)
+    return [
+        {"after": write_day(moment) or pair_id, "rows": words.rows[:N_FIGURES], "problems": words.problems}
+        for pair_id, moment in rows
+        if pair_id in accuracy and (words := describe_accuracy(accuracy[pair_id]))
+    ]
 
 
 def _describe_map(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> dict[str, Any]:

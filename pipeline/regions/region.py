@@ -44,7 +44,7 @@ from pipeline.report.stac_item import COLLECTION_NAME
 from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import RunFolder, find_folder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock
-from pipeline.storage.names import LOCK_NAME, is_pair_table
+from pipeline.storage.names import ACCURACY_NAME, LOCK_NAME, is_pair_table
 
 _OWN_NAMES = frozenset({REGION_NAME, "pairs", "plans", "report"})
 
@@ -222,7 +222,7 @@ class Region(SettledRegion):
         states = tuple(take_current(read_states(self.folder)))
         tables = make_tables(states, folder=self.folder, crs=self.crs)
         files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
-        former = {COLLECTION_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
+        former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
         withdraw_region_record(self.folder)
         for name, data in files.items():
             _put_if_new(self.folder, name, data)

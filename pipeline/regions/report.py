@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pyproj
 
+from model.sealing import encode_sealed
+from pipeline.regions.assess import gather_accuracy
 from pipeline.regions.page import GroundPictures, render_region_page
 from pipeline.regions.pair_records import PairState, open_pair_folder, read_report_file
 from pipeline.regions.tables import RegionTables, encode_tables
@@ -23,7 +25,7 @@ from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.stac_item import COLLECTION_NAME, ITEM_NAME, encode_stac, make_region_collection
 from pipeline.runs.record import read_record, restore_store
 from pipeline.storage.folder import RunFolder, describe_bytes
-from pipeline.storage.names import STORE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME, ZONES_NAME
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tables.schemas import REGION_CHANGES_SCHEMA
 from pipeline.tiles.store import TileStore
@@ -54,6 +56,9 @@ def make_region_files(
     files |= zones
     figures = summarise_timeline(tables.time_line)
     files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_plots(figures).items()}
+    accuracy = gather_accuracy(told, folder=folder)
+    if accuracy is not None:
+        files[ACCURACY_NAME] = encode_sealed(accuracy)
     changes = tables.join_changes()
     page = render_region_page(
         _make_empty(crs) if changes is None else changes,
@@ -62,6 +67,7 @@ def make_region_files(
         ground=_find_ground(told, folder=folder, crs=crs),
         zones=_read_zones(zones, crs=crs),
         plots=describe_plots(figures),
+        accuracy=accuracy["pairs"] if accuracy is not None else {},
     )
     files[PAGE_NAME] = page.encode()
     items = dict(_read_items(told, folder=folder))

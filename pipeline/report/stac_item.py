@@ -30,6 +30,7 @@ from model.safe_text import clean_line, clean_values
 from pipeline.dates import parse_moment
 from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
+from pipeline.report.accuracy_words import summarise_accuracy
 from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Scene
@@ -67,6 +68,7 @@ _TITLES = {
     "zones.parquet": "Sums per zone",
     "changes.fgb": "Changes as polygons, by kind",
     "changes.qml": "Style of the changes for QGIS",
+    "accuracy.json": "What people who looked at a sample say of the report's accuracy, with intervals",
     "index.html": "Map and tables for a browser",
     "timeline.parquet": "Every pair of dates, and what it tells",
 }
@@ -118,6 +120,7 @@ def write_item(
         status_counts=report.status_counts,
         change_counts=report.change_counts,
         notes=report.notes,
+        accuracy=report.accuracy,
     )
     data = encode_stac(item)
     n_bytes = report.folder.put(ITEM_NAME, data)
@@ -140,6 +143,7 @@ def make_item(
     change_counts: Mapping[str, int],
     zones_schema: pa.Schema | None = None,
     notes: Sequence[str] = (),
+    accuracy: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a run as a STAC 1.1 item.
 
@@ -153,6 +157,7 @@ def make_item(
         change_counts: Changes per kind.
         zones_schema: Columns of ``zones.parquet``, where there is one.
         notes: What whoever reads the report has to know of all of it.
+        accuracy: The content of ``accuracy.json``; None without.
     """
     geometry, bbox = outline_grid(pair.grid)
     item = pystac.Item(
@@ -166,6 +171,7 @@ def make_item(
             **_describe_processing(prompts, identity=identity),
             "deltavlm:run_id": run_id,
             **({"deltavlm:notes": list(notes)} if notes else {}),
+            **({"deltavlm:accuracy": told} if accuracy and (told := summarise_accuracy(accuracy)) else {}),
             "deltavlm:weight_hash": identity.weight_hash,
             "deltavlm:tile_counts": dict(status_counts),
             "deltavlm:change_counts": dict(change_counts),

@@ -14,6 +14,7 @@ import geopandas as gpd
 import pyarrow as pa
 
 from model.interface import Prompt
+from model.sealing import encode_sealed
 from pipeline.findings.coverage import Coverage
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
@@ -26,6 +27,7 @@ from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.words import count_reasons
 from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
 from pipeline.storage.names import (
+    ACCURACY_NAME,
     CHANGES_NAME,
     FLATGEOBUF_NAME,
     PAGE_NAME,
@@ -63,6 +65,8 @@ class Report:
     """What whoever reads it has to know of all of it."""
     zone_counts: Mapping[str, int] = field(default_factory=dict)
     """Zones per status: seen, partly_seen or not_seen; empty without zones."""
+    accuracy: Mapping[str, Any] | None = None
+    """What ``accuracy.json`` tells; None where no sample was drawn."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +109,7 @@ class _ReportWriter:
 
     def remove_former(self) -> None:
         """Remove what a former report of the run had and this one does not have."""
-        former = {ZONES_NAME, *filter(is_run_file, self.folder.list_names(TILE_FILES_NAME))}
+        former = {ZONES_NAME, ACCURACY_NAME, *filter(is_run_file, self.folder.list_names(TILE_FILES_NAME))}
         self.folder.delete(sorted(former - self.files.keys()))
 
 
@@ -119,6 +123,7 @@ def write_report(
     before_name: str = "before",
     after_name: str = "after",
     notes: Sequence[str] = (),
+    assess: Callable[[Totals], Mapping[str, Any] | None] | None = None,
     before_writing: Callable[[], None] | None = None,
 ) -> tuple[Report, StageSummary]:
     """Write the tables, the page and the plots into the run's folder, in ``report/``.
@@ -132,6 +137,7 @@ def write_report(
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
         notes: What whoever reads it has to know of all of it.
+        assess: Gives what people's reviews say of the totals, or None; None: there are no reviews.
         before_writing: Called once, before the first file of a former report is replaced.
 
     Raises:
@@ -141,13 +147,16 @@ def write_report(
     _check_complete(findings, grid=store.grid)
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
+    accuracy = None if assess is None else assess(totals)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
-    words["notes"] = notes
+    words |= {"notes": notes, "accuracy": accuracy}
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
     page = render_page(findings, store=store, prompts=prompts, told=told, **words)
     if before_writing is not None:
         before_writing()
     writer.put(PAGE_NAME, page.encode())
+    if accuracy is not None:
+        writer.put(ACCURACY_NAME, encode_sealed(accuracy))
     if totals.zones is not None:
         writer.put_table(ZONES_NAME, totals.zones, schema=totals.zones_schema, key="zone_id")
     writer.put_table(CHANGES_NAME, totals.changes, schema=CHANGES_SCHEMA, key="change_id")
@@ -166,6 +175,7 @@ def write_report(
         files=writer.files,
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
         notes=tuple(notes),
+        accuracy=accuracy,
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         **counts,
     )

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from model.errors import InputError
 from model.extras import require_extra
+from pipeline.runs.read import read_accuracy
 from pipeline.runs.record import RunRecord, read_record, restore_store
 from pipeline.storage.folder import RunFolder, find_run_folder
-from pipeline.storage.names import CHANGES_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer, write_style
 
@@ -151,9 +152,17 @@ def _write_summary(path: Path, *, tables: Mapping[str, str], folder: RunFolder, 
         if table in tables:
             with folder.open_file(tables[table]) as source:
                 frames[table] = gpd.read_parquet(source)
+    accuracy = read_accuracy(folder) if ACCURACY_NAME in record.files else None
     picture = read_ground(restore_store(record, folder=folder), tiles=tiles)
     path.write_bytes(
-        make_summary(record, tiles=tiles, changes=frames["changes"], zones=frames.get("zones"), picture=picture)
+        make_summary(
+            record,
+            tiles=tiles,
+            changes=frames["changes"],
+            zones=frames.get("zones"),
+            picture=picture,
+            accuracy=accuracy,
+        )
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import docx
@@ -30,6 +30,7 @@ from pipeline.findings.changes import rank_changes
 from pipeline.findings.coverage import SEEN
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
+from pipeline.report.accuracy_words import HEADINGS, AccuracyWords, describe_accuracy
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.page.map import choose_scale_bar
 from pipeline.report.page.pictures import find_visible, read_pictures
@@ -66,6 +67,7 @@ def make_summary(
     changes: gpd.GeoDataFrame,
     zones: gpd.GeoDataFrame | None,
     picture: UInt8Array | None = None,
+    accuracy: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Give the summary as a DOCX file.
 
@@ -75,6 +77,7 @@ def make_summary(
         changes: Its changes.
         zones: Its zones; None without.
         picture: The ground at the later date, as `read_ground` gives it; None where its pixels are gone.
+        accuracy: The content of its ``accuracy.json``; None without.
     """
     document = docx.Document()
     made = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
@@ -91,6 +94,8 @@ def make_summary(
         document.add_paragraph("The ground at the later date; tiles are tinted where nothing is known about them.")
     _describe_changes(document, record, changes=changes)
     _describe_coverage(document, record)
+    if accuracy is not None:
+        _describe_accuracy(document, describe_accuracy(accuracy))
     if zones is not None:
         _describe_zones(document, zones)
     _list_largest(document, changes)
@@ -133,6 +138,21 @@ def _describe_coverage(document: Document, record: RunRecord) -> None:
     ]
     _add_table(document, ("tiles", "count", "share", "area", "why"), rows)
     document.add_paragraph("Where nothing was seen nothing is known: it may have changed as well.")
+
+
+def _describe_accuracy(document: Document, words: AccuracyWords) -> None:
+    document.add_heading("How accurate this is", 1)
+    for sentence in words.sentences:
+        document.add_paragraph(sentence)
+    for problem in words.problems:
+        document.add_paragraph(f"No figures yet: {_clean(problem)}.", style="Intense Quote")
+    if words.rows:
+        _add_table(document, HEADINGS, words.rows)
+    if words.zones:
+        rows = [tuple(map(_clean, row)) for row in words.zones[:MAX_ZONES]]
+        _add_table(document, ("ground of changed tiles in zone", *HEADINGS[1:]), rows)
+    for note in words.notes[:MAX_ZONES]:
+        document.add_paragraph(f"{_clean(note)}.")
 
 
 def _describe_zones(document: Document, zones: gpd.GeoDataFrame) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
+import geopandas as gpd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -12,11 +14,13 @@ import rioxarray  # noqa: F401 - brings the accessor `.rio`, which knows the CRS
 import xarray as xr
 
 from model.errors import InputError
+from model.sealing import unseal
+from pipeline.accuracy.assess import FORMAT_VERSION
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
 from pipeline.runs.record import read_record, restore_store
 from pipeline.storage.folder import RunFolder, find_run_folder
-from pipeline.storage.names import STORE_NAME, TILES_NAME
+from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.marks import find_whole_shards
 from pipeline.tiles.store import TileStore
@@ -94,6 +98,46 @@ def list_changed_tiles(run: str) -> list[str]:
     return [row["tile_id"] for row in sorted(changed, key=lambda row: -(row["building_count"] or 0))]
 
 
+def read_table(folder: RunFolder, name: str) -> gpd.GeoDataFrame:
+    """Read a table of a finished run's report whole.
+
+    Raises:
+        InputError: it is gone or damaged.
+    """
+    try:
+        return gpd.read_parquet(io.BytesIO(folder.read(name)))
+    except (OSError, ValueError, pa.ArrowException) as problem:
+        raise _miss_table(folder, name, problem) from None
+
+
+def _miss_table(folder: RunFolder, name: str, problem: Exception) -> InputError:
+    return InputError(
+        f"{folder.join(name)} cannot be read ({problem})",
+        expected="the report that the run has left",
+        remedy="make it anew with `deltavlm report`",
+    )
+
+
+def read_accuracy(folder: RunFolder) -> dict[str, Any]:
+    """Read the ``accuracy.json`` of a run or a region.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is damaged.
+    """
+    try:
+        values = unseal(folder.read(ACCURACY_NAME))
+        if values["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format_version {values['format_version']}")
+        return values
+    except (ValueError, KeyError, TypeError) as problem:
+        raise InputError(
+            f"{folder.join(ACCURACY_NAME)} cannot be read ({problem})",
+            expected="what `deltavlm assess` wrote there",
+            remedy="make it anew with `deltavlm report`",
+        ) from None
+
+
 def _find_tile(tile_id: str, *, grid: Grid, run: str) -> tuple[int, int]:
     """Give row and column of a tile by its id."""
     expected = f"one of the tiles {grid.tile_id(0, 0)} to {grid.tile_id(grid.n_rows - 1, grid.n_cols - 1)}"
@@ -121,11 +165,7 @@ def _read_report(folder: RunFolder, *, columns: list[str], tile_id: str | None =
             if table.num_rows != 1:
                 raise pa.ArrowInvalid(f"{table.num_rows} rows of tile {tile_id}")
     except (OSError, pa.ArrowException) as problem:
-        raise InputError(
-            f"{folder.join(TILES_NAME)} cannot be read ({problem})",
-            expected="the report that the run has left",
-            remedy="make it anew with `deltavlm report`",
-        ) from None
+        raise _miss_table(folder, TILES_NAME, problem) from None
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 

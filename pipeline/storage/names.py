@@ -13,6 +13,7 @@ ZONES_NAME = "report/zones.parquet"
 FLATGEOBUF_NAME = "report/changes.fgb"
 STYLE_NAME = "report/changes.qml"
 PAGE_NAME = "report/index.html"
+ACCURACY_NAME = "report/accuracy.json"
 
 LOCK_NAME = "run.lock"
 """The object that says who is at work; names that begin with it are the lock's own."""
@@ -22,7 +23,7 @@ _ARRAY = "(pixels|valid|x|y|date|band|datetime|spatial_ref)"
 _RUN_FILES = re.compile(
     rf"run(\.pending)?\.json|{LOCK_NAME}(-[0-9a-f]+)?|tiles\.zarr/({_ARRAY}/)?(zarr\.json|c(/\d+)*)"
     r"|marks/[0-9a-f]{64}\.json|(answers|outlines)/[0-9a-f]{64}\.parquet"
-    rf"|report/({_TABLE}\.parquet|changes\.(fgb|qml)|index\.html|item\.json|plots/[a-z]+\.png|page/tiles_r\d+_c\d+\.js)"
+    rf"|report/({_TABLE}\.parquet|changes\.(fgb|qml)|index\.html|(item|accuracy)\.json|plots/[a-z]+\.png|page/tiles_r\d+_c\d+\.js)"
     rf"|formats/(report|{_TABLE})\.[a-z]+"
 )
 _PAIR_TABLES = re.compile(r"report/(changes|zones)/after_year=\d+/\d+_\d+_[0-9a-f]{12}\.parquet")

@@ -23,9 +23,12 @@ from flows.region_pass import run_pairs
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
+from pipeline.regions.assess import find_assessed_run
 from pipeline.regions.forecast import forecast_pass
 from pipeline.regions.region import Region, RegionReport
+from pipeline.runs.read import read_accuracy
 from pipeline.runs.run import detect_changes
+from pipeline.storage.folder import RunFolder
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -226,6 +229,38 @@ def test_scene_that_was_made_anew_replaces_its_pair(watched: Path, address: tupl
     assert len(report.summary.done) == 1
     assert read_time_line(config)["n_changes"].tolist() == [1, 0]
     assert len(list((watched / "region" / "pairs").iterdir())) == 3
+
+
+def test_accuracy_is_kept_pair_by_pair_and_reviews_of_events_by_the_region(
+    watched: Path, address: tuple[str, str]
+) -> None:
+    region, tables = watched / "region", read_tables(watched / "region")
+    assessed = find_assessed_run(str(region))
+    assert assessed.events is not None
+    event, pair_id = min(assessed.events.ids), Path(assessed.folder.uri).name
+    tiles = list(assessed.draw(12, seed=0).tiles)
+    rows = [
+        "tile_id,change_id,is_changed,verdict",
+        *(f"{tile},,no," for tile in tiles),
+        f",{event},,wrong",
+        ",x/y,,right",
+    ]
+    (watched / "filled.csv").write_text("\n".join(rows))
+
+    found, added = assessed.take_in(str(watched / "filled.csv"), person="ann", now=NOW)
+    assessed.estimate()
+    make_pass(make_region(watched, *address))
+    kept = read_accuracy(RunFolder(str(region)))
+
+    assert [each.n_added for each in added] == [12, 1]
+    assert len(found.refused) == 1
+    assert [*kept["pairs"]] == [pair_id]
+    assert kept["pairs"][pair_id]["tiles"]["counts"][1][0] == 0
+    assert kept["reviews_of_events"] == {"right": 0, "wrong": 1, "unsure": 0, "disputed": 0}
+    assert read_tables(region) == tables
+    assert "How accurate this is" in (region / "report" / "index.html").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="has no pair nothing"):
+        find_assessed_run(str(region), pair="nothing")
 
 
 def test_region_in_a_bucket_tells_the_same(watched: Path) -> None:

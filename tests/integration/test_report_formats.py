@@ -386,3 +386,84 @@ def test_a_run_in_a_bucket_is_exported_into_it(run: Path, run_command: Any) -> N
         assert read_result(done)["files"][-1] == f"s3://{BUCKET}/weekly/formats/report.docx"
         found = server.read_all("weekly")
     assert found["formats/changes.fgb"] == (run / "report" / "changes.fgb").read_bytes()
+
+
+def test_a_sample_that_people_looked_at_tells_how_accurate_the_report_is(
+    run: Path, tmp_path: Path, run_command: Any
+) -> None:
+    reviewed = Path(shutil.copytree(run, tmp_path / "run"))
+    tables = {path.name: path.read_bytes() for path in reviewed.glob("report/*.parquet")}
+    truth = read(run, "tiles").set_index("tile_id")["is_changed"]
+
+    drawn = read_result(run_command("assess", str(reviewed), "--n", "20", "--output", str(tmp_path / "sheet")))
+    sheet = tmp_path / "sheet" / "sample.csv"
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # All but one tile are as the model says.
+    wrong = next(row["tile_id"] for row in rows if not truth[row["tile_id"]])
+    for row in rows:
+        row["is_changed"] = "yes" if truth[row["tile_id"]] or row["tile_id"] == wrong else "no"
+        row["building_count"] = "1" if row["is_changed"] == "yes" else ""
+    with (tmp_path / "filled.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=[*rows[0]])
+        writer.writeheader()
+        writer.writerows([*rows, rows[0] | {"tile_id": "r9999_c9999"}])
+    arguments = ("--reviews", str(tmp_path / "filled.csv"), "--person", "ann", "--estimate")
+    told = run_command("assess", str(reviewed), *arguments)
+    export_report(str(reviewed), formats=["docx"], output=str(tmp_path / "report.docx"))
+
+    assert drawn["sample"]["n_tiles"] == len(rows) == len(list((tmp_path / "sheet" / "pictures").glob("*.png"))) == 20
+    assert not {"building_cells", "change_confidence", "stratum"} & rows[0].keys()
+    assert told.returncode == 1
+    result = read_result(told)
+    assert result["reviews"]["n_added"] == 20
+    assert len(result["reviews"]["refused"]) == 1
+    accuracy = result["accuracy"]
+    assert accuracy["tiles"]["counts"][1] == [1, sum(not truth[row["tile_id"]] for row in rows) - 1]
+    assert accuracy["zones"][0]["zone_id"] == "w"
+    assert {path.name: path.read_bytes() for path in reviewed.glob("report/*.parquet")} == tables
+    assert "report/accuracy.json" in read_record(RunFolder(str(reviewed))).files
+    item = json.loads((reviewed / "report" / "item.json").read_text())
+    assert item["properties"]["deltavlm:accuracy"]["overall_accuracy"] == accuracy["tiles"]["overall_accuracy"]
+    assert item["assets"]["accuracy_json"]["href"] == "accuracy.json"
+    assert "How accurate this is" in (reviewed / "report" / "index.html").read_text(encoding="utf-8")
+    headings = [paragraph.text for paragraph in docx.Document(str(tmp_path / "report.docx")).paragraphs]
+    assert "How accurate this is" in headings
+
+
+def test_an_assessment_without_what_it_needs_is_refused(run: Path, run_command: Any) -> None:
+    done = [
+        run_command("assess", str(run), *arguments)
+        for arguments in ((), ("--n", "0"), ("--n", "25"), ("--estimate",), ("--reviews", "any.csv"))
+    ]
+
+    assert [each.returncode for each in done] == [2] * 5
+    assert "a sample of 25 tiles of 24" in done[2].stderr
+    assert "has no sample" in done[3].stderr
+
+
+def test_reviews_of_a_run_in_a_bucket_are_kept_there(run: Path, tmp_path: Path, run_command: Any) -> None:
+    with start_s3_server() as server:
+        store = server.open_store("weekly")
+        for path in [run / "run.json", *(run / "report").glob("*.*")]:
+            obstore.put(store, str(path.relative_to(run)), path.read_bytes())
+        uri = f"s3://{BUCKET}/weekly"
+        drawn = run_command("assess", uri, "--n", "8", **server.environment)
+        sheet = server.read_all("weekly")["reviews/sample.csv"].decode("utf-8-sig")
+        head, *rows = csv.reader(io.StringIO(sheet))
+        filled = [[*row[:5], "no", *row[6:]] for row in rows]
+        (tmp_path / "filled.csv").write_text(
+            "\n".join(",".join(f'"{cell}"' for cell in row) for row in [head, *filled])
+        )
+        taken = [
+            run_command(
+                "assess", uri, "--reviews", str(tmp_path / "filled.csv"), "--person", "ann", **server.environment
+            )
+            for _ in range(2)
+        ]
+        names = [name for name in server.read_all("weekly") if re.fullmatch(r"reviews/[0-9a-f]{64}\.parquet", name)]
+
+    # The pixels were left behind.
+    assert "no pictures" in read_result(drawn)["sample"]["notes"][0]
+    assert [read_result(each)["reviews"]["n_added"] for each in taken] == [8, 0]
+    assert len(names) == 1

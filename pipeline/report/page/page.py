@@ -19,6 +19,7 @@ from model.interface import Prompt
 from pipeline.findings.changes import count_owned, rank_changes
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
+from pipeline.report.accuracy_words import describe_accuracy
 from pipeline.report.page.columns import (
     describe_changes,
     describe_frame,
@@ -71,6 +72,7 @@ def render_page(
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
     notes: Sequence[str] = (),
+    accuracy: Mapping[str, Any] | None = None,
 ) -> str:
     """Give the page as HTML text.
 
@@ -86,6 +88,7 @@ def render_page(
         zones: What the findings sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
         notes: What whoever reads it has to know of all of it.
+        accuracy: The content of ``accuracy.json``; None without.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = find_visible(findings, grid=store.grid)
@@ -101,6 +104,7 @@ def render_page(
     context = {
         "dates": dates,
         "notes": notes,
+        "accuracy": None if accuracy is None else describe_accuracy(accuracy),
         "place": place,
         "coverage": coverage,
         "shares": describe_shares(coverage, findings=findings),
