@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.config.region import load_region_config
 from pipeline.config.scene import SceneConfig
+from pipeline.polygons.zones import read_excluded
 from pipeline.runs.check import Facts
 from pipeline.runs.inputs import list_checks
 
@@ -28,7 +29,7 @@ def is_region_config(path: str | Path) -> bool:
 def check_region(
     path: str | Path, *, values: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
 ) -> Facts:
-    """Check the settings of a region, its model, its area and its zones; looks for no scenes and writes nothing.
+    """Check the settings of a region, its model, its area, zones and what it excludes; reads no scenes, writes nothing.
 
     Args:
         path: YAML file with the keys of `RegionConfig`.
@@ -56,4 +57,7 @@ def check_region(
         if setting != "output":
             with facts.gather_problems():
                 check()
+    if region.exclude is not None:
+        with facts.gather_problems():
+            read_excluded(region.exclude)
     return facts

@@ -179,6 +179,13 @@ def test_what_an_earlier_pair_has_seen_is_not_new(
     assert changes["times_seen"].tolist() == [2, 2, 1]
     assert changes["first_seen"].dt.strftime("%m-%d").tolist() == ["05-01", "05-01", "05-08"]
     assert changes["last_seen"].dt.strftime("%m-%d").tolist() == ["05-08", "05-08", "05-08"]
+    # The house is confirmed by the second pair, and told as new by it; the barn has yet to be.
+    events = gpd.read_parquet(tmp_path / "region" / "report" / "events.parquet").sort_values("first_seen")
+    assert events["status"].tolist() == ["confirmed", "provisional"]
+    assert report.summary.events == {"added": 1, "confirmed": 1, "altered": 0, "retired": 0, "new": 1}
+    log = gpd.read_parquet(tmp_path / "region" / "report" / "changelog.parquet")
+    assert log[["pass_number", "action", "is_new"]].to_numpy().tolist()[:1] == [[1, "added", False]]
+    assert set(log["event_id"]) == set(changes["event_id"]) == set(events["event_id"])
 
 
 def test_the_report_is_read_by_programs_that_are_not_ours(finished: Path) -> None:
