@@ -52,7 +52,7 @@ class EventTable:
     @property
     def told(self) -> gpd.GeoDataFrame:
         """The events that are told, by their ids."""
-        is_told = [reason is None for reason in self.reasons]
+        is_told = np.array([reason is None for reason in self.reasons], dtype=np.bool_)
         return self.frame[is_told].sort_values("event_id", ignore_index=True)
 
     def list_reasons(self) -> dict[str, str]:
