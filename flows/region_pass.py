@@ -85,6 +85,8 @@ def describe_pass(report: RegionReport, *, name: str) -> dict[str, Any]:
         "n_pairs_skipped": summary.n_skipped,
         "failed": dict(summary.failed),
         "n_new_changes": summary.n_new_changes,
+        "events": dict(summary.events),
+        "n_provisional": summary.n_provisional,
         "n_left_out": summary.n_left_out,
         "left_out": [dict(each) for each in summary.left_out],
         "warnings": list(summary.warnings),

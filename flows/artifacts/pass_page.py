@@ -20,7 +20,7 @@ def choose_notifiers(notify: tuple[NotifyConfig, ...], *, outcome: Mapping[str, 
         notify: Who is told of what.
         outcome: What `describe_pass` gave.
     """
-    happened = {"new-changes": outcome["n_new_changes"] > 0, "failure": bool(outcome["failed"])}
+    happened = {"new-changes": outcome["events"]["new"] > 0, "failure": bool(outcome["failed"])}
     return list(dict.fromkeys(each.block for each in notify if any(happened[event] for event in each.events)))
 
 
@@ -28,8 +28,15 @@ def word_subject(outcome: Mapping[str, Any]) -> str:
     """Give the pass in one line."""
     n_failed = len(outcome["failed"])
     failures = f", {n_failed:,} {'pair' if n_failed == 1 else 'pairs'} failed" if n_failed else ""
-    n_new = outcome["n_new_changes"]
+    n_new = outcome["events"]["new"]
     return f"Region {outcome['region']}: {n_new:,} new {'change' if n_new == 1 else 'changes'}{failures}"
+
+
+def word_events(outcome: Mapping[str, Any]) -> str:
+    """Say what the pass did about events, and how many of all are still to be confirmed."""
+    told = outcome["events"]
+    done = ", ".join(f"{told[action]:,} {action}" for action in ("added", "confirmed", "altered", "retired"))
+    return f"Events: {done}; {outcome['n_provisional']:,} neither confirmed nor denied so far."
 
 
 def word_message(outcome: Mapping[str, Any]) -> str:
@@ -37,6 +44,7 @@ def word_message(outcome: Mapping[str, Any]) -> str:
     lines = [
         f"{word_subject(outcome)}.",
         f"{outcome['n_pairs_done']:,} pairs compared, {outcome['n_pairs_skipped']:,} known already.",
+        word_events(outcome),
         *(f"Failed: {pair}: {reason}" for pair, reason in _list_failures(outcome)),
         *(f"Report: {path}" for path in outcome["report"] if path.endswith(".html")),
         f"Folder: {outcome['output']}",
@@ -50,7 +58,7 @@ def write_pass_page(outcome: Mapping[str, Any]) -> str:
         f"# {escape_markdown(word_subject(outcome))}",
         "",
         f"{outcome['n_scenes']:,} dates found; {outcome['n_pairs_done']:,} pairs compared, "
-        f"{outcome['n_pairs_skipped']:,} known already.",
+        f"{outcome['n_pairs_skipped']:,} known already. {word_events(outcome)}",
         "",
         *(
             f"- failed: **{escape_markdown(pair)}**: {escape_markdown(reason)}"

@@ -148,7 +148,12 @@ def _begin_to_start_workers(settings: RunConfig) -> None:
 
 
 def report_command(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run, or its s3://bucket/prefix.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run, or with --format of a region, or its s3://bucket/prefix."
+        ),
+    ],
     zones: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Sum the changes over these polygons instead of the run's own zones."),
@@ -182,6 +187,7 @@ def report_command(
     """
     from flows.cli.console import make_console, show_files, show_report
     from flows.signals import stop_on_signals
+    from pipeline.regions.export import export_region, is_region
     from pipeline.runs.export import export_report
     from pipeline.runs.run import rebuild_report
 
@@ -191,7 +197,8 @@ def report_command(
     if output is not None and not formats:
         raise _miss("--output", needs="--format")
     if formats and zones is None:
-        files = export_report(run, formats=formats, output=output)
+        export = export_region if is_region(run) else export_report
+        files = export(run, formats=formats, output=output)
         show_files(make_console(), files)
         _end({"files": files}, code=COMPLETE, is_json=is_json)
     with stop_on_signals():

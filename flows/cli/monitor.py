@@ -121,4 +121,7 @@ def _show_pass(console: Console, report: RegionReport) -> None:
         console.print(f"[yellow]Failed: {escape(pair_id)}: {escape(reason)}[/yellow]", soft_wrap=True, highlight=False)
     for each in report.summary.left_out[:10]:
         console.print(f"Left out: {escape(each['name'])}: {escape(each['reason'])}", soft_wrap=True, highlight=False)
-    console.print(f"{report.summary.n_new_changes} new changes; region: {escape(report.folder.uri)}", soft_wrap=True)
+    told = report.summary.events
+    words = ", ".join(f"{told[action]} {action}" for action in ("new", "confirmed", "retired"))
+    waiting = f"{report.summary.n_provisional} neither confirmed nor denied"
+    console.print(f"Events: {words}, {waiting}; region: {escape(report.folder.uri)}", soft_wrap=True)

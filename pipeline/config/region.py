@@ -6,10 +6,10 @@ import datetime as dt
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from cronsim import CronSim, CronSimError
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.loading import StrictConfig, load_settings
@@ -105,6 +105,17 @@ class RetentionConfig(StrictConfig):
     )
 
 
+class TellingConfig(StrictConfig):
+    """What of the events is told, and when; a pass that finds this changed tells anew and asks no model."""
+
+    min_area_m2: float = Field(default=0.0, ge=0, description="Smaller events are not told.")
+    tell_new: Literal["first-sighting", "confirmed"] | None = Field(
+        default=None,
+        description="When an event is told as new: first-sighting, or confirmed, by a second independent pair. Left "
+        "out, confirmed where pairing is year-earlier, whose pairs overlap in time, and first-sighting elsewhere.",
+    )
+
+
 class NotifyConfig(StrictConfig):
     """Who is told of what."""
 
@@ -115,7 +126,7 @@ class NotifyConfig(StrictConfig):
     events: tuple[Literal["new-changes", "failure"], ...] = Field(
         default=("new-changes", "failure"),
         min_length=1,
-        description="new-changes: a pass has found changes that no earlier pair has seen; failure: a pass or one of "
+        description="new-changes: a pass tells events as new (report.tell_new); failure: a pass or one of "
         "its pairs has failed.",
     )
 
@@ -144,6 +155,11 @@ class RegionConfig(RunSettings, RegionPlaces):
         description="Polygons to sum the changes of each pair over (GeoJSON, GeoPackage and the like); pairs that are "
         "done keep what they have.",
     )
+    exclude: str | None = Field(
+        default=None,
+        description="Polygons in which no event is told, such as water or airports (GeoJSON, GeoPackage and the like).",
+    )
+    report: TellingConfig = Field(default_factory=TellingConfig, description="What of the events is told, and when.")
     grid: LatticeGridConfig = Field(
         default_factory=LatticeGridConfig,
         description="The common grid of all pairs; crs auto is the UTM zone of the area's middle.",
@@ -166,6 +182,22 @@ class RegionConfig(RunSettings, RegionPlaces):
     )
     retention: RetentionConfig = Field(default_factory=RetentionConfig, description="What becomes of old pairs.")
     notify: tuple[NotifyConfig, ...] = Field(default=(), description="Who is told of what, through Prefect.")
+
+    @model_validator(mode="after")
+    def _check_confirming(self) -> Self:
+        if self.report.tell_new == "confirmed" and self.pairing.kind != "year-earlier":
+            raise ValueError(
+                f"report.tell_new confirmed does not go with pairing {self.pairing.kind}: no two of its pairs see one "
+                "change, so none would ever be told; leave it out"
+            )
+        return self
+
+    @property
+    def waits_for_confirmation(self) -> bool:
+        """Whether an event is told as new once it is confirmed, rather than at its first sighting."""
+        if self.report.tell_new is None:
+            return self.pairing.kind == "year-earlier"
+        return self.report.tell_new == "confirmed"
 
     def make_run_config(
         self, *, before: SceneConfig, after: SceneConfig, output: str, crs: str | None = None

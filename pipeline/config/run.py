@@ -269,7 +269,7 @@ class RunSettings(StrictConfig):
     def _check_output(cls, value: str) -> str:
         return check_run_uri(value)
 
-    @field_validator("aoi", "zones", check_fields=False)
+    @field_validator("aoi", "zones", "exclude", check_fields=False)
     @classmethod
     def _expand_home(cls, value: str | None) -> str | None:
         return value and expand_home(value)

@@ -98,6 +98,15 @@ def read_zones(path: str, *, id_column: str | None = None, name_column: str | No
     )
 
 
+def read_excluded(path: str) -> gpd.GeoSeries:
+    """Read polygons in which nothing is to be told, mending what can be mended.
+
+    Raises:
+        InputError: the file cannot be read, has no CRS or other shapes than polygons.
+    """
+    return mend_rings(read_polygons(path, key="exclude").geometry)[0]
+
+
 def mend_rings(geometry: gpd.GeoSeries) -> tuple[gpd.GeoSeries, tuple[str | None, ...]]:
     """Make polygons valid, and tell of each what was done, if anything was.
 

@@ -11,6 +11,7 @@ import yaml
 
 from pipeline.config.region import load_region_config
 from pipeline.config.scene import SceneConfig
+from pipeline.polygons.zones import read_excluded
 from pipeline.regions.forecast import forecast_pass
 from pipeline.runs.check import ClusterCheck, Facts
 from pipeline.runs.inputs import list_checks
@@ -34,7 +35,7 @@ def check_region(
     assignments: Sequence[str] = (),
     check_cluster: ClusterCheck | None = None,
 ) -> Facts:
-    """Check the settings of a region, its workers, model, area and zones, and tell what the next pass would do.
+    """Check the settings of a region, its workers, model, area, zones and exclusions; tell what the next pass would do.
 
     Where anything is wrong, no scenes are looked for. Nothing is written.
 
@@ -65,6 +66,9 @@ def check_region(
         if setting != "output":
             with facts.gather_problems():
                 check()
+    if region.exclude is not None:
+        with facts.gather_problems():
+            read_excluded(region.exclude)
     if check_cluster is not None:
         with facts.gather_problems():
             check_cluster(region.cluster)

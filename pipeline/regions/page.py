@@ -19,6 +19,7 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid.grid import Grid
+from pipeline.regions.events.status import EventStatus
 from pipeline.report.accuracy_words import N_FIGURES, describe_accuracy
 from pipeline.report.page.columns import describe_changes, describe_frame, list_records, note_shapes, write_json
 from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
@@ -190,6 +191,7 @@ def summarise_region(changes: gpd.GeoDataFrame, *, pairs: pd.DataFrame) -> dict[
         "last_new": None if last is None or pd.isna(last["n_new_changes"]) else int(last["n_new_changes"]),
         "last_day": None if last is None else write_day(last["after_datetime"]),
         "last_coverage": None if last is None or pd.isna(last["analysed_fraction"]) else last["analysed_fraction"],
+        "events": count_events(changes),
         "kinds": [
             {
                 "kind": kind,
@@ -199,6 +201,12 @@ def summarise_region(changes: gpd.GeoDataFrame, *, pairs: pd.DataFrame) -> dict[
             for kind in KIND_LABELS
         ],
     }
+
+
+def count_events(changes: gpd.GeoDataFrame) -> dict[str, int]:
+    """Count the events that changes are sightings of by their status."""
+    statuses = changes.drop_duplicates("event_id")["event_status"]
+    return {status.value: int(statuses.eq(status.value).sum()) for status in EventStatus}
 
 
 def describe_pairs(pairs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -282,7 +290,7 @@ def describe_latest(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> list[dict[s
     if fresh.empty:
         return []
     latest = fresh[fresh["after_datetime"].eq(fresh["after_datetime"].iloc[0])].head(MAX_LATEST_ROWS)
-    names = ["change_id", "kind", "area_m2", "count", "confidence", "description", "after_datetime"]
+    names = ["change_id", "kind", "area_m2", "count", "confidence", "description", "after_datetime", "event_status"]
     places = latest.geometry.representative_point()
     return [
         record

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from model.sealing import seal
+from model.sealing import seal, unseal
 from pipeline.config.region import RegionConfig
 from pipeline.config.run import describe_settings
 from pipeline.dates import format_moment
+from pipeline.regions.events.changelog import count_actions
+from pipeline.regions.events.status import EventStatus
 from pipeline.regions.pair_records import PairState
 from pipeline.regions.plan import PassPlan
 from pipeline.regions.tables import RegionTables
-from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes
 
 REGION_NAME = "region.json"
 FORMAT_VERSION = 1
@@ -41,6 +43,10 @@ class PassSummary:
     """Pairs that failed, or failed in part, with the reason."""
     n_new_changes: int
     """Changes in its pairs that no earlier pair has seen."""
+    events: Mapping[str, int]
+    """Events that it has ``added``, ``confirmed``, ``altered`` or ``retired``, and those that it tells as ``new``."""
+    n_provisional: int
+    """Events that are neither confirmed nor denied yet."""
     n_left_out: int
     """Items, scenes and pairs that take no part."""
     left_out: Sequence[Mapping[str, str]]
@@ -49,7 +55,15 @@ class PassSummary:
     """What people should know of its pairs."""
 
     @classmethod
-    def of(cls, plan: PassPlan, *, states: Sequence[PairState], tables: RegionTables, now: dt.datetime) -> Self:
+    def of(
+        cls,
+        plan: PassPlan,
+        *,
+        states: Sequence[PairState],
+        tables: RegionTables,
+        now: dt.datetime,
+        n_logged: int,
+    ) -> Self:
         """Sum up a pass that is over.
 
         Args:
@@ -57,6 +71,7 @@ class PassSummary:
             states: What the pairs came to.
             tables: What they told.
             now: The present of the pass.
+            n_logged: Rows that the log of events had before it.
         """
         asked = {record.pair.pair_id for record in plan.to_do}
         own = [state for state in states if state.pair_id in asked]
@@ -69,6 +84,8 @@ class PassSummary:
             done=tuple(state.pair_id for state in own if state.has_result and state.reason is None),
             failed={state.pair_id: state.reason or "it has not ended" for state in own if state.reason is not None},
             n_new_changes=int(counts.fillna(0).sum()),
+            events=count_actions(tables.changelog, since=n_logged),
+            n_provisional=int(tables.events["status"].eq(EventStatus.PROVISIONAL).sum()),
             n_left_out=len(plan.left_out),
             left_out=tuple(asdict(each) for each in plan.left_out[:_LISTED]),
             warnings=plan.warnings[:_LISTED],
@@ -110,6 +127,14 @@ def make_region_record(
         "files": {name: describe_bytes(data) for name, data in sorted(files.items())},
         "last_pass": last.to_dict(),
     }
+
+
+def read_file_facts(folder: RunFolder) -> Mapping[str, ObjectFacts]:
+    """Give size and hash of the report's files by name, as ``region.json`` tells; nothing where it is not whole."""
+    try:
+        return dict(unseal(folder.read(REGION_NAME))["files"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def withdraw_region_record(folder: RunFolder) -> None:

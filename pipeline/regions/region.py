@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
+import geopandas as gpd
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
@@ -17,7 +18,10 @@ from pipeline.config.region import RegionConfig
 from pipeline.config.region_sources import StacSourceConfig
 from pipeline.config.run import RunConfig
 from pipeline.polygons.aoi import AreaOfInterest
+from pipeline.polygons.zones import read_excluded, read_zones
 from pipeline.regions.dates import choose_scenes, group_scenes
+from pipeline.regions.events.changelog import CHANGELOG_NAME, read_changelog
+from pipeline.regions.events.table import TellingRules
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
 from pipeline.regions.pairs import (
     choose_pairs,
@@ -33,6 +37,7 @@ from pipeline.regions.record import (
     REGION_NAME,
     PassSummary,
     make_region_record,
+    read_file_facts,
     withdraw_region_record,
     write_region_record,
 )
@@ -84,6 +89,8 @@ class SettledRegion:
     """Key of the place: area of interest and grid."""
     settings: str
     """Key of the settings that shape the answers."""
+    rules: TellingRules
+    """Which events are told."""
     folder: RunFolder
     """Where the region leaves its files."""
 
@@ -92,10 +99,11 @@ class SettledRegion:
         """Check the area and the model; the region's folder need not be there.
 
         Raises:
-            InputError: the area cannot be read, or there is no such model or signer.
+            InputError: area, zones or what is excluded cannot be read, or there is no such model or signer.
         """
         area = AreaOfInterest.read(config.aoi).to_degrees()
         crs = find_crs(config.grid.crs, area=area)
+        rules = read_rules(config)
         identity = identify_named_model(config.model.name)
         if isinstance(config.source, StacSourceConfig):
             check_signer(config.source.sign)
@@ -105,6 +113,7 @@ class SettledRegion:
             crs=crs,
             cell=hash_cell(area, grid=config.grid, crs=crs),
             settings=hash_settings(config, identity=identity),
+            rules=rules,
             folder=find_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s),
         )
 
@@ -169,8 +178,7 @@ class Region(SettledRegion):
         """Check the area and the model, then make the region's folder and hold it while the context lasts.
 
         Raises:
-            InputError: the area cannot be read, there is no such model, or the folder cannot be written to or is in
-                the hands of another pass.
+            InputError: as `settle`; or the folder cannot be written to, or is in the hands of another pass.
         """
         settled = SettledRegion.settle(config)
         folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
@@ -201,14 +209,17 @@ class Region(SettledRegion):
         """Make the region's report anew from all its pairs, let go of what is too old, and write ``region.json`` last.
 
         Raises:
+            InputError: the log of the region's events is damaged.
             FolderError: the region's folder has gone to another pass, or cannot be written to.
         """
         self.lock.check()
-        states, tables, files = self._write_report()
+        facts = read_file_facts(self.folder).get(CHANGELOG_NAME)
+        log = read_changelog(self.folder, crs=self.crs, facts=facts)
+        states, tables, files = self._write_report(log, now=now)
         if apply_retention(states, folder=self.folder, config=self.config.retention, now=now):
             # The report that made it safe to let go of runs still pointed to them.
-            states, tables, files = self._write_report()
-        summary = PassSummary.of(plan, states=states, tables=tables, now=now)
+            states, tables, files = self._write_report(log, now=now)
+        summary = PassSummary.of(plan, states=states, tables=tables, now=now, n_logged=len(log))
         record = make_region_record(
             self.config, cell=self.cell, settings=self.settings, crs=self.crs, states=states, files=files, last=summary
         )
@@ -217,17 +228,41 @@ class Region(SettledRegion):
             folder=self.folder, states=states, tables=tables, summary=summary, names=tuple(sorted(files))
         )
 
-    def _write_report(self) -> tuple[tuple[PairState, ...], RegionTables, dict[str, bytes]]:
+    def _write_report(
+        self, log: gpd.GeoDataFrame, *, now: dt.datetime
+    ) -> tuple[tuple[PairState, ...], RegionTables, dict[str, bytes]]:
         """Make the report of what the region's folder holds now; gives the pairs, what they tell, and the files."""
         states = tuple(take_current(read_states(self.folder)))
-        tables = make_tables(states, folder=self.folder, crs=self.crs)
+        tables = make_tables(
+            states,
+            folder=self.folder,
+            crs=self.crs,
+            log=log,
+            rules=self.rules,
+            now=now,
+        )
         files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
         former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
         withdraw_region_record(self.folder)
-        for name, data in files.items():
-            _put_if_new(self.folder, name, data)
+        # The log comes last: until it is there, the next pass finds all that this one has to tell.
+        for name in sorted(files, key=lambda name: name == CHANGELOG_NAME):
+            _put_if_new(self.folder, name, files[name])
         self.folder.delete(sorted(former - files.keys()))
         return states, tables, files
+
+
+def read_rules(config: RegionConfig) -> TellingRules:
+    """Read what decides which events are told.
+
+    Raises:
+        InputError: a file of polygons cannot be read.
+    """
+    return TellingRules(
+        min_area_m2=config.report.min_area_m2,
+        excluded=None if config.exclude is None else read_excluded(config.exclude),
+        zones=None if config.zones is None else read_zones(config.zones),
+        waits_for_confirmation=config.waits_for_confirmation,
+    )
 
 
 def word_failure(problem: Exception) -> str:

@@ -15,7 +15,7 @@ import pyproj
 
 from model.sealing import encode_sealed
 from pipeline.regions.assess import gather_accuracy
-from pipeline.regions.page import GroundPictures, render_region_page
+from pipeline.regions.page import GroundPictures, count_events, render_region_page
 from pipeline.regions.pair_records import PairState, open_pair_folder, read_report_file
 from pipeline.regions.tables import RegionTables, encode_tables
 from pipeline.report.page.map import MAX_MAP_SIZE_PX
@@ -79,6 +79,7 @@ def make_region_files(
             description=f"Changes in the region {name}, pair by pair of scenes.",
             items=items,
             files=described,
+            event_counts=count_events(changes) if changes is not None else None,
         )
         files[COLLECTION_NAME] = encode_stac(collection)
     return files

@@ -1,7 +1,8 @@
-"""A region's tables: the changes of all its pairs, linked over time, and one row per pair."""
+"""A region's tables: the changes of all its pairs, linked over time to events, and one row per pair."""
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,28 @@ import pyarrow as pa
 import shapely
 
 from pipeline.findings.coverage import Coverage
+from pipeline.regions.events.changelog import CHANGELOG_NAME, extend_changelog, list_known
+from pipeline.regions.events.identity import identify_events
+from pipeline.regions.events.looks import PairView, choose_seen, gather_looks
+from pipeline.regions.events.status import judge_event
+from pipeline.regions.events.table import EventTable, TellingRules, tabulate_events
 from pipeline.regions.pair_records import PairState, PairStatus, read_report_file
 from pipeline.regions.timeline import PairChanges, Sighting, link_changes
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import CHANGES_NAME
+from pipeline.storage.names import CHANGES_NAME, TILES_NAME
 from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
-from pipeline.tables.schemas import CHANGE_KINDS, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
+from pipeline.tables.schemas import (
+    CHANGE_KINDS,
+    CHANGELOG_SCHEMA,
+    EVENTS_SCHEMA,
+    REGION_CHANGES_SCHEMA,
+    SEEN_SCHEMA,
+    TIMELINE_SCHEMA,
+)
 
 CHANGES_FOLDER = "report/changes"
+SEEN_FOLDER = "report/seen"
+EVENTS_NAME = "report/events.parquet"
 TIME_LINE_NAME = "report/timeline.parquet"
 
 
@@ -31,47 +46,102 @@ class RegionTables:
 
     changes: Mapping[str, gpd.GeoDataFrame]
     """Changes per pair with a result, by the name of their file in the region's folder."""
+    seen: Mapping[str, gpd.GeoDataFrame]
+    """Tiles that each of these pairs has looked at, likewise; of some nobody knows."""
     time_line: pd.DataFrame
     """One row per pair."""
+    events: gpd.GeoDataFrame
+    """One row per event that is told."""
+    changelog: gpd.GeoDataFrame
+    """One row per event and pass that changed something about it."""
 
     def join_changes(self) -> gpd.GeoDataFrame | None:
-        """Give the changes of all pairs as one table; None where no pair has a result."""
-        return pd.concat(list(self.changes.values()), ignore_index=True) if self.changes else None
+        """Give the changes of all pairs that are told as one table; None where no pair has a result."""
+        return pd.concat(map(choose_told, self.changes.values()), ignore_index=True) if self.changes else None
 
 
 def name_changes(state: PairState) -> str:
     """Name the file of a pair's changes; its folder tells the year, as partitioned data sets have it."""
-    return f"{CHANGES_FOLDER}/after_year={state.record.pair.after.start.year}/{state.pair_id}.parquet"
+    return _name_table(state, folder=CHANGES_FOLDER)
 
 
-def make_tables(states: Sequence[PairState], *, folder: RunFolder, crs: str) -> RegionTables:
-    """Read what the pairs have told and link it.
+def _name_table(state: PairState, *, folder: str) -> str:
+    return f"{folder}/after_year={state.record.pair.after.start.year}/{state.pair_id}.parquet"
+
+
+def choose_told(changes: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Leave out the changes whose events are not told."""
+    return changes[changes["is_told"].astype(bool)]
+
+
+def make_tables(
+    states: Sequence[PairState],
+    *,
+    folder: RunFolder,
+    crs: str,
+    log: gpd.GeoDataFrame,
+    rules: TellingRules,
+    now: dt.datetime,
+) -> RegionTables:
+    """Read what the pairs have told, link it, and tell what is other than an earlier pass told.
 
     Args:
         states: The pairs that count, in the order of time.
         folder: Folder of the region.
         crs: CRS of the tables.
+        log: What earlier passes told of events, as `read_changelog` gives it.
+        rules: Which events are told, and when.
+        now: The present of the pass.
 
     Raises:
         FileNotFoundError: the changes of a pair are gone.
     """
     told = [state for state in states if state.has_result]
     frames = [read_changes(state, folder=folder, crs=crs) for state in told]
-    pairs = [_describe_changes(state, frame) for state, frame in zip(told, frames, strict=True)]
-    linked = [
-        add_sightings(frame, state=state, sightings=sightings)
-        for state, frame, sightings in zip(told, frames, link_changes(pairs), strict=True)
-    ]
-    by_pair = {state.pair_id: frame for state, frame in zip(told, linked, strict=True)}
-    rows = [make_row(state, changes=by_pair.get(state.pair_id)) for state in states if _has_row(state)]
+    seen = [_read_seen(state, folder=folder, crs=crs) for state in told]
+    views = [_view(state, frame, seen=tiles) for state, frame, tiles in zip(told, frames, seen, strict=True)]
+    linked = link_changes([view.changes for view in views])
+    table = tabulate_events(
+        linked.events,
+        ids=identify_events(linked.events, known=list_known(log), crs=crs),
+        verdicts=[judge_event(looks) for looks in gather_looks(linked.events, views)],
+        changes=frames,
+        rules=rules,
+        crs=crs,
+    )
+    by_pair = {
+        state.pair_id: add_sightings(frame, state=state, sightings=sightings, events=table)
+        for state, frame, sightings in zip(told, frames, linked.sightings, strict=True)
+    }
+    return RegionTables(
+        changes={name_changes(state): by_pair[state.pair_id] for state in told},
+        seen={
+            _name_table(state, folder=SEEN_FOLDER): tiles
+            for state, tiles in zip(told, seen, strict=True)
+            if tiles is not None
+        },
+        time_line=_make_time_line(states, changes=by_pair),
+        events=table.told,
+        changelog=extend_changelog(
+            log,
+            table.told,
+            pass_at=now,
+            reasons=table.list_reasons(),
+            waits_for_confirmation=rules.waits_for_confirmation,
+        ),
+    )
+
+
+def _make_time_line(states: Sequence[PairState], *, changes: Mapping[str, gpd.GeoDataFrame]) -> pd.DataFrame:
+    told = {pair_id: choose_told(frame) for pair_id, frame in changes.items()}
+    rows = [make_row(state, changes=told.get(state.pair_id)) for state in states if _has_row(state)]
     columns = {name: [row[name] for row in rows] for name in TIMELINE_SCHEMA.names}
     table = pa.table(
         {name: pa.array(columns[name], type=TIMELINE_SCHEMA.field(name).type) for name in columns},
         schema=TIMELINE_SCHEMA,
     )
-    return RegionTables(
-        changes={name_changes(state): by_pair[state.pair_id] for state in told}, time_line=table.to_pandas()
-    )
+    line: pd.DataFrame = table.to_pandas()
+    return line
 
 
 def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataFrame:
@@ -82,7 +152,21 @@ def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDat
     return frame if frame.crs == crs else frame.to_crs(crs)
 
 
-def add_sightings(frame: gpd.GeoDataFrame, *, state: PairState, sightings: Sequence[Sighting]) -> gpd.GeoDataFrame:
+def _read_seen(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataFrame | None:
+    """Read which tiles a pair has looked at, likewise; None where its run went before regions kept that."""
+    try:
+        if state.has_folder:
+            frame = choose_seen(read_report_file(state, TILES_NAME, folder=folder))
+        else:
+            frame = gpd.read_parquet(io.BytesIO(folder.read(_name_table(state, folder=SEEN_FOLDER))))
+    except FileNotFoundError:
+        return None
+    return frame if frame.crs == crs else frame.to_crs(crs)
+
+
+def add_sightings(
+    frame: gpd.GeoDataFrame, *, state: PairState, sightings: Sequence[Sighting], events: EventTable
+) -> gpd.GeoDataFrame:
     """Put what links them beside the changes of a pair; columns that their run did not know are null."""
     schema = REGION_CHANGES_SCHEMA
     columns: dict[str, Any] = {
@@ -91,6 +175,7 @@ def add_sightings(frame: gpd.GeoDataFrame, *, state: PairState, sightings: Seque
         if column.name != "geometry"
     }
     run = state.record.run_name if state.has_folder else None
+    rows = [events.by_sighting[sighting.first_sighting] for sighting in sightings]
     columns |= {
         "pair_id": [state.pair_id] * len(frame),
         "run": [run] * len(frame),
@@ -102,6 +187,9 @@ def add_sightings(frame: gpd.GeoDataFrame, *, state: PairState, sightings: Seque
         "last_seen": [sighting.last_seen for sighting in sightings],
         "times_seen": [sighting.times_seen for sighting in sightings],
         "first_sighting": [sighting.first_sighting for sighting in sightings],
+        "event_id": events.frame["event_id"].iloc[rows].tolist(),
+        "event_status": events.frame["status"].iloc[rows].tolist(),
+        "is_told": [events.reasons[row] is None for row in rows],
     }
     cleaned = {name: [None if pd.isna(value) else value for value in values] for name, values in columns.items()}
     return make_frame(cleaned, schema=schema, geometry=frame.geometry.to_numpy(), crs=str(frame.crs))
@@ -144,6 +232,13 @@ def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:
     schema = REGION_CHANGES_SCHEMA
     for name, frame in tables.changes.items():
         yield name, encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key="change_id"))
+    for name, frame in tables.seen.items():
+        yield name, encode_geoparquet(frame, schema=SEEN_SCHEMA, order=order_along_hilbert(frame, key="tile_id"))
+    events, log = tables.events, tables.changelog
+    order = order_along_hilbert(events, key="event_id")
+    yield EVENTS_NAME, encode_geoparquet(events, schema=EVENTS_SCHEMA, order=order)
+    # By pass, so that whoever has read some passes finds the others behind them.
+    yield CHANGELOG_NAME, encode_geoparquet(log, schema=CHANGELOG_SCHEMA, order=np.arange(len(log)))
     yield TIME_LINE_NAME, encode_table(tables.time_line, schema=TIMELINE_SCHEMA)
 
 
@@ -154,6 +249,13 @@ def _has_row(state: PairState) -> bool:
 
 def _tell_unfinished(state: PairState) -> str:
     return f"was begun {state.record.attempts} times and has not ended"
+
+
+def _view(state: PairState, frame: gpd.GeoDataFrame, *, seen: gpd.GeoDataFrame | None) -> PairView:
+    pair = state.record.pair
+    confidences = frame["confidence"].to_numpy(np.float64, na_value=np.nan)
+    scenes: frozenset[object] = frozenset({pair.before.key, pair.after.key})
+    return PairView(changes=_describe_changes(state, frame), scenes=scenes, confidences=confidences, seen=seen)
 
 
 def _describe_changes(state: PairState, frame: gpd.GeoDataFrame) -> PairChanges:

@@ -67,10 +67,26 @@ class Sighting:
     """Pair and change, with a slash between, that saw it first."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a change stands among those that were linked."""
+
+    pair: int
+    """Place of its pair."""
+    change: int
+    """Its place in the pair."""
+
+
 @dataclass(kw_only=True)
-class _Event:
+class Event:
     """What happened at one place once, as far as it is known."""
 
+    kind: str
+    """What changed."""
+    first_pair: PairChanges
+    """The pair that saw it first."""
+    first_ground: shapely.Geometry
+    """What that pair saw of it."""
     earliest: dt.datetime
     """It happened after this."""
     latest: dt.datetime
@@ -78,75 +94,101 @@ class _Event:
     ground: shapely.Geometry
     """All that its sightings cover."""
     first_sighting: str
-    first_seen: dt.datetime
+    """Pair and change, with a slash between, that saw it first."""
     last_seen: dt.datetime
-    pair_ids: set[str] = field(default_factory=set)
+    """Later date of the last pair that saw it."""
+    sightings: list[Place] = field(default_factory=list)
+    """The changes that tell of it, in the order of their pairs' dates."""
+
+    @property
+    def first_seen(self) -> dt.datetime:
+        """Later date of the first pair that saw it."""
+        return self.first_pair.after
+
+    @property
+    def times_seen(self) -> int:
+        """Pairs that saw it."""
+        return len({place.pair for place in self.sightings})
 
     def may_be_between(self, before: dt.datetime, after: dt.datetime) -> bool:
+        """Tell whether it can have happened between two dates."""
         return self.earliest < after and before < self.latest
 
-    def take_in(self, pair: PairChanges, *, geometry: shapely.Geometry) -> None:
+    def take_in(self, pair: PairChanges, *, place: Place) -> None:
+        """Make a change of a pair a further sighting."""
+        geometry = pair.geometry[place.change]
         self.earliest, self.latest = max(self.earliest, pair.before), min(self.latest, pair.after)
         self.ground = self.ground.union(geometry)
         self.last_seen = max(self.last_seen, pair.after)
-        self.pair_ids.add(pair.pair_id)
+        self.sightings.append(place)
 
 
-def link_changes(pairs: Sequence[PairChanges]) -> list[list[Sighting]]:
+@dataclass(frozen=True, kw_only=True)
+class LinkedChanges:
+    """What the changes of many pairs are together."""
+
+    sightings: list[list[Sighting]]
+    """For each pair, as they were given, the sightings of its changes in their order."""
+    events: list[Event]
+    """What happened, in the order of the first sightings."""
+
+
+def link_changes(pairs: Sequence[PairChanges]) -> LinkedChanges:
     """Link the changes of many pairs over time; the module's text has the rule.
 
     Args:
         pairs: In any order; equal ones in another order give the same.
-
-    Returns:
-        For each pair, as they were given, the sightings of its changes in their order.
     """
-    events: dict[str, list[_Event]] = {}
-    linked: list[list[tuple[_Event, float, bool]]] = [[] for _ in pairs]
-    for index in sorted(range(len(pairs)), key=lambda index: _rank(pairs[index])):
-        linked[index] = _link_pair(pairs[index], events=events)
-    return [
+    events: dict[str, list[Event]] = {}
+    linked: list[list[tuple[Event, float, bool]]] = [[] for _ in pairs]
+    order = sorted(range(len(pairs)), key=lambda index: rank_pair(pairs[index]))
+    for index in order:
+        linked[index] = _link_pair(pairs[index], index=index, events=events)
+    sightings = [
         [
             Sighting(
                 is_new=is_new,
                 new_fraction=part,
                 first_seen=event.first_seen,
                 last_seen=event.last_seen,
-                times_seen=len(event.pair_ids),
+                times_seen=event.times_seen,
                 first_sighting=event.first_sighting,
             )
             for event, part, is_new in found
         ]
         for found in linked
     ]
+    first = [event for index in order for event, _, is_new in linked[index] if is_new]
+    return LinkedChanges(sightings=sightings, events=first)
 
 
-def _rank(pair: PairChanges) -> tuple[dt.datetime, dt.datetime, str]:
+def rank_pair(pair: PairChanges) -> tuple[dt.datetime, dt.datetime, str]:
+    """Give what pairs are put in order by: the later date first of all."""
     return pair.after, pair.before, pair.pair_id
 
 
-def _link_pair(pair: PairChanges, *, events: dict[str, list[_Event]]) -> list[tuple[_Event, float, bool]]:
+def _link_pair(pair: PairChanges, *, index: int, events: dict[str, list[Event]]) -> list[tuple[Event, float, bool]]:
     """Hold the changes of one pair against the events so far, and add what is new to them."""
-    matches: list[tuple[_Event | None, float]] = [(None, 1.0)] * len(pair.geometry)
+    matches: list[tuple[Event | None, float]] = [(None, 1.0)] * len(pair.geometry)
     for kind in sorted(set(pair.kinds)):
         places = np.flatnonzero(np.asarray(pair.kinds, dtype=object) == kind)
         known = [event for event in events.get(kind, []) if event.may_be_between(pair.before, pair.after)]
         for place, matched in zip(places, _match(pair.geometry[places], known), strict=True):
             matches[place] = matched
     # All are matched before any is taken in: what one change adds to an event must not decide about the next.
-    found: list[tuple[_Event, float, bool]] = []
+    found: list[tuple[Event, float, bool]] = []
     for position, (match, new_fraction) in enumerate(matches):
         event = match or _begin_event(pair, position)
         if match is None:
             events.setdefault(pair.kinds[position], []).append(event)
-        event.take_in(pair, geometry=pair.geometry[position])
+        event.take_in(pair, place=Place(pair=index, change=position))
         found.append((event, new_fraction, match is None))
     return found
 
 
-def _match(geometry: _Geometries, known: Sequence[_Event]) -> list[tuple[_Event | None, float]]:
+def _match(geometry: _Geometries, known: Sequence[Event]) -> list[tuple[Event | None, float]]:
     """Find for each polygon the event it is a sighting of, and the part of its area on which none was seen."""
-    matches: list[tuple[_Event | None, float]] = [(None, 1.0)] * len(geometry)
+    matches: list[tuple[Event | None, float]] = [(None, 1.0)] * len(geometry)
     if not known:
         return matches
     grounds = np.array([event.ground for event in known], dtype=object)
@@ -164,12 +206,14 @@ def _match(geometry: _Geometries, known: Sequence[_Event]) -> list[tuple[_Event 
     return matches
 
 
-def _begin_event(pair: PairChanges, position: int) -> _Event:
-    return _Event(
+def _begin_event(pair: PairChanges, position: int) -> Event:
+    return Event(
+        kind=pair.kinds[position],
+        first_pair=pair,
+        first_ground=pair.geometry[position],
         earliest=pair.before,
         latest=pair.after,
         ground=pair.geometry[position],
         first_sighting=f"{pair.pair_id}/{pair.change_ids[position]}",
-        first_seen=pair.after,
         last_seen=pair.after,
     )

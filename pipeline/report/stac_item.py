@@ -36,7 +36,14 @@ from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import ObjectFacts, describe_bytes
 from pipeline.storage.names import STORE_NAME
-from pipeline.tables.schemas import CHANGES_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA, read_description
+from pipeline.tables.schemas import (
+    CHANGELOG_SCHEMA,
+    CHANGES_SCHEMA,
+    EVENTS_SCHEMA,
+    REGION_CHANGES_SCHEMA,
+    TIMELINE_SCHEMA,
+    read_description,
+)
 
 ITEM_NAME = "report/item.json"
 COLLECTION_NAME = "report/collection.json"
@@ -213,6 +220,7 @@ def make_region_collection(
     description: str,
     items: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, ObjectFacts] | None = None,
+    event_counts: Mapping[str, int] | None = None,
     license: str = "other",  # noqa: A002 - STAC's word
 ) -> dict[str, Any]:
     """Describe a region as a STAC 1.1 collection of its pairs' items.
@@ -224,6 +232,7 @@ def make_region_collection(
         items: At least one item as `make_item` gives it, by its place relative to the collection, such as
             ``../pairs/PAIR/report/item.json``.
         files: Size and sha256 of files of the region's report, by their names in the region's folder.
+        event_counts: Events of the region per status; left out, nothing is said of them.
         license: SPDX identifier of the licence of the data, or other.
 
     Raises:
@@ -241,8 +250,9 @@ def make_region_collection(
             pystac.SpatialExtent([list(unite_bounds(tuple(item["bbox"]) for item in described))]),
             pystac.TemporalExtent([_find_interval(described)]),
         ),
-        summaries=pystac.Summaries(_summarise(described), maxcount=1000),
+        summaries=pystac.Summaries(_summarise(described) | _summarise_events(event_counts), maxcount=1000),
         stac_extensions=[EXTENSIONS["file"], EXTENSIONS["table"]],
+        extra_fields={} if event_counts is None else {"deltavlm:event_counts": dict(event_counts)},
     )
     changes = pystac.Asset(
         "changes/",
@@ -252,7 +262,11 @@ def make_region_collection(
         extra_fields={"table:columns": _list_columns(REGION_CHANGES_SCHEMA)},
     )
     collection.add_asset("changes", changes)
-    schemas = {"timeline.parquet": TIMELINE_SCHEMA}
+    schemas = {
+        "timeline.parquet": TIMELINE_SCHEMA,
+        "events.parquet": EVENTS_SCHEMA,
+        "changelog.parquet": CHANGELOG_SCHEMA,
+    }
     for name, facts in sorted((files or {}).items()):
         place = PurePosixPath(name).relative_to("report")
         if place.parts[0] != "changes" and (len(place.parts) == 1 or place.parts[0] == "plots"):
@@ -359,6 +373,11 @@ def _summarise(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "deltavlm:model_id": software,
         "deltavlm:kinds": sorted({kind for values in properties for kind in values["deltavlm:change_counts"]}),
     }
+
+
+def _summarise_events(counts: Mapping[str, int] | None) -> dict[str, Any]:
+    found = sorted(status for status, count in (counts or {}).items() if count)
+    return {"deltavlm:event_status": found} if found else {}
 
 
 _DIGITS = 7

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pyarrow as pa
@@ -28,10 +31,14 @@ FORMATS_FOLDER = "formats"
 """Where they go in the folder of the run, if nowhere else."""
 
 _NAMES = {"tiles": TILES_NAME, "changes": CHANGES_NAME, "zones": ZONES_NAME}
-_STYLES = {"tiles": "tiles.qml", "changes": "style.qml", "zones": "zones.qml"}
+_STYLES = {"tiles": "tiles.qml", "changes": "style.qml", "events": "style.qml", "zones": "zones.qml"}
 _STYLE_SUFFIX = ".qml"
 _STEM = "report"
 _SUFFIXES = frozenset({f".{SUMMARY_FORMAT}", *(kind.suffix for kind in VECTOR_FORMATS.values())})
+
+
+OpenTable = Callable[[], AbstractContextManager[Any]]
+"""Opens the GeoParquet file of a table."""
 
 
 def list_files(name: str, *, tables: Sequence[str]) -> dict[str, list[str]]:
@@ -66,15 +73,56 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
         InputError: the run has not ended, a format is not known or its extra is missing, or the place does not fit or
             cannot be written to.
     """
-    if unknown := sorted(set(formats) - set(FORMATS)):
-        raise InputError(
-            f"format {unknown[0]!r} is not known", expected=f"one of {', '.join(FORMATS)}", remedy="correct --format"
-        )
+    check_formats(formats, known=FORMATS)
     if SUMMARY_FORMAT in formats:
         require_extra("docx", use=f"--format {SUMMARY_FORMAT}")
     folder = find_run_folder(uri)
     record = read_record(folder)
-    tables = {table: name for table, name in _NAMES.items() if name in record.files}
+    names = {table: name for table, name in _NAMES.items() if name in record.files}
+    return write_formats(
+        formats,
+        tables={table: partial(folder.open_file, name) for table, name in names.items()},
+        folder=folder,
+        output=output,
+        write_summary=lambda path: _write_summary(path, tables=names, folder=folder, record=record),
+    )
+
+
+def check_formats(formats: Sequence[str], *, known: Collection[str]) -> None:
+    """Refuse what is no format.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    if unknown := sorted(set(formats) - set(known)):
+        raise InputError(
+            f"format {unknown[0]!r} is not known", expected=f"one of {', '.join(known)}", remedy="correct --format"
+        )
+
+
+def write_formats(
+    formats: Sequence[str],
+    *,
+    tables: Mapping[str, OpenTable],
+    folder: RunFolder,
+    output: str | None,
+    write_summary: Callable[[Path], None] | None = None,
+) -> list[str]:
+    """Write tables in other formats.
+
+    Args:
+        formats: Names of formats, which are known.
+        tables: The tables by their names.
+        folder: Folder whose tables they are.
+        output: As of `export_report`.
+        write_summary: Writes the summary in Word, where `formats` has it.
+
+    Returns:
+        Paths or URIs of the files.
+
+    Raises:
+        InputError: a table cannot be read, or the place does not fit or cannot be written to.
+    """
     files = {
         file: (name, held)
         for name in dict.fromkeys(formats)
@@ -85,7 +133,17 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
     for file, (name, held) in files.items():
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, file)
-            _write_file(path, name=name, tables={table: tables[table] for table in held}, folder=folder, record=record)
+            try:
+                if write_summary is not None and name == SUMMARY_FORMAT:
+                    write_summary(path)
+                else:
+                    _write_file(path, name=name, tables={table: tables[table] for table in held})
+            except (FileNotFoundError, pa.ArrowInvalid) as problem:
+                raise InputError(
+                    f"a table of {folder.uri} cannot be read ({problem})",
+                    expected=f"the tables {', '.join(held)} as they were written",
+                    remedy="write them anew: with `deltavlm report RUN`, or by a pass over the region",
+                ) from None
             written.append(_hand_over(path, place=places.get(file), folder=folder))
     return written
 
@@ -115,25 +173,15 @@ def choose_places(files: Sequence[str], *, output: str | None) -> dict[str, Path
     return {files[0]: place}
 
 
-def _write_file(path: Path, *, name: str, tables: Mapping[str, str], folder: RunFolder, record: RunRecord) -> None:
-    try:
-        if name == SUMMARY_FORMAT:
-            _write_summary(path, tables=tables, folder=folder, record=record)
-            return
-        for table, object_name in tables.items():
-            if path.suffix == _STYLE_SUFFIX:
-                path.write_text(_read_style(table), encoding="utf-8")
-                continue
-            with folder.open_file(object_name) as source:
-                write_layer(source, path, layer=table, kind=VECTOR_FORMATS[name])
-            if VECTOR_FORMATS[name].styles == "table":
-                write_style(path, _read_style(table), layer=table)
-    except (FileNotFoundError, pa.ArrowInvalid) as problem:
-        raise InputError(
-            f"a table of {folder.uri} cannot be read ({problem})",
-            expected=f"the files {', '.join(tables.values())} as the run has left them",
-            remedy="write them anew with `deltavlm report RUN`",
-        ) from None
+def _write_file(path: Path, *, name: str, tables: Mapping[str, OpenTable]) -> None:
+    for table, open_table in tables.items():
+        if path.suffix == _STYLE_SUFFIX:
+            path.write_text(_read_style(table), encoding="utf-8")
+            continue
+        with open_table() as source:
+            write_layer(source, path, layer=table, kind=VECTOR_FORMATS[name])
+        if VECTOR_FORMATS[name].styles == "table":
+            write_style(path, _read_style(table), layer=table)
 
 
 def _read_style(table: str) -> str:

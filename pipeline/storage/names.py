@@ -26,7 +26,7 @@ _RUN_FILES = re.compile(
     rf"|report/({_TABLE}\.parquet|changes\.(fgb|qml)|index\.html|(item|accuracy)\.json|plots/[a-z]+\.png|page/tiles_r\d+_c\d+\.js)"
     rf"|formats/(report|{_TABLE})\.[a-z]+"
 )
-_PAIR_TABLES = re.compile(r"report/(changes|zones)/after_year=\d+/\d+_\d+_[0-9a-f]{12}\.parquet")
+_PAIR_TABLES = re.compile(r"report/(changes|zones|seen)/after_year=\d+/\d+_\d+_[0-9a-f]{12}\.parquet")
 
 
 def is_run_file(name: str) -> bool:

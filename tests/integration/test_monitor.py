@@ -26,6 +26,7 @@ from made_scenes import CELL_PX, LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, make_se
 from flows.region_pass import run_pairs
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.regions.export import export_region, is_region
 from pipeline.regions.region import Region, RegionReport
 from pipeline.regions.tables import TIME_LINE_NAME
 from pipeline.runs.run import OpenCluster, detect_changes
@@ -179,6 +180,13 @@ def test_what_an_earlier_pair_has_seen_is_not_new(
     assert changes["times_seen"].tolist() == [2, 2, 1]
     assert changes["first_seen"].dt.strftime("%m-%d").tolist() == ["05-01", "05-01", "05-08"]
     assert changes["last_seen"].dt.strftime("%m-%d").tolist() == ["05-08", "05-08", "05-08"]
+    # The house is confirmed by the second pair, and told as new by it; the barn has yet to be.
+    events = gpd.read_parquet(tmp_path / "region" / "report" / "events.parquet").sort_values("first_seen")
+    assert events["status"].tolist() == ["confirmed", "provisional"]
+    assert report.summary.events == {"added": 1, "confirmed": 1, "altered": 0, "retired": 0, "new": 1}
+    log = gpd.read_parquet(tmp_path / "region" / "report" / "changelog.parquet")
+    assert log[["pass_number", "action", "is_new"]].to_numpy().tolist()[:1] == [[1, "added", False]]
+    assert set(log["event_id"]) == set(changes["event_id"]) == set(events["event_id"])
 
 
 def test_the_report_is_read_by_programs_that_are_not_ours(finished: Path) -> None:
@@ -196,6 +204,23 @@ def test_the_report_is_read_by_programs_that_are_not_ours(finished: Path) -> Non
     page = (folder / "index.html").read_text()
     assert "Region under watch" in page
     assert {path.name for path in (folder / "plots").iterdir()} == {"area.png", "counts.png", "seen.png"}
+
+
+def test_a_region_is_one_layer_in_other_formats(finished: Path, tmp_path: Path) -> None:
+    region = str(finished / "region")
+
+    files = export_region(region, formats=["flatgeobuf", "gpkg"], output=str(tmp_path))
+
+    assert sorted(Path(file).name for file in files) == sorted(
+        ["changes.fgb", "changes.qml", "events.fgb", "events.qml", "report.gpkg"]
+    )
+    layers = [gpd.read_file(tmp_path / f"{name}.fgb") for name in ("changes", "events")]
+    assert [len(layer) for layer in layers] == [4, 4]
+    assert set(layers[0]["event_id"]) == set(layers[1]["event_id"])
+    assert len(gpd.read_file(tmp_path / "report.gpkg", layer="events")) == 4
+    assert is_region(region)
+    with pytest.raises(InputError, match="format 'docx' is not known"):
+        export_region(region, formats=["docx"])
 
 
 def test_one_bad_scene_fails_its_pairs_and_is_tried_again(

@@ -263,6 +263,47 @@ def test_accuracy_is_kept_pair_by_pair_and_reviews_of_events_by_the_region(
         find_assessed_run(str(region), pair="nothing")
 
 
+def refuse(run: RunConfig) -> None:
+    raise AssertionError(f"a model is asked for {run.output}")
+
+
+def read_events(config: RegionConfig, name: str = "events") -> gpd.GeoDataFrame:
+    return gpd.read_parquet(Path(config.output) / "report" / f"{name}.parquet")
+
+
+def test_what_is_told_changes_without_asking_a_model(watched: Path, address: tuple[str, str]) -> None:
+    house = shapely.box(LEFT_M, TOP_M - TILE_PX, LEFT_M + TILE_PX, TOP_M)
+    water = gpd.GeoDataFrame({"id": ["lake"]}, geometry=[house], crs="EPSG:32614")
+    water.to_crs("EPSG:4326").to_file(watched / "water.geojson")
+    first = read_events(make_region(watched, *address))
+    told = read_tables(watched / "region")
+
+    excluding = make_region(watched, *address, exclude=str(watched / "water.geojson"))
+    report = make_pass(excluding, run_pair=refuse)
+    assert report.summary.events == {"added": 0, "confirmed": 0, "altered": 0, "retired": 1, "new": 0}
+    (left,) = read_events(excluding)["event_id"]
+    assert report.tables.time_line["n_changes"].tolist() == [0, 1]
+
+    small = make_region(watched, *address, "report.min_area_m2=1e6", zones=str(watched / "water.geojson"))
+    assert make_pass(small, run_pair=refuse).summary.events["retired"] == 1
+    assert read_events(small).empty
+
+    zoned = make_region(watched, *address, zones=str(watched / "water.geojson"))
+    assert make_pass(zoned, run_pair=refuse).summary.events["added"] == 2
+    zones = read_events(zoned).set_index("event_id")["zone_ids"].to_dict()
+    assert zones == {event_id: "" if event_id == left else "lake" for event_id in first["event_id"]}
+
+    again = make_region(watched, *address)
+    make_pass(again, run_pair=refuse)
+    assert {name for name, data in read_tables(watched / "region").items() if told[name] != data} == {
+        "report/changelog.parquet"
+    }
+    log = read_events(again, "changelog")
+    assert log["pass_number"].drop_duplicates().tolist() == [1, 2, 3, 4, 5]
+    assert set(log["reason"].dropna()) == {"it lies in exclude", "it is smaller than report.min_area_m2"}
+    assert log["is_new"].sum() == 2
+
+
 def test_region_in_a_bucket_tells_the_same(watched: Path) -> None:
     with start_s3_server() as server, set_environment(**make_environment(server.port)):
         config = make_region(watched, "cluster.n_workers=1", output=f"s3://{BUCKET}/regions/made")

@@ -27,15 +27,17 @@ def make_changes(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
         "run": "pairs/pair-1",
         "is_new": True,
         "times_seen": 1,
+        "event_status": "provisional",
         "before_datetime": DATES[0],
         "after_datetime": DATES[1],
     }
-    filled = [plain | {"change_id": f"building_r0000_c{n:04d}_top-left"} | row for n, row in enumerate(rows)]
+    own = [{"change_id": f"building_r0000_c{n:04d}_top-left", "event_id": f"event-{n}"} for n in range(len(rows))]
+    filled = [plain | ids | row for ids, row in zip(own, rows, strict=True)]
     left = [621_000 + 200 * n for n in range(len(rows))]
     geometry = [
         row.pop("geometry", shapely.box(x, 3_361_000, x + 30, 3_361_030)) for row, x in zip(filled, left, strict=True)
     ]
-    frame = pd.DataFrame(filled, columns=["change_id", *plain])
+    frame = pd.DataFrame(filled, columns=["change_id", "event_id", *plain])
     for name in ("before_datetime", "after_datetime"):
         frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
     frame = frame.assign(first_seen=frame["after_datetime"], last_seen=frame["after_datetime"])

@@ -148,6 +148,7 @@ def describe_changes(
         columns["runs"] = runs[: len(listed)]
         columns["news"] = listed["is_new"].fillna(value=False).to_numpy(np.uint8)
         columns["times"] = listed["times_seen"].fillna(1).to_numpy(np.int32)
+        columns["statuses"] = listed["event_status"].str.replace("_", " ").tolist()
         columns["firsts"] = [_write_date(moment) for moment in listed["first_seen"]]
         columns["lasts"] = [_write_date(moment) for moment in listed["last_seen"]]
     return {"total": len(ranked)} | {name: pack_column(values) for name, values in columns.items()}

@@ -59,6 +59,7 @@ export class TilePanel {
       rows.push(["Between", `${run.before} and ${run.after}`]);
       const times = changes.times[change];
       rows.push(["Seen", times === 1 ? `once, on ${changes.firsts[change]}` : `${times} times, ${changes.firsts[change]} to ${changes.lasts[change]}`]);
+      rows.push(["Event", changes.statuses[change]]);
     } else {
       rows.push(["Later date", formatDay(changes.days[change])]);
     }

@@ -20,6 +20,7 @@ from pipeline.config.region import (
     RegionConfig,
     RetentionConfig,
     ScheduleConfig,
+    TellingConfig,
     load_region_config,
 )
 from pipeline.config.region_sources import (
@@ -57,8 +58,8 @@ def test_shipped_region_is_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        RegionConfig, DateChoiceConfig, ScheduleConfig, KeepConfig, RetentionConfig, NotifyConfig, StacSourceConfig,
-        FolderSourceConfig, DatesPairing, YearEarlierPairing, LastAnalysedPairing, SeriesPairing,
+        RegionConfig, DateChoiceConfig, ScheduleConfig, KeepConfig, RetentionConfig, NotifyConfig, TellingConfig,
+        StacSourceConfig, FolderSourceConfig, DatesPairing, YearEarlierPairing, LastAnalysedPairing, SeriesPairing,
     ],
 )  # fmt: skip
 def test_every_setting_is_described(model: type[BaseModel]) -> None:
@@ -150,3 +151,26 @@ def test_date_is_read_out_of_a_name(pattern: str, name: str, expected: str | Non
 def test_digits_that_are_no_date_are_named() -> None:
     with pytest.raises(ValueError, match=r"has no date where %Y%m%d\.tif wants one: 2023-02-29"):
         compile_name_pattern("%Y%m%d.tif").read_datetime("20230229.tif")
+
+
+@pytest.mark.parametrize(
+    ("pairing", "tell_new", "waits"),
+    [
+        ({"kind": "year-earlier"}, None, True),
+        ({"kind": "year-earlier"}, "confirmed", True),
+        ({"kind": "year-earlier"}, "first-sighting", False),
+        ({"kind": "series", "since": "2025-01-01"}, None, False),
+        ({"kind": "last-analysed", "since": "2025-01-01"}, "first-sighting", False),
+    ],
+)
+def test_pairs_that_overlap_wait_for_confirmation(pairing: dict[str, Any], tell_new: str | None, waits: bool) -> None:
+    config = RegionConfig.model_validate(REQUIRED | {"pairing": pairing, "report": {"tell_new": tell_new}})
+
+    assert config.waits_for_confirmation is waits
+
+
+def test_waiting_for_what_cannot_come_is_refused() -> None:
+    values = REQUIRED | {"pairing": {"kind": "series", "since": "2025-01-01"}, "report": {"tell_new": "confirmed"}}
+
+    with pytest.raises(ValueError, match="none would ever be told; leave it out"):
+        RegionConfig.model_validate(values)

@@ -37,6 +37,15 @@ def test_figures_are_those_of_first_sightings_and_of_the_last_pair() -> None:
     assert "2 first sightings in all, 3 sightings" in text
 
 
+def test_status_of_events_is_told() -> None:
+    rows = [{"event_status": "confirmed"}, {"event_status": "confirmed", "event_id": "event-0"}, {}]
+
+    text = text_of(render_region_page(make_changes(rows), timeline=make_timeline([{}]), name="Delta"))
+
+    assert "Of 2 events, 1 is confirmed, 1 provisional and 0 not confirmed by the pairs that looked again." in text
+    assert "90 % confirmed" in text
+
+
 def test_a_failed_pair_is_told_with_its_reason_and_no_result_is_no_zero() -> None:
     html = render_region_page(make_changes([{}]), timeline=make_timeline([{}, FAILED]), name=HOSTILE)
 

@@ -29,6 +29,10 @@ def seen(before: str, after: str, *shapes: shapely.Geometry, kind: str = "buildi
     )
 
 
+def link(pairs: list[PairChanges]) -> list[list[Sighting]]:
+    return link_changes(pairs).sightings
+
+
 def tell_new(linked: list[list[Sighting]]) -> list[list[bool]]:
     return [[sighting.is_new for sighting in found] for found in linked]
 
@@ -41,7 +45,7 @@ def test_house_is_new_once_and_seen_by_every_pair_that_spans_its_building() -> N
         seen("2025-01-22", "2026-01-22", shapely.box(1, 0, 11, 10)),
     ]
 
-    linked = link_changes(weekly)
+    linked = link(weekly)
 
     assert tell_new(linked) == [[], [True], [False], [False]]
     assert {(found[0].first_seen, found[0].last_seen, found[0].times_seen) for found in linked[1:]} == {
@@ -51,7 +55,7 @@ def test_house_is_new_once_and_seen_by_every_pair_that_spans_its_building() -> N
 
 
 def test_built_and_torn_down_between_dates_of_a_series_are_two_events() -> None:
-    linked = link_changes([seen("2024-06-01", "2025-06-01", HOUSE), seen("2025-06-01", "2026-06-01", HOUSE)])
+    linked = link([seen("2024-06-01", "2025-06-01", HOUSE), seen("2025-06-01", "2026-06-01", HOUSE)])
 
     assert tell_new(linked) == [[True], [True]]
     assert [found[0].times_seen for found in linked] == [1, 1]
@@ -67,7 +71,7 @@ def test_torn_down_a_year_later_is_new_though_some_sightings_of_both_overlap() -
         seen("2025-03-15", "2026-03-15", HOUSE),
     ]
 
-    assert tell_new(link_changes(pairs)) == [[], [True], [False], [], [True]]
+    assert tell_new(link(pairs)) == [[], [True], [False], [], [True]]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_torn_down_a_year_later_is_new_though_some_sightings_of_both_overlap() -
     ],
 )
 def test_half_of_its_own_area_decides(later: shapely.Geometry, is_new: bool, new_fraction: float) -> None:
-    linked = link_changes([seen("2024-01-01", "2026-01-01", HOUSE), seen("2024-01-01", "2026-02-01", later)])
+    linked = link([seen("2024-01-01", "2026-01-01", HOUSE), seen("2024-01-01", "2026-02-01", later)])
 
     assert linked[1][0].is_new is is_new
     assert linked[1][0].new_fraction == pytest.approx(new_fraction)
@@ -92,7 +96,7 @@ def test_what_grew_together_was_seen_before() -> None:
     thirds = [shapely.box(x, 0, x + 4, 10) for x in (0, 8, 16)]
     whole = shapely.box(0, 0, 20, 10)
 
-    linked = link_changes([seen("2024-01-01", "2026-01-01", *thirds), seen("2024-01-01", "2026-02-01", whole)])
+    linked = link([seen("2024-01-01", "2026-01-01", *thirds), seen("2024-01-01", "2026-02-01", whole)])
 
     assert linked[1][0].is_new is False
     assert linked[1][0].new_fraction == pytest.approx(0.4)
@@ -102,7 +106,7 @@ def test_what_grew_together_was_seen_before() -> None:
 def test_other_kind_is_another_event() -> None:
     road = seen("2024-01-01", "2026-02-01", HOUSE, kind="road")
 
-    assert tell_new(link_changes([seen("2024-01-01", "2026-01-01", HOUSE), road])) == [[True], [True]]
+    assert tell_new(link([seen("2024-01-01", "2026-01-01", HOUSE), road])) == [[True], [True]]
 
 
 def test_order_of_the_pairs_does_not_matter() -> None:
@@ -111,7 +115,7 @@ def test_order_of_the_pairs_does_not_matter() -> None:
         seen("2025-01-15", "2026-01-15", HOUSE),
         seen("2025-01-22", "2026-01-22", shapely.box(2, 0, 28, 10)),
     ]
-    expected = dict(zip((pair.pair_id for pair in pairs), link_changes(pairs), strict=True))
+    expected = dict(zip((pair.pair_id for pair in pairs), link(pairs), strict=True))
 
     for shuffled in itertools.permutations(pairs):
-        assert dict(zip((pair.pair_id for pair in shuffled), link_changes(shuffled), strict=True)) == expected
+        assert dict(zip((pair.pair_id for pair in shuffled), link(shuffled), strict=True)) == expected

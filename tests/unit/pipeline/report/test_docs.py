@@ -8,8 +8,10 @@ import pytest
 
 from pipeline.runs.export import FORMATS
 from pipeline.tables.schemas import (
+    CHANGELOG_SCHEMA,
     CHANGES_SCHEMA,
     DESCRIPTIONS_KEY,
+    EVENTS_SCHEMA,
     FINDINGS_SCHEMA,
     REGION_CHANGES_SCHEMA,
     TIMELINE_SCHEMA,
@@ -21,6 +23,8 @@ from pipeline.tables.schemas import (
 
 REGION_FIELDS = [field for field in REGION_CHANGES_SCHEMA if field.name not in CHANGES_SCHEMA.names]
 
+LOG_FIELDS = [field for field in CHANGELOG_SCHEMA if field.name not in EVENTS_SCHEMA.names]
+
 
 @pytest.fixture(scope="module")
 def text(repository: Path) -> str:
@@ -29,8 +33,8 @@ def text(repository: Path) -> str:
 
 @pytest.mark.parametrize(
     "fields",
-    [FINDINGS_SCHEMA, CHANGES_SCHEMA, ZONES_SCHEMA, REGION_FIELDS, TIMELINE_SCHEMA],
-    ids=["tiles", "changes", "zones", "region", "timeline"],
+    [FINDINGS_SCHEMA, CHANGES_SCHEMA, ZONES_SCHEMA, REGION_FIELDS, EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA],
+    ids=["tiles", "changes", "zones", "region", "events", "changelog", "timeline"],
 )
 def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: list[object]) -> None:
     expected = tabulate_fields(fields)
@@ -39,7 +43,7 @@ def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: li
 
 
 def test_every_column_has_a_description() -> None:
-    schemas = [FINDINGS_SCHEMA, ZONES_SCHEMA, TRUTH_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA]
+    schemas = [FINDINGS_SCHEMA, ZONES_SCHEMA, TRUTH_SCHEMA, REGION_CHANGES_SCHEMA, CHANGELOG_SCHEMA, TIMELINE_SCHEMA]
 
     assert [field.name for schema in schemas for field in schema if not read_description(field)] == []
 

@@ -261,12 +261,22 @@ def test_a_region_is_a_collection_of_its_pairs() -> None:
     }
 
     values = make_region_collection(
-        region_id="austin", title="Austin", description="New houses", items=items, files=files
+        region_id="austin",
+        title="Austin",
+        description="New houses",
+        items=items,
+        files=files,
+        event_counts={"confirmed": 2, "provisional": 0},
     )
     collection = read_valid_stac(values, href="/region/" + COLLECTION_NAME)
 
     assert values == make_region_collection(
-        region_id="austin", title="Austin", description="New houses", items=dict(reversed(items.items())), files=files
+        region_id="austin",
+        title="Austin",
+        description="New houses",
+        items=dict(reversed(items.items())),
+        files=files,
+        event_counts={"confirmed": 2, "provisional": 0},
     )
     assert collection.extent.spatial.bboxes[0] == pytest.approx(
         [first["bbox"][0], *second["bbox"][1:2], second["bbox"][2], max(first["bbox"][3], second["bbox"][3])], abs=1e-5
@@ -276,6 +286,8 @@ def test_a_region_is_a_collection_of_its_pairs() -> None:
     links = [link.get_absolute_href() for link in collection.get_links("item")]
     assert links == ["/region/pairs/p1/report/item.json", "/region/pairs/p2/report/item.json"]
     assert collection.summaries.lists["proj:code"] == ["EPSG:32614", "EPSG:32615"]
+    assert collection.summaries.lists["deltavlm:event_status"] == ["confirmed"]
+    assert values["deltavlm:event_counts"] == {"confirmed": 2, "provisional": 0}
     assert set(collection.assets) == {"changes", "timeline", "index_html"}
     assert "is_new" in [column.name for column in TableExtension.ext(collection.assets["changes"]).columns]
 

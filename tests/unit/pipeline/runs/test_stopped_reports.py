@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
+import pandas as pd
 import pytest
 import shapely
 from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, MadeScenes, make_config, make_scenes, make_series
@@ -22,7 +23,7 @@ from stand_in_model import StandInModel
 from model.errors import InputError
 from pipeline.answers import batch as interview
 from pipeline.answers import collect as answers
-from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.config.region import RegionConfig, TellingConfig, load_region_config
 from pipeline.regions import report as region_files
 from pipeline.regions.pair_records import PairState, PairStatus, read_states
 from pipeline.regions.record import REGION_NAME
@@ -315,22 +316,26 @@ def make_pass(config: RegionConfig, *, around_merge: Callable[[Callable[[], obje
         merge() if around_merge is None else around_merge(merge)
 
 
+@pytest.mark.parametrize(("min_area_m2", "actions"), [(0.0, ["added"]), (1e9, ["added", "retired"])])
 def test_a_regions_report_that_is_stopped_anywhere_is_told_apart_and_made_again(
-    tmp_path: Path, watched: RegionConfig
+    tmp_path: Path, watched: RegionConfig, min_area_m2: float, actions: list[str]
 ) -> None:
     folder = Path(shutil.copytree(watched.output, tmp_path / "region"))
+    telling = watched.model_copy(update={"report": TellingConfig(min_area_m2=min_area_m2)})
     stopped: list[Path] = []
     make_pass(
-        watched.model_copy(update={"output": str(folder)}),
+        telling.model_copy(update={"output": str(folder)}),
         around_merge=lambda merge: stopped.extend(copy_before_writes(folder, merge, copies=tmp_path / "stopped")),
     )
     expected = read_results(folder / "report")
 
+    assert pd.read_parquet(folder / "report" / "changelog.parquet")["action"].unique().tolist() == actions
     assert [(each / REGION_NAME).exists() for each in stopped] == [True] + [False] * (len(stopped) - 1)
     assert len(stopped) > 5
     assert find_strangers(folder, record=REGION_NAME) == find_strangers(stopped[0], record=REGION_NAME) == []
     for each in stopped:
-        make_pass(watched.model_copy(update={"output": str(each)}))
+        make_pass(telling.model_copy(update={"output": str(each)}))
+        # The log as well: what was retired is told once, wherever the pass was stopped.
         assert read_results(each / "report") == expected
         assert find_strangers(each, record=REGION_NAME) == []
 

@@ -1,0 +1,62 @@
+"""A region's events and changes in other formats: one layer each, though the changes lie in a file per pair."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import geopandas as gpd
+import pandas as pd
+
+from model.errors import InputError
+from pipeline.regions.record import REGION_NAME, read_file_facts
+from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
+from pipeline.runs.export import OpenTable, check_formats, write_formats
+from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
+from pipeline.tables.schemas import REGION_CHANGES_SCHEMA
+from pipeline.tables.vector_formats import VECTOR_FORMATS
+
+
+def is_region(uri: str) -> bool:
+    """Tell whether a folder is that of a region whose report is whole."""
+    return find_run_folder(uri).has(REGION_NAME)
+
+
+def export_region(uri: str, *, formats: Sequence[str], output: str | None = None) -> list[str]:
+    """Write what a region tells in other formats.
+
+    Args:
+        uri: Folder of the region.
+        formats: Names of formats of GIS programs and spreadsheets.
+        output: As of `export_report`.
+
+    Returns:
+        Paths or URIs of the files.
+
+    Raises:
+        InputError: a format is not known or none for regions, a table cannot be read, or the place does not fit or
+            cannot be written to.
+    """
+    check_formats(formats, known=VECTOR_FORMATS)
+    folder = find_run_folder(uri)
+    names = sorted(read_file_facts(folder))
+    if EVENTS_NAME not in names:
+        raise InputError(
+            f"{folder.uri} has no {EVENTS_NAME}",
+            expected="a region whose report tells events",
+            remedy="make a pass over it with `deltavlm monitor`, then write it in other formats",
+        )
+    tables: Mapping[str, OpenTable] = {"events": partial(folder.open_file, EVENTS_NAME)}
+    parts = [name for name in names if name.startswith(f"{CHANGES_FOLDER}/")]
+    if parts:
+        tables = {"changes": lambda: io.BytesIO(_join_changes(parts, folder=folder)), **tables}
+    return write_formats(formats, tables=tables, folder=folder, output=output)
+
+
+def _join_changes(names: Sequence[str], *, folder: RunFolder) -> bytes:
+    frames = [choose_told(gpd.read_parquet(io.BytesIO(folder.read(name)))) for name in names]
+    joined = pd.concat(frames, ignore_index=True)[REGION_CHANGES_SCHEMA.names]
+    keyed = joined.assign(key=joined["pair_id"] + "/" + joined["change_id"])
+    return encode_geoparquet(joined, schema=REGION_CHANGES_SCHEMA, order=order_along_hilbert(keyed, key="key"))
