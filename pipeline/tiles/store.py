@@ -98,7 +98,9 @@ class TileStore:
             (max(0, top - min(w.top for w in windows)), max(0, max(w.top + w.height for w in windows) - bottom)),
             (max(0, left - min(w.left for w in windows)), max(0, max(w.left + w.width for w in windows) - right)),
         )
-        return np.pad(pixels, ((0, 0), (0, 0), *beyond)), top - beyond[0][0], left - beyond[1][0]
+        if np.any(beyond):
+            pixels = np.pad(pixels, ((0, 0), (0, 0), *beyond))
+        return pixels, top - beyond[0][0], left - beyond[1][0]
 
     def _check_owned(
         self,
