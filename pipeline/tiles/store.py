@@ -138,6 +138,8 @@ class TileStore:
         With tiles that overlap this may be a neighbour's shard. An answer that is kept must not rest on a margin
         that was missing once.
         """
+        if not self.grid.overlap_px:
+            return self.failed_shards.get(self._find_shard(row, col))
         touched = (self._find_shard(*owner) for owner in self._list_owners(self.grid.tile_window(row, col)))
         return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
 
