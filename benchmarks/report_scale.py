@@ -335,8 +335,7 @@ def main() -> None:
             make_folder(prepare_run(folder, n_tiles=n_tiles))
         stages = measure_apart("report", folder, n_tiles=n_tiles)
         by_geopandas = measure_apart("geopandas", folder, n_tiles=n_tiles)
-        sizes = {path.name: path.stat().st_size for path in (folder / RUN_NAME / "report").iterdir()}
-        sizes["run.json"] = (folder / RUN_NAME / "run.json").stat().st_size
+        sizes = measure_files(folder / RUN_NAME)
     print(f"{'stage':<24} {'wall s':>8} {'cpu s':>8} {'peak MB':>8}")
     for stage in stages:
         print(f"{stage['stage']:<24} {stage['wall_s']:>8.2f} {stage['cpu_s']:>8.2f} {stage['peak_mb']:>8}")
@@ -344,6 +343,14 @@ def main() -> None:
         name = f"{stage['stage']} by geopandas"
         print(f"{name:<24} {stage['wall_s']:>8.2f} {stage['cpu_s']:>8.2f} {stage['peak_mb']:>8}")
     print(json.dumps(summarise(n_tiles, stages=stages, by_geopandas=by_geopandas, sizes=sizes)))
+
+
+def measure_files(run: Path) -> dict[str, int]:
+    """Give the bytes of the record, and of each file or folder of the report."""
+    return {
+        path.name: sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+        for path in (run / "run.json", *(run / "report").iterdir())
+    }
 
 
 def summarise(
@@ -357,7 +364,7 @@ def summarise(
         "peak_mb": max(stage["peak_mb"] for stage in stages),
         "stages": {stage["stage"]: [stage["wall_s"], stage["cpu_s"], stage["peak_mb"]] for stage in stages},
         "geopandas": {stage["stage"]: [stage["wall_s"], stage["cpu_s"], stage["peak_mb"]] for stage in by_geopandas},
-        "files_mb": {name: round(size / 1e6, 2) for name, size in sorted(sizes.items())},
+        "files_kb": {name: -(-size // 1000) for name, size in sorted(sizes.items())},
     }
     bar = {"cpu_s": BAR_S, "peak_mb": round(BAR_MEMORY_BYTES / 1e6)}
     holds = figures["cpu_s"] < BAR_S and figures["peak_mb"] * 1e6 < BAR_MEMORY_BYTES
