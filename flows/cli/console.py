@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -20,10 +16,11 @@ from rich.text import Text
 from flows.cli.streams import discard
 from model.errors import InputError
 from model.safe_text import clean_text
-from pipeline.report.words import describe_coverage, format_area, write_share
-from pipeline.report.write import Report
-from pipeline.runs.check import Facts
 from pipeline.storage.names import PAGE_NAME
+
+if TYPE_CHECKING:
+    from pipeline.report.write import Report
+    from pipeline.runs.check import Facts
 
 
 def show_warnings(console: Console, warnings: list[str]) -> None:
@@ -77,6 +74,9 @@ def print_result(result: Mapping[str, Any], *, is_json: bool) -> None:
 
 def show_report(console: Console, report: Report) -> None:
     """Show what became of the ground and the tiles, how many changes were found, and where the page is."""
+    # Geopandas and all else behind a report take a second, and an error message should not wait for them.
+    from pipeline.report.words import describe_coverage, format_area, write_share
+
     table = make_table("ground", "tiles", "share", "area", title="Coverage")
     for share in report.coverage.list_shares():
         if share.is_there:

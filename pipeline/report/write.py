@@ -21,7 +21,7 @@ from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
 from pipeline.report.page.page import render_page
 from pipeline.report.page.tile_files import FOLDER_NAME as TILE_FILES_NAME
-from pipeline.report.page.tile_files import choose_told, make_tile_files
+from pipeline.report.page.tile_files import TilePictures, choose_told, make_tile_files
 from pipeline.report.plot_figures import summarise_run
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.words import count_reasons
@@ -148,10 +148,11 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     accuracy = None if assess is None else assess(totals)
+    pictures = TilePictures(findings, told=told)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
     words |= {"notes": notes, "accuracy": accuracy}
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
-    page = render_page(findings, store=store, prompts=prompts, told=told, **words)
+    page = render_page(findings, store=store, prompts=prompts, told=told, on_tile=pictures.add, **words)
     if before_writing is not None:
         before_writing()
     writer.put(PAGE_NAME, page.encode())
@@ -167,7 +168,7 @@ def write_report(
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
     writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
     writer.put_for_gis()
-    for name, data in make_tile_files(findings, store=store, prompts=prompts, told=told):
+    for name, data in make_tile_files(findings, store=store, prompts=prompts, told=told, pictures=pictures):
         writer.put(name, data)
     writer.remove_former()
     report = Report(

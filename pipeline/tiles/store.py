@@ -98,7 +98,9 @@ class TileStore:
             (max(0, top - min(w.top for w in windows)), max(0, max(w.top + w.height for w in windows) - bottom)),
             (max(0, left - min(w.left for w in windows)), max(0, max(w.left + w.width for w in windows) - right)),
         )
-        return np.pad(pixels, ((0, 0), (0, 0), *beyond)), top - beyond[0][0], left - beyond[1][0]
+        if np.any(beyond):
+            pixels = np.pad(pixels, ((0, 0), (0, 0), *beyond))
+        return pixels, top - beyond[0][0], left - beyond[1][0]
 
     def _check_owned(
         self,
@@ -136,6 +138,8 @@ class TileStore:
         With tiles that overlap this may be a neighbour's shard. An answer that is kept must not rest on a margin
         that was missing once.
         """
+        if not self.grid.overlap_px:
+            return self.failed_shards.get(self._find_shard(row, col))
         touched = (self._find_shard(*owner) for owner in self._list_owners(self.grid.tile_window(row, col)))
         return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
 

@@ -49,6 +49,7 @@ def list_loaded_packages(statement: str) -> set[str]:
         ("import pipeline; pipeline.detect_changes", {"torch", "transformers", "prefect"}),
         ("import model.interface", HEAVY),
         ("import flows.cli.model, model.inspection", HEAVY),
+        ("import flows.cli.console", HEAVY),
         ("import model.conversation", HEAVY),
         ("import pipeline.config.run", HEAVY),
         ("import flows.cluster", {"torch", "transformers", "prefect"}),

@@ -36,7 +36,7 @@ from pipeline.report.page.map import (
     find_unplaced,
     frame_close_up,
 )
-from pipeline.report.page.pictures import find_visible, read_pictures
+from pipeline.report.page.pictures import TileCallback, View, find_visible, read_views
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
@@ -73,6 +73,7 @@ def render_page(
     plots: Mapping[str, PlotText] | None = None,
     notes: Sequence[str] = (),
     accuracy: Mapping[str, Any] | None = None,
+    on_tile: TileCallback | None = None,
 ) -> str:
     """Give the page as HTML text.
 
@@ -89,15 +90,20 @@ def render_page(
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
         notes: What whoever reads it has to know of all of it.
         accuracy: The content of ``accuracy.json``; None without.
+        on_tile: As of `read_views`.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = find_visible(findings, grid=store.grid)
     ranked = rank_changes(changes)
     entries = _describe_changes(ranked.head(MAX_CARDS + MAX_TABLE_ROWS), grid=store.grid)
-    pictures = read_pictures(store, is_visible=is_visible, window=frame.window, max_size_px=MAX_MAP_SIZE_PX)
+    shown = ranked.geometry.head(MAX_CARDS).tolist()
+    windows = [frame_close_up(geometry, grid=store.grid) for geometry in shown]
+    views = [View(window=window, max_size_px=_CLOSE_UP_SIZE_PX) for window in windows]
+    whole = View(window=frame.window, max_size_px=MAX_MAP_SIZE_PX)
+    pictures, *close_ups = read_views(store, is_visible=is_visible, views=[whole, *views], on_tile=on_tile)
     cards = [
-        entry | _show_close_up(geometry, store=store, is_visible=is_visible)
-        for entry, geometry in zip(entries, ranked.geometry.head(MAX_CARDS), strict=False)
+        entry | {"pictures": close_up, "window": window, "path": frame.draw([geometry], tolerance_m=0)}
+        for entry, close_up, window, geometry in zip(entries, close_ups, windows, shown, strict=False)
     ]
     place = describe_place(store.grid)
     dates = describe_dates(findings, before_name=before_name, after_name=after_name)
@@ -211,15 +217,6 @@ def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str
             zip(records, shapely.point_on_surface(changes.geometry.to_numpy()), strict=True), start=1
         )
     ]
-
-
-def _show_close_up(geometry: shapely.Polygon, *, store: TileStore, is_visible: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    window = frame_close_up(geometry, grid=store.grid)
-    return {
-        "pictures": read_pictures(store, is_visible=is_visible, window=window, max_size_px=_CLOSE_UP_SIZE_PX),
-        "window": window,
-        "path": MapFrame(grid=store.grid).draw([geometry], tolerance_m=0),
-    }
 
 
 def list_troubles(findings: gpd.GeoDataFrame) -> dict[str, Any]:

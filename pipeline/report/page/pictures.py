@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +17,10 @@ from pipeline.tiles.table import Tile
 from pipeline.tiles.thumbnails import THUMBNAIL_TILE_PX, UNSEEN_COLOUR, encode_jpeg, shrink_pair
 
 _MAX_BATCH_BYTES = 64 * 2**20
+
+TileCallback = Callable[[Tile, npt.NDArray[np.uint8]], None]
+"""Called with a tile and its pixels, (date=2, band=3, y, x)."""
+_Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,61 +45,124 @@ def find_visible(findings: pd.DataFrame, *, grid: Grid) -> npt.NDArray[np.bool_]
     return is_visible
 
 
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a picture shows."""
+
+    window: Window
+    """Part of the grid."""
+    max_size_px: int
+    """Longest side of the picture."""
+
+
+class _Canvas:
+    """The pictures of one view at both dates while they are painted, tile by tile."""
+
+    def __init__(self, view: View, *, size_px: int) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            view: What is to be shown.
+            size_px: Side of the ground that a tile owns.
+        """
+        window = view.window
+        self._view, self._size_px = view, size_px
+        self._rows = range(window.top // size_px, -(-(window.top + window.height) // size_px))
+        self._cols = range(window.left // size_px, -(-(window.left + window.width) // size_px))
+        # Every tile becomes a square of whole pixels, so none bleeds into the next and nothing needs the whole.
+        self.small_px = max(1, min(size_px, size_px * view.max_size_px // max(window.height, window.width)))
+        shape = (len(self._rows) * self.small_px, len(self._cols) * self.small_px)
+        self._pictures = np.empty((2, *shape, 3), dtype=np.uint8)
+        self._pictures[:] = UNSEEN_COLOUR
+
+    def find_places(self, is_visible: npt.NDArray[np.bool_]) -> _Places:
+        """Find the tiles that it shows, (tile, row and column)."""
+        rows, cols = self._rows, self._cols
+        corner = np.array([rows.start, cols.start])
+        return np.asarray(corner + np.argwhere(is_visible[rows.start : rows.stop, cols.start : cols.stop]))
+
+    def shows(self, row: int, col: int) -> bool:
+        """Tell whether a tile is part of it."""
+        return row in self._rows and col in self._cols
+
+    def paint(self, row: int, col: int, pair: npt.NDArray[np.uint8]) -> None:
+        """Put down one tile, (date=2, y, x, band=3) of its size here."""
+        y, x = (row - self._rows.start) * self.small_px, (col - self._cols.start) * self.small_px
+        self._pictures[:, y : y + self.small_px, x : x + self.small_px] = pair
+
+    def finish(self) -> PicturePair:
+        """Cut off what lies around the window."""
+        window, size_px, max_size_px = self._view.window, self._size_px, self._view.max_size_px
+        scale = self.small_px / size_px
+        top, left = (round((edge % size_px) * scale) for edge in (window.top, window.left))
+        bottom, right = top + max(1, round(window.height * scale)), left + max(1, round(window.width * scale))
+        shown = self._pictures[:, top:bottom, left:right]
+        before, after = (f"data:image/jpeg;base64,{encode_jpeg(_limit_size(image, max_size_px))}" for image in shown)
+        return PicturePair(before_uri=before, after_uri=after)
+
+
 def read_pictures(
     store: TileStore, *, is_visible: npt.NDArray[np.bool_], window: Window, max_size_px: int
 ) -> PicturePair:
-    """Read a window of the store at both dates, made smaller on the way.
+    """Read a window of the store at both dates, made smaller on the way; as `read_views`, of one view."""
+    return read_views(store, is_visible=is_visible, views=[View(window=window, max_size_px=max_size_px)])[0]
+
+
+def read_views(
+    store: TileStore,
+    *,
+    is_visible: npt.NDArray[np.bool_],
+    views: Sequence[View],
+    on_tile: TileCallback | None = None,
+) -> list[PicturePair]:
+    """Read parts of the store at both dates, made smaller on the way; each tile is read once, whoever shows it.
 
     Args:
         store: The tile store.
         is_visible: What `find_visible` gave; where there is nothing, the picture has `UNSEEN_COLOUR`.
-        window: What to show.
-        max_size_px: Longest side of the pictures.
+        views: What to show.
+        on_tile: Called with every tile that is read whole, and with what a model sees of it.
     """
     size_px = store.grid.stride_px
-    rows = range(window.top // size_px, -(-(window.top + window.height) // size_px))
-    cols = range(window.left // size_px, -(-(window.left + window.width) // size_px))
-    # Every tile becomes a square of whole pixels, so none bleeds into the next and nothing needs the whole.
-    small_px = max(1, min(size_px, size_px * max_size_px // max(window.height, window.width)))
-    canvas = np.empty((2, len(rows) * small_px, len(cols) * small_px, 3), dtype=np.uint8)
-    canvas[:] = UNSEEN_COLOUR
-    corner = np.array([rows.start, cols.start])
-    places = corner + np.argwhere(is_visible[rows.start : rows.stop, cols.start : cols.stop])
-    # Where a tile is but a few pixels, the marks know enough of it: what is read stays bounded by the picture.
-    read = _read_thumbnails if small_px < size_px and small_px <= THUMBNAIL_TILE_PX else _read_tiles
-    for (row, col), pair in read(store, places, small_px=small_px):
-        y, x = (row - rows.start) * small_px, (col - cols.start) * small_px
-        canvas[:, y : y + small_px, x : x + small_px] = pair
-    scale = small_px / size_px
-    top, left = (round((edge % size_px) * scale) for edge in (window.top, window.left))
-    bottom, right = top + max(1, round(window.height * scale)), left + max(1, round(window.width * scale))
-    view = canvas[:, top:bottom, left:right]
-    before, after = (f"data:image/jpeg;base64,{encode_jpeg(_limit_size(image, max_size_px))}" for image in view)
-    return PicturePair(before_uri=before, after_uri=after)
+    canvases = [_Canvas(view, size_px=size_px) for view in views]
+    detailed = []
+    for canvas in canvases:
+        # Where a tile is but a few pixels, the marks know enough of it: what is read stays bounded by the picture.
+        if canvas.small_px < size_px and canvas.small_px <= THUMBNAIL_TILE_PX:
+            for place, small in _read_thumbnails(store, canvas.find_places(is_visible), small_px=canvas.small_px):
+                canvas.paint(*place, small)
+        else:
+            detailed.append(canvas)
+    places = [canvas.find_places(is_visible) for canvas in detailed]
+    margin_px = store.grid.overlap_px // 2
+    owned = slice(margin_px, margin_px + size_px)
+    # ^ Of what a model sees of a tile, the ground that no other tile owns.
+    for tile, pair in _read_tiles(store, np.unique(np.concatenate([np.empty((0, 2), np.int64), *places]), axis=0)):
+        if on_tile is not None:
+            on_tile(tile, pair)
+        for canvas in detailed:
+            if canvas.shows(tile.row, tile.col):
+                small = shrink_pair(pair[..., owned, owned], shape_px=(canvas.small_px, canvas.small_px))
+                canvas.paint(tile.row, tile.col, small)
+    return [canvas.finish() for canvas in canvases]
 
 
-_Places = npt.NDArray[np.int64]
-_SmallPairs = Iterator[tuple[tuple[int, int], npt.NDArray[np.uint8]]]
-
-
-def _read_tiles(store: TileStore, places: _Places, *, small_px: int) -> _SmallPairs:
-    """Read tiles whole, a few at a time, and average each down."""
+def _read_tiles(store: TileStore, places: _Places) -> Iterator[tuple[Tile, npt.NDArray[np.uint8]]]:
+    """Read tiles whole, a few at a time, shard by shard."""
     order = np.lexsort((*places.T[::-1], *(places // store.shard_size_tiles).T[::-1]))
     step = max(1, _MAX_BATCH_BYTES // (2 * 3 * store.grid.tile_size_px**2))
-    margin_px = store.grid.overlap_px // 2
-    owned = slice(margin_px, margin_px + store.grid.stride_px)
-    # ^ Of what a model sees of a tile, the ground that no other tile owns.
     for start in range(0, len(order), step):
         batch = [_name_place(row, col) for row, col in places[order[start : start + step]].tolist()]
-        for tile, pair in zip(batch, store.read_pairs(batch), strict=True):
-            yield (tile.row, tile.col), shrink_pair(pair[..., owned, owned], shape_px=(small_px, small_px))
+        yield from zip(batch, store.read_pairs(batch), strict=True)
 
 
 def _name_place(row: int, col: int) -> Tile:
     return Tile(row=row, col=col, tile_id=name_tile(row, col), valid_fraction=1.0, status=None, reason="")
 
 
-def _read_thumbnails(store: TileStore, places: _Places, *, small_px: int) -> _SmallPairs:
+def _read_thumbnails(
+    store: TileStore, places: _Places, *, small_px: int
+) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.uint8]]]:
     """Read tiles out of the thumbnails of their shards."""
     if not len(places):
         return

@@ -35,6 +35,8 @@ MAX_PICTURED_TILES = 4_096
 BLOCK_SIDE_TILES = 4
 """Tiles in a row and column of one file."""
 MAX_PICTURE_PX = 256
+SHOWN = 2
+"""What `choose_told` gives of a tile with pictures."""
 MAX_ANSWER_LENGTH = 4_000
 """Characters of an answer that a page shows; the table has all of it."""
 
@@ -50,7 +52,7 @@ def choose_told(findings: gpd.GeoDataFrame) -> npt.NDArray[np.uint8]:
         findings: One row per tile.
 
     Returns:
-        Per row 0; 1 for tiles whose answers are told; 2 for those that are shown as well.
+        Per row 0; 1 for tiles whose answers are told; `SHOWN` for those that have pictures as well.
     """
     is_changed = findings["is_changed"].fillna(value=False).to_numpy(np.bool_)
     is_trouble = findings["status"].isin(_TROUBLES).to_numpy() & ~is_changed
@@ -72,7 +74,7 @@ def choose_told(findings: gpd.GeoDataFrame) -> npt.NDArray[np.uint8]:
     )
     told = np.zeros(len(findings), dtype=np.uint8)
     told[order[:MAX_TOLD_TILES]] = 1
-    told[order[is_visible[order]][: min(MAX_PICTURED_TILES, MAX_TOLD_TILES)]] = 2
+    told[order[is_visible[order]][: min(MAX_PICTURED_TILES, MAX_TOLD_TILES)]] = SHOWN
     return told
 
 
@@ -83,8 +85,48 @@ def _order_by_confidence(
     return np.asarray(chosen[np.lexsort((places[chosen], -confidences))])
 
 
+class TilePictures:
+    """Pictures of the tiles that are shown, made of pixels that were read for something else, where there were any."""
+
+    def __init__(self, findings: gpd.GeoDataFrame, *, told: npt.NDArray[np.uint8]) -> None:
+        """Begin without any.
+
+        Args:
+            findings: One row per tile of the grid.
+            told: What `choose_told` gave.
+        """
+        shown = np.flatnonzero(told == SHOWN)
+        rows, cols = (findings[name].to_numpy(np.int64)[shown].tolist() for name in ("row", "col"))
+        self._wanted = set(map(name_tile, rows, cols))
+        self._made: dict[str, dict[str, str]] = {}
+
+    def add(self, tile: Tile, pair: npt.NDArray[np.uint8]) -> None:
+        """Keep the pictures of a tile, if it is shown; about 30 kB.
+
+        Args:
+            tile: The tile.
+            pair: Its pixels, (date=2, band=3, y, x).
+        """
+        if tile.tile_id in self._wanted:
+            before, after = paint_pair(pair)
+            self._made[tile.tile_id] = {"before": _encode_picture(before), "after": _encode_picture(after)}
+
+    def take(self, tiles: Sequence[Tile], *, store: TileStore) -> Iterator[tuple[str, dict[str, str]]]:
+        """Give the pictures of some tiles by their ids, and keep them no longer."""
+        if missing := [tile for tile in tiles if tile.tile_id not in self._made]:
+            for tile, pair in zip(missing, store.read_pairs(missing), strict=True):
+                self.add(tile, pair)
+        for tile in tiles:
+            yield tile.tile_id, self._made.pop(tile.tile_id)
+
+
 def make_tile_files(
-    findings: gpd.GeoDataFrame, *, store: TileStore, prompts: Sequence[Prompt], told: npt.NDArray[np.uint8]
+    findings: gpd.GeoDataFrame,
+    *,
+    store: TileStore,
+    prompts: Sequence[Prompt],
+    told: npt.NDArray[np.uint8],
+    pictures: TilePictures | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Make the files one by one, so that no more than one is in memory; equal findings give equal files.
 
@@ -93,10 +135,12 @@ def make_tile_files(
         store: The tile store, for the pictures.
         prompts: The questions of the run.
         told: What `choose_told` gave.
+        pictures: Those that were made before; what is missing is read.
 
     Yields:
         Name in the folder of the run, and content.
     """
+    pictures = pictures or TilePictures(findings, told=told)
     chosen = np.flatnonzero(told)
     rows, cols = (findings[name].to_numpy(np.int64)[chosen] for name in ("row", "col"))
     block_rows, block_cols = rows // BLOCK_SIDE_TILES, cols // BLOCK_SIDE_TILES
@@ -109,9 +153,10 @@ def make_tile_files(
         for members in batch:
             name = name_tile(int(block_rows[members[0]]), int(block_cols[members[0]]))
             tiles = {tile_id: answers[tile_id] for tile_id in map(name_tile, rows[members], cols[members])}
-            shown = members[told[chosen[members]] == 2]
-            for tile_id, pictures in _read_pictures(rows[shown].tolist(), cols[shown].tolist(), store=store):
-                tiles[tile_id] |= pictures
+            shown = members[told[chosen[members]] == SHOWN]
+            named = [_name_place(row, col) for row, col in zip(rows[shown].tolist(), cols[shown].tolist(), strict=True)]
+            for tile_id, pair in pictures.take(named, store=store):
+                tiles[tile_id] |= pair
             yield f"{FOLDER_NAME}/tiles_{name}.js", f"deltavlmTiles({write_json(tiles)});\n".encode("ascii")
 
 
@@ -175,18 +220,8 @@ def _word_both(buildings: int | str | None, roads: int | str | None, *, nothing:
     return f"buildings: {words[0]}; roads: {words[1]}"
 
 
-def _read_pictures(
-    rows: Sequence[int], cols: Sequence[int], *, store: TileStore
-) -> Iterator[tuple[str, dict[str, str]]]:
-    tiles = [
-        Tile(row=row, col=col, tile_id=name_tile(row, col), valid_fraction=1.0, status=None, reason="")
-        for row, col in zip(rows, cols, strict=True)
-    ]
-    if not tiles:
-        return
-    for tile, pair in zip(tiles, store.read_pairs(tiles), strict=True):
-        before, after = paint_pair(pair)
-        yield tile.tile_id, {"before": _encode_picture(before), "after": _encode_picture(after)}
+def _name_place(row: int, col: int) -> Tile:
+    return Tile(row=row, col=col, tile_id=name_tile(row, col), valid_fraction=1.0, status=None, reason="")
 
 
 def paint_pair(pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,17 @@ class GreyStore(TileStore):
         return pairs
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountingStore(GreyStore):
+    """A grey store that knows how often each tile was read."""
+
+    n_reads: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def read_pairs(self, tiles: Any) -> npt.NDArray[np.uint8]:
+        self.n_reads.update(tile.tile_id for tile in tiles)
+        return super().read_pairs(tiles)
+
+
 def make_findings(tiles: dict[tuple[int, int], dict[str, Any]] | None = None, **everywhere: Any) -> gpd.GeoDataFrame:
     schema = make_findings_schema([ASK])
     plain = {"status": "analysed", "valid_fraction": 1.0, "is_changed": False, "model_id": "m@0", "run_id": "abc"}
@@ -74,8 +87,12 @@ CHANGED = {
 
 
 def write(findings: gpd.GeoDataFrame, folder: Path) -> Report:
-    run = RunFolder(str(folder))
-    store = GreyStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
+    store = GreyStore(folder=RunFolder(str(folder)), grid=GRID, content_key="key", shard_size_tiles=2)
+    return write_with(store, findings)
+
+
+def write_with(store: TileStore, findings: gpd.GeoDataFrame) -> Report:
+    run, folder = store.folder, Path(store.folder.uri)
     report, summary = write_report(
         findings, totals=sum_up(findings, store=store), store=store, folder=run, prompts=[ASK]
     )
@@ -123,6 +140,15 @@ def test_equal_findings_give_equal_bytes_whatever_their_order(tmp_path: Path) ->
     for name in first.files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert second.names == first.names
+
+
+def test_map_close_ups_and_pictures_of_tiles_read_each_tile_once(tmp_path: Path) -> None:
+    store = CountingStore(folder=RunFolder(str(tmp_path)), grid=GRID, content_key="key", shard_size_tiles=2)
+
+    write_with(store, make_findings(CHANGED))
+
+    visible = {GRID.tile_id(row, col) for row in range(GRID.n_rows) for col in range(GRID.n_cols)} - {"r0001_c0001"}
+    assert store.n_reads == dict.fromkeys(visible, 1)
 
 
 def test_files_beside_the_page_that_the_report_no_longer_has_are_removed(tmp_path: Path) -> None:
