@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from model.interface import Prompt
 from pipeline.findings.coverage import Coverage
+from pipeline.findings.empty_claims import note_empty_claims
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
@@ -59,6 +60,8 @@ class Report:
     """Changes per kind, all kinds named."""
     coverage: Coverage
     """Of how much ground something is known, and what became of the rest."""
+    model_fit_counts: Mapping[str, int] = field(default_factory=dict)
+    """Tiles by how they lie beside what the model was made for; empty where nobody tells."""
     notes: Sequence[str] = ()
     """What whoever reads it has to know of all of it."""
     zone_counts: Mapping[str, int] = field(default_factory=dict)
@@ -142,7 +145,8 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
-    words["notes"] = notes
+    doubt = note_empty_claims(findings, changes=totals.changes, prompts=prompts)
+    words["notes"] = notes = tuple(dict.fromkeys([*notes, *([doubt] if doubt else [])]))
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
     page = render_page(findings, store=store, prompts=prompts, told=told, **words)
     if before_writing is not None:
@@ -165,7 +169,8 @@ def write_report(
         folder=folder,
         files=writer.files,
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
-        notes=tuple(notes),
+        model_fit_counts={str(fit): int(count) for fit, count in sorted(findings["model_fit"].value_counts().items())},
+        notes=notes,
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         **counts,
     )

@@ -25,7 +25,7 @@ from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
 from pipeline.runs.inputs import check_inputs
 from pipeline.runs.prepare import Run
-from pipeline.runs.record import recall_record, restore_answers, restore_store, withdraw_record
+from pipeline.runs.record import recall_notes, recall_record, restore_answers, restore_store, withdraw_record
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import find_run_folder
 from pipeline.storage.lock import hold_lock
@@ -225,6 +225,7 @@ class Stages:
                 run_id=run.run_id,
                 before_datetime=run.pair.before.datetime,
                 after_datetime=run.pair.after.datetime,
+                fit=run.fit,
             ),
         )
 
@@ -254,7 +255,7 @@ class Stages:
                 prompts=run.prompts,
                 before_name=run.pair.before.scene_id,
                 after_name=run.pair.after.scene_id,
-                notes=run.notes,
+                notes=self._list_notes(run),
                 before_writing=lambda: withdraw_record(run.folder),
             )
             report, n_bytes = write_item(
@@ -269,6 +270,15 @@ class Stages:
             return report, replace(summary, done=n_files, total=n_files, bytes_written=n_bytes)
 
         return self._carry_out("write_report", write)
+
+    def _list_notes(self, run: Run) -> list[str]:
+        """List what is known of all of the run, what its stages told among it, also when they were done before."""
+        told = [
+            note if count == 1 else f"{note} ({count:,} times)"
+            for summary in self.summaries
+            for note, count in summary.notes.items()
+        ]
+        return list(dict.fromkeys([*run.notes, *recall_notes(run.folder, run_id=run.run_id), *told]))
 
     def _carry_out(self, stage: str, call: StageCall[Result]) -> Result:
         result, summary = self.around(stage, call)
