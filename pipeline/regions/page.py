@@ -7,7 +7,7 @@ lie beside it in the region's folder.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -58,6 +58,7 @@ def render_region_page(
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
 
@@ -68,6 +69,7 @@ def render_region_page(
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
+        notes: What whoever reads it has to know of the last pair's run.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
     frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
@@ -90,6 +92,7 @@ def render_region_page(
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
         "plots": plots or {},
+        "notes": notes,
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,

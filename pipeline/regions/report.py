@@ -62,6 +62,7 @@ def make_region_files(
         ground=_find_ground(told, folder=folder, crs=crs),
         zones=_read_zones(zones, crs=crs),
         plots=describe_plots(figures),
+        notes=(told[-1].figures or {}).get("notes", ()) if told else (),
     )
     files[PAGE_NAME] = page.encode()
     items = dict(_read_items(told, folder=folder))

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from model.interface import Prompt
 from pipeline.findings.coverage import Coverage
-from pipeline.findings.empty_claims import note_empty_claims
+from pipeline.findings.doubts import list_doubts
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
@@ -145,8 +145,8 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
-    doubt = note_empty_claims(findings, changes=totals.changes, prompts=prompts)
-    words["notes"] = notes = tuple(dict.fromkeys([*notes, *([doubt] if doubt else [])]))
+    doubts = list_doubts(findings, changes=totals.changes, prompts=prompts)
+    words["notes"] = notes = tuple(dict.fromkeys([*notes, *doubts]))
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
     page = render_page(findings, store=store, prompts=prompts, told=told, **words)
     if before_writing is not None:

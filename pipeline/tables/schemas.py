@@ -267,8 +267,8 @@ TIMELINE_SCHEMA = pa.schema(
         describe_field("n_new_changes", pa.int32(), "Changes of which no earlier pair told; null: the pair failed."),
         describe_field("building_count", pa.float64(), "Changed buildings; null: not told."),
         describe_field("road_count", pa.float64(), "Changed roads; null: not told."),
-        describe_field("building_area_m2", pa.float64(), "Area of changes of kind building; null: the pair failed."),
-        describe_field("road_area_m2", pa.float64(), "Area of changes of kind road; null: the pair failed."),
+        describe_field("building_area_m2", pa.float64(), "Area of changes of kind building; null: not told."),
+        describe_field("road_area_m2", pa.float64(), "Area of changes of kind road; null: not told."),
     ]
 )
 """Columns of a region's ``timeline.parquet``, one row per pair."""

@@ -1,4 +1,4 @@
-"""Claims without anything to show: tiles that the model calls changed, and of which it names no thing and no place."""
+"""What speaks against a run as a whole: tiles unlike what its model knows, and claims with nothing to show."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from model.home import UNFAMILIAR, ModelFit
 from model.interface import Prompt, PromptKind
 from pipeline.grid.cells import BoolArray
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 
 NOTED_FRACTION = 0.3
-"""Part of the analysed tiles that may say yes with nothing to show before a run is told to be doubtful."""
+"""Part of the analysed tiles that may be doubtful before the run as a whole is told to be."""
 
 _SHOWING_KINDS = {PromptKind.COUNT, PromptKind.LOCATE}
+
+
+def list_doubts(findings: pd.DataFrame, *, changes: pd.DataFrame, prompts: Sequence[Prompt]) -> list[str]:
+    """Say what speaks against a run as a whole; the arguments are those of `note_empty_claims`."""
+    doubts = (note_empty_claims(findings, changes=changes, prompts=prompts), note_unlike(findings))
+    return [doubt for doubt in doubts if doubt is not None]
+
+
+def note_unlike(findings: pd.DataFrame) -> str | None:
+    """Say so where a large part of the analysed tiles look unlike what the model knows; None where they do not."""
+    n_told = int(findings["familiarity"].notna().sum())
+    n_unlike = int(findings["model_fit"].eq(ModelFit.UNLIKE.value).sum())
+    if n_unlike <= NOTED_FRACTION * n_told:
+        return None
+    return (
+        f"of {n_told:,} analysed tiles, {n_unlike:,} look unlike those that the model was calibrated on (familiarity "
+        f"below {UNFAMILIAR:g}): nobody has measured how often it is right there"
+    )
 
 
 def note_empty_claims(findings: pd.DataFrame, *, changes: pd.DataFrame, prompts: Sequence[Prompt]) -> str | None:

@@ -1,4 +1,4 @@
-"""Claims with nothing to show are counted, and told where they are many."""
+"""Claims with nothing to show and tiles of other looks are counted, and told where they are many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from model.interface import Prompt, PromptKind
-from pipeline.findings.empty_claims import find_empty_claims, note_empty_claims
+from pipeline.findings.doubts import find_empty_claims, list_doubts, note_empty_claims
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Yes or no?")
 COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")
@@ -48,3 +48,14 @@ def test_a_run_with_many_empty_claims_says_so(n_empty: int, is_noted: bool) -> N
 
 def test_where_nothing_to_show_was_asked_for_nothing_is_missed() -> None:
     assert note_empty_claims(make_findings({}), changes=NO_CHANGES, prompts=[CLASSIFY]) is None
+
+
+@pytest.mark.parametrize(("n_unlike", "is_noted"), [(3, False), (4, True)])
+def test_a_run_with_many_tiles_of_other_looks_says_so(n_unlike: int, is_noted: bool) -> None:
+    findings = make_findings(*[{"is_changed": False}] * 10).assign(
+        familiarity=0.5, model_fit=["unlike"] * n_unlike + ["inside"] * (10 - n_unlike)
+    )
+
+    doubts = list_doubts(findings, changes=NO_CHANGES, prompts=[CLASSIFY, COUNT])
+
+    assert [doubt[:31] for doubt in doubts] == [f"of 10 analysed tiles, {n_unlike} look un"] * is_noted
