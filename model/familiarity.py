@@ -136,9 +136,16 @@ class Familiarity:
         if not file.is_file():
             return None
         try:
-            found = {name: np.asarray(value, dtype=np.float64) for name, value in unseal(file.read_bytes()).items()}
-            numbers = {name: float(found.pop(name)) for name in ("other_variance", "median", "far")}
-            familiarity = cls(**found, **numbers)
+            told = {name: np.asarray(value, dtype=np.float64) for name, value in unseal(file.read_bytes()).items()}
+            familiarity = cls(
+                mean=told["mean"],
+                scale=told["scale"],
+                axes=told["axes"],
+                variances=told["variances"],
+                other_variance=float(told["other_variance"]),
+                median=float(told["median"]),
+                far=float(told["far"]),
+            )
             familiarity.check(width=width)
         except (ValueError, TypeError, KeyError) as problem:
             raise InputError(
