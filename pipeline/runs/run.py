@@ -29,7 +29,7 @@ from pipeline.runs.record import recall_notes, recall_record, restore_answers, r
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import find_run_folder
 from pipeline.storage.lock import hold_lock
-from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.summary import REPAIRS, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
@@ -272,12 +272,11 @@ class Stages:
         return self._carry_out("write_report", write)
 
     def _list_notes(self, run: Run) -> list[str]:
-        """List what is known of all of the run, what its stages told among it, also when they were done before."""
-        told = [
-            note if count == 1 else f"{note} ({count:,} times)"
-            for summary in self.summaries
-            for note, count in summary.notes.items()
-        ]
+        """List what is known of all of the run, what its stages told among it, also when they were done before.
+
+        How often is left to the stages' own entries in the record: of a run in several goes each tells a part.
+        """
+        told = [note for summary in self.summaries for note in summary.notes if note not in REPAIRS]
         return list(dict.fromkeys([*run.notes, *recall_notes(run.folder, run_id=run.run_id), *told]))
 
     def _carry_out(self, stage: str, call: StageCall[Result]) -> Result:
