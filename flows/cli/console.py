@@ -20,7 +20,7 @@ from rich.text import Text
 from flows.cli.streams import discard
 from model.errors import InputError
 from model.safe_text import clean_text
-from pipeline.report.words import describe_coverage, format_area, write_share
+from pipeline.report.words import describe_changed, describe_coverage, format_area, write_share
 from pipeline.report.write import Report
 from pipeline.runs.check import Facts
 from pipeline.storage.names import PAGE_NAME
@@ -86,7 +86,7 @@ def show_report(console: Console, report: Report) -> None:
     console.print(table)
     console.print(describe_coverage(report.coverage), highlight=False)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
-    console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
+    console.print(f"{describe_changed(report.changed_tile_count, report.coverage)}; changes: {changes}")
     if report.zone_counts:
         zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
         console.print(f"{sum(report.zone_counts.values())} zones: {zones}")

@@ -115,6 +115,13 @@ def write_share(share: Share) -> tuple[str, str, str, str]:
     return label_status(share.status), f"{share.n_tiles:,}", *measures
 
 
+def describe_changed(n_changed: int, coverage: Coverage) -> str:
+    """Say how many tiles changed, and of how many nobody can tell that they did not."""
+    told = f"{n_changed:,} of {coverage.n_tiles_inside:,} tiles changed"
+    n_withheld = sum(coverage.withheld_counts.values())
+    return f"{told}, {n_withheld:,} are too coarse to tell" if n_withheld else told
+
+
 def describe_coverage(coverage: Coverage) -> str:
     """Say in a sentence how much of the ground was seen."""
     if not coverage.ground_m2:

@@ -33,7 +33,7 @@ from pipeline.grid.window import UInt8Array
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.page.map import choose_scale_bar
 from pipeline.report.page.pictures import find_visible, read_pictures
-from pipeline.report.words import MAX_TEXT_LENGTH, describe_coverage, label_status, write_share
+from pipeline.report.words import MAX_TEXT_LENGTH, describe_changed, describe_coverage, label_status, write_share
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
@@ -113,8 +113,7 @@ def _describe_scenes(document: Document, record: RunRecord) -> None:
 
 def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.GeoDataFrame) -> None:
     document.add_heading("What changed", 1)
-    n_tiles = record.coverage.n_tiles_inside
-    document.add_paragraph(f"{record.changed_tile_count:,} of {n_tiles:,} tiles changed.")
+    document.add_paragraph(f"{describe_changed(record.changed_tile_count, record.coverage)}.")
     rows = []
     for kind in record.change_counts:
         of_kind = changes[changes["kind"] == kind]
