@@ -17,7 +17,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from flows.prefect_server import tell_server
 from flows.retries import StagePolicy, UnreadTilesError
 from model.redaction import redact_text
-from pipeline.report.words import describe_coverage
+from pipeline.report.words import describe_changed, describe_coverage
 from pipeline.report.write import Report
 from pipeline.runs.run import Result, StageCall
 from pipeline.summary import STAGE_TITLES, StageSummary
@@ -174,8 +174,7 @@ class StageProgress:
 def describe_outcome(report: Report) -> tuple[int, str]:
     """Give level and words of the line that ends a run's log."""
     counts = ", ".join(f"{count:,} {kind}" for kind, count in report.change_counts.items())
-    n_tiles = report.coverage.n_tiles_inside
-    sentence = f"{report.changed_tile_count:,} of {n_tiles:,} tiles changed ({counts} changes). "
+    sentence = f"{describe_changed(report.changed_tile_count, report.coverage)} ({counts} changes). "
     sentence += describe_coverage(report.coverage)
     if report.is_complete:
         return logging.INFO, sentence

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from model.decoding.search import search
 from model.decoding.steps import SearchSettings
 from model.decoding.yes_or_no import YesOrNo
 from model.errors import InputError
+from model.familiarity import Familiarity, Floats, describe_images
 from model.interface import (
     NOT_ASKED,
     Answer,
@@ -76,12 +78,14 @@ class DeltaVlmAnswerer:
         identity: ModelIdentity,
         batch_size_tiles: int,
         settings: SearchSettings | None = None,
+        familiarity: Familiarity | None = None,
     ) -> None:
         tokenizer = processor.tokenizer
         self.model = model.eval()
         self.processor = processor
         self.identity = identity
         self.batch_size_tiles = batch_size_tiles
+        self.familiarity = familiarity
         self.settings = settings or SearchSettings(
             eos_token_id=int(tokenizer.eos_token_id), pad_token_id=int(tokenizer.pad_token_id)
         )
@@ -108,7 +112,8 @@ class DeltaVlmAnswerer:
         transformers_logging.disable_progress_bar()
         target = choose_device(device)
         # What is wrong with the model itself should be told before what lies beside it.
-        read_config(identity.path)
+        config = read_config(identity.path)
+        familiarity = Familiarity.from_folder(identity.path, width=config.vision_config.hidden_size)
         processor = DeltaVlmProcessor.from_pretrained(identity.path)
         tokenizer = processor.tokenizer
         answerer = cls(
@@ -119,6 +124,7 @@ class DeltaVlmAnswerer:
             settings=SearchSettings.from_folder(
                 identity.path, eos_token_id=int(tokenizer.eos_token_id), pad_token_id=int(tokenizer.pad_token_id)
             ),
+            familiarity=familiarity,
         )
         answerer.warm_up()
         return answerer
@@ -235,12 +241,28 @@ class DeltaVlmAnswerer:
                 for some in zip(self._split(before), self._split(after), strict=True)
             ]
             masks = ChangeMasks(labels=self.mask_labels, probabilities=np.concatenate(parts))
-            return MaskedAnswers(answers=answers, pair_indexes=chosen, masks=masks)
+            return MaskedAnswers(
+                answers=self._tell_familiarity(answers, pairs=pairs, dates=dates), pair_indexes=chosen, masks=masks
+            )
         except (RuntimeError, MemoryError) as problem:
             if len(pairs) == 1 or not is_out_of_memory(problem):
                 raise
             # Not here: as long as the error is being handled, its traceback holds the tensors of the batch.
             return None
+
+    def describe_pairs(self, pairs: npt.NDArray[np.uint8]) -> Floats:
+        """Describe pairs as familiarity is told by, as `model.familiarity.describe_images` says."""
+        return _describe(pairs, dates=self.encode_dates(pairs))
+
+    def _tell_familiarity(
+        self, answers: list[list[Answer]], *, pairs: npt.NDArray[np.uint8], dates: tuple[Tensor, Tensor]
+    ) -> list[list[Answer]]:
+        if self.familiarity is None:
+            return answers
+        rated = self.familiarity.rate(_describe(pairs, dates=dates))
+        return [
+            [replace(answer, familiarity=value) for answer, value in zip(row, rated, strict=True)] for row in answers
+        ]
 
     def _ask_in_turn(
         self, read: PairReading, *, n_pairs: int, prompts: Sequence[Prompt], choose_asked: ChooseAsked | None
@@ -379,6 +401,11 @@ class DeltaVlmAnswerer:
         """Most pairs that go through the vision tower at once."""
         is_on_cpu = self.model.device.type == "cpu"
         return min(self.batch_size_tiles, PAIRS_ENCODED_AT_ONCE_ON_CPU) if is_on_cpu else self.batch_size_tiles
+
+
+def _describe(pairs: npt.NDArray[np.uint8], *, dates: tuple[Tensor, Tensor]) -> Floats:
+    features = torch.stack([tokens.float().mean(dim=1) for tokens in dates], dim=1)
+    return describe_images(pairs, features=features.cpu().numpy())
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

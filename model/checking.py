@@ -141,7 +141,14 @@ def _check_answer(answer: Any, *, prompt: Prompt) -> Answer:
         raise AnswerError(
             f"{what} has the confidence {float(number):g}", expected="0 to 1, or NaN where the model tells none"
         )
-    return Answer(text=tidy_text(text), confidence=float(number) if number != number else min(1.0, float(number)))
+    familiarity = answer.familiarity
+    if familiarity is not None and not (isinstance(familiarity, Real) and 0 <= familiarity <= 1):
+        raise AnswerError(f"{what} has a familiarity that is none", expected="0 to 1, or None where none is told")
+    return Answer(
+        text=tidy_text(text),
+        confidence=float(number) if number != number else min(1.0, float(number)),
+        familiarity=None if familiarity is None else float(familiarity),
+    )
 
 
 def _check_masks(given: Any, *, pairs: npt.NDArray[np.uint8]) -> None:

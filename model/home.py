@@ -15,6 +15,11 @@ class ModelFit(StrEnum):
     INSIDE = "inside"
     COARSE = "coarse"
     FINE = "fine"
+    UNLIKE = "unlike"
+
+
+UNFAMILIAR = 0.05
+"""Tiles of less familiarity are unlike what a model was made for, whatever their size."""
 
 
 @dataclass(frozen=True, kw_only=True)

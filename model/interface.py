@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model.home import ModelHome
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised when equal pixels, prompts and weights come to give other answers."""
 
 CELL_NAMES = tuple(f"{y}-{x}" for y in ("top", "center", "bottom") for x in ("left", "center", "right"))
@@ -51,6 +51,8 @@ class Answer:
     confidence: float
     """Between 0 and 1: the mean probability of the generated tokens; for a `classify` prompt the probability of
     the chosen word, renormalised over yes and no and calibrated where the model was. NaN where the model tells none."""
+    familiarity: float | None = None
+    """How much the pair looks like those that the model was calibrated on, 0 to 1; None where the model tells none."""
 
 
 NOT_ASKED = Answer(text="\x18not asked", confidence=math.nan)

@@ -17,6 +17,12 @@ STAGE_TITLES = {
 }
 
 
+PART_REPAIRED = "a damaged answer part is asked for again"
+SHARD_REPAIRED = "a damaged shard or mark is written again"
+REPAIRS = frozenset({PART_REPAIRED, SHARD_REPAIRED})
+"""Notes on what leaves no trace in the result."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageSummary:
     """Counts of one stage, or of a part of one; parts merge with ``+``."""

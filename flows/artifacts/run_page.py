@@ -16,6 +16,7 @@ from model.redaction import redact_text, shorten_text
 from model.safe_text import clean_line
 from pipeline.grid.grid import Grid
 from pipeline.report.words import (
+    describe_changed,
     describe_coverage,
     describe_dates,
     describe_place,
@@ -83,9 +84,8 @@ def write_summary(facts: RunFacts, *, store: TileStore) -> str:
 def describe_run(facts: RunFacts, *, pictures: SummaryPictures) -> str:
     """Give the page as Markdown; all that comes from a model or a user is escaped."""
     report, dates, place = facts.report, _name_dates(facts), describe_place(facts.grid)
-    n_tiles = report.coverage.n_tiles_inside
     lines = [
-        f"# {report.changed_tile_count:,} of {n_tiles:,} tiles changed",
+        f"# {describe_changed(report.changed_tile_count, report.coverage)}",
         "",
         *(line for note in report.notes for line in (f"> **Note:** {escape_markdown(note)}.", "")),
         f"Between **{dates['before']}** and **{dates['after']}**, around {place['centre']}, {place['extent']}.",
@@ -124,6 +124,8 @@ def _describe_coverage(report: Report) -> str:
 def _describe_largest(facts: RunFacts, *, pictures: SummaryPictures) -> list[str]:
     rows = facts.largest.head(N_LARGEST_CHANGES)
     if rows.empty:
+        if facts.report.coverage.withheld_counts:
+            return ["The model tells of no change, but was not made to see any on ground as coarse.", ""]
         return ["No change was found where the model looked.", ""]
     lines = ["## The largest changes", ""]
     for place, row in enumerate(rows.to_dict("records")):

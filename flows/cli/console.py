@@ -75,7 +75,7 @@ def print_result(result: Mapping[str, Any], *, is_json: bool) -> None:
 def show_report(console: Console, report: Report) -> None:
     """Show what became of the ground and the tiles, how many changes were found, and where the page is."""
     # Geopandas and all else behind a report take a second, and an error message should not wait for them.
-    from pipeline.report.words import describe_coverage, format_area, write_share
+    from pipeline.report.words import describe_changed, describe_coverage, format_area, write_share
 
     table = make_table("ground", "tiles", "share", "area", title="Coverage")
     for share in report.coverage.list_shares():
@@ -86,7 +86,7 @@ def show_report(console: Console, report: Report) -> None:
     console.print(table)
     console.print(describe_coverage(report.coverage), highlight=False)
     changes = ", ".join(f"{count} of kind {kind}" for kind, count in report.change_counts.items())
-    console.print(f"{report.changed_tile_count} tiles changed; changes: {changes}")
+    console.print(f"{describe_changed(report.changed_tile_count, report.coverage)}; changes: {changes}")
     if report.zone_counts:
         zones = ", ".join(f"{count} {status}" for status, count in report.zone_counts.items() if count)
         console.print(f"{sum(report.zone_counts.values())} zones: {zones}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from flows.cli.options import JsonFlag
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from model.evaluation.cases import EvaluationTile
     from model.evaluation.changechat import ChangeChatFile
     from model.evaluation.evaluation import Evaluation, EvaluationSettings
     from model.evaluation.failures import FailureAlbum
@@ -43,11 +44,17 @@ def calibrate_command(
     ] = None,
     is_json: JsonFlag = False,
 ) -> None:
-    """Calibrate a model's yes or no, so that answers of confidence 0.9 are right nine times in ten."""
+    """Calibrate a model's yes or no, and teach it what pairs at home look like.
+
+    Answers of confidence 0.9 are right nine times in ten then, and tiles of other looks have a low familiarity.
+    """
+    import numpy as np
+
     from flows.cli.console import make_console, print_result
     from model.errors import InputError
     from model.evaluation.calibrating import check_calibratable, store_scaling
     from model.evaluation.evaluation import select_cases
+    from model.evaluation.home_looks import MIN_PAIRS, describe_tiles, store_familiarity
     from model.interface import PromptKind
     from model.registry import load_model
 
@@ -67,12 +74,23 @@ def calibrate_command(
         evaluation = ask_yes_or_no(loaded, data, pattern=one, split=split, tile_size_px=size_px, console=console)
         answered += select_cases(evaluation.tiles, PromptKind.CLASSIFY)
     calibration = store_scaling(folder, answered)
+    described = [
+        describe_tiles(loaded, _read_yes_or_no(data, pattern=one, split=split, tile_size_px=size_px))
+        for one, size_px in zip(patterns, sizes, strict=True)
+    ]
+    scenes = [scene for _, some in described for scene in some]
+    has_familiarity = store_familiarity(folder, np.concatenate([part for part, _ in described]), scenes=scenes)
     console.print(
         f"Temperature {calibration.confidence_temperature} (was {calibration.former_temperature}), bias towards yes "
         f"{calibration.yes_bias} (was {calibration.former_bias}), fitted to {calibration.n_answers} answers of which "
         f"{calibration.former_accuracy:.4f} were right, with a calibration error of {calibration.former_ece:.4f}."
     )
-    print_result(calibration.to_dict(), is_json=is_json)
+    console.print(
+        f"Familiarity by the looks of {len(scenes)} pairs."
+        if has_familiarity
+        else f"No familiarity: that takes {MIN_PAIRS} pairs of several scenes, and these are {len(scenes)}."
+    )
+    print_result(calibration.to_dict() | {"has_familiarity": has_familiarity}, is_json=is_json)
 
 
 PARTLY_FAILED = 1
@@ -177,6 +195,20 @@ def evaluate_command(
     print_result(result, is_json=is_json)
     if result["n_skipped"]:
         raise typer.Exit(PARTLY_FAILED)
+
+
+def _read_yes_or_no(
+    data: Path, *, pattern: str, split: str | None, tile_size_px: int | None
+) -> Iterator[EvaluationTile]:
+    """Read the tiles that `ask_yes_or_no` asks about."""
+    from model.interface import PromptKind
+    from model.prompts import load_prompt_book
+
+    source = _open_folder(
+        data, class_values=None, pattern=pattern, split=split, tile_size_px=tile_size_px, captions=None
+    )
+    prompts = [prompt for prompt in load_prompt_book().prompts if prompt.kind is PromptKind.CLASSIFY]
+    yield from source.read_tiles(prompts=prompts)
 
 
 def ask_yes_or_no(

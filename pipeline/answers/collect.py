@@ -25,7 +25,7 @@ from pipeline.answers.contexts import Dates
 from pipeline.answers.parts import AnswerParts, is_whole_outline_part, is_whole_part
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.run import ModelConfig
-from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.summary import PART_REPAIRED, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.workers.models import register_model, unregister_model
@@ -207,7 +207,7 @@ class _Asking:
     def _line_up(self, tiles: Batch, *, origin: int, is_first: bool = False) -> Iterator[StageSummary]:
         lack, n_damaged = self._find_lack(tiles)
         if n_damaged:
-            yield StageSummary(stage=STAGE, notes={"a damaged answer part is asked for again": n_damaged})
+            yield StageSummary(stage=STAGE, notes={PART_REPAIRED: n_damaged})
         if not lack:
             self._accept(tiles)
             yield StageSummary(stage=STAGE, skipped=len(tiles), reasons={"already answered": len(tiles)})

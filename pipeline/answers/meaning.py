@@ -113,6 +113,8 @@ class GivenAnswers:
     """Per tile the index of its text; -1 where it has no answer."""
     confidences: npt.NDArray[np.float32]
     """Per tile the confidence, between 0 and 1."""
+    familiarities: npt.NDArray[np.float32] | None = None
+    """Per tile what `Answer.familiarity` tells, NaN where nothing; None: not read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

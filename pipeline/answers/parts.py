@@ -32,6 +32,11 @@ ANSWERS_SCHEMA = pa.schema(
             nullable=False,
             metadata={"description": "Between 0 and 1, as model.interface.Answer defines it."},
         ),
+        pa.field(
+            "familiarity",
+            pa.float32(),
+            metadata={"description": "Between 0 and 1, as model.interface.Answer defines it; null: not told."},
+        ),
     ]
 )
 """Columns of an answer part: one row per tile of the batch."""
@@ -120,6 +125,7 @@ def encode_part(prompt: Prompt, *, tiles: Sequence[Tile], answers: Sequence[Answ
             "prompt_kind": [prompt.kind.value] * len(tiles),
             "text": [answer.text for answer in answers],
             "confidence": [answer.confidence for answer in answers],
+            "familiarity": [answer.familiarity for answer in answers],
         },
         schema=ANSWERS_SCHEMA,
     )

@@ -13,12 +13,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.home import UNFAMILIAR, ModelFit
 from model.interface import NOT_ASKED, Prompt
 from pipeline.answers.meaning import COLUMNS_OF_KIND, UNKNOWN, GivenAnswers, Meanings, decide_change, read_texts
 from pipeline.grid.grid import name_tile, parse_tile_id
 from pipeline.grid.window import BoolArray
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.table import TileTable, encode_status, name_statuses
+
+CONTRADICTION = "answers disagree: not changed, but"
+"""Begins the reason of tiles that the model calls unchanged, and yet tells a change of."""
+WITHHELD = "the model sees no change, but was not made for ground as coarse: it may have changed"
+"""Reason of tiles of which a no is not told."""
 
 
 def judge_tiles(
@@ -27,20 +33,26 @@ def judge_tiles(
     prompts: Sequence[Prompt],
     answers: Mapping[str, GivenAnswers],
     failures: Mapping[str, str],
+    fit: ModelFit | None = None,
 ) -> dict[str, pa.Array]:
     """Decide what is known about tiles.
+
+    A model that was not made for ground as coarse may not see what changed there: what it says changed is told, for
+    people to look at, and what it says did not is not.
 
     Args:
         tiles: The tiles as they were selected.
         prompts: The questions of the run.
         answers: The tiles' answers by the name of the prompt.
         failures: Why the model failed, by the id of each tile that it failed on.
+        fit: How the tiles lie beside what the model was made for, by their size; None where nobody tells.
 
     Returns:
         Columns of ``tiles.parquet``: status, reason, and what the answers tell, null where nobody looked or the answer
         could not be read. A prompt of kind `ask` has a column of its name.
     """
     is_asked = tiles.status_codes == encode_status(None)
+    familiarities = _gather_familiarities(answers, n_tiles=len(tiles))
     reasons = tiles.reasons.copy()
     is_failed = _find_failed(tiles, prompts=prompts, answers=answers, failures=failures, reasons=reasons) & is_asked
     is_judged = is_asked & ~is_failed
@@ -61,6 +73,11 @@ def judge_tiles(
     _note_contradictions(reasons, columns=columns, is_denied=is_judged & ~is_unreadable & (verdicts == 0))
     codes = tiles.status_codes.copy()
     verdicts[codes == encode_status(TileStatus.IDENTICAL)] = 0
+    if fit is ModelFit.COARSE:
+        reasons[is_judged & ~is_unreadable & (verdicts == 0)] = WITHHELD
+        columns = _withhold(columns, is_told=verdicts == 1)
+        confidences[verdicts == 0] = np.nan
+        verdicts[verdicts == 0] = UNKNOWN
     for mask, status in (
         (is_judged, TileStatus.ANALYSED),
         (is_unreadable, TileStatus.UNREADABLE),
@@ -69,10 +86,38 @@ def judge_tiles(
         codes[mask] = encode_status(status)
     return columns | {
         "status": name_statuses(codes),
+        "model_fit": _name_fits(fit, familiarities=familiarities),
+        "familiarity": pa.array(familiarities, mask=np.isnan(familiarities)),
         "reason": pa.array(reasons, pa.string(), mask=reasons == ""),
         "is_changed": pa.array(verdicts == 1, mask=verdicts == UNKNOWN),
         "change_confidence": pa.array(confidences, mask=np.isnan(confidences)),
     }
+
+
+def _gather_familiarities(answers: Mapping[str, GivenAnswers], *, n_tiles: int) -> npt.NDArray[np.float32]:
+    """Give what any answer about each tile came with; NaN where none tells."""
+    told = np.full(n_tiles, np.nan, dtype=np.float32)
+    for given in answers.values():
+        if given.familiarities is not None:
+            told = np.fmax(told, given.familiarities)
+    return told
+
+
+def _name_fits(fit: ModelFit | None, *, familiarities: npt.NDArray[np.float32]) -> pa.Array:
+    """Give the fit of each tile: by its size, and of those of the right size by what it looks like."""
+    if fit is not ModelFit.INSIDE:
+        return pa.repeat(pa.scalar(None if fit is None else fit.value, pa.string()), len(familiarities))
+    return pc.if_else(pa.array(familiarities < UNFAMILIAR), ModelFit.UNLIKE.value, fit.value)
+
+
+def _withhold(columns: Mapping[str, pa.Array], *, is_told: BoolArray) -> dict[str, pa.Array]:
+    """Take from columns what the model says of tiles in which it sees no change, and every nothing that it tells."""
+    kept = {}
+    for name, column in columns.items():
+        nothing = {pa.int32(): 0, pa.string(): ""}[column.type]
+        is_something = pc.not_equal(column, nothing).fill_null(False)
+        kept[name] = pc.if_else(pc.and_(pa.array(is_told), is_something), column, pa.scalar(None, column.type))
+    return kept
 
 
 def _find_failed(
@@ -149,7 +194,7 @@ def _note_contradictions(
         (True, True, "counts and cells"),
     ):
         is_such = is_denied & (told["counts"] == has_counts) & (told["cells"] == has_cells)
-        reasons[is_such] = f"answers disagree: not changed, but {named} given"
+        reasons[is_such] = f"{CONTRADICTION} {named} given"
 
 
 def _is_told(columns: Mapping[str, pa.Array], *, names: Sequence[str], nothing: int | str) -> BoolArray:

@@ -1,7 +1,8 @@
 """The fifth verb: what the answers mean, one row for every tile of the grid.
 
-A tile that nobody looked at says so in its status and leaves `is_changed` empty: not seen is never not
-changed. An answer that cannot be read is a row as well, and its words are kept in `reason`.
+A tile that nobody looked at says so in its status and leaves `is_changed` empty, and so does one that is too coarse
+for the model to see what may have changed in it: not seen is never not changed. An answer that cannot be read is a row
+as well, and its words are kept in `reason`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import shapely
 
 from model.errors import InputError
+from model.home import ModelFit
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.answers.meaning import GivenAnswers
 from pipeline.answers.parts import AnswerParts
@@ -65,6 +67,7 @@ def extract_findings(
     run_id: str,
     before_datetime: str | None,
     after_datetime: str | None,
+    fit: ModelFit | None = None,
 ) -> tuple[gpd.GeoDataFrame, StageSummary]:
     """Turn the answers into one row per tile of the grid.
 
@@ -77,6 +80,7 @@ def extract_findings(
         run_id: Identifier of the run, derived from content.
         before_datetime: ISO 8601 time of the before scene, UTC if it names no zone.
         after_datetime: Likewise of the after scene.
+        fit: How the tiles lie beside what the model was made for, by their size; None where nobody tells.
 
     Returns:
         The columns of `make_findings_schema`, in the order of `tiles`, with pandas' nullable types.
@@ -88,7 +92,7 @@ def extract_findings(
     schema = make_findings_schema(prompts)
     table = TileTable.gather(tiles)
     given, bytes_read = gather_answers(answers.read_batches(), tiles=table, prompts=prompts)
-    columns = judge_tiles(table, prompts=prompts, answers=given, failures=answers.failures)
+    columns = judge_tiles(table, prompts=prompts, answers=given, failures=answers.failures, fit=fit)
     del given
     constants = {
         "before_datetime": None if before_datetime is None else parse_moment(before_datetime),
@@ -132,6 +136,7 @@ def gather_answers(
     texts: dict[str, list[pa.ChunkedArray]] = {prompt.name: [] for prompt in prompts}
     indexes: dict[str, list[npt.NDArray[np.int32]]] = {prompt.name: [] for prompt in prompts}
     confidences = {prompt.name: np.zeros(len(tiles), dtype=np.float32) for prompt in prompts}
+    familiarities = {prompt.name: np.full(len(tiles), np.nan, dtype=np.float32) for prompt in prompts}
     n_bytes = 0
     for batch in batches:
         n_bytes += batch.nbytes
@@ -141,7 +146,8 @@ def gather_answers(
             is_known = index >= 0
             texts[prompt.name].append(rows["text"].filter(pa.array(is_known)))
             indexes[prompt.name].append(index[is_known])
-            confidences[prompt.name][index[is_known]] = rows["confidence"].to_numpy()[is_known]
+            for values, column in ((confidences, "confidence"), (familiarities, "familiarity")):
+                values[prompt.name][index[is_known]] = rows[column].to_numpy()[is_known]
     given = {}
     for name in list(texts):
         # One prompt's words at a time: all of them twice would be what takes most room.
@@ -149,7 +155,12 @@ def gather_answers(
         encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().combine_chunks()
         codes = np.full(len(tiles), -1, dtype=np.int32)
         codes[np.concatenate([np.empty(0, np.int32), *indexes[name]])] = encoded.indices.to_numpy()
-        given[name] = GivenAnswers(texts=encoded.dictionary, codes=codes, confidences=confidences[name])
+        given[name] = GivenAnswers(
+            texts=encoded.dictionary,
+            codes=codes,
+            confidences=confidences[name],
+            familiarities=familiarities.pop(name),
+        )
     return given, n_bytes
 
 

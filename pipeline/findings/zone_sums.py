@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from pipeline.findings.coverage import SEEN
+from pipeline.findings.coverage import COARSE, SEEN, find_withheld
 from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
@@ -54,6 +54,8 @@ class _Ground:
     """Part of it that was looked at."""
     status_codes: npt.NDArray[np.uint8]
     """Position of its status in `_STATUSES`."""
+    withheld: npt.NDArray[np.uint8]
+    """1 where it is too coarse for the model to tell that it did not change."""
     changed: npt.NDArray[np.uint8]
     """1 where it changed."""
     told: Mapping[str, FloatArray]
@@ -107,12 +109,14 @@ def _lay_out(findings: gpd.GeoDataFrame, *, grid: Grid) -> _Ground:
         return laid_out
 
     codes = pd.Categorical(findings["status"], categories=list(_STATUSES)).codes.astype(np.uint8)
-    is_seen = np.isin(codes, [_STATUSES.index(status) for status in SEEN])
+    is_withheld = find_withheld(findings)
+    is_seen = np.isin(codes, [_STATUSES.index(status) for status in SEEN]) & ~is_withheld
     is_changed, is_same = (findings["is_changed"].eq(other).fillna(value=False) for other in (True, False))
     return _Ground(
         area_m2=measure_tiles(grid),
         seen_fractions=put(is_seen * findings["valid_fraction"].to_numpy(dtype=np.float64)),
         status_codes=put(codes),
+        withheld=put(is_withheld.astype(np.uint8)),
         changed=put(is_changed.to_numpy(dtype=np.uint8)),
         told={name: put((is_seen & (findings[name].notna() | is_same)).to_numpy(dtype=np.float64)) for name in _TOLD},
     )
@@ -161,6 +165,7 @@ def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float, seen_m2: f
     counts = cover.count(ground.status_codes, n_codes=len(_STATUSES))
     n_changed = int(cover.count(ground.changed, n_codes=2)[1])
     missing = {status.value: int(counts[code]) for code, status in enumerate(_STATUSES) if status not in SEEN}
+    missing[f"too {COARSE} for the model"] = int(cover.count(ground.withheld, n_codes=2)[1])
     return {
         "status": "seen" if seen_fraction == 1 else "partly_seen" if seen_fraction else "not_seen",
         "reason": None

@@ -7,7 +7,7 @@ lie beside it in the region's folder.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -61,6 +61,7 @@ def render_region_page(
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
     accuracy: Mapping[str, Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
 
@@ -72,6 +73,7 @@ def render_region_page(
         zones: What the changes sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
         accuracy: The content of ``accuracy.json`` of the pairs that were assessed, by their ids.
+        notes: What whoever reads it has to know of the last pair's run.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
     frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
@@ -95,6 +97,7 @@ def render_region_page(
         "zones": describe_zones(zones),
         "plots": plots or {},
         "assessed": _describe_assessed(pairs, accuracy=accuracy or {}),
+        "notes": notes,
         "kinds": list_kinds(),
         "days": days,
         "has_tiles": False,

@@ -107,7 +107,7 @@ class PairState:
     reason: str | None
     """Why it failed, failed in part, or has no whole report for now; None: none of these."""
     figures: Mapping[str, Any] | None
-    """What its run's record tells (``status_counts``, ``ground_m2``, ``changed_tile_count``); None without a result."""
+    """What its run's record tells as `find_figures` takes it; None without a result."""
     has_folder: bool
     """Whether the run's report is there, rather than let go of."""
     files: Mapping[str, ObjectFacts] = field(default_factory=dict)
@@ -273,6 +273,8 @@ def find_figures(run: RunRecord) -> dict[str, Any]:
         "status_counts": dict(run.status_counts),
         "ground_m2": dict(run.ground_m2),
         "changed_tile_count": run.changed_tile_count,
+        "withheld_counts": dict(run.withheld_counts),
+        "notes": list(run.notes),
     }
 
 

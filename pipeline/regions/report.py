@@ -68,6 +68,7 @@ def make_region_files(
         zones=_read_zones(zones, crs=crs),
         plots=describe_plots(figures),
         accuracy=accuracy["pairs"] if accuracy is not None else {},
+        notes=(told[-1].figures or {}).get("notes", ()) if told else (),
     )
     files[PAGE_NAME] = page.encode()
     items = dict(_read_items(told, folder=folder))

@@ -211,13 +211,15 @@ def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str,
     }
     if changes is None or state.figures is None:
         return row
+    # Of tiles that are too coarse for the model, nobody knows that there is no change: no sum of 0 says so.
+    least = None if state.figures.get("withheld_counts") else 0.0
     return row | {
         "analysed_fraction": measure_seen(state.figures.get("ground_m2", {})),
         "changed_tile_count": state.figures["changed_tile_count"],
         "n_changes": len(changes),
         "n_new_changes": int(changes["is_new"].sum()),
-        **{f"{kind}_count": _add_up(changes, kind=kind, column="count") for kind in CHANGE_KINDS},
-        **{f"{kind}_area_m2": _add_up(changes, kind=kind, column="area_m2") for kind in CHANGE_KINDS},
+        **{f"{kind}_count": _add_up(changes, kind=kind, column="count") or least for kind in CHANGE_KINDS},
+        **{f"{kind}_area_m2": _add_up(changes, kind=kind, column="area_m2") or least for kind in CHANGE_KINDS},
     }
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CLASS_COLOURS = {
     "changed": "#1d282d",
     "answer missing": "#c2185b",
+    "too coarse": "#e3c04a",
     "cloudy": "#5f8fce",
     "no data": "#7d8487",
     "outside": "#f6f4ee",
@@ -140,7 +141,7 @@ def draw_coverage(figure: Figure, coverage: CoverageMap) -> None:
 def _explain_classes(figure: Figure, coverage: CoverageMap) -> None:
     from matplotlib.patches import Patch
 
-    order = ("changed", "not changed", "answer missing", "cloudy", "no data", "outside")
+    order = ("changed", "not changed", "too coarse", "answer missing", "cloudy", "no data", "outside")
     # ^ The order that people read in; those that occur.
     handles = [
         Patch(facecolor=CLASS_COLOURS[name], edgecolor="#a9a598", label=f"{name}  {coverage.counts[name]:,}")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.findings.coverage import find_withheld
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 
@@ -18,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 MAX_MAP_SIDE = 400
 """Most squares in a row or column of the coverage map; of more tiles, each square stands for several."""
 
-COVERAGE_CLASSES = ("changed", "answer missing", "cloudy", "no data", "outside", "not changed")
+COVERAGE_CLASSES = ("changed", "answer missing", "too coarse", "cloudy", "no data", "outside", "not changed")
 """What the coverage map tells apart. A square of several tiles shows the first that any of its tiles is, so that
 neither a change nor a gap is lost among its neighbours."""
 
@@ -197,6 +198,7 @@ def summarise_coverage_map(findings: gpd.GeoDataFrame, *, grid: Grid) -> Coverag
     # ^ Also an analysed tile that nobody asked for a yes or no.
     for status, name in _CLASS_OF_STATUS.items():
         codes[findings["status"].eq(status).to_numpy()] = COVERAGE_CLASSES.index(name)
+    codes[find_withheld(findings)] = COVERAGE_CLASSES.index("too coarse")
     codes[is_changed] = COVERAGE_CLASSES.index("changed")
     step = -(-max(grid.n_rows, grid.n_cols) // MAX_MAP_SIDE)
     squares = np.full((-(-grid.n_rows // step), -(-grid.n_cols // step)), len(COVERAGE_CLASSES) - 1, dtype=np.uint8)

@@ -126,6 +126,7 @@ def write_item(
         files=report.files,
         status_counts=report.status_counts,
         change_counts=report.change_counts,
+        model_fit_counts=report.model_fit_counts,
         notes=report.notes,
         accuracy=report.accuracy,
     )
@@ -149,6 +150,7 @@ def make_item(
     status_counts: Mapping[str, int],
     change_counts: Mapping[str, int],
     zones_schema: pa.Schema | None = None,
+    model_fit_counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
     accuracy: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -163,6 +165,7 @@ def make_item(
         status_counts: Tiles per status.
         change_counts: Changes per kind.
         zones_schema: Columns of ``zones.parquet``, where there is one.
+        model_fit_counts: Tiles by how they lie beside what the model was made for.
         notes: What whoever reads the report has to know of all of it.
         accuracy: The content of ``accuracy.json``; None without.
     """
@@ -182,6 +185,7 @@ def make_item(
             "deltavlm:weight_hash": identity.weight_hash,
             "deltavlm:tile_counts": dict(status_counts),
             "deltavlm:change_counts": dict(change_counts),
+            **({"deltavlm:model_fit_counts": dict(model_fit_counts)} if model_fit_counts else {}),
         },
         **_describe_dates(pair),
         stac_extensions=sorted(EXTENSIONS.values()),

@@ -15,7 +15,7 @@ import pyproj
 from model.parsing import close_stops
 from model.redaction import shorten_text
 from model.safe_text import clean_line
-from pipeline.findings.coverage import OFF, Coverage, Share
+from pipeline.findings.coverage import COARSE, OFF, Coverage, Share
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import TileStatus
 
@@ -90,6 +90,7 @@ KIND_LABELS = {"building": ("building", "buildings"), "road": ("road", "roads")}
 STATUS_MEANINGS: Mapping[str, str] = {
     TileStatus.ANALYSED: "the model looked at both dates and its answers could be read",
     TileStatus.IDENTICAL: "the same pixels on both dates, so there was nothing to ask",
+    COARSE: "the model looked and saw no change, but was not made for ground as coarse: it may have changed",
     TileStatus.UNREADABLE: "an answer could not be read; its words are kept",
     TileStatus.FAILED: "something went wrong; running again tries these tiles again",
     TileStatus.NO_DATA: "not visible on both dates: tiles with too little to look at, and gaps in others",
@@ -100,15 +101,25 @@ STATUS_MEANINGS: Mapping[str, str] = {
 """What became of ground, in the order of the page's table."""
 
 
+_OTHER_LABELS = {OFF: "off the scenes", COARSE: "too coarse to tell"}
+
+
 def label_status(status: str) -> str:
-    """Write a status, or what stands among the statuses for ground off the scenes, in words."""
-    return "off the scenes" if status == OFF else status.replace("_", " ")
+    """Write a status, or what stands among the statuses for other ground, in words."""
+    return _OTHER_LABELS.get(status) or status.replace("_", " ")
 
 
 def write_share(share: Share) -> tuple[str, str, str, str]:
     """Write status, tiles, part and area of one part of the ground."""
     measures = (format_percent(share.fraction), format_area(share.area_m2)) if share.area_m2 else ("-", "-")
     return label_status(share.status), f"{share.n_tiles:,}", *measures
+
+
+def describe_changed(n_changed: int, coverage: Coverage) -> str:
+    """Say how many tiles changed, and of how many nobody can tell that they did not."""
+    told = f"{n_changed:,} of {coverage.n_tiles_inside:,} tiles changed"
+    n_withheld = sum(coverage.withheld_counts.values())
+    return f"{told}, {n_withheld:,} are too coarse to tell" if n_withheld else told
 
 
 def describe_coverage(coverage: Coverage) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from model.interface import Prompt
 from model.sealing import encode_sealed
 from pipeline.findings.coverage import Coverage
+from pipeline.findings.doubts import list_doubts
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
@@ -61,6 +62,8 @@ class Report:
     """Changes per kind, all kinds named."""
     coverage: Coverage
     """Of how much ground something is known, and what became of the rest."""
+    model_fit_counts: Mapping[str, int] = field(default_factory=dict)
+    """Tiles by how they lie beside what the model was made for; empty where nobody tells."""
     notes: Sequence[str] = ()
     """What whoever reads it has to know of all of it."""
     zone_counts: Mapping[str, int] = field(default_factory=dict)
@@ -150,6 +153,8 @@ def write_report(
     accuracy = None if assess is None else assess(totals)
     pictures = TilePictures(findings, told=told)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
+    doubts = list_doubts(findings, changes=totals.changes, prompts=prompts)
+    notes = tuple(dict.fromkeys([*notes, *doubts]))
     words |= {"notes": notes, "accuracy": accuracy}
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
     page = render_page(findings, store=store, prompts=prompts, told=told, on_tile=pictures.add, **words)
@@ -175,7 +180,8 @@ def write_report(
         folder=folder,
         files=writer.files,
         reason_counts=count_reasons(zip(findings["status"], findings["reason"].fillna(""), strict=True)),
-        notes=tuple(notes),
+        model_fit_counts={str(fit): int(count) for fit, count in sorted(findings["model_fit"].value_counts().items())},
+        notes=notes,
         accuracy=accuracy,
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         **counts,

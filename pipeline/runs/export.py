@@ -194,7 +194,9 @@ def _write_summary(path: Path, *, tables: Mapping[str, str], folder: RunFolder, 
     from pipeline.runs.export_docx import make_summary, read_ground
 
     with folder.open_file(tables["tiles"]) as source:
-        tiles = pq.read_table(source, columns=["row", "col", "status", "valid_fraction"]).to_pandas()
+        tiles = pq.read_table(
+            source, columns=["row", "col", "status", "valid_fraction", "is_changed", "model_fit"]
+        ).to_pandas()
     frames: dict[str, gpd.GeoDataFrame] = {}
     for table in ("changes", "zones"):
         if table in tables:

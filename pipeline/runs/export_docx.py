@@ -27,14 +27,14 @@ from model.errors import FolderError
 from model.redaction import shorten_text
 from model.safe_text import clean_line
 from pipeline.findings.changes import rank_changes
-from pipeline.findings.coverage import SEEN
+from pipeline.findings.coverage import COARSE, SEEN, find_withheld
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
 from pipeline.report.accuracy_words import HEADINGS, AccuracyWords, describe_accuracy
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.page.map import choose_scale_bar
 from pipeline.report.page.pictures import find_visible, read_pictures
-from pipeline.report.words import MAX_TEXT_LENGTH, describe_coverage, write_share
+from pipeline.report.words import MAX_TEXT_LENGTH, describe_changed, describe_coverage, label_status, write_share
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
@@ -48,7 +48,7 @@ _KIND_STYLES: dict[str, dict[str, Any]] = {
     # Buildings often fill the same cells.
     "road": {"facecolor": "none", "edgecolor": KIND_INKS["road"], "hatch": "////"},
 }
-_STATUS_COLOURS = {
+_COLOURS: dict[str, str] = {
     TileStatus.ANALYSED: "#e9eef2",
     TileStatus.IDENTICAL: "#dfe9df",
     TileStatus.UNREADABLE: "#c9a4d8",
@@ -56,8 +56,9 @@ _STATUS_COLOURS = {
     TileStatus.CLOUDY: "#b7bcc4",
     TileStatus.OUTSIDE: "#ffffff",
     TileStatus.FAILED: "#d64550",
+    COARSE: "#e3c04a",
 }
-_STATUSES = tuple(_STATUS_COLOURS)
+_STATES = tuple(_COLOURS)
 
 
 def make_summary(
@@ -73,7 +74,7 @@ def make_summary(
 
     Args:
         record: The run's record.
-        tiles: Columns ``row``, ``col`` and ``status`` of its tiles.
+        tiles: Columns ``row``, ``col``, ``status``, ``is_changed`` and ``model_fit`` of its tiles.
         changes: Its changes.
         zones: Its zones; None without.
         picture: The ground at the later date, as `read_ground` gives it; None where its pixels are gone.
@@ -117,8 +118,7 @@ def _describe_scenes(document: Document, record: RunRecord) -> None:
 
 def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.GeoDataFrame) -> None:
     document.add_heading("What changed", 1)
-    n_tiles = record.coverage.n_tiles_inside
-    document.add_paragraph(f"{record.changed_tile_count:,} of {n_tiles:,} tiles changed.")
+    document.add_paragraph(f"{describe_changed(record.changed_tile_count, record.coverage)}.")
     rows = []
     for kind in record.change_counts:
         of_kind = changes[changes["kind"] == kind]
@@ -238,25 +238,26 @@ def draw_map(
 
     Args:
         grid: The grid.
-        tiles: Columns ``row``, ``col`` and ``status`` of its tiles.
+        tiles: Columns ``row``, ``col``, ``status``, ``is_changed`` and ``model_fit`` of its tiles.
         changes: The changes; of very many the largest are drawn.
         zones: The zones; None without.
         picture: The ground, as `read_ground` gives it; None without.
     """
     codes = np.zeros((grid.n_rows, grid.n_cols), dtype=np.uint8)
-    codes[tiles["row"], tiles["col"]] = pd.Categorical(tiles["status"], categories=list(_STATUSES)).codes
+    states = tiles["status"].mask(find_withheld(tiles), COARSE)
+    codes[tiles["row"], tiles["col"]] = pd.Categorical(states, categories=list(map(str, _STATES))).codes
     left, _, _, top = grid.tile_bounds(0, 0)
     _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
     figure = Figure(figsize=(8, np.clip(8 * grid.n_rows / grid.n_cols, 3, 9)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    colours = ListedColormap(list(_STATUS_COLOURS.values()))
+    colours = ListedColormap(list(_COLOURS.values()))
     tint: Any = 1.0
     if picture is not None:
         west, south, east, north = grid.shared_bounds
         axes.imshow(picture, extent=(west, east, south, north))
-        tint = np.where(np.isin(codes, [_STATUSES.index(status) for status in SEEN]), 0.0, 0.6)
+        tint = np.where(np.isin(codes, [_STATES.index(status) for status in SEEN]), 0.0, 0.6)
     extent = (left, right, bottom, top)
-    axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(_STATUSES) - 0.5, extent=extent, alpha=tint)
+    axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(_STATES) - 0.5, extent=extent, alpha=tint)
     drawn = changes.nlargest(MAX_DRAWN_CHANGES, "area_m2")
     for kind, style in _KIND_STYLES.items():
         shapes = _collect(drawn.geometry[drawn["kind"] == kind])
@@ -267,7 +268,7 @@ def draw_map(
     _add_scale(axes, grid=grid)
     is_there = np.unique(codes)
     legend = [
-        Patch(facecolor=_STATUS_COLOURS[_STATUSES[code]], edgecolor="#999999", label=_STATUSES[code].value)
+        Patch(facecolor=_COLOURS[_STATES[code]], edgecolor="#999999", label=label_status(_STATES[code]))
         for code in is_there
     ]
     legend += [Patch(label=kind, **style) for kind, style in _KIND_STYLES.items() if (changes["kind"] == kind).any()]

@@ -13,6 +13,14 @@ _STEP_PX = 16
 # ^ Tile sizes are multiples of it.
 
 
+def judge_model_fit(pair: ScenePair, *, identity: ModelIdentity) -> ModelFit | None:
+    """Tell how a pair's tiles lie beside what a model was made for; None where nobody tells what that is."""
+    if identity.home is None:
+        return None
+    tile_m = pair.grid.tile_size_px * pair.grid.ground_resolution_m
+    return identity.home.judge(tile_m=tile_m, pixel_m=measure_pixel(pair))
+
+
 def check_model_fit(pair: ScenePair, *, identity: ModelIdentity, config: ModelConfig) -> str | None:
     """Compare what a model was made for with the scenes and the tiles of a run.
 
@@ -28,18 +36,17 @@ def check_model_fit(pair: ScenePair, *, identity: ModelIdentity, config: ModelCo
     Raises:
         InputError: the model was not made for this, and the run is to stop.
     """
-    home = identity.home
-    if home is None:
+    home, fit = identity.home, judge_model_fit(pair, identity=identity)
+    if home is None or fit is ModelFit.INSIDE:
         return None
     tile_m, pixel_m = pair.grid.tile_size_px * pair.grid.ground_resolution_m, measure_pixel(pair)
-    if home.judge(tile_m=tile_m, pixel_m=pixel_m) is ModelFit.INSIDE:
-        return None
     found = f"{identity.model_id} was not made for tiles of {_round(tile_m)} m in pixels of {_round(pixel_m)} m"
     expected = f"tiles of {_tell(home.tile_m)} in pixels of {_tell(home.pixel_m)}"
     if config.outside == "stop":
         remedy = _find_remedy(pair, home=home, pixel_m=pixel_m)
         raise InputError(found, expected=expected, remedy=f"{remedy}; or go on with --set model.outside=warn")
-    return f"{found}, but for {expected}: nobody has measured what its answers are worth here, 'no change' least of all"
+    note = f"{found}, but for {expected}: nobody has measured what its answers are worth here"
+    return f"{note}; where it sees no change, nothing is known" if fit is ModelFit.COARSE else note
 
 
 def measure_pixel(pair: ScenePair) -> float:

@@ -12,6 +12,7 @@ from distributed import Client
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from model.home import ModelFit
 from model.interface import ModelIdentity, Prompt
 from model.registry import identify_named_model
 from pipeline.answers.parts import AnswerParts
@@ -22,7 +23,7 @@ from pipeline.polygons.aoi import GridArea, read_grid_area
 from pipeline.polygons.zones import Zones
 from pipeline.report.write import Report
 from pipeline.runs.inputs import RunPolygons
-from pipeline.runs.model_fit import check_model_fit
+from pipeline.runs.model_fit import check_model_fit, judge_model_fit
 from pipeline.runs.record import (
     RECORD_NAME,
     RunRecord,
@@ -65,6 +66,8 @@ class Run:
     """Where the run leaves its files."""
     lock: RunLock
     """The right to write there."""
+    fit: ModelFit | None = None
+    """How its tiles lie beside what the model was made for; None where nobody tells."""
     notes: tuple[str, ...] = ()
     """What whoever reads the report has to know of all of it."""
 
@@ -99,6 +102,7 @@ class Run:
                 zones=polygons.zones,
                 folder=folder,
                 lock=lock,
+                fit=judge_model_fit(pair, identity=identity),
                 notes=(note,) if note is not None else (),
             )
             run = run.with_dtype(recall_dtype(folder, name_run=lambda dtype: run.with_dtype(dtype).run_id))
@@ -156,6 +160,7 @@ class Run:
             zones=read_run_zones(config),
             folder=folder,
             lock=lock,
+            fit=None if record.model_fit is None else ModelFit(record.model_fit),
             notes=tuple(record.notes),
         )
         run._check_same(record, has_own_zones=zones is None)
@@ -224,6 +229,7 @@ class Run:
             aoi_hash=self.aoi_hash,
             zones_hash=self.zones_hash,
             identity=self.identity,
+            fit=self.fit,
             store=store,
             answers=answers,
             stages=stages,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from model.errors import InputError
+from model.home import ModelFit
 from model.interface import ENGINE_VERSION, ModelIdentity
 from model.redaction import MASK, redact_values
 from model.sealing import seal, unseal
@@ -134,6 +135,12 @@ class RunRecord:
     """Readable id and weight hash of the model; not its place on one machine's disk."""
     mask_labels: Sequence[str] = ()
     """What the model gives masks of."""
+    model_fit: str | None = None
+    """How the run's tiles lie beside what the model was made for, by their size; None: nobody tells."""
+    model_fit_counts: Mapping[str, int] = field(default_factory=dict)
+    """Tiles by model_fit; empty where nobody tells."""
+    withheld_counts: Mapping[str, int] = field(default_factory=dict)
+    """Tiles per status of which it is not told that they did not change, as they are too coarse for the model."""
     versions: Mapping[str, str]
     """Versions of Python and of the packages that shape the result."""
     status_counts: Mapping[str, int]
@@ -141,7 +148,8 @@ class RunRecord:
     reason_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Tiles per status and kind of reason."""
     ground_m2: Mapping[str, float] = field(default_factory=dict)
-    """Square metres of ground per status, and under `off` what of the area of interest lies off the scenes."""
+    """Square metres of ground per status, under `coarse` that of tiles whose no is withheld, and under `off` what of
+    the area of interest lies off the scenes."""
     seen_fraction: float | None = None
     """Part of the ground of which is known whether it changed, 0 to 1; None in records of older versions."""
     notes: Sequence[str] = ()
@@ -162,7 +170,7 @@ class RunRecord:
     @property
     def coverage(self) -> Coverage:
         """What became of the ground and the tiles."""
-        return Coverage(tile_counts=self.status_counts, ground_m2=self.ground_m2)
+        return Coverage(tile_counts=self.status_counts, ground_m2=self.ground_m2, withheld_counts=self.withheld_counts)
 
     def is_same_result(self, other: RunRecord) -> bool:
         """Tell whether two records differ at most in what their stages had left to do."""
@@ -234,6 +242,7 @@ def make_record(
     aoi_hash: str | None,
     zones_hash: str | None,
     identity: ModelIdentity,
+    fit: ModelFit | None,
     answers: AnswerParts,
     stages: Sequence[StageSummary],
 ) -> RunRecord:
@@ -256,6 +265,9 @@ def make_record(
         content_key=pair.content_key,
         model={"model_id": identity.model_id, "weight_hash": identity.weight_hash},
         mask_labels=identity.mask_labels,
+        model_fit=None if fit is None else fit.value,
+        model_fit_counts=dict(report.model_fit_counts),
+        withheld_counts=dict(report.coverage.withheld_counts),
         versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         status_counts=dict(report.status_counts),
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
@@ -369,6 +381,14 @@ def recall_dtype(folder: RunFolder, *, name_run: Callable[[str], str]) -> str:
     except (InputError, KeyError, TypeError):
         return "auto"
     return dtype if name_run(dtype) == former.run_id else "auto"
+
+
+def recall_notes(folder: RunFolder, *, run_id: str) -> Sequence[str]:
+    """Give the notes that a folder's record has of a run; none where it holds another run, or none that has ended."""
+    with suppress(InputError):
+        former = recall_record(folder)
+        return former.notes if former.run_id == run_id else ()
+    return ()
 
 
 def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:

@@ -30,11 +30,11 @@ from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
 from pipeline.runs.inputs import check_inputs
 from pipeline.runs.prepare import Run
-from pipeline.runs.record import recall_record, restore_answers, restore_store, withdraw_record
+from pipeline.runs.record import recall_notes, recall_record, restore_answers, restore_store, withdraw_record
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import find_run_folder
 from pipeline.storage.lock import hold_lock
-from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.summary import REPAIRS, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
@@ -245,6 +245,7 @@ class Stages:
                 run_id=run.run_id,
                 before_datetime=run.pair.before.datetime,
                 after_datetime=run.pair.after.datetime,
+                fit=run.fit,
             ),
         )
 
@@ -275,7 +276,7 @@ class Stages:
                 prompts=run.prompts,
                 before_name=run.pair.before.scene_id,
                 after_name=run.pair.after.scene_id,
-                notes=run.notes,
+                notes=self._list_notes(run),
                 before_writing=lambda: withdraw_record(run.folder),
             )
             report, n_bytes = write_item(
@@ -290,6 +291,14 @@ class Stages:
             return report, replace(summary, done=n_files, total=n_files, bytes_written=n_bytes)
 
         return self._carry_out("write_report", write)
+
+    def _list_notes(self, run: Run) -> list[str]:
+        """List what is known of all of the run, what its stages told among it, also when they were done before.
+
+        How often is left to the stages' own entries in the record: of a run in several goes each tells a part.
+        """
+        told = [note for summary in self.summaries for note in summary.notes if note not in REPAIRS]
+        return list(dict.fromkeys([*run.notes, *recall_notes(run.folder, run_id=run.run_id), *told]))
 
     def _carry_out(self, stage: str, call: StageCall[Result]) -> Result:
         result, summary = self.around(stage, call)

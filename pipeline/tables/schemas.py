@@ -117,9 +117,24 @@ FINDINGS_SCHEMA = make_table_schema(
             "Part of the tile that is cloudy on either date, 0 to 1; null where no class band tells of clouds.",
         ),
         describe_field(
+            "model_fit",
+            pa.string(),
+            "How the tile lies beside what the model was made for. inside; coarse: larger tiles or pixels, so that it "
+            "may not see what changed; fine: smaller ones; unlike: of such a size, but of a familiarity below 0.05; "
+            "null: the model does not tell what it was made for.",
+        ),
+        describe_field(
+            "familiarity",
+            pa.float32(),
+            "How much the pair looks like those that the model was calibrated on, 0 to 1: of these, half have 0.5 and "
+            "more, and 3 % less than 0.05. Null: not asked, or the model does not tell.",
+        ),
+        describe_field(
             "is_changed",
             pa.bool_(),
-            "Whether the tile changed; null where nobody looked or the answer could not be read.",
+            "Whether the tile changed; null where nobody looked, the answer could not be read, or the model says no of "
+            "a tile that is too coarse for it. Such a tile tells no count, cell or text either, and a changed one of "
+            "that size no count of 0 and no lack of cells.",
         ),
         describe_field(
             "change_confidence", pa.float32(), "Confidence of the answer that is_changed comes from, 0 to 1."
@@ -297,8 +312,8 @@ TIMELINE_SCHEMA = make_table_schema(
         describe_field("n_new_changes", pa.int32(), "Changes of which no earlier pair told; null: the pair failed."),
         describe_field("building_count", pa.float64(), "Changed buildings; null: not told."),
         describe_field("road_count", pa.float64(), "Changed roads; null: not told."),
-        describe_field("building_area_m2", pa.float64(), "Area of changes of kind building; null: the pair failed."),
-        describe_field("road_area_m2", pa.float64(), "Area of changes of kind road; null: the pair failed."),
+        describe_field("building_area_m2", pa.float64(), "Area of changes of kind building; null: not told."),
+        describe_field("road_area_m2", pa.float64(), "Area of changes of kind road; null: not told."),
     ],
     table="timeline",
 )

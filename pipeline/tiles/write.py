@@ -16,7 +16,7 @@ from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
-from pipeline.summary import ProgressCallback, StageSummary, ignore_progress
+from pipeline.summary import SHARD_REPAIRED, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
 from pipeline.tiles.shards import (
     SlowSceneError,
@@ -68,7 +68,7 @@ def write_tiles(
         total=n_tiles,
         skipped=sum(skipped.values()),
         reasons={reason: count for reason, count in skipped.items() if count},
-        notes={"a damaged shard or mark is written again": n_damaged} if n_damaged else {},
+        notes={SHARD_REPAIRED: n_damaged} if n_damaged else {},
     )
     on_progress(summary)
     problems: dict[tuple[int, int], BaseException] = {}

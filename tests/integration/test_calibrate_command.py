@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from flows.cli.model import app
 from model.decoding.steps import SearchSettings
 from model.errors import InputError
+from model.familiarity import FAMILIARITY_FILE
 from model.interface import Prompt, PromptKind
 from model.registry import find_model_folder, load_model
 
@@ -44,8 +45,9 @@ def calibrate(*arguments) -> dict[str, object]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_a_scaling_is_fitted_stored_and_fitted_on_top(tmp_path):
+def test_a_scaling_is_fitted_stored_and_fitted_on_top(tmp_path, monkeypatch):
     folder = Path(shutil.copytree(find_model_folder("deltavlm-tiny"), tmp_path / "tiny"))
+    (folder / FAMILIARITY_FILE).unlink()
     (folder / "generation_config.json").unlink(missing_ok=True)
     data = write_pairs(tmp_path / "data", n_pairs=6)
     first = calibrate(folder, "--data", data)
@@ -56,9 +58,15 @@ def test_a_scaling_is_fitted_stored_and_fitted_on_top(tmp_path):
         stored["yes_bias"],
     )
     assert first["n_answers"] == 6
+    # Six pairs tell little of what pairs look like.
+    assert not first["has_familiarity"]
+    assert load_model(str(folder)).answer_prompts(BLANK, prompts=[CLASSIFY])[0][0].familiarity is None
+    monkeypatch.setattr("model.evaluation.home_looks.MIN_PAIRS", 6)
     second = calibrate(folder, "--data", data, "--pattern", "pair_00[0-2]", "--pattern", "pair_00[3-5]")
     assert second["n_answers"] == 6
     assert (second["former_temperature"], second["former_bias"]) == (first["confidence_temperature"], first["yes_bias"])
+    assert second["has_familiarity"]
+    assert load_model(str(folder)).answer_prompts(BLANK, prompts=[CLASSIFY])[0][0].familiarity < 0.05
 
 
 def test_a_bias_turns_a_close_no_into_a_yes(decided_model):

@@ -3,11 +3,13 @@
 from importlib import resources
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from model.errors import InputError
 from model.evaluation.evaluation import evaluate
+from model.home import UNFAMILIAR
 from model.pairs.folders import cut_tiles, scan_pair_folder
 from model.registry import identify_model, load_model
 from model.training.synthetic_pairs import synthesize_pairs
@@ -64,6 +66,16 @@ def test_it_tells_what_changed_in_places_it_has_not_seen():
     assert found.value("answers.parseable_fraction") == 1.0
     assert found.value("classify.accuracy") >= 0.9
     assert found.value("locate.building.f1") >= 0.65
+
+
+def test_noise_drawings_and_enlarged_pixels_are_unlike_its_home():
+    (tile,) = cut_tiles(next(iter(synthesize_pairs([500_001], size_px=256, resolution_m=0.5))), size_px=256)
+    drawn = np.stack([tile.before, tile.after])
+    enlarged = np.stack([cv2.resize(cv2.resize(image, (24, 24)), (256, 256)) for image in drawn])
+    noise = np.random.default_rng(0).integers(0, 256, drawn.shape).astype(np.uint8)
+    pixels = np.ascontiguousarray(np.stack([drawn, enlarged, noise]).transpose(0, 1, 4, 2, 3))
+    (answers,) = load_model(NAME).answer_prompts(pixels, prompts=PROMPTS[:1])
+    assert all(0 <= answer.familiarity < UNFAMILIAR for answer in answers)
 
 
 def test_it_outlines_what_changed_in_places_it_has_not_seen():

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyproj
 import shapely
 
+from pipeline.findings.coverage import COARSE, find_withheld
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.tables.schemas import TileStatus
@@ -98,6 +99,7 @@ def describe_map(
         n_markers: Changes that get a number.
     """
     layers = findings["status"].map({status.value: layer for status, layer in LAYER_OF_STATUS.items()})
+    layers = layers.astype(object).mask(find_withheld(findings), COARSE)
     return draw_changes(ranked, frame=frame, n_markers=n_markers) | {
         "tiles": {
             str(layer): frame.draw(

@@ -18,6 +18,7 @@ import shapely
 from model.interface import Prompt
 from pipeline.findings.changes import count_owned, rank_changes
 from pipeline.findings.coverage import Coverage
+from pipeline.findings.decide import CONTRADICTION
 from pipeline.grid.grid import Grid
 from pipeline.report.accuracy_words import describe_accuracy
 from pipeline.report.page.columns import (
@@ -184,7 +185,7 @@ def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, 
         "unknown": int((verdicts.isna() & is_inside).sum()),
         "has_blanks": bool(findings["valid_fraction"].lt(1).any()),
         "unplaced": int(find_unplaced(findings).sum()),
-        "contradictions": int((findings["reason"].notna() & statuses.eq(TileStatus.ANALYSED.value)).sum()),
+        "contradictions": int(findings["reason"].fillna("").str.startswith(CONTRADICTION).sum()),
         "confidence": float(confidences.astype(float).mean()) if len(confidences) else None,
         "kinds": [
             {

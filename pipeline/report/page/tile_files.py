@@ -172,6 +172,8 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "reason": _cut(row["reason"]),
             "valid": float(row["valid_fraction"]),
             "cloud": row["cloud_fraction"],
+            "fit": row["model_fit"],
+            "familiarity": None if row["familiarity"] is None else round(float(row["familiarity"]), 4),
             "answers": [
                 [prompt.name, prompt.text.strip(), _cut(word_answer(row, prompt=prompt))] for prompt in prompts
             ],

@@ -17,6 +17,7 @@ import { TilePictures } from "./tile_pictures.mjs";
 const LAYERS = {
   unseen: { isShown: (status) => ["no_data", "cloudy", "outside"].includes(status), colour: "#3c4347", alpha: 0.75 },
   unknown: { isShown: (status) => ["unreadable", "failed"].includes(status), colour: "#d81b60", isRising: true, alpha: 1 },
+  coarse: { isShown: (status, verdict) => verdict === 2 && ["analysed", "identical"].includes(status), colour: "#f5d061", isRising: false, alpha: 0.45 },
   changed: { isShown: (status, verdict) => verdict === 1, colour: "#ffffff", isRising: true, alpha: 0.55 },
 };
 const MAX_SCALE = 4;

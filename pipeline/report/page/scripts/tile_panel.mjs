@@ -89,6 +89,8 @@ export class TilePanel {
     parts.push(make("h4", {}, "All answers"), make("dl", { class: "answers" }, ...answers));
     const seen = [`${Math.floor(100 * tile.valid)} % of the tile is visible on both dates`];
     if (tile.cloud !== null) seen.push(`${Math.ceil(100 * tile.cloud)} % cloudy`);
+    if (tile.fit !== null && tile.fit !== "inside") seen.push(`${tile.fit} beside what the model was made for`);
+    if (tile.familiarity !== null) seen.push(`familiarity ${tile.familiarity.toFixed(2)}`);
     parts.push(make("p", { class: "quiet" }, `${seen.join(", ")}.`));
     return parts;
   }

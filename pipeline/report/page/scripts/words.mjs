@@ -47,6 +47,7 @@ const STATES = {
 /** Say what is known about a tile; what was not seen is never called unchanged. */
 export function describeState(tile) {
   const isAsked = tile.status === "analysed" || tile.status === "unreadable";
+  if (tile.status === "identical" && tile.isChanged === null) return "Not known: the same pixels on both dates, but too coarse to tell.";
   if (!isAsked || (tile.status === "unreadable" && tile.isChanged === null)) return STATES[tile.status] ?? tile.status;
   if (tile.isChanged === null) return "Not known: the answers do not tell.";
   const verdict = `${tile.isChanged ? "Changed" : "Not changed"}, ${formatConfidence(tile.confidence)}.`;

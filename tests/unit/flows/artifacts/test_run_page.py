@@ -176,7 +176,7 @@ def test_coverage_names_every_status_and_why() -> None:
 
     rows = {row["status"]: row for row in tabulate_coverage(facts.report)}
 
-    assert len(rows) == len(TileStatus) + 1
+    assert len(rows) == len(TileStatus) + 2
     assert rows["analysed"] == {"status": "analysed", "tiles": 23, "share": "96 %", "area": "5.3 ha", "reasons": ""}
     assert rows["failed"]["reasons"] == "cannot read https://***@host/a.tif (1)"
 

@@ -166,7 +166,7 @@ def test_part_is_named_after_all_that_the_answers_depend_on(tmp_path: Path) -> N
 
 def test_part_holds_one_row_per_tile() -> None:
     tiles = make_tiles(1, 2)
-    answers = [Answer(text="Yes", confidence=0.25), Answer(text="Nö", confidence=1.0)]
+    answers = [Answer(text="Yes", confidence=0.25), Answer(text="Nö", confidence=1.0, familiarity=0.5)]
 
     table = pq.read_table(pa.BufferReader(encode_part(CHANGED, tiles=tiles, answers=answers)))
 
@@ -177,6 +177,7 @@ def test_part_holds_one_row_per_tile() -> None:
         "prompt_kind": ["classify", "classify"],
         "text": ["Yes", "Nö"],
         "confidence": [0.25, 1.0],
+        "familiarity": [None, 0.5],
     }
 
 

@@ -52,7 +52,7 @@ def draw_answers(draw: st.DrawFn) -> tuple[list[Tile], list[list[tuple[str, str,
 
 
 def make_table(rows: list[tuple[str, str, str, float]]) -> pa.Table:
-    full = [(tile_id, name, "ask", text, confidence) for tile_id, name, text, confidence in rows]
+    full = [(tile_id, name, "ask", text, confidence, None) for tile_id, name, text, confidence in rows]
     columns = {name: [row[i] for row in full] for i, name in enumerate(ANSWERS_SCHEMA.names)}
     return pa.table(columns, schema=ANSWERS_SCHEMA)
 

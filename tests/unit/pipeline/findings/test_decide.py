@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.home import ModelFit
 from model.interface import NOT_ASKED, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from pipeline.answers.meaning import GivenAnswers
-from pipeline.findings.decide import judge_tiles
+from pipeline.findings.decide import WITHHELD, judge_tiles
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.table import Tile, TileTable
 
@@ -35,7 +36,13 @@ def make_tile(status: TileStatus | None = None, reason: str = "", *, col: int = 
 
 
 def judge_all(
-    tiles: Sequence[Tile], *, prompts: Sequence[Prompt], answers: Sequence[Given], failures: Mapping[str, str]
+    tiles: Sequence[Tile],
+    *,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Given],
+    failures: Mapping[str, str],
+    fit: ModelFit | None = None,
+    familiarities: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
     """Give the columns of `judge_tiles` as one row per tile."""
     given = {}
@@ -46,8 +53,9 @@ def judge_all(
             texts=pa.array(texts, pa.string()),
             codes=np.array([texts.index(answer[0]) if answer else -1 for answer in said], dtype=np.int32),
             confidences=np.array([answer[1] if answer else 0 for answer in said], dtype=np.float32),
+            familiarities=None if familiarities is None else np.array(familiarities, dtype=np.float32),
         )
-    columns = judge_tiles(TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures)
+    columns = judge_tiles(TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures, fit=fit)
     rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
     return rows
 
@@ -262,3 +270,59 @@ def test_many_tiles_are_judged_as_each_alone(
     found = judge_all(tiles, prompts=prompts, answers=answers, failures=failures)
 
     assert [drop_nulls(row) for row in found] == expected
+
+
+DENIAL: Given = {
+    "description": ("The scene is the same as before.", 0.5),
+    "changed": ("No", 0.98),
+    "count": (NOTHING_COUNTED, 0.5),
+    "location": ("roads: []. buildings: [top-left].", 0.5),
+    "trees": ("No.", 0.5),
+}
+CLAIM: Given = DENIAL | {
+    "changed": ("Yes", 0.75),
+    "count": ("2 buildings have changed and 0 roads have changed.", 0.5),
+}
+
+
+def judge_coarse(tiles: Sequence[Tile], answers: Sequence[Given]) -> list[dict[str, Any]]:
+    prompts = [DESCRIBE, CLASSIFY, COUNT, LOCATE, ASK]
+    rows = judge_all(tiles, prompts=prompts, answers=answers, failures={}, fit=ModelFit.COARSE)
+    return [drop_nulls(row) for row in rows]
+
+
+def test_of_a_coarse_tile_no_lack_of_change_is_told() -> None:
+    tiles = [make_tile(), make_tile(TileStatus.IDENTICAL, "same pixels", col=3), make_tile(col=4)]
+    denied, identical, unreadable = judge_coarse(tiles, [DENIAL, {}, DENIAL | {"changed": ("Perhaps", 0.5)}])
+
+    assert denied == {"status": "analysed", "model_fit": "coarse", "reason": WITHHELD}
+    assert identical == {"status": "identical", "model_fit": "coarse", "reason": "same pixels"}
+    assert unreadable == {"status": "unreadable", "model_fit": "coarse", "reason": "changed: Perhaps"}
+
+
+def test_of_a_coarse_tile_a_change_is_told_and_nothing_that_would_deny_others() -> None:
+    (claimed,) = judge_coarse([make_tile()], [CLAIM])
+
+    assert claimed["is_changed"] is True
+    assert (claimed["change_confidence"], claimed["building_count"], claimed["building_cells"]) == (0.75, 2, "top-left")
+    assert {"road_count", "road_cells"}.isdisjoint(claimed)
+
+
+@pytest.mark.parametrize(
+    ("fit", "expected"),
+    [
+        (None, [None, None, None]),
+        (ModelFit.INSIDE, ["inside", "unlike", "inside"]),
+        (ModelFit.FINE, ["fine", "fine", "fine"]),
+        (ModelFit.COARSE, ["coarse", "coarse", "coarse"]),
+    ],
+)
+def test_every_row_tells_how_its_tile_fits_the_model(fit: ModelFit | None, expected: list[str | None]) -> None:
+    tiles = [make_tile(col=0), make_tile(col=1), make_tile(TileStatus.NO_DATA, "blank", col=2)]
+    answers = [{"changed": ("Yes", 0.5)}, {"changed": ("Yes", 0.5)}, {}]
+    rows = judge_all(
+        tiles, prompts=[CLASSIFY], answers=answers, failures={}, fit=fit, familiarities=[0.05, 0.0499, np.nan]
+    )
+
+    assert [row["model_fit"] for row in rows] == expected
+    assert [row["familiarity"] for row in rows] == [pytest.approx(0.05), pytest.approx(0.0499), None]

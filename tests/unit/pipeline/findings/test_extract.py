@@ -24,8 +24,8 @@ from pipeline.tiles.table import Tile
 COLUMNS = re.findall(
     r"\w+",
     "tile_id, row, col, before_datetime, after_datetime, status, reason, valid_fraction, cloud_fraction, "
-    "is_changed, change_confidence, description, building_count, road_count, building_cells, road_cells, "
-    "model_id, run_id, geometry",
+    "model_fit, familiarity, is_changed, change_confidence, description, building_count, road_count, "
+    "building_cells, road_cells, model_id, run_id, geometry",
 )
 """As the design names them."""
 
@@ -49,7 +49,7 @@ IDENTITY = ModelIdentity(model_id="stand-in@0123", weight_hash="0" * 64, path=""
 def extract(
     answers: list[tuple[str, Prompt, str]], *, tiles: list[Tile], prompts: list[Prompt], failures: Any = None
 ) -> Any:
-    rows = [(tile_id, p.name, p.kind.value, text, 0.75) for tile_id, p, text in answers]
+    rows = [(tile_id, p.name, p.kind.value, text, 0.75, 0.5) for tile_id, p, text in answers]
     columns = {name: [row[i] for row in rows] for i, name in enumerate(ANSWERS_SCHEMA.names)}
     table = pa.table(columns, schema=ANSWERS_SCHEMA)
     return extract_findings(
@@ -120,7 +120,7 @@ def test_ask_prompts_have_columns_of_their_own_before_the_provenance() -> None:
         prompts=[ASK, other],
     )
 
-    assert list(findings.columns) == [*COLUMNS[:16], "trees", "water", *COLUMNS[16:]]
+    assert list(findings.columns) == [*COLUMNS[:18], "trees", "water", *COLUMNS[18:]]
     assert findings.loc[0, ["trees", "water"]].to_list() == ["Yes.", "A pond."]
 
 

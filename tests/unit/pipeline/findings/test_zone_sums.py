@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.findings.changes import dissolve_changes
+from pipeline.findings.coverage import measure_coverage
 from pipeline.findings.zone_cover import cover_zone, measure_tiles, measure_zones
 from pipeline.findings.zone_sums import share_changes, sum_over_zones
 from pipeline.grid.grid import Grid
@@ -114,6 +115,25 @@ def test_a_change_on_a_border_is_shared_out_by_its_area() -> None:
     assert (west["road_count"], west["road_area_m2"]) == (0, 0)
     assert (west["status"], west["seen_fraction"]) == ("seen", 1)
     assert (west["tile_count"], west["changed_tile_count"], east["changed_tile_count"]) == (100, 1, 2)
+
+
+def test_what_is_too_coarse_to_be_called_unchanged_counts_as_not_seen() -> None:
+    untold = dict.fromkeys(("is_changed", "building_count", "road_count", "building_cells", "road_cells"))
+    findings = make_findings({(3, 4): BUILT, (0, 0): {"status": "identical"}}, model_fit="coarse", **untold)
+
+    changed, other = sum_up([box(3, 4, 4, 5), box(10, 10, 15, 15)], findings).to_dict("records")
+    coverage = measure_coverage(findings, tiles=None, grid=GRID)
+
+    assert (changed["status"], changed["building_count"]) == ("seen", pytest.approx(4))
+    assert np.isnan(changed["road_count"])
+    assert (other["status"], other["reason"]) == ("not_seen", "25 tiles too coarse for the model")
+    assert np.isnan(other["building_count"])
+    assert coverage.seen_fraction == pytest.approx(1 / 600, rel=1e-3)
+    assert coverage.withheld_counts == {"analysed": 598, "identical": 1}
+    assert {share.status: share.n_tiles for share in coverage.list_shares() if share.is_there} == {
+        "analysed": 1,
+        "coarse": 599,
+    }
 
 
 def test_what_was_not_seen_has_no_counts() -> None:

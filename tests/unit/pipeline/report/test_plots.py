@@ -56,6 +56,7 @@ def make_findings(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]] | Non
             "status": pd.Series(["analysed"] * n_tiles, dtype="str"),
             "is_changed": pd.array([False] * n_tiles, dtype="boolean"),
             "change_confidence": pd.array([0.9] * n_tiles, dtype="Float32"),
+            "model_fit": pd.Series([None] * n_tiles, dtype="str"),
         }
     )
     for (row, col), values in (tiles or {}).items():
@@ -74,7 +75,7 @@ MIXED: dict[tuple[int, int], dict[str, Any]] = {
     (1, 2): {"status": "failed"} | UNSEEN,
     (2, 0): {"status": "unreadable"} | UNSEEN,
     (2, 1): {"status": "identical", "change_confidence": pd.NA},
-    (2, 2): UNSEEN,
+    (2, 2): {"model_fit": "coarse"} | UNSEEN,
 }
 CHANGES = pd.DataFrame(
     {"kind": ["building", "building", "road", "building"], "area_m2": [500.0, 1_000.0, 25_000.0, 2e6]}
@@ -131,11 +132,11 @@ def test_every_tile_has_its_class_in_its_place() -> None:
     assert [[COVERAGE_CLASSES[code] for code in row] for row in coverage.squares.tolist()] == [
         ["changed", "changed", "cloudy"],
         ["no data", "outside", "answer missing"],
-        ["answer missing", "not changed", "answer missing"],
+        ["answer missing", "not changed", "too coarse"],
     ]
     assert sum(coverage.counts.values()) == 9
     assert "changed 2" in coverage.text.alt
-    assert "answer missing 3" in coverage.text.alt
+    assert "answer missing 2, too coarse 1" in coverage.text.alt
 
 
 def test_a_square_of_many_tiles_hides_neither_a_change_nor_a_gap() -> None:
@@ -146,7 +147,7 @@ def test_a_square_of_many_tiles_hides_neither_a_change_nor_a_gap() -> None:
 
     assert coverage.tiles_per_square == 3
     assert max(coverage.squares.shape) <= MAX_MAP_SIDE
-    places = {tuple(place): coverage.squares[tuple(place)] for place in np.argwhere(coverage.squares != 5).tolist()}
+    places = {tuple(place): coverage.squares[tuple(place)] for place in np.argwhere(coverage.squares != 6).tolist()}
     assert {place: COVERAGE_CLASSES[code] for place, code in places.items()} == {
         (0, 0): "changed",
         (166, 332): "cloudy",

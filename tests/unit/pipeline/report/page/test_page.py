@@ -422,3 +422,12 @@ def test_the_note_says_what_the_shapes_are(sources: list[str], said: str, unsaid
 
     assert said in note
     assert unsaid not in note
+
+
+def test_a_page_of_tiles_that_are_too_coarse_calls_no_place_unchanged() -> None:
+    html = render(make_grid(), {}, model_fit="coarse", is_changed=None)
+    words = " ".join(re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).split())
+
+    assert "too coarse to tell" in words
+    assert "It was not made to see any on ground as coarse." in words
+    assert "unchanged" not in re.sub(r"<[^>]*>", "", words)
