@@ -273,6 +273,7 @@ def find_figures(run: RunRecord) -> dict[str, Any]:
         "status_counts": dict(run.status_counts),
         "ground_m2": dict(run.ground_m2),
         "changed_tile_count": run.changed_tile_count,
+        "thing_counts": dict(run.thing_counts),
     }
 
 

@@ -57,6 +57,10 @@ class Report:
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
+    left_out_counts: Mapping[str, int] = field(default_factory=dict)
+    """Changes per kind that are less sure than is asked for."""
+    thing_counts: Mapping[str, float | None] = field(default_factory=dict)
+    """What the tiles count per kind, nothing of it twice; None where no tile told a count."""
     coverage: Coverage
     """Of how much ground something is known, and what became of the rest."""
     notes: Sequence[str] = ()
@@ -119,6 +123,7 @@ def write_report(
     before_name: str = "before",
     after_name: str = "after",
     notes: Sequence[str] = (),
+    min_confidence: float = 0.0,
     before_writing: Callable[[], None] | None = None,
 ) -> tuple[Report, StageSummary]:
     """Write the tables, the page and the plots into the run's folder, in ``report/``.
@@ -132,6 +137,7 @@ def write_report(
         before_name: What to call the before scene on the page.
         after_name: Likewise the after scene.
         notes: What whoever reads it has to know of all of it.
+        min_confidence: What `sum_up` was given.
         before_writing: Called once, before the first file of a former report is replaced.
 
     Raises:
@@ -142,8 +148,8 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
-    words["notes"] = notes
-    words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
+    words |= {"notes": notes, "changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
+    words |= {"n_left_out": sum(totals.left_out_counts.values()), "min_confidence": min_confidence}
     page = render_page(findings, store=store, prompts=prompts, told=told, **words)
     if before_writing is not None:
         before_writing()

@@ -18,6 +18,7 @@ import shapely
 from model.interface import Prompt
 from pipeline.findings.changes import count_owned, rank_changes
 from pipeline.findings.coverage import Coverage
+from pipeline.findings.decide import BARE_YES, CONTRADICTION
 from pipeline.grid.grid import Grid
 from pipeline.report.page.columns import (
     describe_changes,
@@ -71,6 +72,8 @@ def render_page(
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
     notes: Sequence[str] = (),
+    n_left_out: int = 0,
+    min_confidence: float = 0.0,
 ) -> str:
     """Give the page as HTML text.
 
@@ -86,6 +89,8 @@ def render_page(
         zones: What the findings sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
         notes: What whoever reads it has to know of all of it.
+        n_left_out: Changes that are not among them, as they are less sure than `min_confidence`.
+        min_confidence: Least confidence of those that are.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = find_visible(findings, grid=store.grid)
@@ -101,6 +106,8 @@ def render_page(
     context = {
         "dates": dates,
         "notes": notes,
+        "n_left_out": n_left_out,
+        "min_confidence": min_confidence,
         "place": place,
         "coverage": coverage,
         "shares": describe_shares(coverage, findings=findings),
@@ -174,7 +181,8 @@ def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, 
         "unknown": int((verdicts.isna() & is_inside).sum()),
         "has_blanks": bool(findings["valid_fraction"].lt(1).any()),
         "unplaced": int(find_unplaced(findings).sum()),
-        "contradictions": int((findings["reason"].notna() & statuses.eq(TileStatus.ANALYSED.value)).sum()),
+        "contradictions": int(findings["reason"].fillna("").str.startswith(CONTRADICTION).sum()),
+        "bare": int(findings["reason"].eq(BARE_YES).sum()),
         "confidence": float(confidences.astype(float).mean()) if len(confidences) else None,
         "kinds": [
             {
@@ -194,7 +202,7 @@ def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
 
 
 def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
-    names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "count", "confidence", "description"]
+    names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "confidence", "description"]
     records = list_records(pd.DataFrame(changes[[*names, "tile_ids"]]))
     return [
         record

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.certainty import BareYes, Certainty, CountFit, CountStep
 from model.interface import NOT_ASKED, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from pipeline.answers.meaning import GivenAnswers
-from pipeline.findings.decide import judge_tiles
+from pipeline.findings.decide import BARE_YES, judge_tiles
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.table import Tile, TileTable
 
@@ -35,7 +36,12 @@ def make_tile(status: TileStatus | None = None, reason: str = "", *, col: int = 
 
 
 def judge_all(
-    tiles: Sequence[Tile], *, prompts: Sequence[Prompt], answers: Sequence[Given], failures: Mapping[str, str]
+    tiles: Sequence[Tile],
+    *,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Given],
+    failures: Mapping[str, str],
+    certainty: Certainty | None = None,
 ) -> list[dict[str, Any]]:
     """Give the columns of `judge_tiles` as one row per tile."""
     given = {}
@@ -47,16 +53,26 @@ def judge_all(
             codes=np.array([texts.index(answer[0]) if answer else -1 for answer in said], dtype=np.int32),
             confidences=np.array([answer[1] if answer else 0 for answer in said], dtype=np.float32),
         )
-    columns = judge_tiles(TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures)
+    columns = judge_tiles(
+        TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures, certainty=certainty
+    )
     rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
     return rows
 
 
-def judge(*pairs: tuple[Prompt, str, float], failure: str | None = None) -> dict[str, Any]:
+def judge(
+    *pairs: tuple[Prompt, str, float], failure: str | None = None, certainty: Certainty | None = None
+) -> dict[str, Any]:
     """Judge one tile; gives what is known of it, without the columns that are null."""
     answers = {prompt.name: (text, part) for prompt, text, part in pairs}
     failures = {"r0001_c0002": failure} if failure else {}
-    (row,) = judge_all([make_tile()], prompts=[pair[0] for pair in pairs], answers=[answers], failures=failures)
+    (row,) = judge_all(
+        [make_tile()],
+        prompts=[pair[0] for pair in pairs],
+        answers=[answers],
+        failures=failures,
+        certainty=certainty,
+    )
     return drop_nulls(row)
 
 
@@ -262,3 +278,63 @@ def test_many_tiles_are_judged_as_each_alone(
     found = judge_all(tiles, prompts=prompts, answers=answers, failures=failures)
 
     assert [drop_nulls(row) for row in found] == expected
+
+
+MEASURED = Certainty(
+    counts=(
+        CountFit(
+            kind="building",
+            steps=(
+                CountStep(up_to=2, below=1, above=0.5, n_tiles=30),
+                CountStep(up_to=None, below=0.25, above=0.5, n_tiles=30),
+            ),
+        ),
+    ),
+    bare_yes=BareYes(probability=0.625, n_tiles=30),
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "bounds"),
+    [("2 buildings have changed.", (0, 3)), ("8 buildings and 1 road have changed.", (6, 12))],
+)
+def test_counts_of_changed_tiles_have_intervals_where_they_were_measured(said: str, bounds: tuple[int, int]) -> None:
+    row = judge((CLASSIFY, "Yes", 0.9), (COUNT, said, 1.0), certainty=MEASURED)
+
+    assert (row["building_count_low"], row["building_count_high"]) == bounds
+    assert "road_count_low" not in row
+    assert not {"building_count_low", "building_count_high"} & judge((CLASSIFY, "Yes", 0.9), (COUNT, said, 1.0)).keys()
+    denied = judge((CLASSIFY, "No", 0.9), (COUNT, said, 1.0), certainty=MEASURED)
+    assert "building_count_low" not in denied
+
+
+@pytest.mark.parametrize(
+    "beside", [[(COUNT, NOTHING_COUNTED, 1.0)], [(LOCATE, NOTHING_PLACED, 1.0)], [(COUNT, "0 buildings.", 1.0)]]
+)
+def test_a_yes_alone_stays_and_is_as_sure_as_such_ones_were_right(beside: list[tuple[Prompt, str, float]]) -> None:
+    row = judge((CLASSIFY, "Yes", 0.9), *beside, certainty=MEASURED)
+
+    assert (row["is_changed"], row["change_confidence"], row["reason"]) == (True, 0.625, BARE_YES)
+    assert judge((CLASSIFY, "Yes", 0.9), *beside)["change_confidence"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [[], [(COUNT, "1 road has changed.", 1.0)], [(COUNT, NOTHING_COUNTED, 1.0), (LOCATE, "roads: ['top-left'].", 1.0)]],
+)
+def test_a_yes_beside_which_something_is_told_or_nothing_was_asked_is_none_of_these(
+    beside: list[tuple[Prompt, str, float]],
+) -> None:
+    row = judge((CLASSIFY, "Yes", 0.9), *beside, certainty=MEASURED)
+
+    assert row["change_confidence"] == pytest.approx(0.9)
+    assert "reason" not in row
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PromptKind if kind is not PromptKind.DIALOGUE])
+@pytest.mark.parametrize("text", ["", " ", ".", "\n"])
+def test_an_answer_without_a_word_cannot_be_read_whatever_was_asked(kind: PromptKind, text: str) -> None:
+    row = judge((Prompt(name="asked", kind=kind, text="?"), text, 1.0), certainty=MEASURED)
+
+    assert row["status"] == "unreadable"
+    assert "is_changed" not in row
