@@ -119,7 +119,8 @@ def _find_unreadable(
         is_doubtful = is_judged & ~told[prompt.name].is_readable
         given = answers[prompt.name]
         for index in np.flatnonzero(is_doubtful).tolist():
-            words = f"{prompt.name}: {given.texts[given.codes[index]].as_py()}"
+            text = given.texts[given.codes[index]].as_py()
+            words = f"{prompt.name}: {text if text.strip() else '(no words)'}"
             reasons[index] = f"{reasons[index]}; {words}" if reasons[index] else words
         is_unreadable |= is_doubtful
     return is_unreadable

@@ -157,7 +157,7 @@ def test_a_missing_answer_fails_the_tile() -> None:
                 "change_confidence": pytest.approx(0.9),
             },
         ),
-        ([(DESCRIBE, " ", 0.9)], {"status": "unreadable", "reason": "description:  "}),
+        ([(DESCRIBE, " ", 0.9)], {"status": "unreadable", "reason": "description: (no words)"}),
     ],
 )
 def test_an_unreadable_answer_keeps_its_text_and_the_others_their_meaning(
