@@ -11,10 +11,11 @@ from training_material import write_pairs, write_small_model
 from typer.testing import CliRunner
 
 from flows.cli.model import app
+from model.certainty import Certainty
 from model.decoding.steps import SearchSettings
 from model.errors import InputError
 from model.interface import Prompt, PromptKind
-from model.registry import find_model_folder, load_model
+from model.registry import find_model_folder, identify_model, load_model
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Have these two images changed?")
 BLANK = np.zeros((1, 2, 3, 96, 96), np.uint8)
@@ -59,6 +60,13 @@ def test_a_scaling_is_fitted_stored_and_fitted_on_top(tmp_path):
     second = calibrate(folder, "--data", data, "--pattern", "pair_00[0-2]", "--pattern", "pair_00[3-5]")
     assert second["n_answers"] == 6
     assert (second["former_temperature"], second["former_bias"]) == (first["confidence_temperature"], first["yes_bias"])
+    # Six pairs are too few to measure anything by, and what was measured of the former model does not hold.
+    assert second["certainty"] == {"outlines": [], "counts": [], "bare_yes": None}
+    assert identify_model(str(folder)).certainty == Certainty()
+    stored = (folder / "generation_config.json").read_bytes()
+    kept = calibrate(folder, "--data", data, "--keep-scaling", "--pattern", "pair_000,pair_001")
+    assert kept.keys() == {"model", "certainty"}
+    assert (folder / "generation_config.json").read_bytes() == stored
 
 
 def test_a_bias_turns_a_close_no_into_a_yes(decided_model):
