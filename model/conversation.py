@@ -7,27 +7,18 @@ and with them loses the question that is being asked. Here the oldest turns go, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-from model.errors import InputError
-from model.interface import ChangeModel, Prompt
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from model.certainty import COUNT_LEVEL, Certainty
+from model.errors import InputError
 from model.images import ImageSource, make_pair
-from model.interface import ChangeMasks, MaskModel, PromptKind
-from model.parsing import ParsedAnswer, parse_answer
+from model.interface import ChangeMasks, ChangeModel, MaskModel, Prompt, PromptKind
+from model.parsing import ParsedAnswer, ParsedCount, has_words, parse_answer
 from model.prompts import find_known_prompt, infer_kind, needs_no_history
 from model.registry import load_model
 
@@ -35,10 +26,12 @@ from model.registry import load_model
 def describe_meaning(reply: Reply) -> str:
     """Tell in words what an answer means beyond its text; empty where the text is the meaning."""
     if reply.meaning is None:
-        return "its meaning is in doubt"
+        return "its meaning is in doubt" if has_words(reply.text) else "the model said nothing, which is no answer"
     values = asdict(reply.meaning)
     values.pop("text", None)
     shown = {name: " ".join(value) or "none" if isinstance(value, tuple) else value for name, value in values.items()}
+    for name, (low, high) in reply.bounds.items():
+        shown[name] = f"{values[name]} ({low} to {high} in {COUNT_LEVEL:.0%} of such tiles)"
     return ", ".join(
         f"{name.replace('_', ' ')}: {'not told' if value is None else value}" for name, value in shown.items()
     )
@@ -53,6 +46,7 @@ def describe_reply(reply: Reply) -> dict[str, Any]:
         "confidence": round(reply.confidence, 6) if math.isfinite(reply.confidence) else None,
         "meaning": asdict(reply.meaning) if reply.meaning is not None else None,
         "n_history_turns": reply.prompt.n_history_turns,
+        **({"bounds": {name: list(ends) for name, ends in reply.bounds.items()}} if reply.bounds else {}),
     }
 
 
@@ -95,11 +89,25 @@ class Reply:
     text: str
     """The model's words."""
     confidence: float
-    """As `Answer.confidence`."""
+    """As `Answer.confidence`; NaN too where the model said nothing, and of a count that has bounds instead."""
     meaning: ParsedAnswer | None
     """What the words mean; None where that is in doubt."""
     prompt: PromptText
     """What the model read."""
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Lowest and highest number of an interval for counts, by their names in the meaning, where they were measured."""
+
+
+def bound_counts_told(meaning: ParsedAnswer | None, *, certainty: Certainty | None) -> dict[str, tuple[int, int]]:
+    """Give the intervals of counts above 0: they were measured where the model sees a change."""
+    if certainty is None or not isinstance(meaning, ParsedCount):
+        return {}
+    bounds = {}
+    for kind, count in (("building", meaning.building_count), ("road", meaning.road_count)):
+        if count and (fit := certainty.find_counts(kind)) is not None:
+            (low,), (high,) = fit.bound([count])
+            bounds[f"{kind}_count"] = int(low), int(high)
+    return bounds
 
 
 def write_prompt(history: Sequence[tuple[str, str]], *, question: str) -> str:
@@ -201,13 +209,16 @@ class Conversation:
         prompt = self._make_prompt(question)
         asked = Prompt(name="question", kind=resolved, text=prompt.text)
         ((answer,),) = self.model.answer_prompts(self._pairs, prompts=[asked])
+        meaning = parse_answer(resolved, answer.text)
+        bounds = bound_counts_told(meaning, certainty=self.model.identity.certainty)
         reply = Reply(
             question=question,
             kind=resolved,
             text=answer.text,
-            confidence=answer.confidence,
-            meaning=parse_answer(resolved, answer.text),
+            confidence=math.nan if bounds or not has_words(answer.text) else answer.confidence,
+            meaning=meaning,
             prompt=prompt,
+            bounds=bounds,
         )
         self._replies.append(reply)
         return reply

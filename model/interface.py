@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from model.certainty import Certainty
 from model.home import ModelHome
 
 ENGINE_VERSION = 4
@@ -73,6 +74,8 @@ class ModelIdentity:
     """What it gives masks of, as `MaskModel.mask_labels`; empty for models that give none."""
     home: ModelHome | None = None
     """What it was made for; None where nothing tells."""
+    certainty: Certainty | None = None
+    """How far its findings can be relied on; None where nobody has measured it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -61,8 +61,10 @@ def parse_answer(kind: PromptKind, text: str) -> ParsedAnswer | None:
         text: The model's words.
 
     Returns:
-        The meaning, or None if the text has no meaning that is beyond doubt.
+        The meaning, or None if the text has no meaning that is beyond doubt; one without a word has none.
     """
+    if not has_words(text):
+        return None
     match kind:
         case PromptKind.CLASSIFY:
             return _parse_classify(text)
@@ -71,9 +73,14 @@ def parse_answer(kind: PromptKind, text: str) -> ParsedAnswer | None:
         case PromptKind.LOCATE:
             return _parse_locate(text)
         case PromptKind.DESCRIBE | PromptKind.ASK | PromptKind.DIALOGUE:
-            return ParsedText(text=close_stops(text)) if re.search(r"\w", text) else None
+            return ParsedText(text=close_stops(text))
         case _:
             assert_never(kind)
+
+
+def has_words(text: str) -> bool:
+    """Tell whether a text says anything."""
+    return re.search(r"\w", text) is not None
 
 
 def close_stops(text: str) -> str:

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from model.certainty import read_certainty
 from model.errors import InputError
 from model.file_hashes import hash_file
 from model.home import ModelHome
@@ -89,6 +90,7 @@ def identify_model(name: str) -> ModelIdentity:
         path=str(folder),
         mask_labels=_read_mask_labels(config),
         home=ModelHome.from_config(config),
+        certainty=read_certainty(folder),
     )
 
 

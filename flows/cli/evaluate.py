@@ -1,8 +1,8 @@
-"""``deltavlm model evaluate`` and ``calibrate``: a model beside the truth, and honest confidences from it."""
+"""``deltavlm model evaluate``: a model beside the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,84 +13,11 @@ from flows.cli.options import JsonFlag
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from model.evaluation.cases import EvaluationTile
     from model.evaluation.changechat import ChangeChatFile
     from model.evaluation.evaluation import Evaluation, EvaluationSettings
     from model.evaluation.failures import FailureAlbum
     from model.evaluation.pair_folders import PairFolder
     from model.interface import ChangeModel, PromptKind
-
-
-def calibrate_command(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Folder of the model; its generation_config.json is rewritten.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="FOLDER", help="Folder with A/, B/ and label/, of pairs that the model was not trained on."
-        ),
-    ],
-    pattern: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Only pairs whose file names fit, such as test_*. Can be repeated."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only this split, such as test.")] = None,
-    tile_size_px: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=16, metavar="N", help="Cut pairs into tiles of N x N pixels; once per --pattern. Default: whole pairs."
-        ),
-    ] = None,
-    is_json: JsonFlag = False,
-) -> None:
-    """Calibrate a model's yes or no, and teach it what pairs at home look like.
-
-    Answers of confidence 0.9 are right nine times in ten then, and tiles of other looks have a low familiarity.
-    """
-    import numpy as np
-
-    from flows.cli.console import make_console, print_result
-    from model.errors import InputError
-    from model.evaluation.calibrating import check_calibratable, store_scaling
-    from model.evaluation.evaluation import select_cases
-    from model.evaluation.home_looks import MIN_PAIRS, describe_tiles, store_familiarity
-    from model.interface import PromptKind
-    from model.registry import load_model
-
-    patterns = pattern or ["*"]
-    sizes: list[int | None] = [*tile_size_px] if tile_size_px else [None] * len(patterns)
-    if len(sizes) != len(patterns):
-        raise InputError(
-            f"{len(sizes)} times --tile-size-px and {len(patterns)} times --pattern",
-            expected="one size for each pattern",
-            remedy="give as many of the one as of the other",
-        )
-    console = make_console()
-    folder = check_calibratable(str(model))
-    loaded = load_model(str(folder))
-    answered = []
-    for one, size_px in zip(patterns, sizes, strict=True):
-        evaluation = ask_yes_or_no(loaded, data, pattern=one, split=split, tile_size_px=size_px, console=console)
-        answered += select_cases(evaluation.tiles, PromptKind.CLASSIFY)
-    calibration = store_scaling(folder, answered)
-    described = [
-        describe_tiles(loaded, _read_yes_or_no(data, pattern=one, split=split, tile_size_px=size_px))
-        for one, size_px in zip(patterns, sizes, strict=True)
-    ]
-    scenes = [scene for _, some in described for scene in some]
-    has_familiarity = store_familiarity(folder, np.concatenate([part for part, _ in described]), scenes=scenes)
-    console.print(
-        f"Temperature {calibration.confidence_temperature} (was {calibration.former_temperature}), bias towards yes "
-        f"{calibration.yes_bias} (was {calibration.former_bias}), fitted to {calibration.n_answers} answers of which "
-        f"{calibration.former_accuracy:.4f} were right, with a calibration error of {calibration.former_ece:.4f}."
-    )
-    console.print(
-        f"Familiarity by the looks of {len(scenes)} pairs."
-        if has_familiarity
-        else f"No familiarity: that takes {MIN_PAIRS} pairs of several scenes, and these are {len(scenes)}."
-    )
-    print_result(calibration.to_dict() | {"has_familiarity": has_familiarity}, is_json=is_json)
 
 
 PARTLY_FAILED = 1
@@ -115,7 +42,7 @@ def evaluate_command(
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only this split, such as test.")] = None,
     pattern: Annotated[
-        str, typer.Option(metavar="PATTERN", help="Only pairs of a folder whose file names fit, such as test_*.")
+        str, typer.Option(metavar="PATTERN", help="Only pairs of a folder whose file names fit, such as test_*,val_0?.")
     ] = "*",
     tile_size_px: Annotated[
         int | None,
@@ -160,7 +87,7 @@ def evaluate_command(
     if data.suffix.lower() == ".json":
         source = _open_file(data, images=images, split=split)
     else:
-        source = _open_folder(
+        source = open_folder(
             data,
             class_values=class_values,
             pattern=pattern,
@@ -174,7 +101,7 @@ def evaluate_command(
     console = make_console()
     album = FailureAlbum()
     settings = _make_settings(has_swap_test=swap_test, seed=seed, album=album)
-    evaluation = _evaluate(loaded, source, settings=settings, console=console)
+    evaluation = evaluate_source(loaded, source, settings=settings, console=console)
     _show(evaluation, source=source, console=console)
     result = _summarize(evaluation, source=source)
     if unseen_questions:
@@ -197,40 +124,12 @@ def evaluate_command(
         raise typer.Exit(PARTLY_FAILED)
 
 
-def _read_yes_or_no(
-    data: Path, *, pattern: str, split: str | None, tile_size_px: int | None
-) -> Iterator[EvaluationTile]:
-    """Read the tiles that `ask_yes_or_no` asks about."""
-    from model.interface import PromptKind
-    from model.prompts import load_prompt_book
-
-    source = _open_folder(
-        data, class_values=None, pattern=pattern, split=split, tile_size_px=tile_size_px, captions=None
-    )
-    prompts = [prompt for prompt in load_prompt_book().prompts if prompt.kind is PromptKind.CLASSIFY]
-    yield from source.read_tiles(prompts=prompts)
-
-
-def ask_yes_or_no(
-    model: ChangeModel, data: Path, *, pattern: str, split: str | None, tile_size_px: int | None, console: Console
-) -> Evaluation:
-    """Ask whether something changed, and nothing else, about a folder of pairs, with a bar on the console.
+def open_folder(data: Path, *, class_values: str | None, **selection: Any) -> PairFolder:
+    """Find the pairs of a folder; the arguments are fields of `FolderSelection`.
 
     Raises:
-        InputError: the pairs are not there, or they or the model cannot be used.
+        InputError: there are none, or they cannot be used.
     """
-    from model.evaluation.evaluation import EvaluationSettings
-    from model.interface import PromptKind
-
-    source = _open_folder(
-        data, class_values=None, pattern=pattern, split=split, tile_size_px=tile_size_px, captions=None
-    )
-    return _evaluate(
-        model, source, kinds=(PromptKind.CLASSIFY,), settings=EvaluationSettings(has_meteor=False), console=console
-    )
-
-
-def _open_folder(data: Path, *, class_values: str | None, **selection: Any) -> PairFolder:
     from model.changechat.masks import parse_class_values
     from model.evaluation.pair_folders import FolderSelection, open_pair_folder
 
@@ -263,7 +162,7 @@ def _make_settings(*, has_swap_test: bool, seed: int, album: FailureAlbum) -> Ev
     )
 
 
-def _evaluate(
+def evaluate_source(
     model: ChangeModel,
     source: PairFolder | ChangeChatFile,
     *,

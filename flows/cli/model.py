@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.evaluate import calibrate_command, evaluate_command
+from flows.cli.calibrate import calibrate_command
+from flows.cli.evaluate import evaluate_command
 from flows.cli.help import add_command, make_app
 from flows.cli.options import JsonFlag
 from flows.cli.train import train_command

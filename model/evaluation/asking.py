@@ -12,8 +12,9 @@ import numpy.typing as npt
 from model.errors import InputError
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, Skipped, SwapAnswers
 from model.evaluation.mask_scores import PixelCounts, count_pixels
+from model.evaluation.outlines import MaskedTile, mask_tiles
 from model.evaluation.scores import KINDS, read_cells
-from model.interface import Answer, ChangeModel, MaskModel, Prompt, PromptKind
+from model.interface import Answer, ChangeMasks, ChangeModel, MaskModel, Prompt, PromptKind
 from model.pairs.folders import MASK_VALUES
 from model.parsing import ParsedLocate
 
@@ -27,7 +28,7 @@ def answer_tiles(
     *,
     swap_prompt: Prompt | None = None,
     skipped: list[Skipped],
-) -> Iterator[AnsweredTile]:
+) -> Iterator[tuple[AnsweredTile, MaskedTile | None]]:
     """Ask all that is to be asked about every tile.
 
     A batch that the model refuses is halved and asked again, until the tile is found that it cannot answer.
@@ -37,6 +38,9 @@ def answer_tiles(
         tiles: Of any sizes; those of one size that follow each other are asked together.
         swap_prompt: Asked with the dates swapped of tiles with changed buildings; left out, nothing is.
         skipped: Gets the tiles that the model cannot answer.
+
+    Yields:
+        What came back for a tile, and what its masks show, of a model that gives some.
 
     Raises:
         InputError: not one tile of a whole batch can be answered: a server may have gone, and asking on would only
@@ -58,7 +62,7 @@ def _try_batch(
     *,
     swap_prompt: Prompt | None,
     refused: list[tuple[str, InputError]],
-) -> list[AnsweredTile]:
+) -> list[tuple[AnsweredTile, MaskedTile | None]]:
     try:
         return _answer_batch(model, batch, swap_prompt=swap_prompt)
     except InputError as problem:
@@ -88,7 +92,7 @@ def _cut_batches(tiles: Iterable[EvaluationTile]) -> Iterator[list[EvaluationTil
 
 def _answer_batch(
     model: ChangeModel, batch: Sequence[EvaluationTile], *, swap_prompt: Prompt | None
-) -> list[AnsweredTile]:
+) -> list[tuple[AnsweredTile, MaskedTile | None]]:
     pixels = np.stack([tile.pixels for tile in batch])
     answers = _answer_cases(model, batch, pixels=pixels)
     answered = [
@@ -98,17 +102,22 @@ def _answer_batch(
         )
         for tile, of_tile in zip(batch, answers, strict=True)
     ]
-    counts = _count_masks(model, batch, pixels=pixels, answered=answered)
+    masks = _predict_masks(model, batch, pixels=pixels)
+    counts = {} if masks is None else _count_masks(masks, batch, answered=answered)
+    masked = [None] * len(batch) if masks is None else mask_tiles(masks, batch, answered=answered)
     swaps = _describe_both_ways(model, batch, pixels=pixels, prompt=swap_prompt)
     return [
-        AnsweredTile(
-            name=tile.name,
-            scene=tile.scene,
-            flag=tile.flag,
-            facts=tile.labelled.facts if tile.labelled is not None else None,
-            answered=answered[index],
-            pixel_counts=counts.get(index, {}),
-            swap=swaps.get(index),
+        (
+            AnsweredTile(
+                name=tile.name,
+                scene=tile.scene,
+                flag=tile.flag,
+                facts=tile.labelled.facts if tile.labelled is not None else None,
+                answered=answered[index],
+                pixel_counts=counts.get(index, {}),
+                swap=swaps.get(index),
+            ),
+            masked[index],
         )
         for index, tile in enumerate(batch)
     ]
@@ -137,19 +146,22 @@ def _words(prompt: Prompt) -> tuple[PromptKind, str]:
     return prompt.kind, prompt.text
 
 
-def _count_masks(
-    model: ChangeModel,
-    batch: Sequence[EvaluationTile],
-    *,
-    pixels: npt.NDArray[np.uint8],
-    answered: Sequence[Sequence[AnsweredCase]],
-) -> dict[int, dict[str, PixelCounts | None]]:
-    labelled = {index: tile.labelled for index, tile in enumerate(batch) if tile.labelled is not None}
+def _predict_masks(
+    model: ChangeModel, batch: Sequence[EvaluationTile], *, pixels: npt.NDArray[np.uint8]
+) -> ChangeMasks | None:
+    """Have the tiles masked whose truth is known; None where there is none, or the model gives no masks."""
+    labelled = [index for index, tile in enumerate(batch) if tile.labelled is not None]
     # A model that only answers, as an installed package may bring, has no such attribute.
     labels = getattr(model, "mask_labels", ())
     if not labelled or not set(labels) & set(MASK_VALUES):
-        return {}
-    masks = cast(MaskModel, model).predict_masks(pixels[list(labelled)])
+        return None
+    return cast(MaskModel, model).predict_masks(pixels[labelled])
+
+
+def _count_masks(
+    masks: ChangeMasks, batch: Sequence[EvaluationTile], *, answered: Sequence[Sequence[AnsweredCase]]
+) -> dict[int, dict[str, PixelCounts | None]]:
+    labelled = {index: tile.labelled for index, tile in enumerate(batch) if tile.labelled is not None}
     named = [_name_cells(answered[index]) for index in labelled]
     return dict(zip(labelled, count_pixels(masks, list(labelled.values()), named_cells=named), strict=True))
 

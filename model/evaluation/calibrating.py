@@ -1,4 +1,4 @@
-"""Stores with a model's weights what makes its confidence in a yes or no mean how often it is right."""
+"""Stores with a model's weights what was measured of them: how sure a yes or no is, an outline, a count."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.certainty import CERTAINTY_FILE, Certainty
 from model.decoding.steps import GENERATION_FILE
 from model.errors import InputError, refuse_unwritable
 from model.evaluation.calibration import expected_calibration_error, fit_scaling
@@ -101,3 +102,14 @@ def store_scaling(folder: Path, answered: Sequence[AnsweredCase]) -> Calibration
         former_accuracy=sum(is_right) / len(is_right),
         former_ece=expected_calibration_error(confidence, is_right),
     )
+
+
+def store_certainty(folder: Path, certainty: Certainty) -> None:
+    """Write how far a model's outlines and counts can be relied on beside its weights.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    file = folder / CERTAINTY_FILE
+    with refuse_unwritable(file, remedy="make room, or copy the model to where it can be written"):
+        write_whole(file, json.dumps(certainty.to_dict(), indent=1).encode() + b"\n")

@@ -50,6 +50,12 @@ class EvaluationTile:
     """The same with its mask, where it has one."""
     building_count: int | None = None
     """Changed buildings; None where nothing tells."""
+    pair: str | None = None
+    """Pair of images that it is a part of; None: it is a whole one."""
+    top: int = 0
+    """Its first row of pixels there."""
+    left: int = 0
+    """Its first column."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,11 @@ from model.evaluation.asking import answer_tiles
 from model.evaluation.calibration import fit_temperature, measure_calibration
 from model.evaluation.captions import CaptionedText, Meteor, has_java, measure_captions
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, Skipped, make_labelled_tile
+from model.evaluation.certainty import measure_certainty
 from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
+from model.evaluation.outlines import FoundOutline, OutlineGatherer
 from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
 from model.evaluation.variety import measure_variety
 from model.extras import require_extra
@@ -54,6 +56,8 @@ class Evaluation:
     figures: tuple[Figure, ...]
     """In the order of a table; those that nothing is known of have no value."""
     tiles: tuple[AnsweredTile, ...]
+    outlines: tuple[FoundOutline, ...]
+    """What the model's masks show, of kinds that the truth tells of."""
     temperature: float | None
     """What yes-probabilities should be cooled by to fit these tiles best; None without confidences."""
     notes: tuple[str, ...]
@@ -131,9 +135,10 @@ def evaluate_tiles(
     skipped: list[Skipped] = []
     album = settings.album
     shown = tiles if album is None else album.watch(tiles)
-    answered = []
-    for tile in answer_tiles(model, shown, swap_prompt=settings.swap_prompt, skipped=skipped):
+    answered, gatherer = [], OutlineGatherer()
+    for tile, masked in answer_tiles(model, shown, swap_prompt=settings.swap_prompt, skipped=skipped):
         answered.append(tile)
+        gatherer.add(masked)
         if album is not None:
             album.consider(tile)
     if not answered:
@@ -147,11 +152,14 @@ def evaluate_tiles(
     with _start_meteor(answered, settings=settings, notes=notes) as meteor:
         measures = list_measures(answered, notes=notes, meteor=meteor)
     notes += [METEOR_FAILED] if meteor is not None and meteor.has_failed else []
+    outlines = gatherer.finish()
+    measures += measure_certainty(answered, outlines=outlines, certainty=model.identity.certainty)
     measures += _measure_swaps(answered) if settings.swap_prompt is not None else []
     return Evaluation(
         model_id=model.identity.model_id,
         figures=tuple(estimate_figures(measures, settings=settings.bootstrap)),
         tiles=tuple(answered),
+        outlines=outlines,
         temperature=_fit_temperature(select_cases(answered, PromptKind.CLASSIFY)),
         notes=tuple(notes),
         skipped=tuple(skipped),

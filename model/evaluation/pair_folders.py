@@ -30,7 +30,7 @@ class FolderSelection:
     """Which pairs of a folder, and what is known of them."""
 
     pattern: str = "*"
-    """Which pairs, by their stem."""
+    """Which pairs, by their stem; several patterns are separated by commas."""
     split: str | None = None
     """Which split; all where left out."""
     tile_size_px: int | None = None
@@ -39,6 +39,10 @@ class FolderSelection:
     """File of captions by pair or by part of a panel; where left out, the folder's ``captions.json`` if it has one."""
     class_values: ClassValues | None = None
     """What the values of masks stand for; where left out, the masks tell."""
+
+    def takes(self, stem: str) -> bool:
+        """Tell whether a pair is among them by its stem."""
+        return any(fnmatchcase(stem, pattern) for pattern in self.pattern.split(","))
 
 
 @dataclass(kw_only=True)
@@ -142,7 +146,7 @@ class PairFolder:
                     has_mask=files.mask is not None,
                 )
                 if tile.cases:
-                    yield tile
+                    yield replace(tile, pair=pair.name, top=top, left=left)
 
 
 def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
@@ -163,7 +167,7 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
         captions=None if in_parts else selection.captions,
         splits=() if selection.split is None else (selection.split,),
     )
-    pairs = [pair for pair in source.pairs if fnmatchcase(pair.id, selection.pattern)]
+    pairs = [pair for pair in source.pairs if selection.takes(pair.id)]
     if not pairs:
         raise InputError(
             f"no pair {selection.pattern!r} in {folder}",
@@ -194,7 +198,7 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
         skipped=[
             Skipped(name=problem.id, reason=f"{problem.reason} ({problem.detail})")
             for problem in source.skipped
-            if fnmatchcase(problem.id, selection.pattern)
+            if selection.takes(problem.id)
         ],
         notes=notes,
     )

@@ -26,7 +26,7 @@ from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS
 from pipeline.tiles.table import Tile
 
-OUTLINE_VERSION = 2
+OUTLINE_VERSION = 3
 """Raised when equal masks and answers come to give other outlines."""
 
 THRESHOLD = 0.5
@@ -72,6 +72,8 @@ class Outline:
     """Pixels of this kind in all that the model saw of the tile, what neighbours own of it included."""
     probability: float
     """Mean probability of change of the piece's pixels, 0.5 to 1."""
+    peak_probability: float
+    """Highest of them."""
     geometry: shapely.Polygon
     """The piece in pixels of the grid, x to the right and y downwards from its upper left corner; whole numbers."""
 
@@ -173,6 +175,7 @@ def trace_mask(probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile,
     numbers, firsts = np.unique(labels, return_index=True)
     numbers, firsts = numbers[-n_pieces:], firsts[-n_pieces:]
     sizes, means = np.bincount(labels.ravel())[1:], ndimage.mean(owned.astype(np.float64), labels, numbers)
+    peaks = ndimage.maximum(owned, labels, numbers)
     return [
         Outline(
             tile_id=tile.tile_id,
@@ -183,9 +186,10 @@ def trace_mask(probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile,
             n_seen_pixels=n_seen_pixels,
             # What a model computes in another batch may differ in the last digits.
             probability=round(float(mean), 4),
+            peak_probability=round(float(peak), 4),
             geometry=piece,
         )
-        for first, size, mean, piece in zip(firsts, sizes, means, pieces, strict=True)
+        for first, size, mean, peak, piece in zip(firsts, sizes, means, peaks, pieces, strict=True)
     ]
 
 
@@ -198,6 +202,7 @@ def _leave_to_neighbours(tile: Tile, *, kind: str, corner: tuple[int, int], n_se
         n_pixels=0,
         n_seen_pixels=n_seen_pixels,
         probability=THRESHOLD,
+        peak_probability=THRESHOLD,
         geometry=shapely.Polygon(),
     )
 

@@ -174,6 +174,7 @@ OUTLINES_SCHEMA = pa.schema(
             is_nullable=False,
         ),
         describe_field("probability", pa.float32(), "Mean probability of the piece's pixels.", is_nullable=False),
+        describe_field("peak_probability", pa.float32(), "Highest of them.", is_nullable=False),
         describe_field(
             "geometry",
             pa.binary(),

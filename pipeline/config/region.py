@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region_sources import PairingConfig, SourceConfig
-from pipeline.config.run import GridConfig, RegistrationConfig, RunConfig, RunSettings
+from pipeline.config.run import GridConfig, RegistrationConfig, ReportConfig, RunConfig, RunSettings
 from pipeline.config.scene import SceneConfig
 
 _ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -105,8 +105,8 @@ class RetentionConfig(StrictConfig):
     )
 
 
-class TellingConfig(StrictConfig):
-    """What of the events is told, and when; a pass that finds this changed tells anew and asks no model."""
+class TellingConfig(ReportConfig):
+    """What of changes and events is told, and when; a pass that finds other rules for events asks no model."""
 
     min_area_m2: float = Field(default=0.0, ge=0, description="Smaller events are not told.")
     tell_new: Literal["first-sighting", "confirmed"] | None = Field(
@@ -159,7 +159,9 @@ class RegionConfig(RunSettings, RegionPlaces):
         default=None,
         description="Polygons in which no event is told, such as water or airports (GeoJSON, GeoPackage and the like).",
     )
-    report: TellingConfig = Field(default_factory=TellingConfig, description="What of the events is told, and when.")
+    report: TellingConfig = Field(
+        default_factory=TellingConfig, description="What of changes and events is told, and when."
+    )
     grid: LatticeGridConfig = Field(
         default_factory=LatticeGridConfig,
         description="The common grid of all pairs; crs auto is the UTM zone of the area's middle.",
@@ -215,6 +217,7 @@ class RegionConfig(RunSettings, RegionPlaces):
         """
         shared = {name: getattr(self, name) for name in RunSettings.model_fields}
         shared["grid"] = GridConfig(**self.grid.model_dump() | ({"crs": crs} if crs is not None else {}))
+        shared["report"] = ReportConfig(**self.report.model_dump(include=set(ReportConfig.model_fields)))
         return RunConfig(before=before, after=after, output=output, aoi=self.aoi, **shared)
 
 

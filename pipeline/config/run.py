@@ -199,6 +199,18 @@ class PromptConfig(StrictConfig):
         return Prompt(name=self.name, kind=self.kind, text=self.text)
 
 
+class ReportConfig(StrictConfig):
+    """What the report tells of what was found."""
+
+    min_confidence: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Changes of a lower confidence are kept out of changes, zones' areas, page and exports; their "
+        "tiles stay as they are. Changes whose confidence was not measured stay in.",
+    )
+
+
 class StorageConfig(StrictConfig):
     """How much patience a run has with the object store that it is written to, and whom it lets lead it where."""
 
@@ -256,6 +268,7 @@ class RunSettings(StrictConfig):
         min_length=1,
         description="The questions; left out, those of configs/prompts.yaml.",
     )
+    report: ReportConfig = Field(default_factory=ReportConfig, description="What the report tells.")
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="The Dask workers.")
     storage: StorageConfig = Field(
         default_factory=StorageConfig, description="Retries and locks in an object store, and hosts."
@@ -336,6 +349,12 @@ class RunConfig(RunSettings, PairPlaces):
     """One run: two scenes of one place, a grid, a model and what to ask it."""
 
     # ^ pydantic takes the fields of the last base first, so forms and run.json begin with the scenes.
+
+
+def list_report_settings(config: ReportConfig) -> list[Any]:
+    """Give what of these settings a run is named after; nothing where all are as they are by default."""
+    values = config.model_dump(mode="json", include=set(ReportConfig.model_fields))
+    return [] if values == ReportConfig().model_dump(mode="json") else [values]
 
 
 def describe_settings(config: RunSettings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from model.certainty import Certainty
 from pipeline.findings.outline_changes import OutlinedTiles, dissolve_outlines, gather_outlines
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares, to_floats
 from pipeline.grid.cells import (
@@ -35,7 +36,7 @@ from pipeline.grid.cells import (
 )
 from pipeline.grid.grid import Grid
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import CHANGE_KINDS, CHANGES_SCHEMA
+from pipeline.tables.schemas import CHANGE_KINDS, DISSOLVED_SCHEMA
 
 _CONSTANT_COLUMNS = {
     "before_datetime": "before_datetime",
@@ -47,7 +48,9 @@ _CONSTANT_COLUMNS = {
 # ^ By the column of the findings that each is taken from.
 
 
-def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid, outlines: Iterable[pa.Table] = ()) -> gpd.GeoDataFrame:
+def dissolve_changes(
+    findings: gpd.GeoDataFrame, *, grid: Grid, outlines: Iterable[pa.Table] = (), certainty: Certainty | None = None
+) -> gpd.GeoDataFrame:
     """Put parts of one kind that touch by an edge together, over the borders of tiles as well.
 
     Tiles that the model calls unchanged bring nothing, whatever its other answers and its masks say, and cells beyond
@@ -57,9 +60,10 @@ def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid, outlines: Iterab
         findings: Rows of `FINDINGS_SCHEMA`, of any tiles of the grid.
         grid: The grid.
         outlines: Tables with the columns of `OUTLINES_SCHEMA`.
+        certainty: What was measured of the model; None: nothing was, and no change has a confidence.
 
     Returns:
-        The columns of `CHANGES_SCHEMA`, kind by kind, cells before outlines, row-major by the first part of each
+        The columns of `DISSOLVED_SCHEMA`, kind by kind, cells before outlines, row-major by the first part of each
         change.
     """
     outlined = gather_outlines(outlines, findings=findings, grid=grid)
@@ -67,14 +71,20 @@ def dissolve_changes(findings: gpd.GeoDataFrame, *, grid: Grid, outlines: Iterab
     for kind in CHANGE_KINDS:
         parts.append(_pack(*_dissolve_cells(findings, kind=kind, grid=grid, outlined=outlined)))
         if outlined.pieces.num_rows:
-            parts.append(_pack(*dissolve_outlines(outlined, findings, kind=kind, grid=grid)))
+            parts.append(_pack(*dissolve_outlines(outlined, findings, kind=kind, grid=grid, certainty=certainty)))
     del outlined
     geometry = np.concatenate([polygons for _, polygons in parts])
     columns = {name: pa.chunked_array([part[name] for part, _ in parts]) for name in parts[0][0]}
     for name, source in _CONSTANT_COLUMNS.items():
-        value = pa.scalar(findings[source].iloc[0], CHANGES_SCHEMA.field(name).type, from_pandas=True)
+        value = pa.scalar(findings[source].iloc[0], DISSOLVED_SCHEMA.field(name).type, from_pandas=True)
         columns[name] = pa.repeat(value, len(geometry))
-    return make_frame(columns, schema=CHANGES_SCHEMA, geometry=geometry, crs=grid.crs)
+    return make_frame(columns, schema=DISSOLVED_SCHEMA, geometry=geometry, crs=grid.crs)
+
+
+def is_sure_enough(changes: gpd.GeoDataFrame, *, min_confidence: float) -> BoolArray:
+    """Tell which changes have no confidence below one; those of which none was measured have not."""
+    confidences = to_floats(changes["confidence"])
+    return np.asarray(np.isnan(confidences) | (confidences >= min_confidence), dtype=np.bool_)
 
 
 def rank_changes(changes: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -86,7 +96,7 @@ def _pack(
     columns: dict[str, list[Any]], geometry: npt.NDArray[np.object_]
 ) -> tuple[dict[str, pa.Array], npt.NDArray[np.object_]]:
     # Lists of a million numbers take ten times the room of arrays.
-    types = {name: CHANGES_SCHEMA.field(name).type for name in columns}
+    types = {name: DISSOLVED_SCHEMA.field(name).type for name in columns}
     return {name: pa.array(values, types[name], from_pandas=True) for name, values in columns.items()}, geometry
 
 
@@ -129,6 +139,8 @@ def _dissolve_cells(
     first_tiles = claims.tiles["tile_id"].iloc[claims.tile_of_part[first_cells]]
     first_names = (name_cell(third_rows[cell], third_cols[cell]) for cell in first_cells)
     areas = measure_ground(third_rows, third_cols, ninths=claims.owned, grid=grid)
+    sums = sum_up_shares(claims, labels=labels)
+    del sums["yes"]
     columns = {
         "change_id": [f"{kind}_{tile}_{name}" for tile, name in zip(first_tiles, first_names, strict=True)],
         "kind": [kind] * len(first_cells),
@@ -136,7 +148,9 @@ def _dissolve_cells(
         "cell_count": np.bincount(labels).tolist(),
         "mask_probability": [None] * len(first_cells),
         "geometry_source": ["cells"] * len(first_cells),
-        **sum_up_shares(claims, labels=labels),
+        # Nothing has been measured of cells: what they are is coarser than any truth.
+        "confidence": [None] * len(first_cells),
+        **sums,
     }
     return columns, draw_groups(third_rows, third_cols, labels=labels, grid=grid)
 

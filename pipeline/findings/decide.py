@@ -13,14 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.certainty import Certainty
 from model.home import UNFAMILIAR, ModelFit
 from model.interface import NOT_ASKED, Prompt
 from pipeline.answers.meaning import COLUMNS_OF_KIND, UNKNOWN, GivenAnswers, Meanings, decide_change, read_texts
 from pipeline.grid.grid import name_tile, parse_tile_id
 from pipeline.grid.window import BoolArray
-from pipeline.tables.schemas import TileStatus
+from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 from pipeline.tiles.table import TileTable, encode_status, name_statuses
 
+BARE_YES = "a yes alone: nothing is counted and no place is named"
+"""Why to doubt a tile that is called changed."""
 CONTRADICTION = "answers disagree: not changed, but"
 """Begins the reason of tiles that the model calls unchanged, and yet tells a change of."""
 WITHHELD = "the model sees no change, but was not made for ground as coarse: it may have changed"
@@ -34,6 +37,7 @@ def judge_tiles(
     answers: Mapping[str, GivenAnswers],
     failures: Mapping[str, str],
     fit: ModelFit | None = None,
+    certainty: Certainty | None = None,
 ) -> dict[str, pa.Array]:
     """Decide what is known about tiles.
 
@@ -46,6 +50,7 @@ def judge_tiles(
         answers: The tiles' answers by the name of the prompt.
         failures: Why the model failed, by the id of each tile that it failed on.
         fit: How the tiles lie beside what the model was made for, by their size; None where nobody tells.
+        certainty: How far the model's findings can be relied on; None where nobody has measured it.
 
     Returns:
         Columns of ``tiles.parquet``: status, reason, and what the answers tell, null where nobody looked or the answer
@@ -70,7 +75,15 @@ def judge_tiles(
     is_unreadable = _find_unreadable(is_judged, prompts=prompts, answers=answers, told=told, reasons=reasons)
     verdicts, confidences = decide_change(prompts, answers=answers, told=told, n_tiles=len(tiles))
     _note_not_asked(reasons, prompts=prompts, answers=answers, is_judged=is_judged, confidences=confidences)
-    _note_contradictions(reasons, columns=columns, is_denied=is_judged & ~is_unreadable & (verdicts == 0))
+    is_clear = is_judged & ~is_unreadable
+    _note_contradictions(reasons, columns=columns, is_denied=is_clear & (verdicts == 0))
+    is_bare = find_bare(columns, is_affirmed=is_clear & (verdicts == 1))
+    reasons[is_bare] = BARE_YES
+    if certainty is not None and certainty.bare_yes is not None:
+        confidences[is_bare] = certainty.bare_yes.probability
+    # They were measured on tiles of the size that the model was made for.
+    measured = certainty if fit in {None, ModelFit.INSIDE} else None
+    columns |= _bound_counts(columns, is_affirmed=verdicts == 1, certainty=measured)
     codes = tiles.status_codes.copy()
     verdicts[codes == encode_status(TileStatus.IDENTICAL)] = 0
     if fit is ModelFit.COARSE:
@@ -155,7 +168,8 @@ def _find_unreadable(
         is_doubtful = is_judged & ~told[prompt.name].is_readable
         given = answers[prompt.name]
         for index in np.flatnonzero(is_doubtful).tolist():
-            words = f"{prompt.name}: {given.texts[given.codes[index]].as_py()}"
+            text = given.texts[given.codes[index]].as_py()
+            words = f"{prompt.name}: {text if text.strip() else '(no words)'}"
             reasons[index] = f"{reasons[index]}; {words}" if reasons[index] else words
         is_unreadable |= is_doubtful
     return is_unreadable
@@ -195,6 +209,33 @@ def _note_contradictions(
     ):
         is_such = is_denied & (told["counts"] == has_counts) & (told["cells"] == has_cells)
         reasons[is_such] = f"{CONTRADICTION} {named} given"
+
+
+def find_bare(columns: Mapping[str, pa.Array], *, is_affirmed: BoolArray) -> BoolArray:
+    """Tell which tiles are called changed while all that they were asked for besides, counts or cells, is none."""
+    is_asked, has_any = np.zeros_like(is_affirmed), np.zeros_like(is_affirmed)
+    for what, nothing in (("count", 0), ("cells", "")):
+        names = ("building_" + what, "road_" + what)
+        for name in names:
+            is_asked |= columns[name].is_valid().to_numpy(zero_copy_only=False)
+        has_any |= _is_told(columns, names=names, nothing=nothing)
+    return is_affirmed & is_asked & ~has_any
+
+
+def _bound_counts(
+    columns: Mapping[str, pa.Array], *, is_affirmed: BoolArray, certainty: Certainty | None
+) -> dict[str, pa.Array]:
+    """Give the intervals of counts where they were measured: in tiles that are called changed."""
+    bounds: dict[str, pa.Array] = {}
+    for kind in CHANGE_KINDS:
+        fit = None if certainty is None else certainty.find_counts(kind)
+        counts = columns[f"{kind}_count"]
+        is_bound = is_affirmed & counts.is_valid().to_numpy(zero_copy_only=False) & (fit is not None)
+        told = counts.fill_null(0).to_numpy()
+        ends = (told, told) if fit is None else fit.bound(told)
+        for name, values in zip(("low", "high"), ends, strict=True):
+            bounds[f"{kind}_count_{name}"] = pa.array(values, pa.int32(), mask=~is_bound)
+    return bounds
 
 
 def _is_told(columns: Mapping[str, pa.Array], *, names: Sequence[str], nothing: int | str) -> BoolArray:

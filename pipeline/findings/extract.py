@@ -92,7 +92,9 @@ def extract_findings(
     schema = make_findings_schema(prompts)
     table = TileTable.gather(tiles)
     given, bytes_read = gather_answers(answers.read_batches(), tiles=table, prompts=prompts)
-    columns = judge_tiles(table, prompts=prompts, answers=given, failures=answers.failures, fit=fit)
+    columns = judge_tiles(
+        table, prompts=prompts, answers=given, failures=answers.failures, fit=fit, certainty=identity.certainty
+    )
     del given
     constants = {
         "before_datetime": None if before_datetime is None else parse_moment(before_datetime),

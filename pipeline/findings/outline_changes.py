@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from model.certainty import Certainty, describe_outlines
 from pipeline.answers.meaning import may_have_changed
 from pipeline.answers.parts import OUTLINES_SCHEMA
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares
@@ -96,7 +97,7 @@ def _find_open(findings: pd.DataFrame) -> dict[str, BoolArray]:
 
 
 def dissolve_outlines(
-    outlined: OutlinedTiles, findings: pd.DataFrame, *, kind: str, grid: Grid
+    outlined: OutlinedTiles, findings: pd.DataFrame, *, kind: str, grid: Grid, certainty: Certainty | None = None
 ) -> tuple[dict[str, list[Any]], _ObjectArray]:
     """Join the outlines of one kind over the borders of tiles.
 
@@ -105,15 +106,16 @@ def dissolve_outlines(
         findings: Rows of `FINDINGS_SCHEMA` that `outlined` was gathered for.
         kind: What changed.
         grid: The grid.
+        certainty: What was measured of the model; None: nothing was.
 
     Returns:
-        Columns of ``changes.parquet``, and the polygons in the grid's CRS, row-major by the tile and the first pixel of
+        Columns of `DISSOLVED_SCHEMA`, and the polygons in the grid's CRS, row-major by the tile and the first pixel of
         each change.
     """
     is_wanted = (pc.field("kind") == kind) & (pc.field("n_pixels") > 0)
-    names = ("first_row_px", "first_col_px", "n_pixels", "n_seen_pixels", "probability", "tile")
+    names = ("first_row_px", "first_col_px", "n_pixels", "n_seen_pixels", "probability", "peak_probability", "tile")
     table = outlined.pieces.filter(is_wanted)
-    rows, cols, sizes, seen, probabilities, places = (table[name].to_numpy() for name in names)
+    rows, cols, sizes, seen, probabilities, peaks, places = (table[name].to_numpy() for name in names)
     order = np.lexsort((cols, rows, cols // grid.stride_px, rows // grid.stride_px))
     rows, cols, sizes, seen, places = (column[order].astype(np.int64) for column in (rows, cols, sizes, seen, places))
     polygons = _read_polygons(table["geometry"], order=order)
@@ -130,6 +132,12 @@ def dissolve_outlines(
     areas = measure_polygons(polygons, grid=grid)
     united = unite_groups(polygons, labels=labels)
     del polygons
+    sums = sum_up_shares(claims, labels=labels)
+    highest = np.zeros(len(first_pieces))
+    np.maximum.at(highest, labels, peaks[order].astype(np.float64))
+    confidences = _estimate(
+        certainty, kind=kind, peaks=highest, n_pixels=np.bincount(labels, weights=sizes), yes=sums.pop("yes"), grid=grid
+    )
     columns = {
         "change_id": [f"{kind}_{tile}_y{y:04d}_x{x:04d}" for tile, (y, x) in zip(ids, corners, strict=True)],
         "kind": [kind] * len(first_pieces),
@@ -140,9 +148,32 @@ def dissolve_outlines(
             / np.bincount(labels, weights=sizes)
         ).tolist(),
         "geometry_source": ["outline"] * len(first_pieces),
-        **sum_up_shares(claims, labels=labels),
+        "confidence": confidences,
+        **sums,
     }
     return columns, place_polygons(united, grid=grid)
+
+
+def _estimate(
+    certainty: Certainty | None,
+    *,
+    kind: str,
+    peaks: FloatArray,
+    n_pixels: IntArray | FloatArray,
+    yes: list[float],
+    grid: Grid,
+) -> list[float]:
+    """Give how probable each change is; NaN where that was not measured.
+
+    What is joined over the borders of tiles is judged as one: by its highest pixel, by all of its area, and by what its
+    tiles say, each by its part of that.
+    """
+    fit = None if certainty is None else certainty.find_outlines(kind)
+    if fit is None:
+        return [np.nan] * len(peaks)
+    features = describe_outlines(peaks=peaks, tile_shares=n_pixels / grid.tile_size_px**2, yes=yes)
+    estimated: list[float] = fit.estimate(features).tolist()
+    return estimated
 
 
 def _read_polygons(column: pa.ChunkedArray, *, order: IntArray) -> _ObjectArray:

@@ -23,7 +23,7 @@ class Claims:
     owned: IntArray
     """Area of each part that its tile owns, in whole numbers of one unit."""
     weights: IntArray
-    """How much each part counts in the mean of confidences."""
+    """How much each part counts in the mean of what the tiles say."""
     seen_of_tile: IntArray
     """Area of all parts that a tile claims, what neighbours own of them included, in the same unit."""
 
@@ -48,7 +48,8 @@ def sum_up_shares(claims: Claims, *, labels: IntArray) -> dict[str, list[Any]]:
         labels: Change that each part belongs to, numbered from 0.
 
     Returns:
-        Columns of ``changes.parquet``, one value per change.
+        Columns of `DISSOLVED_SCHEMA`, one value per change, and under yes the mean probability with which its tiles
+        call their ground changed, NaN where none tells one.
     """
     n_changes, n_tiles = int(labels.max(initial=-1)) + 1, max(len(claims.tiles), 1)
     # A share is what one tile brings to one change; shares are sorted by change, then row-major by tile.
@@ -64,7 +65,7 @@ def sum_up_shares(claims: Claims, *, labels: IntArray) -> dict[str, list[Any]]:
     return {
         "tile_count": np.bincount(changes, minlength=n_changes).tolist(),
         "count": _add_told(parts, changes=changes, n_changes=n_changes, is_told=~np.isnan(parts)).tolist(),
-        "confidence": (
+        "yes": (
             _add_told(confidences * weights, changes=changes, n_changes=n_changes, is_told=~np.isnan(confidences))
             / np.maximum(np.bincount(changes, weights=weights * ~np.isnan(confidences), minlength=n_changes), 1)
         ).tolist(),

@@ -1,8 +1,9 @@
 """Zones: what was found in each polygon of the person's, district by district or parcel by parcel.
 
 Nothing counts twice over zones that do not overlap: a change belongs to each zone by the part of its area that lies in
-it, and so do its count and its area in square metres. Sums over zones that divide an area up equal what the changes
-in it sum up to. A zone that nobody looked at says so, and has no counts: not seen is never not changed.
+it, and so do its area in square metres and its part of the tiles' counts. Sums over zones that divide an area up equal
+what the changes in it sum up to. A zone that nobody looked at says so, and has no counts: not seen is never not
+changed.
 
 How much of a zone was seen goes by its own ground: where its border runs through a tile that is valid in part, the tile
 store is asked which pixels of the zone are.
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
+from pipeline.findings.changes import is_sure_enough
 from pipeline.findings.coverage import COARSE, SEEN, find_withheld
 from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
@@ -63,15 +65,21 @@ class _Ground:
 
 
 def sum_over_zones(
-    zones: Zones, *, findings: gpd.GeoDataFrame, changes: gpd.GeoDataFrame, store: TileStore
+    zones: Zones,
+    *,
+    findings: gpd.GeoDataFrame,
+    changes: gpd.GeoDataFrame,
+    store: TileStore,
+    min_confidence: float = 0.0,
 ) -> gpd.GeoDataFrame:
     """Sum up what was found in each zone.
 
     Args:
         zones: The zones.
         findings: One row per tile of the grid, as `extract_findings` gives them.
-        changes: The changes of the same run, with the columns of `CHANGES_SCHEMA`.
+        changes: The changes of the same run, as `dissolve_changes` gives them.
         store: The tile store, for its grid and for what is valid along the zones' borders.
+        min_confidence: Changes below it bring no area; counts are the tiles' and go by all.
 
     Returns:
         The columns of `Zones.schema`, in the order of the zones.
@@ -91,7 +99,8 @@ def sum_over_zones(
     ]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns["reason"] = [_join(note, reason) for note, reason in zip(zones.notes, columns["reason"], strict=True)]
-    columns |= _sum_changes(shapes, changes=changes, told={kind: columns.pop(f"told_{kind}") for kind in _TOLD})
+    told = {kind: columns.pop(f"told_{kind}") for kind in _TOLD}
+    columns |= _sum_changes(shapes, changes=changes, told=told, min_confidence=min_confidence)
     columns |= {"zone_id": zones.zone_ids, "name": zones.names, "area_m2": areas_m2}
     for name in ("before_datetime", "after_datetime", "model_id", "run_id"):
         columns[name] = [findings[name].iloc[0]] * len(zones)
@@ -194,11 +203,15 @@ def _join(*texts: str | None) -> str | None:
 
 
 def _sum_changes(
-    shapes: npt.NDArray[np.object_], *, changes: gpd.GeoDataFrame, told: Mapping[str, list[bool]]
+    shapes: npt.NDArray[np.object_],
+    *,
+    changes: gpd.GeoDataFrame,
+    told: Mapping[str, list[bool]],
+    min_confidence: float,
 ) -> dict[str, Any]:
     """Sum up counts and areas of changes, each by its part in a zone; None where nothing was told."""
     counts = changes["count"].fillna(0.0).to_numpy(dtype=np.float64)
-    areas = changes["area_m2"].to_numpy(dtype=np.float64)
+    areas = changes["area_m2"].to_numpy(dtype=np.float64) * is_sure_enough(changes, min_confidence=min_confidence)
     kinds = changes["kind"].to_numpy(dtype=object)
     sums = {f"{kind}_{what}": np.zeros(len(shapes)) for what in ("count", "area_m2") for kind in CHANGE_KINDS}
     for zone_of, change_of, shares in share_changes(shapes, changes=changes.geometry.to_numpy()):

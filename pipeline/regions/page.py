@@ -293,7 +293,7 @@ def describe_latest(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> list[dict[s
     if fresh.empty:
         return []
     latest = fresh[fresh["after_datetime"].eq(fresh["after_datetime"].iloc[0])].head(MAX_LATEST_ROWS)
-    names = ["change_id", "kind", "area_m2", "count", "confidence", "description", "after_datetime", "event_status"]
+    names = ["change_id", "kind", "area_m2", "confidence", "description", "after_datetime", "event_status"]
     places = latest.geometry.representative_point()
     return [
         record

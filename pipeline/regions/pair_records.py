@@ -275,6 +275,7 @@ def find_figures(run: RunRecord) -> dict[str, Any]:
         "changed_tile_count": run.changed_tile_count,
         "withheld_counts": dict(run.withheld_counts),
         "notes": list(run.notes),
+        "thing_counts": dict(run.thing_counts),
     }
 
 

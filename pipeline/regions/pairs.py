@@ -29,6 +29,7 @@ from pipeline.config.region_sources import (
     StacSourceConfig,
     YearEarlierPairing,
 )
+from pipeline.config.run import list_report_settings
 from pipeline.dates import Interval, parse_interval, to_utc
 from pipeline.grid.projections import check_grid_crs, find_utm_code
 from pipeline.regions.dates import DatedScene
@@ -90,6 +91,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
             config.model.dtype,
             ENGINE_VERSION,
             *([["screened", config.model.screening_confidence]] if screen else []),
+            *list_report_settings(config.report),
         ]
     )
 

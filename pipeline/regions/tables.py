@@ -218,8 +218,11 @@ def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str,
         "changed_tile_count": state.figures["changed_tile_count"],
         "n_changes": len(changes),
         "n_new_changes": int(changes["is_new"].sum()),
-        **{f"{kind}_count": _add_up(changes, kind=kind, column="count") or least for kind in CHANGE_KINDS},
-        **{f"{kind}_area_m2": _add_up(changes, kind=kind, column="area_m2") or least for kind in CHANGE_KINDS},
+        **{f"{kind}_count": state.figures.get("thing_counts", {}).get(kind) or least for kind in CHANGE_KINDS},
+        **{
+            f"{kind}_area_m2": float(changes["area_m2"][changes["kind"] == kind].sum()) or least
+            for kind in CHANGE_KINDS
+        },
     }
 
 
@@ -271,8 +274,3 @@ def _describe_changes(state: PairState, frame: gpd.GeoDataFrame) -> PairChanges:
         kinds=frame["kind"].tolist(),
         geometry=geometry,
     )
-
-
-def _add_up(changes: gpd.GeoDataFrame, *, kind: str, column: str) -> float:
-    values = changes.loc[changes["kind"] == kind, column]
-    return float(pd.to_numeric(values).sum())

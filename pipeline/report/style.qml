@@ -64,7 +64,7 @@
   </renderer-v2>
   <labeling type="simple">
     <settings calloutType="simple">
-      <text-style fieldName="coalesce(to_string(round(&quot;count&quot;)) || ' ', '') || &quot;kind&quot; || if(coalesce(round(&quot;count&quot;), 0) = 1, '', 's')" isExpression="1" fontSize="8" fontSizeUnit="Point" fontWeight="50" textColor="25,25,25,255" textOpacity="1" multilineHeight="1">
+      <text-style fieldName="&quot;kind&quot; || coalesce(' ' || to_string(round(100 * &quot;confidence&quot;)) || ' %', '')" isExpression="1" fontSize="8" fontSizeUnit="Point" fontWeight="50" textColor="25,25,25,255" textOpacity="1" multilineHeight="1">
         <text-buffer bufferDraw="1" bufferSize="0.8" bufferSizeUnits="MM" bufferColor="255,255,255,255" bufferOpacity="1" bufferNoFill="1" bufferJoinStyle="128"/>
       </text-style>
       <placement placement="0" polygonPlacementFlags="2" centroidInside="1" priority="5"/>

@@ -60,6 +60,10 @@ class Report:
     """Tiles with ``is_changed`` true."""
     change_counts: Mapping[str, int]
     """Changes per kind, all kinds named."""
+    left_out_counts: Mapping[str, int] = field(default_factory=dict)
+    """Changes per kind that are less sure than is asked for."""
+    thing_counts: Mapping[str, float | None] = field(default_factory=dict)
+    """What the tiles count per kind, nothing of it twice; None where no tile told a count."""
     coverage: Coverage
     """Of how much ground something is known, and what became of the rest."""
     model_fit_counts: Mapping[str, int] = field(default_factory=dict)
@@ -127,6 +131,7 @@ def write_report(
     after_name: str = "after",
     notes: Sequence[str] = (),
     assess: Callable[[Totals], Mapping[str, Any] | None] | None = None,
+    min_confidence: float = 0.0,
     before_writing: Callable[[], None] | None = None,
 ) -> tuple[Report, StageSummary]:
     """Write the tables, the page and the plots into the run's folder, in ``report/``.
@@ -141,6 +146,7 @@ def write_report(
         after_name: Likewise the after scene.
         notes: What whoever reads it has to know of all of it.
         assess: Gives what people's reviews say of the totals, or None; None: there are no reviews.
+        min_confidence: What `sum_up` was given.
         before_writing: Called once, before the first file of a former report is replaced.
 
     Raises:
@@ -157,6 +163,7 @@ def write_report(
     notes = tuple(dict.fromkeys([*notes, *doubts]))
     words |= {"notes": notes, "accuracy": accuracy}
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
+    words |= {"n_left_out": sum(totals.left_out_counts.values()), "min_confidence": min_confidence}
     page = render_page(findings, store=store, prompts=prompts, told=told, on_tile=pictures.add, **words)
     if before_writing is not None:
         before_writing()

@@ -123,9 +123,12 @@ def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.Geo
     for kind in record.change_counts:
         of_kind = changes[changes["kind"] == kind]
         rows.append(
-            (kind, f"{len(of_kind):,}", _write(of_kind["count"].sum(min_count=1)), _write(of_kind["area_m2"].sum()))
+            (kind, f"{len(of_kind):,}", _write(record.thing_counts.get(kind)), _write(of_kind["area_m2"].sum()))
         )
-    _add_table(document, ("kind", "changes", "count", "area in m²"), rows)
+    _add_table(document, ("kind", "changes", "counted in tiles", "area in m²"), rows)
+    if n_left_out := sum(record.left_out_counts.values()):
+        least = record.config["report"]["min_confidence"]
+        document.add_paragraph(f"{n_left_out:,} further changes have a confidence below {least:g} and are left out.")
 
 
 def _describe_coverage(document: Document, record: RunRecord) -> None:
@@ -182,8 +185,8 @@ def _list_largest(document: Document, changes: gpd.GeoDataFrame) -> None:
         if words:
             document.add_paragraph(f"“{words}”", style="Intense Quote")
         document.add_paragraph(
-            f"Count {_write(change['count'])}, confidence {_write(change['confidence'], digits=2)}, at {place.y:.5f}, "
-            f"{place.x:.5f} (latitude, longitude); tiles: {change['tile_count']}; {change['change_id']}."
+            f"Confidence {_write(change['confidence'], digits=2)}, at {place.y:.5f}, {place.x:.5f} (latitude, "
+            f"longitude); tiles: {change['tile_count']}; {change['change_id']}."
         )
 
 

@@ -35,6 +35,7 @@ from pipeline.runs.record import (
     name_absolutely,
     read_run_zones,
     recall_dtype,
+    restore_identity,
     restore_pair,
     write_record,
 )
@@ -150,12 +151,7 @@ class Run:
         run = cls(
             config=config,
             pair=pair,
-            identity=ModelIdentity(
-                model_id=record.model["model_id"],
-                weight_hash=record.model["weight_hash"],
-                path="",
-                mask_labels=tuple(record.mask_labels),
-            ),
+            identity=restore_identity(record),
             area=read_grid_area(config.aoi, grid=pair.grid),
             zones=read_run_zones(config),
             folder=folder,

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+from model.certainty import Certainty
 from model.errors import InputError
 from model.home import ModelFit
 from model.interface import ENGINE_VERSION, ModelIdentity
@@ -25,7 +26,7 @@ from pipeline.answers.contexts import Dates
 from pipeline.answers.outlines import OUTLINE_VERSION, choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.answers.screening import find_screen
-from pipeline.config.run import RunConfig, describe_settings
+from pipeline.config.run import RunConfig, describe_settings, list_report_settings
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones, read_zones
@@ -141,6 +142,8 @@ class RunRecord:
     """Tiles by model_fit; empty where nobody tells."""
     withheld_counts: Mapping[str, int] = field(default_factory=dict)
     """Tiles per status of which it is not told that they did not change, as they are too coarse for the model."""
+    certainty: Mapping[str, Any] | None = None
+    """How far its findings can be relied on, as `Certainty.to_dict` gives it; None where nobody has measured it."""
     versions: Mapping[str, str]
     """Versions of Python and of the packages that shape the result."""
     status_counts: Mapping[str, int]
@@ -158,6 +161,10 @@ class RunRecord:
     """Tiles that changed."""
     change_counts: Mapping[str, int]
     """Changes per kind."""
+    left_out_counts: Mapping[str, int] = field(default_factory=dict)
+    """Changes per kind of which the model is less sure than ``report.min_confidence``: the report does without."""
+    thing_counts: Mapping[str, float | None] = field(default_factory=dict)
+    """What the tiles count per kind, nothing of it twice; None where no tile told a count."""
     failed_shards: Sequence[tuple[int, int, str]]
     """Row and column of shards of the tile store that could not be written, and why."""
     failures: Mapping[str, str]
@@ -222,6 +229,7 @@ def compute_run_id(
         SELECTION_VERSION,
         # Runs without zones have the names that they had before there were any.
         *([zones_hash] if zones_hash is not None else []),
+        *list_report_settings(config.report),
     ]
     if screen := find_screen([prompt.to_prompt() for prompt in config.prompts], model=config.model):
         content.append(["screened", screen.name, config.model.screening_confidence])
@@ -268,6 +276,7 @@ def make_record(
         model_fit=None if fit is None else fit.value,
         model_fit_counts=dict(report.model_fit_counts),
         withheld_counts=dict(report.coverage.withheld_counts),
+        certainty=identity.certainty.to_dict() if identity.certainty is not None else None,
         versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         status_counts=dict(report.status_counts),
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
@@ -276,10 +285,35 @@ def make_record(
         notes=list(report.notes),
         changed_tile_count=report.changed_tile_count,
         change_counts=dict(report.change_counts),
+        left_out_counts=dict(report.left_out_counts),
+        thing_counts=dict(report.thing_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
         files={**report.files, **answers.describe()},
         stages=[stage.to_dict() for stage in stages],
+    )
+
+
+def restore_identity(record: RunRecord) -> ModelIdentity:
+    """Give the model of a recorded run, but for where its files are.
+
+    Raises:
+        InputError: the record tells something else than was measured of the model.
+    """
+    try:
+        certainty = None if record.certainty is None else Certainty.from_dict(record.certainty)
+    except ValueError as problem:
+        raise InputError(
+            f"what run {record.run_id} tells of its model's certainty cannot be read ({problem})",
+            expected="the record of this version",
+            remedy="run `deltavlm run` again with this --output",
+        ) from None
+    return ModelIdentity(
+        model_id=record.model["model_id"],
+        weight_hash=record.model["weight_hash"],
+        path="",
+        mask_labels=tuple(record.mask_labels),
+        certainty=certainty,
     )
 
 

@@ -263,6 +263,8 @@ class Stages:
                 zones=run.zones,
                 area=run.area,
                 extent=run.extent,
+                certainty=run.identity.certainty,
+                min_confidence=run.config.report.min_confidence,
             )
 
         def write(_: ProgressCallback) -> tuple[Report, StageSummary]:
@@ -277,6 +279,7 @@ class Stages:
                 before_name=run.pair.before.scene_id,
                 after_name=run.pair.after.scene_id,
                 notes=self._list_notes(run),
+                min_confidence=run.config.report.min_confidence,
                 before_writing=lambda: withdraw_record(run.folder),
             )
             report, n_bytes = write_item(

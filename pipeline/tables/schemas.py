@@ -79,6 +79,20 @@ def insert_fields(schema: pa.Schema, fields: Iterable[pa.Field], *, before: str)
     return pa.schema([*list(schema)[:position], *fields, *list(schema)[position:]], metadata=schema.metadata)
 
 
+def _describe_bounds(kind: str) -> tuple[pa.Field, pa.Field]:
+    name = f"{kind}_count"
+    return (
+        describe_field(
+            f"{name}_low",
+            pa.int32(),
+            f"Lower end of an interval that holds the true {name} in about 80 % of the tiles called changed, as "
+            "measured on pairs that the model did not learn from. Null: not measured for this kind and model, or the "
+            "tile is not called changed, and change_confidence tells how sure that is.",
+        ),
+        describe_field(f"{name}_high", pa.int32(), "Upper end of that interval; null: likewise."),
+    )
+
+
 def make_table_schema(fields: Iterable[pa.Field], *, table: str) -> pa.Schema:
     """Give the schema of a table, which tells what table it is, and of which version.
 
@@ -137,17 +151,21 @@ FINDINGS_SCHEMA = make_table_schema(
             "that size no count of 0 and no lack of cells.",
         ),
         describe_field(
-            "change_confidence", pa.float32(), "Confidence of the answer that is_changed comes from, 0 to 1."
+            "change_confidence",
+            pa.float32(),
+            "Confidence of the answer that is_changed comes from, 0 to 1; of a yes beside which nothing is counted and "
+            "no place is named, how often such a yes is right, where that was measured.",
         ),
         describe_field("description", pa.string(), "The model's description of the changes, in its own words."),
         describe_field(
             "building_count",
             pa.int32(),
             "Changed buildings by the model's count in all it saw of the tile; null: not told. Tiles that overlap "
-            "(tiles.overlap_px) both count what lies in the margin they share: for sums take count of "
-            "changes.parquet.",
+            "(tiles.overlap_px) both count what lies in the margin they share: for sums take thing_counts of run.json.",
         ),
+        *_describe_bounds("building"),
         describe_field("road_count", pa.int32(), "Likewise of changed roads; null: not told."),
+        *_describe_bounds("road"),
         describe_field(
             "building_cells",
             pa.string(),
@@ -192,16 +210,12 @@ CHANGES_SCHEMA = make_table_schema(
         describe_field("cell_count", pa.int32(), "Cells that the polygon is made of; null: it is an outline."),
         describe_field("tile_count", pa.int32(), "Tiles that the change is part of.", is_nullable=False),
         describe_field(
-            "count",
-            pa.float64(),
-            "Things of this kind: each tile's count, shared out over its cells or outlines of this kind by their area, "
-            "as far as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
-        ),
-        describe_field(
             "confidence",
             pa.float32(),
-            "Mean change_confidence of the tiles, weighted by their cells or the area of their outlines, 0 to 1; null: "
-            "no tile had one.",
+            "Probability that such an outline meets a real change of its kind, 0 to 1: by the highest probability that "
+            "the mask gives it, by its area as part of a tile's, and by the tiles' change_confidence, as measured on "
+            "pairs that the model did not learn from. Null: not measured, as for cells, and for kinds and models "
+            "without such a measurement. Changes below report.min_confidence are left out.",
         ),
         describe_field(
             "mask_probability",
@@ -235,6 +249,20 @@ CHANGES_SCHEMA = make_table_schema(
     table="changes",
 )
 """Columns of ``changes.parquet``; the covering ``bbox`` comes on top."""
+
+DISSOLVED_SCHEMA = insert_fields(
+    CHANGES_SCHEMA,
+    [
+        describe_field(
+            "count",
+            pa.float64(),
+            "Things of this kind: each tile's count, shared out over its cells or outlines of this kind by their area, "
+            "as far as the tile owns their ground. Sums over changes count no tile twice. Null: no tile told a count.",
+        )
+    ],
+    before="confidence",
+)
+"""The same with what zones are summed up by and no table shows: which of its things are where, a model cannot know."""
 
 REGION_CHANGES_SCHEMA = make_table_schema(
     insert_fields(
@@ -345,7 +373,8 @@ ZONES_SCHEMA = make_table_schema(
             describe_field(
                 f"{kind}_count",
                 pa.float64(),
-                f"Changed {kind}s: the count of each change of this kind, by the part of its area in the zone. Null: "
+                f"Changed {kind}s: each tile's {kind}_count, shared out over its cells or outlines of this kind by "
+                "their area, by the part of each in the zone; those below report.min_confidence among them. Null: "
                 "nothing was seen, or no tile told a count.",
             )
             for kind in CHANGE_KINDS

@@ -11,11 +11,12 @@ from training_material import write_pairs, write_small_model
 from typer.testing import CliRunner
 
 from flows.cli.model import app
+from model.certainty import Certainty
 from model.decoding.steps import SearchSettings
 from model.errors import InputError
 from model.familiarity import FAMILIARITY_FILE
 from model.interface import Prompt, PromptKind
-from model.registry import find_model_folder, load_model
+from model.registry import find_model_folder, identify_model, load_model
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Have these two images changed?")
 BLANK = np.zeros((1, 2, 3, 96, 96), np.uint8)
@@ -67,6 +68,13 @@ def test_a_scaling_is_fitted_stored_and_fitted_on_top(tmp_path, monkeypatch):
     assert (second["former_temperature"], second["former_bias"]) == (first["confidence_temperature"], first["yes_bias"])
     assert second["has_familiarity"]
     assert load_model(str(folder)).answer_prompts(BLANK, prompts=[CLASSIFY])[0][0].familiarity < 0.05
+    # Six pairs are too few to measure anything by, and what was measured of the former model does not hold.
+    assert second["certainty"] == {"outlines": [], "counts": [], "bare_yes": None}
+    assert identify_model(str(folder)).certainty == Certainty()
+    stored = (folder / "generation_config.json").read_bytes()
+    kept = calibrate(folder, "--data", data, "--keep-scaling", "--pattern", "pair_000,pair_001")
+    assert kept.keys() == {"model", "certainty", "has_familiarity"}
+    assert (folder / "generation_config.json").read_bytes() == stored
 
 
 def test_a_bias_turns_a_close_no_into_a_yes(decided_model):

@@ -79,7 +79,7 @@ def test_what_all_tiles_are_asked_goes_in_one_call_and_the_rest_tile_by_tile():
     shared = ask_classify(True)
     cases = [(shared, ask_words(PromptKind.ASK, f"Which {n}?", "two")) for n in range(2)]
     tiles = [make_tile("a", cases=cases[0]), make_tile("b", cases=cases[1]), make_tile("c", side=9)]
-    answered = list(answer_tiles(model, tiles, skipped=[]))
+    answered = [tile for tile, _ in answer_tiles(model, tiles, skipped=[])]
     assert model.calls == [
         (2, [shared.prompt.text]),
         (1, ["Which 0?"]),
@@ -93,7 +93,7 @@ def test_what_all_tiles_are_asked_goes_in_one_call_and_the_rest_tile_by_tile():
 def test_a_tile_that_the_model_refuses_is_found_and_left_out():
     model, skipped = Teller(refuses=123), []
     tiles = [make_tile(str(k), after=123 if k == 3 else 200) for k in range(7)]
-    answered = list(answer_tiles(model, tiles, skipped=skipped))
+    answered = [tile for tile, _ in answer_tiles(model, tiles, skipped=skipped)]
     assert [tile.name for tile in answered] == ["0", "1", "2", "4", "5", "6"]
     assert [(one.name, "grey level 123" in one.reason) for one in skipped] == [("3", True)]
     with pytest.raises(ValueError, match="grey level 123; expected another; ask"):

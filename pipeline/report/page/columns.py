@@ -136,7 +136,6 @@ def describe_changes(
         "ids": listed["change_id"].tolist(),
         "kinds": np.array([kinds.index(kind) for kind in listed["kind"]], dtype=np.uint8),
         "areas": listed["area_m2"].to_numpy(np.float32),
-        "counts": listed["count"].astype("Float32").to_numpy(np.float32, na_value=np.nan),
         "confidences": encode_confidences(listed["confidence"]),
         "words": codes.astype(np.int32),
         "texts": [shorten_text(str(text), max_length=MAX_TEXT_LENGTH) for text in texts],

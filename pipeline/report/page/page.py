@@ -18,7 +18,7 @@ import shapely
 from model.interface import Prompt
 from pipeline.findings.changes import count_owned, rank_changes
 from pipeline.findings.coverage import Coverage
-from pipeline.findings.decide import CONTRADICTION
+from pipeline.findings.decide import BARE_YES, CONTRADICTION
 from pipeline.grid.grid import Grid
 from pipeline.report.accuracy_words import describe_accuracy
 from pipeline.report.page.columns import (
@@ -75,6 +75,8 @@ def render_page(
     notes: Sequence[str] = (),
     accuracy: Mapping[str, Any] | None = None,
     on_tile: TileCallback | None = None,
+    n_left_out: int = 0,
+    min_confidence: float = 0.0,
 ) -> str:
     """Give the page as HTML text.
 
@@ -92,6 +94,8 @@ def render_page(
         notes: What whoever reads it has to know of all of it.
         accuracy: The content of ``accuracy.json``; None without.
         on_tile: As of `read_views`.
+        n_left_out: Changes that are not among them, as they are less sure than `min_confidence`.
+        min_confidence: Least confidence of those that are.
     """
     frame = MapFrame(grid=store.grid)
     is_visible = find_visible(findings, grid=store.grid)
@@ -112,6 +116,8 @@ def render_page(
         "dates": dates,
         "notes": notes,
         "accuracy": None if accuracy is None else describe_accuracy(accuracy),
+        "n_left_out": n_left_out,
+        "min_confidence": min_confidence,
         "place": place,
         "coverage": coverage,
         "shares": describe_shares(coverage, findings=findings),
@@ -186,6 +192,7 @@ def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, 
         "has_blanks": bool(findings["valid_fraction"].lt(1).any()),
         "unplaced": int(find_unplaced(findings).sum()),
         "contradictions": int(findings["reason"].fillna("").str.startswith(CONTRADICTION).sum()),
+        "bare": int(findings["reason"].eq(BARE_YES).sum()),
         "confidence": float(confidences.astype(float).mean()) if len(confidences) else None,
         "kinds": [
             {
@@ -205,7 +212,7 @@ def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
 
 
 def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
-    names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "count", "confidence", "description"]
+    names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "confidence", "description"]
     records = list_records(pd.DataFrame(changes[[*names, "tile_ids"]]))
     return [
         record

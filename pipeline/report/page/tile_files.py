@@ -22,7 +22,7 @@ from model.interface import Prompt, PromptKind
 from model.redaction import shorten_text
 from pipeline.grid.grid import name_tile
 from pipeline.report.page.columns import list_records, write_json
-from pipeline.tables.schemas import TileStatus
+from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.tiles.thumbnails import UNSEEN_COLOUR, shrink_pair
@@ -201,7 +201,7 @@ def word_answer(row: Mapping[str, Any], *, prompt: Prompt) -> str | None:
         case PromptKind.CLASSIFY:
             words = None if row["is_changed"] is None else ("yes" if row["is_changed"] else "no")
         case PromptKind.COUNT:
-            words = _word_both(row["building_count"], row["road_count"], nothing=0)
+            words = _word_both(*(_word_count(row, kind=kind) for kind in CHANGE_KINDS), nothing="0")
         case PromptKind.LOCATE:
             buildings, roads = (
                 None if cells is None else cells.replace(";", ", ").replace("-", " ")
@@ -213,12 +213,18 @@ def word_answer(row: Mapping[str, Any], *, prompt: Prompt) -> str | None:
     return words
 
 
-def _word_both(buildings: int | str | None, roads: int | str | None, *, nothing: int | str) -> str | None:
+def _word_count(row: Mapping[str, Any], *, kind: str) -> str | None:
+    """Put a count into words, with its interval where one was measured."""
+    count, low, high = (row[f"{kind}_count{end}"] for end in ("", "_low", "_high"))
+    if count is None or low is None:
+        return None if count is None else str(count)
+    return f"{count or 'none'} (80 %: {low} to {high})"
+
+
+def _word_both(buildings: str | None, roads: str | None, *, nothing: str) -> str | None:
     if buildings is None and roads is None:
         return None
-    words = [
-        "not told" if value is None else "none" if value == nothing else str(value) for value in (buildings, roads)
-    ]
+    words = ["not told" if value is None else "none" if value == nothing else value for value in (buildings, roads)]
     return f"buildings: {words[0]}; roads: {words[1]}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.conversation import Conversation, QuestionError, fit_prompt, open_conversation, write_prompt
+from model.certainty import Certainty, CountFit, CountStep
+from model.conversation import (
+    Conversation,
+    QuestionError,
+    describe_meaning,
+    describe_reply,
+    fit_prompt,
+    open_conversation,
+    write_prompt,
+)
 from model.errors import InputError
 from model.interface import Answer, ChangeMasks, ModelIdentity, Prompt, PromptKind
 from model.parsing import ParsedCount, ParsedText
@@ -212,3 +222,41 @@ def test_no_model_of_that_name_is_named() -> None:
     image = np.zeros((40, 50, 3), np.uint8)
     with pytest.raises(InputError, match="deltavlm-huge"):
         open_conversation(image, image, model="deltavlm-huge")
+
+
+@pytest.mark.parametrize("kind", list(PromptKind))
+@pytest.mark.parametrize("says", ["", " \n", "."])
+def test_a_reply_without_a_word_is_none_whatever_was_asked(kind: PromptKind, says: str) -> None:
+    reply = Conversation(EchoModel(says), PAIR).ask("Count the new buildings.", kind=kind)
+
+    assert (reply.meaning, math.isnan(reply.confidence)) == (None, True)
+    assert describe_meaning(reply) == "the model said nothing, which is no answer"
+    assert describe_reply(reply)["confidence"] is None
+
+
+class MeasuredModel(EchoModel):
+    """Of which it is known how far its counts are off."""
+
+    identity = ModelIdentity(
+        model_id="echo@1",
+        weight_hash="1" * 64,
+        path="",
+        certainty=Certainty(
+            counts=(CountFit(kind="building", steps=(CountStep(up_to=None, below=0.5, above=1, n_tiles=25),)),)
+        ),
+    )
+
+
+def test_a_count_has_an_interval_in_the_place_of_a_confidence_where_it_was_measured() -> None:
+    says = "1 road has changed, and 4 buildings have changed."
+    reply, plain = (
+        Conversation(model(says), PAIR).ask("How many?", kind=PromptKind.COUNT) for model in (MeasuredModel, EchoModel)
+    )
+
+    assert reply.bounds == {"building_count": (2, 8)}
+    assert math.isnan(reply.confidence)
+    assert "building count: 4 (2 to 8 in 80% of such tiles), road count: 1" in describe_meaning(reply)
+    assert describe_reply(reply)["bounds"] == {"building_count": [2, 8]}
+    assert (plain.bounds, plain.confidence) == ({}, 0.5)
+    nothing = Conversation(MeasuredModel("0 buildings."), PAIR).ask("How many?", kind=PromptKind.COUNT)
+    assert (nothing.bounds, nothing.confidence) == ({}, 0.5)

@@ -44,10 +44,8 @@ export class ChangeList {
 
   makeButton(change) {
     const { changes, kinds, isRegion } = this.data;
-    const count = changes.counts[change];
     const kind = kinds[changes.kinds[change]];
-    const counted = Number.isNaN(count) ? "" : `${formatNumber(count)} ${kind.labels[count === 1 ? 0 : 1]}`;
-    const facts = [counted, formatConfidence(changes.confidences[change])];
+    const facts = [formatConfidence(changes.confidences[change])];
     if (isRegion) facts.push(formatDay(changes.days[change]));
     const words = changes.words[change] < 0 ? null : make("bdi", { class: "words" }, tidyText(changes.texts[changes.words[change]]));
     return make(
@@ -55,7 +53,7 @@ export class ChangeList {
       { type: "button", class: `change kind-${changes.kinds[change]}`, "data-change": changes.ids[change], onclick: () => this.onChoose(change) },
       make("span", { class: "top" }, make("b", {}, kind.labels[1]), changes.news?.[change] ? make("em", {}, "new") : null, make("span", {}, formatArea(changes.areas[change]))),
       words,
-      make("small", {}, facts.filter(Boolean).join(" · ")),
+      make("small", {}, facts.join(" · ")),
     );
   }
 }

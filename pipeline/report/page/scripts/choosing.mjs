@@ -30,16 +30,15 @@ export function filterChanges(changes, filter) {
 }
 
 /**
- * Put changes in an order: by area, count or confidence downwards, by day with the latest first.
+ * Put changes in an order: by area or confidence downwards, by day with the latest first.
  * @param {Object<string, any>} changes
  * @param {Uint32Array} indexes
- * @param {"areas"|"counts"|"confidences"|"days"} key
+ * @param {"areas"|"confidences"|"days"} key
  */
 export function sortChanges(changes, indexes, key) {
   const value = (i) => {
     const given = changes[key][i];
-    const isMissing = Number.isNaN(given) || (key === "confidences" && given === NOT_TOLD);
-    return isMissing ? -1 : given;
+    return key === "confidences" && given === NOT_TOLD ? -1 : given;
   };
   return Uint32Array.from(indexes).sort((a, b) => value(b) - value(a) || a - b);
 }

@@ -48,10 +48,8 @@ export class TilePanel {
   describeChange(change, at) {
     const { changes, kinds, runs } = this.data;
     const kind = kinds[changes.kinds[change]];
-    const count = changes.counts[change];
     const rows = [
       ["Area", formatArea(changes.areas[change])],
-      ["Counted", Number.isNaN(count) ? "not told" : `${formatNumber(count)} ${kind.labels[count === 1 ? 0 : 1]}`],
       ["Confidence", formatConfidence(changes.confidences[change])],
     ];
     if (changes.runs) {

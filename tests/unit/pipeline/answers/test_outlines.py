@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from model.certainty import Certainty, OutlineFit, describe_outlines
 from model.interface import Answer, ChangeMasks, Prompt, PromptKind
 from pipeline.answers import outlines as module
 from pipeline.answers.meaning import find_claims
@@ -25,7 +26,7 @@ from pipeline.findings.changes import dissolve_changes
 from pipeline.findings.outline_changes import label_meeting
 from pipeline.grid.grid import Grid
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import CHANGES_SCHEMA, FINDINGS_SCHEMA
+from pipeline.tables.schemas import DISSOLVED_SCHEMA, FINDINGS_SCHEMA
 from pipeline.tiles.table import Tile
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Changed?")
@@ -95,6 +96,11 @@ def draw_as_rasterio_does(mask: np.ndarray, *, grid: Grid) -> list[shapely.Polyg
     return [shapely.geometry.shape(shape) for shape, _ in shapes]
 
 
+BY_EACH = OutlineFit(
+    kind="building", means=(0, 0, 0), scales=(1, 1, 1), weights=(0.3, 0.2, 0.7), bias=0.1, n_outlines=100
+)
+"""Tells each of its three features."""
+
 MASKS = st.tuples(st.integers(0, 2**32 - 1), st.floats(0.35, 0.65), st.sampled_from([2, 4, 8]))
 
 
@@ -122,7 +128,7 @@ def test_tiles_put_together_are_what_rasterio_draws_of_the_whole_mask(
 
     changes = dissolve_changes(make_findings(grid), grid=grid, outlines=[table])
 
-    assert list(changes.columns) == CHANGES_SCHEMA.names
+    assert list(changes.columns) == DISSOLVED_SCHEMA.names
     assert {shapely.normalize(shape).wkb for shape in expected} == {
         shapely.normalize(shape).wkb for shape in changes.geometry
     }
@@ -183,13 +189,18 @@ def test_a_change_of_outlines_says_what_its_tiles_do() -> None:
         (0, 1): {"building_count": 3, "change_confidence": 0.75, "description": "three houses"},
     }  # fmt: skip
 
-    changes = dissolve_changes(make_findings(grid, said), grid=grid, outlines=[make_table(cut_tiles(mask, grid=grid))])
+    table, findings = make_table(cut_tiles(mask, grid=grid)), make_findings(grid, said)
+    changes = dissolve_changes(findings, grid=grid, outlines=[table], certainty=Certainty(outlines=(BY_EACH,)))
 
     own, shared = changes.to_dict("records")
     assert own["change_id"] == "building_r0000_c0000_y0000_x0000"
     assert shared["change_id"] == "building_r0000_c0000_y0010_x0026"
     assert (own["count"], shared["count"]) == (4 * 20 / 80, 4 * 60 / 80 + 3)
-    assert shared["confidence"] == pytest.approx((0.5 * 60 + 0.75 * 100) / 160)
+    # As one: by its highest pixel, by all of its area, and by what its tiles say, each by its part of that.
+    yes = (0.5 * 60 + 0.75 * 100) / 160
+    features = describe_outlines(peaks=[0.9], tile_shares=[160 / 32**2], yes=[yes])
+    assert shared["confidence"] == pytest.approx(BY_EACH.estimate(features)[0])
+    assert dissolve_changes(findings, grid=grid, outlines=[table])["confidence"].isna().all()
     assert shared["mask_probability"] == pytest.approx(0.9)
     assert shared["description"] == "three houses"
     assert (shared["tile_count"], shared["tile_ids"]) == (2, "r0000_c0000;r0000_c0001")

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.certainty import BareYes, Certainty, CountFit, CountStep
 from model.home import ModelFit
 from model.interface import NOT_ASKED, Prompt, PromptKind
 from model.parsing import ParsedClassify, ParsedCount, ParsedLocate, parse_answer
 from pipeline.answers.meaning import GivenAnswers
-from pipeline.findings.decide import WITHHELD, judge_tiles
+from pipeline.findings.decide import BARE_YES, WITHHELD, judge_tiles
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.table import Tile, TileTable
 
@@ -43,6 +44,7 @@ def judge_all(
     failures: Mapping[str, str],
     fit: ModelFit | None = None,
     familiarities: Sequence[float] | None = None,
+    certainty: Certainty | None = None,
 ) -> list[dict[str, Any]]:
     """Give the columns of `judge_tiles` as one row per tile."""
     given = {}
@@ -55,16 +57,26 @@ def judge_all(
             confidences=np.array([answer[1] if answer else 0 for answer in said], dtype=np.float32),
             familiarities=None if familiarities is None else np.array(familiarities, dtype=np.float32),
         )
-    columns = judge_tiles(TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures, fit=fit)
+    columns = judge_tiles(
+        TileTable.gather(tiles), prompts=prompts, answers=given, failures=failures, fit=fit, certainty=certainty
+    )
     rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
     return rows
 
 
-def judge(*pairs: tuple[Prompt, str, float], failure: str | None = None) -> dict[str, Any]:
+def judge(
+    *pairs: tuple[Prompt, str, float], failure: str | None = None, certainty: Certainty | None = None
+) -> dict[str, Any]:
     """Judge one tile; gives what is known of it, without the columns that are null."""
     answers = {prompt.name: (text, part) for prompt, text, part in pairs}
     failures = {"r0001_c0002": failure} if failure else {}
-    (row,) = judge_all([make_tile()], prompts=[pair[0] for pair in pairs], answers=[answers], failures=failures)
+    (row,) = judge_all(
+        [make_tile()],
+        prompts=[pair[0] for pair in pairs],
+        answers=[answers],
+        failures=failures,
+        certainty=certainty,
+    )
     return drop_nulls(row)
 
 
@@ -149,7 +161,7 @@ def test_a_missing_answer_fails_the_tile() -> None:
                 "change_confidence": pytest.approx(0.9),
             },
         ),
-        ([(DESCRIBE, " ", 0.9)], {"status": "unreadable", "reason": "description:  "}),
+        ([(DESCRIBE, " ", 0.9)], {"status": "unreadable", "reason": "description: (no words)"}),
     ],
 )
 def test_an_unreadable_answer_keeps_its_text_and_the_others_their_meaning(
@@ -326,3 +338,63 @@ def test_every_row_tells_how_its_tile_fits_the_model(fit: ModelFit | None, expec
 
     assert [row["model_fit"] for row in rows] == expected
     assert [row["familiarity"] for row in rows] == [pytest.approx(0.05), pytest.approx(0.0499), None]
+
+
+MEASURED = Certainty(
+    counts=(
+        CountFit(
+            kind="building",
+            steps=(
+                CountStep(up_to=2, below=1, above=0.5, n_tiles=30),
+                CountStep(up_to=None, below=0.25, above=0.5, n_tiles=30),
+            ),
+        ),
+    ),
+    bare_yes=BareYes(probability=0.625, n_tiles=30),
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "bounds"),
+    [("2 buildings have changed.", (0, 3)), ("8 buildings and 1 road have changed.", (6, 12))],
+)
+def test_counts_of_changed_tiles_have_intervals_where_they_were_measured(said: str, bounds: tuple[int, int]) -> None:
+    row = judge((CLASSIFY, "Yes", 0.9), (COUNT, said, 1.0), certainty=MEASURED)
+
+    assert (row["building_count_low"], row["building_count_high"]) == bounds
+    assert "road_count_low" not in row
+    assert not {"building_count_low", "building_count_high"} & judge((CLASSIFY, "Yes", 0.9), (COUNT, said, 1.0)).keys()
+    denied = judge((CLASSIFY, "No", 0.9), (COUNT, said, 1.0), certainty=MEASURED)
+    assert "building_count_low" not in denied
+
+
+@pytest.mark.parametrize(
+    "beside", [[(COUNT, NOTHING_COUNTED, 1.0)], [(LOCATE, NOTHING_PLACED, 1.0)], [(COUNT, "0 buildings.", 1.0)]]
+)
+def test_a_yes_alone_stays_and_is_as_sure_as_such_ones_were_right(beside: list[tuple[Prompt, str, float]]) -> None:
+    row = judge((CLASSIFY, "Yes", 0.9), *beside, certainty=MEASURED)
+
+    assert (row["is_changed"], row["change_confidence"], row["reason"]) == (True, 0.625, BARE_YES)
+    assert judge((CLASSIFY, "Yes", 0.9), *beside)["change_confidence"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [[], [(COUNT, "1 road has changed.", 1.0)], [(COUNT, NOTHING_COUNTED, 1.0), (LOCATE, "roads: ['top-left'].", 1.0)]],
+)
+def test_a_yes_beside_which_something_is_told_or_nothing_was_asked_is_none_of_these(
+    beside: list[tuple[Prompt, str, float]],
+) -> None:
+    row = judge((CLASSIFY, "Yes", 0.9), *beside, certainty=MEASURED)
+
+    assert row["change_confidence"] == pytest.approx(0.9)
+    assert "reason" not in row
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PromptKind if kind is not PromptKind.DIALOGUE])
+@pytest.mark.parametrize("text", ["", " ", ".", "\n"])
+def test_an_answer_without_a_word_cannot_be_read_whatever_was_asked(kind: PromptKind, text: str) -> None:
+    row = judge((Prompt(name="asked", kind=kind, text="?"), text, 1.0), certainty=MEASURED)
+
+    assert row["status"] == "unreadable"
+    assert "is_changed" not in row

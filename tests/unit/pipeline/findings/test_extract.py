@@ -24,8 +24,9 @@ from pipeline.tiles.table import Tile
 COLUMNS = re.findall(
     r"\w+",
     "tile_id, row, col, before_datetime, after_datetime, status, reason, valid_fraction, cloud_fraction, "
-    "model_fit, familiarity, is_changed, change_confidence, description, building_count, road_count, "
-    "building_cells, road_cells, model_id, run_id, geometry",
+    "model_fit, familiarity, is_changed, change_confidence, description, building_count, building_count_low, "
+    "building_count_high, road_count, road_count_low, road_count_high, building_cells, road_cells, "
+    "model_id, run_id, geometry",
 )
 """As the design names them."""
 
@@ -120,7 +121,7 @@ def test_ask_prompts_have_columns_of_their_own_before_the_provenance() -> None:
         prompts=[ASK, other],
     )
 
-    assert list(findings.columns) == [*COLUMNS[:18], "trees", "water", *COLUMNS[18:]]
+    assert list(findings.columns) == [*COLUMNS[:22], "trees", "water", *COLUMNS[22:]]
     assert findings.loc[0, ["trees", "water"]].to_list() == ["Yes.", "A pond."]
 
 

@@ -65,6 +65,7 @@ def test_run_is_named_after_all_that_its_report_depends_on() -> None:
         name_run(identity=replace(IDENTITY, weight_hash="beef")),
         name_run("tiles.min_valid_fraction=0.5"),
         name_run("model.dtype=bfloat16"),
+        name_run("report.min_confidence=0.6"),
         name_run("prompts=[{name: changed, kind: classify, text: Changed}]"),
     ]
     masked = replace(IDENTITY, mask_labels=("building", "road"))

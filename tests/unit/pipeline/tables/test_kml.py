@@ -25,7 +25,7 @@ WORDS = "\x1b[31m<b>two</b> houses\x00 & a road"
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     columns: dict[str, Any] = {name: [None] * 2 for name in CHANGES_SCHEMA.names if name != "geometry"}
-    columns |= {"change_id": ["a", "b"], "kind": ["building", "road"], "count": [1.5, None]}
+    columns |= {"change_id": ["a", "b"], "kind": ["building", "road"], "confidence": [0.5, None]}
     columns |= {"after_datetime": [pd.Timestamp("2024-06-01T10:00Z"), None]}
     columns |= {name: [1, 2] for name in ("area_m2", "cell_count", "tile_count")}
     columns |= dict.fromkeys(("geometry_source", "tile_ids", "model_id", "run_id"), ["x"] * 2)
@@ -68,8 +68,8 @@ def test_changes_begin_when_they_were_seen(path: Path) -> None:
 def test_gdal_reads_types_words_and_holes(path: Path) -> None:
     found = gpd.read_file(path, layer="changes").set_index("change_id")
 
-    assert found.loc["a", "count"] == 1.5
-    assert np.isnan(found.loc["b", "count"])
+    assert found.loc["a", "confidence"] == 0.5
+    assert np.isnan(found.loc["b", "confidence"])
     assert found.loc["a", "description"] == "&lt;b&gt;two&lt;/b&gt; houses &amp; a road"
     areas = found.geometry.to_crs("EPSG:32614").area
     assert areas.tolist() == pytest.approx([90**2 - 30**2, 81], rel=1e-3)

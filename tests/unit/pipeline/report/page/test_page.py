@@ -84,7 +84,12 @@ def make_findings(grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], **ev
 
 
 def render(
-    grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]], *, notes: Sequence[str] = (), **everywhere: Any
+    grid: Grid,
+    tiles: dict[tuple[int, int], dict[str, Any]],
+    *,
+    notes: Sequence[str] = (),
+    n_left_out: int = 0,
+    **everywhere: Any,
 ) -> str:
     findings = make_findings(grid, tiles, **everywhere)
     return render_page(
@@ -97,7 +102,14 @@ def render(
         before_name=f"old {HOSTILE}",
         after_name="new",
         notes=notes,
+        n_left_out=n_left_out,
+        min_confidence=0.5,
     )
+
+
+def test_how_many_places_are_left_out_is_told_where_some_are() -> None:
+    assert "3 further places are left out, as their confidence is below 50 %" in render(make_grid(), {}, n_left_out=3)
+    assert "left out" not in render(make_grid(), {})
 
 
 def test_what_is_to_be_known_of_all_of_it_stands_at_the_head() -> None:

@@ -151,7 +151,11 @@ ROW = {
     "description": None,
     "is_changed": True,
     "building_count": 0,
+    "building_count_low": None,
+    "building_count_high": None,
     "road_count": None,
+    "road_count_low": None,
+    "road_count_high": None,
     "building_cells": "",
     "road_cells": "top-left;center-right",
     "dialogue": "I see.",
@@ -170,3 +174,11 @@ ROW = {
 )
 def test_answers_are_put_into_words(kind: PromptKind, words: str | None) -> None:
     assert word_answer(ROW, prompt=Prompt(name="dialogue", kind=kind, text="?")) == words
+
+
+def test_a_count_has_its_interval_where_it_was_measured() -> None:
+    row = ROW | {"building_count": 3, "building_count_low": 1, "building_count_high": 5, "road_count": 2}
+    prompt = Prompt(name="count", kind=PromptKind.COUNT, text="?")
+
+    assert word_answer(row, prompt=prompt) == "buildings: 3 (80 %: 1 to 5); roads: 2"
+    assert word_answer(row | {"building_count": 0}, prompt=prompt) == "buildings: none (80 %: 1 to 5); roads: 2"
