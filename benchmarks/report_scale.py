@@ -193,7 +193,8 @@ def make_outlines(tile: Any, *, n_buildings: int, n_roads: int, rng: np.random.G
             first_col_px=int(first_col),
             n_pixels=int(polygon.area),
             n_seen_pixels=int(polygon.area) * n_seen[kind],
-            probability=round(float(rng.uniform(0.5, 1)), 4),
+            probability=(probability := round(float(rng.uniform(0.5, 1)), 4)),
+            peak_probability=(1 + probability) / 2,
             geometry=polygon,
         )
 

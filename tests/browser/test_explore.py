@@ -212,5 +212,5 @@ def test_the_model_that_ships_answers(visit: Visit, run: Path) -> None:
             expect(chat.locator(".chat-model")).to_have_count(number)
 
         expect(chat.locator(".chat-model .chat-who").first).to_have_text("deltavlm-tiny")
-        expect(chat.locator(".chat-model .chat-details").last).to_contain_text("an open question")
+        expect(chat.locator(".chat-model .chat-details").last).to_contain_text("read from what the model answers")
         expect(chat.locator(".chat-problem")).to_have_count(0)

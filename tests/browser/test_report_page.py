@@ -44,7 +44,7 @@ def test_a_change_opens_with_its_tile_and_nothing_but_the_reports_own_files_is_a
     base = report.as_uri() if kind == "file" else serve(report)
     page = visit.go(f"{base}/index.html")
 
-    page.get_by_role("button", name="18 buildings").click()
+    page.get_by_role("button", name="houses are built by the river").click()
 
     panel = page.get_by_role("region", name="One tile")
     expect(panel.get_by_role("heading", level=3)).to_have_text("Tile r0001_c0001")

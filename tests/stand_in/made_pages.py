@@ -80,7 +80,10 @@ def write_made_page(folder: Path, *, words: str | None = None) -> Path:
     run = RunFolder(str(folder))
     store = PlainStore(folder=run, grid=GRID, content_key="key", shard_size_tiles=2)
     names = {"before_name": words or "old", "after_name": words or "new"}
-    write_report(findings, totals=sum_up(findings, store=store), store=store, folder=run, prompts=prompts, **names)
+    totals = sum_up(findings, store=store)
+    # Only outlines of a model of which that was measured have a confidence.
+    totals.changes["confidence"] = np.linspace(0.5, 0.97, len(totals.changes))
+    write_report(findings, totals=totals, store=store, folder=run, prompts=prompts, **names)
     return folder / "report"
 
 
