@@ -73,7 +73,7 @@ def test_a_run_over_http(server: OpenAiServer, scenes: MadeScenes, tmp_path: Pat
     failed, mute = tiles.loc["r0002_c0002"], tiles.loc["r0003_c0000"]
     assert failed["status"] == "failed"
     assert "answers 500 (tripped over a tile)" in failed["reason"]
-    assert (mute["status"], mute["reason"], mute["is_changed"]) == ("unreadable", "count: ", False)
+    assert (mute["status"], mute["reason"], mute["is_changed"]) == ("unreadable", "count: (no words)", False)
     seen = tiles.drop(["r0002_c0002"])
     assert seen["building_cells"].to_dict() == {name: cells[name] for name in seen.index}
     assert set(tiles["model_id"]) == {f"stand-in@127.0.0.1:{server.server_port}"}
