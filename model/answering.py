@@ -261,7 +261,11 @@ class DeltaVlmAnswerer:
             return answers
         rated = self.familiarity.rate(_describe(pairs, dates=dates))
         return [
-            [replace(answer, familiarity=value) for answer, value in zip(row, rated, strict=True)] for row in answers
+            [
+                answer if answer is NOT_ASKED else replace(answer, familiarity=value)
+                for answer, value in zip(row, rated, strict=True)
+            ]
+            for row in answers
         ]
 
     def _ask_in_turn(
