@@ -111,10 +111,11 @@ def test_limits_that_cannot_be_are_named(assignment: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("asset", "settings", "is_told"),
     [
-        ("qa_pixel", {}, True),
+        ("quality", {}, True),
         ("SCL_20m", {}, False),
-        ("qa_pixel", {"classes": {"uri": "clouds.tif"}}, False),
-        ("qa_pixel", {"stac": {"classes": None}}, False),
+        ("qa_pixel", {}, False),
+        ("quality", {"classes": {"uri": "clouds.tif"}}, False),
+        ("quality", {"stac": {"classes": None}}, False),
     ],
 )
 def test_a_scene_of_which_no_clouds_are_known_says_so(
