@@ -185,6 +185,7 @@ def make_outlines(tile: Any, *, n_buildings: int, n_roads: int, rng: np.random.G
     for kind, shape in [*buildings, *roads]:
         ring = np.rint(shape) + corner
         polygon = shapely.Polygon(ring)
+        probability = round(float(rng.uniform(0.5, 1)), 4)
         first_col, first_row = ring[np.lexsort((ring[:, 0], ring[:, 1]))[0]]
         yield Outline(
             tile_id=tile.tile_id,
@@ -193,7 +194,7 @@ def make_outlines(tile: Any, *, n_buildings: int, n_roads: int, rng: np.random.G
             first_col_px=int(first_col),
             n_pixels=int(polygon.area),
             n_seen_pixels=int(polygon.area) * n_seen[kind],
-            probability=(probability := round(float(rng.uniform(0.5, 1)), 4)),
+            probability=probability,
             peak_probability=(1 + probability) / 2,
             geometry=polygon,
         )

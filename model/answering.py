@@ -146,6 +146,11 @@ class DeltaVlmAnswerer:
         """Count the tokens of a prompt."""
         return int(self.processor.prepare_prompts([text])["input_ids"].shape[1])
 
+    @property
+    def has_open_questions(self) -> bool:
+        """Whether free questions go to the language model as they are."""
+        return bool(self.model.config.has_open_questions)
+
     def take_notes(self) -> dict[str, int]:
         """Say what happened since the last call that people should know of, and how often."""
         notes, self._notes = dict(self._notes), Counter()
@@ -288,7 +293,7 @@ class DeltaVlmAnswerer:
         def ask(prompt: Prompt) -> list[Answer]:
             return self.ask(read, prompt=prompt)
 
-        answer = ask if self.model.config.has_open_questions else KnownQuestions(ask, n_pairs=n_pairs).answer
+        answer = ask if self.has_open_questions else KnownQuestions(ask, n_pairs=n_pairs).answer
         return [answer(prompt) for prompt in prompts]
 
     def _halve_batches(self, n_pairs: int) -> None:

@@ -40,9 +40,9 @@ from flows.explore.requests import (
 from model.conversation import Conversation, Reply, describe_meaning, describe_reply
 from model.errors import FolderError, InputError
 from model.interface import ChangeModel, NotingModel, PromptKind
+from model.questions.known import OPEN_KINDS
 from model.questions.replies import is_declined, list_known_questions
 from model.redaction import redact_text
-from model.registry import SHIPPED_MODELS
 from pipeline.runs.read import read_tile_pair
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import PAGE_NAME
@@ -136,10 +136,9 @@ def note_reply(reply: Reply, *, n_turns: int, model: ChangeModel) -> list[str]:
         notes.append("none of the earlier turns had room beside the question")
     elif n_read < n_turns:
         notes.append("asked without the earlier turns, as the report's own questions are")
-    is_shipped = model.identity.model_id.partition("@")[0] in SHIPPED_MODELS
     if is_declined(reply.text):
         notes.append(f"what can be asked: {' '.join(list_known_questions())}")
-    elif is_shipped and reply.kind in {PromptKind.ASK, PromptKind.DIALOGUE}:
+    elif reply.kind in OPEN_KINDS and not getattr(model, "has_open_questions", True):
         notes.append("read from what the model answers to the report's own questions")
     if isinstance(model, NotingModel):
         notes += [f"{note} ({count} times)" if count > 1 else note for note, count in model.take_notes().items()]

@@ -41,15 +41,11 @@ class Told:
 
 def read_told(answers: Mapping[PromptKind, Answer]) -> Told | None:
     """Read the answers to the four questions that a run asks; None where one of them cannot be read."""
-    parsed = {kind: parse_answer(kind, answer.text) for kind, answer in answers.items()}
-    flag, count, cells = (parsed.get(kind) for kind in (PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE))
-    description = close_stops(answers[PromptKind.DESCRIBE].text)
-    if (
-        not isinstance(flag, ParsedClassify)
-        or not isinstance(count, ParsedCount)
-        or not isinstance(cells, ParsedLocate)
-    ):
+    kinds = PromptKind.CLASSIFY, PromptKind.COUNT, PromptKind.LOCATE
+    flag, count, cells = (parse_answer(kind, answers[kind].text) for kind in kinds)
+    if not (isinstance(flag, ParsedClassify) and isinstance(count, ParsedCount) and isinstance(cells, ParsedLocate)):
         return None
+    description = close_stops(answers[PromptKind.DESCRIBE].text)
     n_buildings, n_roads = (count.building_count or 0, count.road_count) if flag.is_changed else (0, 0)
     agrees = flag.is_changed == bool(n_buildings or n_roads)
     return Told(

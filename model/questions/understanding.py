@@ -30,7 +30,7 @@ class Meaning:
     """What is asked for."""
 
     intent: str
-    """One of `model.questions.phrases.PHRASES`, ``describe``, ``details`` or ``cell``."""
+    """One of `model.questions.phrases.PHRASES`, ``describe``, ``details``, ``same`` or ``cell``."""
     cell: int | None = None
     """Which cell, as an index of `CELL_NAMES`, where it is about one."""
 
