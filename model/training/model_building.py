@@ -20,6 +20,7 @@ from model.training.dataset import InstructionStream, PairSource
 from model.training.initialisation import place_queries
 from model.training.language_models import LanguageModel
 from model.training.recipe import TrainingConfig
+from model.training.sources import ChangeChatSourceConfig
 from model.training.vocabulary import carry_embeddings, train_tokenizer, wrap_language_tokenizer, wrap_qformer_tokenizer
 from model.vision import import_trunk_weights
 
@@ -96,9 +97,14 @@ def build_model(
         InputError: the initial weights or those of the trunk are not there; they do not fit.
     """
     model = _go_on(config, processor) if config.initial_weights else _start_fresh(config, processor)
-    if config.has_questions:
+    if language is not None or learns_questions(config):
         model.config.has_open_questions = True
     return model if language is None else replace_language_model(model, language)
+
+
+def learns_questions(config: TrainingConfig) -> bool:
+    """Tell whether free questions are learned; a model that knew none takes them as they are from then on."""
+    return config.has_questions or any(isinstance(source, ChangeChatSourceConfig) for source in config.sources)
 
 
 def _go_on(config: TrainingConfig, processor: DeltaVlmProcessor) -> DeltaVlmForConditionalGeneration:

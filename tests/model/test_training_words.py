@@ -15,10 +15,10 @@ from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.captions import CaptionPool
 from model.pairs.folders import LabelledPair
 from model.processing import DeltaVlmProcessor
-from model.registry import load_model
+from model.registry import find_model_folder, load_model
 from model.training.augmentation import Augmentation
 from model.training.dataset import InstructionStream, PairSource
-from model.training.model_building import renew_vocabulary
+from model.training.model_building import build_model, renew_vocabulary
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train
 from model.training.vocabulary import carry_embeddings, train_tokenizer, wrap_language_tokenizer, wrap_qformer_tokenizer
@@ -146,3 +146,20 @@ def test_another_language_model_brings_its_own_vocabulary():
     values = {"sources": [{"path": "."}], "n_steps": 1, "renews_vocabulary": True, "language_model": "small"}
     with pytest.raises(ValidationError, match="renews_vocabulary beside language_model"):
         TrainingConfig.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("settings", "learns"),
+    [
+        ({"sources": [{"kind": "folder", "path": "."}]}, False),
+        ({"sources": [{"kind": "folder", "path": "."}], "has_questions": True}, True),
+        ({"sources": [{"kind": "changechat", "path": "chat.json"}]}, True),
+    ],
+)
+def test_a_model_that_learns_free_questions_takes_them_as_they_are(settings, learns):
+    config = TrainingConfig.model_validate({"initial_weights": "deltavlm-tiny", "n_steps": 1, **settings})
+    processor = DeltaVlmProcessor.from_pretrained(find_model_folder("deltavlm-tiny"))
+
+    model = build_model(config, processor, language=None)
+
+    assert model.config.has_open_questions is learns
