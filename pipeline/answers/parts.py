@@ -15,7 +15,7 @@ from model.errors import InputError
 from model.interface import Answer, Prompt
 from pipeline.answers.outlines import Outline
 from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_objects
-from pipeline.tables.schemas import describe_field
+from pipeline.tables.fields import describe_field
 from pipeline.tiles.table import Tile
 
 PARTS_AT_ONCE = 1024

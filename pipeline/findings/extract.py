@@ -26,8 +26,9 @@ from pipeline.dates import parse_moment
 from pipeline.findings.decide import judge_tiles
 from pipeline.grid.grid import Grid, name_tile
 from pipeline.summary import StageSummary
+from pipeline.tables.fields import describe_field
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import FINDINGS_SCHEMA, TileStatus, describe_field
+from pipeline.tables.schemas import FINDINGS_SCHEMA, TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
 

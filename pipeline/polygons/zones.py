@@ -18,7 +18,8 @@ import shapely
 
 from model.errors import InputError
 from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line
-from pipeline.tables.schemas import ZONES_SCHEMA, describe_field, insert_fields
+from pipeline.tables.fields import describe_field, insert_fields
+from pipeline.tables.schemas import ZONES_SCHEMA
 
 _ID_NAMES, _NAME_NAMES = ("zone_id", "id"), ("name", "zone_name")
 # ^ Columns that ids and names are taken from where none is named, in any case.

@@ -44,8 +44,8 @@ from pipeline.regions.record import (
 from pipeline.regions.report import REPORT_FOLDER, make_region_files
 from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
+from pipeline.regions.stac_collection import COLLECTION_NAME
 from pipeline.regions.tables import RegionTables, make_tables
-from pipeline.report.stac_item import COLLECTION_NAME
 from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import RunFolder, find_folder, make_folder
 from pipeline.storage.lock import RunLock, hold_lock

@@ -17,17 +17,19 @@ from model.sealing import encode_sealed
 from pipeline.regions.assess import gather_accuracy
 from pipeline.regions.page import GroundPictures, count_events, render_region_page
 from pipeline.regions.pair_records import PairState, open_pair_folder, read_report_file
+from pipeline.regions.schemas import REGION_CHANGES_SCHEMA
+from pipeline.regions.stac_collection import COLLECTION_NAME, make_region_collection
 from pipeline.regions.tables import RegionTables, encode_tables
 from pipeline.report.page.map import MAX_MAP_SIZE_PX
 from pipeline.report.page.pictures import PicturePair, find_visible, read_pictures
 from pipeline.report.plot_figures import summarise_timeline
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
-from pipeline.report.stac_item import COLLECTION_NAME, ITEM_NAME, encode_stac, make_region_collection
+from pipeline.report.stac_assets import encode_stac
+from pipeline.report.stac_item import ITEM_NAME
 from pipeline.runs.record import read_record, restore_store
 from pipeline.storage.folder import RunFolder, describe_bytes
 from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME, ZONES_NAME
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import REGION_CHANGES_SCHEMA
 from pipeline.tiles.store import TileStore
 
 REPORT_FOLDER = "report"

@@ -21,18 +21,18 @@ from pipeline.regions.events.looks import PairView, choose_seen, gather_looks
 from pipeline.regions.events.status import judge_event
 from pipeline.regions.events.table import EventTable, TellingRules, tabulate_events
 from pipeline.regions.pair_records import PairState, PairStatus, read_report_file
-from pipeline.regions.timeline import PairChanges, Sighting, link_changes
-from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import CHANGES_NAME, TILES_NAME
-from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
-from pipeline.tables.schemas import (
-    CHANGE_KINDS,
+from pipeline.regions.schemas import (
     CHANGELOG_SCHEMA,
     EVENTS_SCHEMA,
     REGION_CHANGES_SCHEMA,
     SEEN_SCHEMA,
     TIMELINE_SCHEMA,
 )
+from pipeline.regions.timeline import PairChanges, Sighting, link_changes
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.names import CHANGES_NAME, TILES_NAME
+from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
+from pipeline.tables.schemas import CHANGE_KINDS
 
 CHANGES_FOLDER = "report/changes"
 SEEN_FOLDER = "report/seen"

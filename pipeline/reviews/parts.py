@@ -12,7 +12,8 @@ import shapely
 
 from model.errors import InputError
 from pipeline.reviews.review import Review, Subject, Verdict, check_review
-from pipeline.tables.schemas import CHANGE_KINDS, describe_field
+from pipeline.tables.fields import describe_field
+from pipeline.tables.schemas import CHANGE_KINDS
 
 MAX_PART_ROWS = 100_000
 """Reviews in one part."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pyproj
 import shapely
 
-from pipeline.tables.schemas import DESCRIPTIONS_KEY, describe_field, read_description
+from pipeline.tables.fields import DESCRIPTIONS_KEY, describe_field, read_description
 
 ROWS_PER_GROUP = 100_000
 _HILBERT_LEVEL = 16

@@ -34,7 +34,7 @@ from pipeline.runs.export_docx import make_summary
 from pipeline.runs.record import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder
-from pipeline.tables.schemas import DESCRIPTIONS_KEY
+from pipeline.tables.fields import DESCRIPTIONS_KEY
 from pipeline.tables.vector_formats import VECTOR_FORMATS, write_flatgeobuf, write_layer
 
 LEFT, TOP, TILE_M = 621_000.0, 3_362_000.0, 48.0

@@ -21,9 +21,10 @@ import shapely
 from model.errors import InputError
 from pipeline.regions.events.identity import KnownEvent
 from pipeline.regions.events.status import EventStatus
+from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA
 from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes
+from pipeline.tables.fields import SCHEMA_VERSIONS, VERSION_KEY
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, SCHEMA_VERSIONS, VERSION_KEY
 
 CHANGELOG_NAME = "report/changelog.parquet"
 _GONE = "no pair tells of it any more"

@@ -18,8 +18,8 @@ import shapely
 
 from pipeline.findings.coverage import SEEN
 from pipeline.regions.events.status import Look
+from pipeline.regions.schemas import SEEN_SCHEMA
 from pipeline.regions.timeline import Event, PairChanges, rank_pair
-from pipeline.tables.schemas import SEEN_SCHEMA
 
 MIN_LOOK_FRACTION = 0.9
 """Part of an event's ground that a pair has to have looked at to speak against it."""

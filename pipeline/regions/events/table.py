@@ -16,9 +16,9 @@ from pipeline.polygons.near import place_polygons
 from pipeline.polygons.zones import Zones
 from pipeline.regions.events.status import Verdict
 from pipeline.regions.page import frame_ground
+from pipeline.regions.schemas import EVENTS_SCHEMA
 from pipeline.regions.timeline import Event
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import EVENTS_SCHEMA
 
 MIN_EXCLUDED_FRACTION = 0.5
 """Part of an event's ground that lies in excluded polygons if it is not told."""

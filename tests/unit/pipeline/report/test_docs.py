@@ -6,20 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
 from pipeline.runs.export import FORMATS
-from pipeline.tables.schemas import (
-    CHANGELOG_SCHEMA,
-    CHANGES_SCHEMA,
-    DESCRIPTIONS_KEY,
-    EVENTS_SCHEMA,
-    FINDINGS_SCHEMA,
-    REGION_CHANGES_SCHEMA,
-    TIMELINE_SCHEMA,
-    TRUTH_SCHEMA,
-    ZONES_SCHEMA,
-    read_description,
-    tabulate_fields,
-)
+from pipeline.tables.fields import DESCRIPTIONS_KEY, read_description, tabulate_fields
+from pipeline.tables.schemas import CHANGES_SCHEMA, FINDINGS_SCHEMA, TRUTH_SCHEMA, ZONES_SCHEMA
 
 REGION_FIELDS = [field for field in REGION_CHANGES_SCHEMA if field.name not in CHANGES_SCHEMA.names]
 

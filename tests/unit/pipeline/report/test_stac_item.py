@@ -23,16 +23,9 @@ from pipeline.findings.coverage import Coverage
 from pipeline.grid.date_line import make_box
 from pipeline.grid.grid import Grid
 from pipeline.grid.projections import find_utm_code
-from pipeline.report.stac_item import (
-    COLLECTION_NAME,
-    ITEM_NAME,
-    encode_stac,
-    make_item,
-    make_region_collection,
-    outline_grid,
-    unite_bounds,
-    write_item,
-)
+from pipeline.regions.stac_collection import COLLECTION_NAME, make_region_collection
+from pipeline.report.stac_assets import encode_stac, unite_bounds
+from pipeline.report.stac_item import ITEM_NAME, make_item, outline_grid, write_item
 from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Asset, BandSource, Scene, ScenePart

@@ -18,7 +18,7 @@ from pipeline.reviews.review import MAX_NOTE_CHARACTERS, MAX_VERTICES, Review, S
 from pipeline.reviews.store import add_reviews, read_reviews
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import is_run_file
-from pipeline.tables.schemas import read_description
+from pipeline.tables.fields import read_description
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 

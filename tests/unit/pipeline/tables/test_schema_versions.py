@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.regions import schemas as region_schemas
 from pipeline.tables import schemas
+from pipeline.tables.fields import SCHEMA_VERSIONS, TABLE_KEY, VERSION_KEY, insert_fields
 from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame
-from pipeline.tables.schemas import SCHEMA_VERSIONS, TABLE_KEY, VERSION_KEY, insert_fields
 
 TABLES = {
     schema.metadata[TABLE_KEY.encode()].decode(): schema
-    for schema in vars(schemas).values()
+    for schema in (*vars(schemas).values(), *vars(region_schemas).values())
     if isinstance(schema, pa.Schema)
 }
 

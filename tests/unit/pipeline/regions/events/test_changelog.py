@@ -20,9 +20,9 @@ from pipeline.regions.events.changelog import (
     list_known,
     read_changelog,
 )
+from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA
 from pipeline.storage.folder import RunFolder, describe_bytes, make_folder
 from pipeline.tables.geoparquet import encode_geoparquet, make_frame
-from pipeline.tables.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA
 
 Rows = Mapping[str, Mapping[str, Any]]
 

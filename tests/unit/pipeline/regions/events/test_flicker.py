@@ -15,9 +15,9 @@ from pipeline.regions.events.identity import identify_events
 from pipeline.regions.events.looks import PairView, gather_looks
 from pipeline.regions.events.status import judge_event
 from pipeline.regions.events.table import TellingRules, tabulate_events
+from pipeline.regions.schemas import CHANGELOG_SCHEMA
 from pipeline.regions.timeline import link_changes
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import CHANGELOG_SCHEMA
 
 N_WEEKS, N_SIDE = 20, 16
 GROUND = shapely.box(621_000, 3_361_000, 622_000, 3_362_000)

@@ -13,8 +13,8 @@ from made_events import CRS, make_pair
 from pipeline.polygons.zones import Zones, read_excluded, read_zones
 from pipeline.regions.events.status import EventStatus, Verdict
 from pipeline.regions.events.table import EventTable, TellingRules, tabulate_events
+from pipeline.regions.schemas import EVENTS_SCHEMA
 from pipeline.regions.timeline import link_changes
-from pipeline.tables.schemas import EVENTS_SCHEMA
 
 HOUSE = shapely.box(621_000, 3_361_000, 621_030, 3_361_030)
 HALL = shapely.box(621_100, 3_361_000, 621_160, 3_361_060)
