@@ -111,7 +111,11 @@ def _describe_kinds(facts: RunFacts) -> str:
     for kind, count in facts.report.change_counts.items():
         area_m2 = float(facts.largest["area_m2"][facts.largest["kind"].eq(kind)].sum())
         parts.append(f"**{count:,}** of kind {kind}{f' ({format_area(area_m2)})' if count else ''}")
-    return f"Changes: {', '.join(parts)}."
+    n_left_out = sum(facts.report.left_out_counts.values())
+    left_out = (
+        f" {n_left_out:,} more left out, as their confidence is below `report.min_confidence`." if n_left_out else ""
+    )
+    return f"Changes: {', '.join(parts)}.{left_out}"
 
 
 def _describe_coverage(report: Report) -> str:

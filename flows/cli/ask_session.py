@@ -232,7 +232,7 @@ def read_lines(console: Console) -> Iterator[str]:
 def show_reply(console: Console, reply: Reply) -> None:
     """Show an answer, and under it how sure the model is and what the words mean."""
     console.print(close_stops(reply.text) or "(no words)", style="bold", markup=False, highlight=False, soft_wrap=True)
-    confidence = f"confidence {reply.confidence:.2f}" if math.isfinite(reply.confidence) else "no confidence given"
+    confidence = f"confidence {reply.confidence:.2f}" if math.isfinite(reply.confidence) else "confidence not known"
     parts = [reply.kind.value, confidence, describe_meaning(reply)]
     console.print(", ".join(part for part in parts if part), style="dim", highlight=False, soft_wrap=True)
     if is_declined(reply.text):

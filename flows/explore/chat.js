@@ -48,7 +48,7 @@
   };
 
   const tellAnswer = (answer) => {
-    const sure = answer.confidence === null ? "no confidence given" : "confidence " + answer.confidence.toFixed(2);
+    const sure = answer.confidence === null ? "confidence not known" : "confidence " + answer.confidence.toFixed(2);
     return [sure, ...answer.notes];
   };
 

@@ -19,8 +19,11 @@ from model.questions.direction import Direction, read_direction
 from model.questions.phrases import answer_intent, count_noun, phrase_cell, phrase_details
 from model.questions.understanding import Meaning, find_language_reply, list_language_replies
 
-_FLAG_INTENTS = frozenset({"classify", "same", "again", "objects", "built", "removed", "roads"})
+_FLAG_INTENTS = frozenset({"classify", "same", "again"})
 """What is asked for where the answer says no more than whether something changed."""
+
+_NOTHING_INTENTS = frozenset({"objects", "built", "removed", "roads"})
+"""Likewise where nothing changed; how sure it is that it was just this which changed, nobody has measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,8 @@ def reply_to(meaning: Meaning, told: Told | None, *, question: str) -> Answer:
         return decline(question)
     if meaning.intent == "describe":
         return Answer(text=text, confidence=told.description_confidence)
-    return Answer(text=text, confidence=told.flag_confidence if meaning.intent in _FLAG_INTENTS else math.nan)
+    is_flag = meaning.intent in _FLAG_INTENTS or (meaning.intent in _NOTHING_INTENTS and not told.is_changed)
+    return Answer(text=text, confidence=told.flag_confidence if is_flag else math.nan)
 
 
 def _phrase(meaning: Meaning, told: Told) -> str | None:

@@ -79,10 +79,10 @@ def judge_tiles(
     _note_contradictions(reasons, columns=columns, is_denied=is_clear & (verdicts == 0))
     is_bare = find_bare(columns, is_affirmed=is_clear & (verdicts == 1))
     reasons[is_bare] = BARE_YES
-    if certainty is not None and certainty.bare_yes is not None:
-        confidences[is_bare] = certainty.bare_yes.probability
-    # They were measured on tiles of the size that the model was made for.
+    # What was measured holds for tiles of the size that the model was made for.
     measured = certainty if fit in {None, ModelFit.INSIDE} else None
+    if certainty is not None and certainty.bare_yes is not None:
+        confidences[is_bare] = np.nan if measured is None else certainty.bare_yes.probability
     columns |= _bound_counts(columns, is_affirmed=verdicts == 1, certainty=measured)
     codes = tiles.status_codes.copy()
     verdicts[codes == encode_status(TileStatus.IDENTICAL)] = 0

@@ -79,6 +79,7 @@ def write_item(
         files=report.files,
         status_counts=report.status_counts,
         change_counts=report.change_counts,
+        left_out_counts=report.left_out_counts,
         model_fit_counts=report.model_fit_counts,
         notes=report.notes,
         accuracy=report.accuracy,
@@ -97,6 +98,7 @@ def make_item(
     files: Mapping[str, ObjectFacts],
     status_counts: Mapping[str, int],
     change_counts: Mapping[str, int],
+    left_out_counts: Mapping[str, int] | None = None,
     zones_schema: pa.Schema | None = None,
     model_fit_counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
@@ -112,6 +114,7 @@ def make_item(
         files: Size and sha256 of the report's files, by their names in the run's folder.
         status_counts: Tiles per status.
         change_counts: Changes per kind.
+        left_out_counts: Changes per kind that are less sure than the report asks for; told where there are any.
         zones_schema: Columns of ``zones.parquet``, where there is one.
         model_fit_counts: Tiles by how they lie beside what the model was made for.
         notes: What whoever reads the report has to know of all of it.
@@ -133,6 +136,7 @@ def make_item(
             "deltavlm:weight_hash": identity.weight_hash,
             "deltavlm:tile_counts": dict(status_counts),
             "deltavlm:change_counts": dict(change_counts),
+            **({"deltavlm:left_out_counts": dict(left_out_counts)} if any((left_out_counts or {}).values()) else {}),
             **({"deltavlm:model_fit_counts": dict(model_fit_counts)} if model_fit_counts else {}),
         },
         **_describe_dates(pair),

@@ -137,7 +137,7 @@ def test_hostile_answers_and_problems_are_shown_as_text(visit: Visit, server: Ex
         expect(chat.locator(".chat-model, .chat-problem")).to_have_count(number)
 
     expect(chat.locator(".chat-model .chat-text").first).to_have_text(ATTACK)
-    expect(chat.locator(".chat-model .chat-details").first).to_contain_text("no confidence given")
+    expect(chat.locator(".chat-model .chat-details").first).to_contain_text("confidence not known")
     expect(chat.locator(".chat-problem .chat-details").first).to_contain_text(f"To do: {ATTACK}")
     assert chat.locator("script, img").count() == 0
     assert chat.page.evaluate("window.attacked === undefined")

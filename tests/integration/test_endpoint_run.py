@@ -100,7 +100,7 @@ def test_a_confidence_that_is_not_told_stays_empty(
         assert len(column) > 0
         assert column.isna().all()
     page = (tmp_path / "run" / "report" / "index.html").read_text()
-    assert "no confidence given" in page
+    assert "confidence not known" in page
     # What people read: neither scripts nor the bytes of pictures.
     words = re.sub(r"<script.*?</script>|<style>.*?</style>|data:[^\"]*", "", page, flags=re.DOTALL)
     assert "nan" not in words.lower()

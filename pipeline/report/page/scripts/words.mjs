@@ -17,7 +17,7 @@ export function formatArea(area) {
 
 /** Write a confidence given in half percents; what is not nothing and not all is never written as 0 % or 100 %. */
 export function formatConfidence(code) {
-  if (code === NOT_TOLD) return "no confidence given";
+  if (code === NOT_TOLD) return "confidence not known";
   if (code === 1) return "< 1 % confident";
   return code === 199 ? "> 99 % confident" : `${Math.round(code / 2)} % confident`;
 }

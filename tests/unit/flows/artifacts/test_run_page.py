@@ -116,6 +116,14 @@ def test_the_summary_names_what_changed_in_order_of_size() -> None:
     assert "before &lt;b&gt;.tif" in text
 
 
+def test_how_many_changes_are_left_out_is_told() -> None:
+    facts = make_facts({(0, 0): changed("top-left")})
+    told = replace(facts, report=replace(facts.report, left_out_counts={"building": 1_200, "road": 0}))
+
+    assert "1,200 more left out, as their confidence is below `report.min_confidence`." in write(told)
+    assert "left out" not in write(facts)
+
+
 def test_what_is_to_be_known_of_all_of_it_comes_first() -> None:
     facts = make_facts({})
 

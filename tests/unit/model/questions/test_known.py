@@ -76,6 +76,16 @@ def test_only_measured_confidences_are_told() -> None:
     assert math.isnan(ask("What is the capital of France?", BUILT)[0].confidence)
 
 
+@pytest.mark.parametrize(
+    "question", ["Were any houses built?", "Are there new roads?", "What kinds of objects changed?"]
+)
+def test_that_something_changed_tells_nothing_of_how_sure_it_is_what(question: str) -> None:
+    of_built, of_nothing = ask(question, BUILT, NOTHING)
+
+    assert math.isnan(of_built.confidence)
+    assert of_nothing.confidence == 0.9
+
+
 def test_a_flag_that_the_count_contradicts_has_no_confidence() -> None:
     odd = NOTHING | {PromptKind.CLASSIFY: Answer(text="yes", confidence=0.8)}
 

@@ -378,6 +378,17 @@ def test_a_yes_alone_stays_and_is_as_sure_as_such_ones_were_right(beside: list[t
     assert judge((CLASSIFY, "Yes", 0.9), *beside)["change_confidence"] == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("fit", [ModelFit.COARSE, ModelFit.FINE])
+def test_how_sure_a_yes_alone_is_was_not_measured_elsewhere(fit: ModelFit) -> None:
+    said = {CLASSIFY.name: ("Yes", 0.9), COUNT.name: (NOTHING_COUNTED, 1.0)}
+
+    (row,) = judge_all(
+        [make_tile()], prompts=[CLASSIFY, COUNT], answers=[said], failures={}, fit=fit, certainty=MEASURED
+    )
+
+    assert (row["is_changed"], row["change_confidence"], row["reason"]) == (True, None, BARE_YES)
+
+
 @pytest.mark.parametrize(
     "beside",
     [[], [(COUNT, "1 road has changed.", 1.0)], [(COUNT, NOTHING_COUNTED, 1.0), (LOCATE, "roads: ['top-left'].", 1.0)]],

@@ -111,6 +111,9 @@ def test_an_item_tells_what_is_to_be_known_of_the_run() -> None:
 
     assert describe(pair, notes=["too coarse"])["properties"]["deltavlm:notes"] == ["too coarse"]
     assert "deltavlm:notes" not in describe(pair)["properties"]
+    left_out = {"building": 3, "road": 0}
+    assert describe(pair, left_out_counts=left_out)["properties"]["deltavlm:left_out_counts"] == left_out
+    assert "deltavlm:left_out_counts" not in describe(pair, left_out_counts={"building": 0})["properties"]
 
 
 def test_an_item_is_valid_and_pystac_reads_what_it_tells() -> None:
