@@ -17,8 +17,8 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from flows.prefect_server import tell_server
 from flows.retries import StagePolicy, UnreadTilesError
 from model.redaction import redact_text
+from pipeline.report.result import Report
 from pipeline.report.words import describe_changed, describe_coverage
-from pipeline.report.write import Report
 from pipeline.runs.run import Result, StageCall
 from pipeline.summary import STAGE_TITLES, StageSummary
 

@@ -16,7 +16,7 @@ from flows.artifacts.run_page import RunFacts, tabulate_coverage, write_summary
 from flows.prefect_server import tell_server
 from model.redaction import redact_text
 from pipeline.findings.changes import rank_changes
-from pipeline.report.write import Report
+from pipeline.report.result import Report
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME
 from pipeline.tiles.store import TileStore

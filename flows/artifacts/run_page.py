@@ -15,6 +15,7 @@ from flows.artifacts.pictures import PICTURE_SIZES, SummaryPictures, draw_pictur
 from model.redaction import redact_text, shorten_text
 from model.safe_text import clean_line
 from pipeline.grid.grid import Grid
+from pipeline.report.result import Report
 from pipeline.report.words import (
     describe_changed,
     describe_coverage,
@@ -24,7 +25,6 @@ from pipeline.report.words import (
     tidy_text,
     write_share,
 )
-from pipeline.report.write import Report
 from pipeline.tiles.store import TileStore
 
 MAX_ARTIFACT_BYTES = 190_000

@@ -19,7 +19,7 @@ from model.safe_text import clean_text
 from pipeline.storage.names import PAGE_NAME
 
 if TYPE_CHECKING:
-    from pipeline.report.write import Report
+    from pipeline.report.result import Report
     from pipeline.runs.check import Facts
 
 

@@ -40,7 +40,7 @@ from flows.cli.synthesize import synthesize_command
 if TYPE_CHECKING:
     from model.errors import InputError
     from pipeline.config.run import RunConfig
-    from pipeline.report.write import Report
+    from pipeline.report.result import Report
 
 COMPLETE, PARTLY_FAILED, WRONG_INPUT, FAULT = 0, 1, 2, 3
 """Exit codes; the last is a fault of this program."""

@@ -14,7 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from model.certainty import Certainty
 from pipeline.findings.changes import count_owned, dissolve_changes, is_sure_enough
-from pipeline.findings.coverage import Coverage, measure_coverage
+from pipeline.findings.coverage import Coverage
+from pipeline.findings.seen_ground import measure_coverage
 from pipeline.findings.zone_sums import ZONE_STATUSES, sum_over_zones
 from pipeline.grid.cells import FloatArray
 from pipeline.polygons.aoi import GridArea

@@ -22,7 +22,8 @@ import pandas as pd
 import shapely
 
 from pipeline.findings.changes import is_sure_enough
-from pipeline.findings.coverage import COARSE, SEEN, find_withheld
+from pipeline.findings.coverage import COARSE, SEEN
+from pipeline.findings.seen_ground import find_withheld
 from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.findings.coverage import find_withheld
+from pipeline.findings.seen_ground import find_withheld
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 

@@ -30,8 +30,8 @@ from pipeline.dates import parse_moment
 from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.accuracy_words import summarise_accuracy
+from pipeline.report.result import Report
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, Bounds, describe_file, encode_stac, name_asset
-from pipeline.report.write import Report
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import ObjectFacts, describe_bytes
@@ -98,7 +98,7 @@ def make_item(
     files: Mapping[str, ObjectFacts],
     status_counts: Mapping[str, int],
     change_counts: Mapping[str, int],
-    left_out_counts: Mapping[str, int] | None = None,
+    left_out_counts: Mapping[str, int],
     zones_schema: pa.Schema | None = None,
     model_fit_counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
@@ -136,7 +136,7 @@ def make_item(
             "deltavlm:weight_hash": identity.weight_hash,
             "deltavlm:tile_counts": dict(status_counts),
             "deltavlm:change_counts": dict(change_counts),
-            **({"deltavlm:left_out_counts": dict(left_out_counts)} if any((left_out_counts or {}).values()) else {}),
+            **({"deltavlm:left_out_counts": dict(left_out_counts)} if any(left_out_counts.values()) else {}),
             **({"deltavlm:model_fit_counts": dict(model_fit_counts)} if model_fit_counts else {}),
         },
         **_describe_dates(pair),

@@ -15,22 +15,22 @@ import pyarrow as pa
 
 from model.interface import Prompt
 from model.sealing import encode_sealed
-from pipeline.findings.coverage import Coverage
 from pipeline.findings.doubts import list_doubts
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
 from pipeline.report.page.page import render_page
-from pipeline.report.page.tile_files import FOLDER_NAME as TILE_FILES_NAME
 from pipeline.report.page.tile_files import TilePictures, choose_told, make_tile_files
 from pipeline.report.plot_figures import summarise_run
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
+from pipeline.report.result import STAGE, Report
 from pipeline.report.words import count_reasons
 from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
 from pipeline.storage.names import (
     ACCURACY_NAME,
     CHANGES_NAME,
     FLATGEOBUF_NAME,
+    PAGE_FILES_FOLDER,
     PAGE_NAME,
     STYLE_NAME,
     TILES_NAME,
@@ -39,56 +39,9 @@ from pipeline.storage.names import (
 )
 from pipeline.summary import StageSummary
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
-from pipeline.tables.schemas import CHANGES_SCHEMA, TileStatus
+from pipeline.tables.schemas import CHANGES_SCHEMA
 from pipeline.tables.vector_formats import write_flatgeobuf
 from pipeline.tiles.store import TileStore
-
-STAGE = "write_report"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a run leaves for people and programs."""
-
-    folder: RunFolder
-    """Folder of the run."""
-    files: Mapping[str, ObjectFacts]
-    """Size and sha256 of every file of the report, by name in the folder."""
-    reason_counts: Mapping[str, Mapping[str, int]]
-    """Tiles per status and kind of reason."""
-    changed_tile_count: int
-    """Tiles with ``is_changed`` true."""
-    change_counts: Mapping[str, int]
-    """Changes per kind, all kinds named."""
-    left_out_counts: Mapping[str, int] = field(default_factory=dict)
-    """Changes per kind that are less sure than is asked for."""
-    thing_counts: Mapping[str, float | None] = field(default_factory=dict)
-    """What the tiles count per kind, nothing of it twice; None where no tile told a count."""
-    coverage: Coverage
-    """Of how much ground something is known, and what became of the rest."""
-    model_fit_counts: Mapping[str, int] = field(default_factory=dict)
-    """Tiles by how they lie beside what the model was made for; empty where nobody tells."""
-    notes: Sequence[str] = ()
-    """What whoever reads it has to know of all of it."""
-    zone_counts: Mapping[str, int] = field(default_factory=dict)
-    """Zones per status: seen, partly_seen or not_seen; empty without zones."""
-    accuracy: Mapping[str, Any] | None = None
-    """What ``accuracy.json`` tells; None where no sample was drawn."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names in the folder of what people take away: all but the files beside the page that it reads on demand."""
-        return tuple(name for name in self.files if not name.startswith(f"{TILE_FILES_NAME}/"))
-
-    @property
-    def status_counts(self) -> Mapping[str, int]:
-        """Tiles of the grid per status, all statuses named."""
-        return self.coverage.tile_counts
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every tile that was to be looked at has an answer that could be read."""
-        return not (self.status_counts[TileStatus.FAILED] or self.status_counts[TileStatus.UNREADABLE])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +69,7 @@ class _ReportWriter:
 
     def remove_former(self) -> None:
         """Remove what a former report of the run had and this one does not have."""
-        former = {ZONES_NAME, ACCURACY_NAME, *filter(is_run_file, self.folder.list_names(TILE_FILES_NAME))}
+        former = {ZONES_NAME, ACCURACY_NAME, *filter(is_run_file, self.folder.list_names(PAGE_FILES_FOLDER))}
         self.folder.delete(sorted(former - self.files.keys()))
 
 

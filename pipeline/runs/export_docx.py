@@ -27,7 +27,8 @@ from model.errors import FolderError
 from model.redaction import shorten_text
 from model.safe_text import clean_line
 from pipeline.findings.changes import rank_changes
-from pipeline.findings.coverage import COARSE, SEEN, find_withheld
+from pipeline.findings.coverage import COARSE, SEEN
+from pipeline.findings.seen_ground import find_withheld
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
 from pipeline.report.accuracy_words import HEADINGS, AccuracyWords, describe_accuracy

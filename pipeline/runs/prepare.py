@@ -21,7 +21,7 @@ from pipeline.config.run import RunConfig
 from pipeline.findings.extract import make_findings_schema
 from pipeline.polygons.aoi import GridArea, read_grid_area
 from pipeline.polygons.zones import Zones
-from pipeline.report.write import Report
+from pipeline.report.result import Report
 from pipeline.runs.inputs import RunPolygons
 from pipeline.runs.model_fit import check_model_fit, judge_model_fit
 from pipeline.runs.record import (

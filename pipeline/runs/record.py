@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +28,8 @@ from pipeline.config.run import RunConfig, describe_settings, list_report_settin
 from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones, read_zones
-from pipeline.report.write import Report
+from pipeline.report.result import Report
+from pipeline.runs.versions import list_versions
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.registration import Registration
 from pipeline.scenes.scene import Scene
@@ -111,8 +110,6 @@ PENDING_NAME = "run.pending.json"
 FORMAT_VERSION = 1
 """Raised when a field of the record changes its meaning or goes away."""
 
-_PACKAGES = ("deltavlm-monitor", "torch", "transformers", "dask", "rasterio", "zarr", "geopandas", "pyarrow")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -145,7 +142,7 @@ class RunRecord:
     certainty: Mapping[str, Any] | None = None
     """How far its findings can be relied on, as `Certainty.to_dict` gives it; None where nobody has measured it."""
     versions: Mapping[str, str]
-    """Versions of Python and of the packages that shape the result."""
+    """Versions of Python and of the packages that shape the result, and under code a hash of this program."""
     status_counts: Mapping[str, int]
     """Tiles per status."""
     reason_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -165,6 +162,8 @@ class RunRecord:
     """Changes per kind of which the model is less sure than ``report.min_confidence``: the report does without."""
     thing_counts: Mapping[str, float | None] = field(default_factory=dict)
     """What the tiles count per kind, nothing of it twice; None where no tile told a count."""
+    zone_counts: Mapping[str, int] = field(default_factory=dict)
+    """Zones per status; empty without zones."""
     failed_shards: Sequence[tuple[int, int, str]]
     """Row and column of shards of the tile store that could not be written, and why."""
     failures: Mapping[str, str]
@@ -277,7 +276,7 @@ def make_record(
         model_fit_counts=dict(report.model_fit_counts),
         withheld_counts=dict(report.coverage.withheld_counts),
         certainty=identity.certainty.to_dict() if identity.certainty is not None else None,
-        versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        versions=list_versions(),
         status_counts=dict(report.status_counts),
         reason_counts={status: dict(counts) for status, counts in report.reason_counts.items()},
         ground_m2=dict(report.coverage.ground_m2),
@@ -287,6 +286,7 @@ def make_record(
         change_counts=dict(report.change_counts),
         left_out_counts=dict(report.left_out_counts),
         thing_counts=dict(report.thing_counts),
+        zone_counts=dict(report.zone_counts),
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
         files={**report.files, **answers.describe()},

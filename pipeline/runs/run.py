@@ -7,30 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-import geopandas as gpd
 from distributed import Client
 
 from model.errors import InputError
-from pipeline.accuracy.figures import ReportFacts
-from pipeline.accuracy.kept import find_accuracy, has_sample
-from pipeline.accuracy.population import describe_population
 from pipeline.answers.collect import collect_answers
 from pipeline.answers.outlines import choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
-from pipeline.findings.extract import extract_findings
-from pipeline.findings.totals import Totals, sum_up
-from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import AreaOfInterest
-from pipeline.report.stac_item import write_item
-from pipeline.report.write import Report, write_report
+from pipeline.report.result import Report
 from pipeline.runs.inputs import check_inputs
+from pipeline.runs.kept import recall_pair, recall_report
 from pipeline.runs.prepare import Run
-from pipeline.runs.record import recall_notes, recall_record, restore_answers, restore_store, withdraw_record
+from pipeline.runs.record import recall_notes, recall_record, restore_answers, restore_store
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import find_run_folder
 from pipeline.storage.lock import hold_lock
@@ -40,6 +32,10 @@ from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
 from pipeline.tiles.write import write_tiles
 from pipeline.workers.late_client import LateClient
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
 
 OpenCluster = Callable[[], AbstractContextManager[Client]]
 """Starts or finds workers; called only once the input is known to be right, and for a finished run only if need be."""
@@ -90,6 +86,8 @@ def detect_changes(
             store = stages.write_tiles(run, client=client)
             tiles = stages.select_tiles(run, store=store)
             answers = stages.collect_answers(run, tiles=tiles, store=store, client=client)
+        if (kept := stages.recall_report(run, answers=answers)) is not None:
+            return kept
         findings = stages.extract_findings(run, answers=answers, tiles=tiles, store=store)
         report = stages.write_report(run, findings=findings, tiles=tiles, store=store, answers=answers)
         run.write_record(report, store=store, answers=answers, stages=stages.summaries)
@@ -136,21 +134,6 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
     return report
 
 
-def _assess(run: Run, totals: Totals, *, findings: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any] | None:
-    """Give what people's reviews say of a report; None where no sample was drawn, which takes no time to tell."""
-    if not has_sample(run.folder):
-        return None
-    facts = ReportFacts(
-        run_id=run.run_id,
-        model_id=run.identity.model_id,
-        population=describe_population(findings, grid=grid),
-        changes=totals.changes,
-        zones=totals.zones,
-        grid=grid,
-    )
-    return find_accuracy(run.folder, facts=facts)
-
-
 def tell_progress(on_progress: ProgressCallback) -> StageHook:
     """Give the hook that calls a stage and tells of its parts, or of the whole where it has none."""
 
@@ -180,7 +163,7 @@ class Stages:
 
     def find_pair(self, config: RunConfig, *, aoi: AreaOfInterest | None) -> ScenePair:
         """Find the scenes and lay the grid, before there is anything of the run."""
-        return self._carry_out("find_pair", lambda _: find_pair(config, aoi=aoi))
+        return self._carry_out("find_pair", lambda _: find_pair(config, aoi=aoi, known=recall_pair(config)))
 
     def write_tiles(self, run: Run, *, client: Client) -> TileStore:
         """Write what is missing of the tile store."""
@@ -230,70 +213,34 @@ class Stages:
             ),
         )
 
+    def recall_report(self, run: Run, *, answers: AnswerParts) -> Report | None:
+        """Give the report as a finished run has left it, if there is nothing to change about it."""
+        kept = recall_report(run.folder, config=run.config, run_id=run.run_id, answers=answers)
+        return None if kept is None else self._carry_out("write_report", lambda _: kept)
+
     def extract_findings(
         self, run: Run, *, answers: AnswerParts, tiles: Sequence[Tile], store: TileStore
     ) -> gpd.GeoDataFrame:
         """Make a row of every tile."""
+        # What makes tables and pages takes seconds to import, and a run that is complete needs none of it.
+        from pipeline.runs.reporting import extract_run_findings
+
         return self._carry_out(
-            "extract_findings",
-            lambda _: extract_findings(
-                answers,
-                tiles=tiles,
-                store=store,
-                prompts=run.prompts,
-                identity=run.identity,
-                run_id=run.run_id,
-                before_datetime=run.pair.before.datetime,
-                after_datetime=run.pair.after.datetime,
-                fit=run.fit,
-            ),
+            "extract_findings", lambda _: extract_run_findings(run, answers=answers, tiles=tiles, store=store)
         )
 
     def write_report(
         self, run: Run, *, findings: gpd.GeoDataFrame, tiles: TileTable, store: TileStore, answers: AnswerParts
     ) -> Report:
         """Write the report, and the STAC item that describes its files; the run is unfinished until its record."""
+        from pipeline.runs.reporting import write_run_report
 
-        def total() -> Totals:
-            return sum_up(
-                findings,
-                store=store,
-                tiles=tiles,
-                outlines=answers.read_outlines(),
-                zones=run.zones,
-                area=run.area,
-                extent=run.extent,
-                certainty=run.identity.certainty,
-                min_confidence=run.config.report.min_confidence,
-            )
-
-        def write(_: ProgressCallback) -> tuple[Report, StageSummary]:
-            run.lock.check()
-            report, summary = write_report(
-                findings,
-                totals=total(),
-                assess=partial(_assess, run, findings=findings, grid=store.grid),
-                store=store,
-                folder=run.folder,
-                prompts=run.prompts,
-                before_name=run.pair.before.scene_id,
-                after_name=run.pair.after.scene_id,
-                notes=self._list_notes(run),
-                min_confidence=run.config.report.min_confidence,
-                before_writing=lambda: withdraw_record(run.folder),
-            )
-            report, n_bytes = write_item(
-                report,
-                pair=run.pair,
-                prompts=run.prompts,
-                identity=run.identity,
-                run_id=run.run_id,
-                zones_schema=run.zones.schema if run.zones is not None else None,
-            )
-            n_files, n_bytes = len(report.names), summary.bytes_written + n_bytes
-            return report, replace(summary, done=n_files, total=n_files, bytes_written=n_bytes)
-
-        return self._carry_out("write_report", write)
+        return self._carry_out(
+            "write_report",
+            lambda _: write_run_report(
+                run, findings=findings, tiles=tiles, store=store, answers=answers, notes=self._list_notes(run)
+            ),
+        )
 
     def _list_notes(self, run: Run) -> list[str]:
         """List what is known of all of the run, what its stages told among it, also when they were done before.

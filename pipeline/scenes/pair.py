@@ -81,12 +81,16 @@ class ScenePair:
         return read_block(scene, grid=grid, window=window, resampling=self.resampling, limits=limits)
 
 
-def find_pair(config: RunConfig, *, aoi: AreaOfInterest | None = None) -> tuple[ScenePair, StageSummary]:
+def find_pair(
+    config: RunConfig, *, aoi: AreaOfInterest | None = None, known: ScenePair | None = None
+) -> tuple[ScenePair, StageSummary]:
     """Look at both scenes and lay the grid over what they share; nothing is written.
 
     Args:
         config: The run.
         aoi: The area of interest, where it was read before; left out, it is read if there is one.
+        known: A pair that was registered as this one is to be; if it is of the same pixels, it is not measured again
+            how the dates lie.
 
     Raises:
         InputError: a scene cannot be used, the two do not make a pair, or the grid or the area of interest
@@ -105,7 +109,7 @@ def find_pair(config: RunConfig, *, aoi: AreaOfInterest | None = None) -> tuple[
         if aoi is not None:
             # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
             aoi.lay_on(pair.grid)
-        pair = register_dates(pair, config=config.registration)
+        pair = _take_known(pair, known=known) or register_dates(pair, config=config.registration)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
 
@@ -147,6 +151,16 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         stretch=stretch,
         content_key=compute_content_key(before, after, grid=grid, resampling=resampling, stretch=stretch),
     )
+
+
+def _take_known(pair: ScenePair, *, known: ScenePair | None) -> ScenePair | None:
+    """Give a pair with the registration of another, if the other is of the same pixels on the same grid."""
+    if known is None or known.registration is None:
+        return None
+    content_key = derive_content_key(pair.content_key, registration=known.registration)
+    if content_key != known.content_key:
+        return None
+    return replace(pair, registration=known.registration, content_key=content_key)
 
 
 def register_dates(pair: ScenePair, *, config: RegistrationConfig) -> ScenePair:

@@ -13,6 +13,8 @@ ZONES_NAME = "report/zones.parquet"
 FLATGEOBUF_NAME = "report/changes.fgb"
 STYLE_NAME = "report/changes.qml"
 PAGE_NAME = "report/index.html"
+PAGE_FILES_FOLDER = "report/page"
+"""Of files beside the page that it reads when somebody looks at a tile."""
 ACCURACY_NAME = "report/accuracy.json"
 
 LOCK_NAME = "run.lock"

@@ -20,7 +20,8 @@ from model.interface import Prompt, PromptKind
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
-from pipeline.report.write import Report, write_report
+from pipeline.report.result import Report
+from pipeline.report.write import write_report
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME
 from pipeline.tables.geoparquet import make_frame

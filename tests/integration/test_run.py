@@ -41,7 +41,7 @@ from stand_in_model import KILLS_COLOUR, MUMBLES_COLOUR, RAISES_COLOUR
 
 from model.errors import InputError
 from pipeline.config.run import load_config
-from pipeline.report.write import Report
+from pipeline.report.result import Report
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 
 CHANGED = {

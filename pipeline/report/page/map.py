@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyproj
 import shapely
 
-from pipeline.findings.coverage import COARSE, find_withheld
+from pipeline.findings.coverage import COARSE
+from pipeline.findings.seen_ground import find_withheld
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.tables.schemas import TileStatus

@@ -22,12 +22,12 @@ from model.interface import Prompt, PromptKind
 from model.redaction import shorten_text
 from pipeline.grid.grid import name_tile
 from pipeline.report.page.columns import list_records, write_json
+from pipeline.storage.names import PAGE_FILES_FOLDER
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 from pipeline.tiles.thumbnails import UNSEEN_COLOUR, shrink_pair
 
-FOLDER_NAME = "report/page"
 MAX_TOLD_TILES = 20_000
 """Tiles whose answers lie beside the page; of more, those that changed or need a look come first."""
 MAX_PICTURED_TILES = 4_096
@@ -157,7 +157,7 @@ def make_tile_files(
             named = [_name_place(row, col) for row, col in zip(rows[shown].tolist(), cols[shown].tolist(), strict=True)]
             for tile_id, pair in pictures.take(named, store=store):
                 tiles[tile_id] |= pair
-            yield f"{FOLDER_NAME}/tiles_{name}.js", f"deltavlmTiles({write_json(tiles)});\n".encode("ascii")
+            yield f"{PAGE_FILES_FOLDER}/tiles_{name}.js", f"deltavlmTiles({write_json(tiles)});\n".encode("ascii")
 
 
 def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:

@@ -23,11 +23,11 @@ from flows.artifacts.run_page import (
     write_summary,
 )
 from pipeline.findings.changes import dissolve_changes, rank_changes
-from pipeline.findings.coverage import measure_coverage
+from pipeline.findings.seen_ground import measure_coverage
 from pipeline.grid.grid import Grid
 from pipeline.report.colours import KIND_COLOURS
+from pipeline.report.result import Report
 from pipeline.report.words import count_reasons
-from pipeline.report.write import Report
 from pipeline.storage.folder import RunFolder, describe_bytes
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME, TILES_NAME
 from pipeline.tables.geoparquet import make_frame

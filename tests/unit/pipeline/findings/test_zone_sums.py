@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.findings.changes import dissolve_changes
-from pipeline.findings.coverage import measure_coverage
+from pipeline.findings.seen_ground import measure_coverage
 from pipeline.findings.zone_cover import cover_zone, measure_tiles, measure_zones
 from pipeline.findings.zone_sums import share_changes, sum_over_zones
 from pipeline.grid.grid import Grid

@@ -29,14 +29,16 @@ from pipeline.regions.pair_records import PairState, PairStatus, read_states
 from pipeline.regions.record import REGION_NAME
 from pipeline.regions.region import Region
 from pipeline.report import write as report
-from pipeline.runs import prepare
+from pipeline.runs import kept, prepare, record
 from pipeline.runs.check import check_run
 from pipeline.runs.export import export_report
 from pipeline.runs.read import list_changed_tiles, read_tile_pair
 from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, withdraw_record
 from pipeline.runs.run import detect_changes, rebuild_report
+from pipeline.runs.versions import list_versions
+from pipeline.scenes import pair
 from pipeline.storage.folder import RunFolder, describe_bytes
-from pipeline.storage.names import PAGE_NAME, is_run_file
+from pipeline.storage.names import PAGE_NAME, TILES_NAME, is_run_file
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tiles import write as tiles
 from pipeline.workers.tasks import Call, run_bounded
@@ -120,6 +122,57 @@ def find_strangers(folder: Path, *, record: str = RECORD_NAME) -> list[str]:
         for name, facts in files.items()
         if not (folder / name).exists() or describe_bytes((folder / name).read_bytes()) != facts
     ]
+
+
+def test_a_report_that_would_be_made_just_as_it_is_stays(
+    tmp_path: Path, finished: Path, scenes: MadeScenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    run_again(folder, scenes)  # Its record names the folder from here on.
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("report/**/*")}
+    told = (folder / RECORD_NAME).read_bytes()
+    monkeypatch.setattr(pair, "measure_registration", None)
+
+    run_again(folder, scenes)
+
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("report/**/*")} == times
+    assert (folder / RECORD_NAME).read_bytes() == told
+
+
+def damage_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / PAGE_NAME).write_text("<html>")
+
+
+def lose_plots(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(folder / "report/plots")
+
+
+def change_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = list_versions() | {"code": "of tomorrow"}
+    for module in (record, kept):
+        monkeypatch.setattr(module, "list_versions", lambda: newer)
+
+
+def review(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "reviews").mkdir()
+    (folder / "reviews" / "sample.json").write_text("{}")
+
+
+@pytest.mark.parametrize("happen", [damage_page, lose_plots, change_program, review])
+def test_a_report_is_made_anew_where_anything_about_it_is_another(
+    tmp_path: Path, finished: Path, scenes: MadeScenes, monkeypatch: pytest.MonkeyPatch, happen: Callable[..., None]
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    run_again(folder, scenes)
+    times = (folder / TILES_NAME).stat().st_mtime_ns
+    happen(folder, monkeypatch)
+
+    run_again(folder, scenes)
+
+    assert (folder / TILES_NAME).stat().st_mtime_ns > times
+    assert (folder / "report/plots/made.png").read_bytes() == b"plot of a run"
+    assert (folder / PAGE_NAME).stat().st_size > 1000
+    assert find_strangers(folder) == []
 
 
 def copy_before_writes(folder: Path, work: Callable[[], object], *, copies: Path) -> list[Path]:

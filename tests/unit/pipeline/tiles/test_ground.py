@@ -12,8 +12,9 @@ import shapely
 from affine import Affine
 
 from pipeline.config.run import load_config
-from pipeline.findings.coverage import Coverage, measure_coverage
+from pipeline.findings.coverage import Coverage
 from pipeline.findings.extract import outline_tiles
+from pipeline.findings.seen_ground import measure_coverage
 from pipeline.polygons.aoi import GridArea
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import RunFolder

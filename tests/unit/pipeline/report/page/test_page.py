@@ -21,7 +21,7 @@ from PIL import Image
 
 from model.interface import CELL_NAMES, Prompt, PromptKind
 from pipeline.findings.changes import dissolve_changes
-from pipeline.findings.coverage import measure_coverage
+from pipeline.findings.seen_ground import measure_coverage
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.report.page.columns import note_shapes
