@@ -26,7 +26,7 @@ from pipeline.report.page.tile_files import TilePictures, choose_told, make_tile
 from pipeline.report.plot_figures import summarise_run
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.words import count_reasons
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import (
     ACCURACY_NAME,
     CHANGES_NAME,
@@ -37,6 +37,7 @@ from pipeline.storage.names import (
     ZONES_NAME,
     is_run_file,
 )
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes, describe_file
 from pipeline.summary import StageSummary
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.tables.schemas import CHANGES_SCHEMA, TileStatus
