@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from pipeline.config.run import load_config
 from pipeline.scenes.pair import find_pair
-from pipeline.storage.folder import open_run_folder
+from pipeline.storage.opening import open_run_folder
 from pipeline.tiles.shards import create_store, write_shard
 
 BAR_SHARE = 0.03

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from flows.fork_server import ALLOCATOR_ENVIRONMENT
 from model.interface import Prompt
 from model.registry import load_model
-from pipeline.config.run import load_default_prompts
+from pipeline.config.prompts import load_default_prompts
 
 BAR_RATIO = 10.0
 BATCH_SIZE_TILES = 64

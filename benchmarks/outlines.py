@@ -22,7 +22,7 @@ from model.interface import MaskModel
 from model.registry import load_model
 from pipeline.answers.meaning import list_witnesses
 from pipeline.answers.outlines import answer_with_outlines, choose_outline_kinds, trace_masks
-from pipeline.config.run import load_default_prompts
+from pipeline.config.prompts import load_default_prompts
 from pipeline.grid.grid import Grid
 from pipeline.tiles.table import Tile
 

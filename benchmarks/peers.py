@@ -30,7 +30,7 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.scenes.kept_open import KEPT_OPEN
 from pipeline.scenes.pair import ScenePair
-from pipeline.storage.folder import open_run_folder
+from pipeline.storage.opening import open_run_folder
 from pipeline.tiles.shards import create_store, write_shard
 
 BAR_RATIO = 1.0

@@ -28,7 +28,8 @@ from model.interface import Prompt, PromptKind
 from model.registry import identify_model
 from pipeline.answers.collect import collect_answers
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.run import ModelConfig, load_config
+from pipeline.config.model import ModelConfig
+from pipeline.config.run import load_config
 from pipeline.grid.window import UInt8Array
 from pipeline.scenes.pair import find_pair
 from pipeline.storage.folder import RunFolder

@@ -30,7 +30,7 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.config.run import load_config
 from pipeline.scenes.pair import ScenePair, find_pair
-from pipeline.storage.folder import open_run_folder
+from pipeline.storage.opening import open_run_folder
 from pipeline.tiles.shards import create_store, write_shard
 
 BAR_RATIO = 1.4

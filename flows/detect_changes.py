@@ -18,7 +18,7 @@ from flows.retries import DEFAULT_PATIENCE, PatienceConfig, choose_policy
 from flows.run_names import name_run
 from flows.tasks import describe_outcome, run_stage
 from pipeline.config.run import RunConfig
-from pipeline.runs.record import read_record
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import Result, StageCall, detect_changes
 from pipeline.summary import StageSummary
 

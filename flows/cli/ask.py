@@ -133,8 +133,8 @@ def read_place(request: AskRequest) -> tuple[npt.NDArray[np.uint8], RunRecord | 
 
         return make_pair(request.before or "", request.after or ""), None
     from pipeline.runs.read import read_tile_pair
-    from pipeline.runs.record import read_record
-    from pipeline.storage.folder import find_run_folder
+    from pipeline.runs.record_files import read_record
+    from pipeline.storage.opening import find_run_folder
 
     pair = read_tile_pair(request.run, request.tile_id)
     return pair, read_record(find_run_folder(request.run))

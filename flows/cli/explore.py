@@ -55,8 +55,8 @@ def explore_command(
     from flows.explore.server import ChatDesk, ReportServer
     from flows.signals import StopRequest, stop_on_signals
     from model.registry import load_named_model
-    from pipeline.runs.record import read_record
-    from pipeline.storage.folder import find_run_folder
+    from pipeline.runs.record_files import read_record
+    from pipeline.storage.opening import find_run_folder
 
     console = make_console()
     folder = find_run_folder(run)

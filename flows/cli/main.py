@@ -282,7 +282,7 @@ def _begin_anew_in_utf8() -> None:
 
 
 def _end_with_report(report: Report, *, files: Sequence[str] = (), is_json: bool) -> None:
-    from pipeline.runs.record import read_record
+    from pipeline.runs.record_files import read_record
 
     code = COMPLETE if report.is_complete else PARTLY_FAILED
     _end(

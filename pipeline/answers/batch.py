@@ -21,7 +21,7 @@ from pipeline.answers.parts import decode_part, encode_outlines, encode_part
 from pipeline.answers.screening import find_screen
 from pipeline.answers.sitting import Answered, Sitting
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile

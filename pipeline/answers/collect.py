@@ -24,7 +24,7 @@ from pipeline.answers.batch import STAGE, Batch, Interview, Lack, answer_batch
 from pipeline.answers.contexts import Dates
 from pipeline.answers.parts import AnswerParts, is_whole_outline_part, is_whole_part
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.summary import PART_REPAIRED, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile

@@ -14,7 +14,8 @@ import shapely
 from model.errors import InputError
 from model.interface import Answer, Prompt
 from pipeline.answers.outlines import Outline
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_objects
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes, describe_objects
 from pipeline.tables.fields import describe_field
 from pipeline.tiles.table import Tile
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model.interface import NOT_ASKED, Answer, Prompt, PromptKind
 from model.parsing import ParsedClassify, parse_answer
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 
 
 def find_screen(prompts: Sequence[Prompt], *, model: ModelConfig) -> Prompt | None:

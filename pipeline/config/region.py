@@ -12,9 +12,10 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.cluster import ClusterConfig
+from pipeline.config.grid import GridConfig, RegistrationConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region_sources import PairingConfig, SourceConfig
-from pipeline.config.run import GridConfig, RegistrationConfig, ReportConfig, RunConfig, RunSettings
+from pipeline.config.run import ReportConfig, RunConfig, RunSettings
 from pipeline.config.scene import SceneConfig
 
 _ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Self
 
-import yaml
 from pydantic import (
     Field,
     SerializationInfo,
@@ -19,184 +17,18 @@ from pydantic import (
 )
 
 from model.errors import InputError
-from model.interface import ENDPOINT_PREFIX, Prompt, PromptKind
+from model.interface import PromptKind
 from model.redaction import redact_named, redact_values
 from model.settings import check_settings
 from pipeline.config.cluster import ClusterConfig
+from pipeline.config.grid import GridConfig, RegistrationConfig, TilesConfig
 from pipeline.config.limits import LimitsConfig
 from pipeline.config.loading import COMMAND_LINE, StrictConfig, read_tree
-from pipeline.config.scene import SceneConfig, StretchConfig
+from pipeline.config.model import ModelConfig
+from pipeline.config.prompts import PromptConfig, load_default_prompts
+from pipeline.config.scene import SceneConfig
+from pipeline.config.storage import StorageConfig
 from pipeline.uris import check_run_uri, expand_home
-
-
-class GridConfig(StrictConfig):
-    """The common grid that both dates are warped onto."""
-
-    crs: str = Field(
-        default="auto",
-        description="CRS of the grid in metres, such as EPSG:32614; auto: the UTM zone of the overlap's centre.",
-    )
-    resolution_m: float = Field(
-        default=0.5, gt=0, le=1000, description="Pixel size in metres. deltavlm-tiny was trained on tiles of 128 m."
-    )
-    tile_size_px: int = Field(default=256, ge=16, le=4096, description="Side of a tile in pixels, a multiple of 16.")
-
-    anchor: Literal["overlap", "lattice"] = Field(
-        default="overlap",
-        description="Where the first tile begins. overlap: at the edge of what both scenes show; lattice: at a whole "
-        "multiple of the tiles' spacing, so that runs of neighbouring or repeated areas have their tiles in common.",
-    )
-    max_tiles: int = Field(
-        default=20_000_000,
-        ge=1,
-        description="A grid of more tiles is refused: a scene may say that it covers a continent. The default is "
-        "330,000 square kilometres in tiles of 128 m, more than one UTM zone has of most countries.",
-    )
-
-    @field_validator("tile_size_px")
-    @classmethod
-    def _check_tile_size(cls, value: int) -> int:
-        if value % 16:
-            raise ValueError(f"{value} is no multiple of 16; use {max(16, round(value / 16) * 16)}")
-        return value
-
-
-class TilesConfig(StrictConfig):
-    """How the tile store is written and which of its tiles are worth a look."""
-
-    resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = Field(
-        default="auto",
-        description="How pixels are interpolated onto the grid. auto: average, weighted by area, where the raster is "
-        "finer than the grid by more than 1.25 times, else bilinear.",
-    )
-    stretch: StretchConfig = Field(
-        default_factory=StretchConfig, description="How values other than 8-bit ones are scaled to 0-255."
-    )
-    shard_size_tiles: int = Field(
-        default=8, ge=1, le=32, description="Side of a shard in tiles; a shard is the unit of write and one batch."
-    )
-    overlap_px: int = Field(
-        default=0,
-        ge=0,
-        multiple_of=2,
-        description="Pixels that neighbouring tiles share, so that one of them shows an object on a border as "
-        "a whole; less than half of grid.tile_size_px. Nothing is counted twice.",
-    )
-    min_valid_fraction: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="Tiles of whose ground, inside both scenes and the area of interest, less than this fraction is "
-        "valid on both dates get the status no_data.",
-    )
-    max_cloud_fraction: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Tiles of whose ground more than this fraction is cloudy on either date get the status cloudy.",
-    )
-
-
-class RegistrationConfig(StrictConfig):
-    """How the shift between the two dates is measured, and whether it is corrected."""
-
-    gone_keys: ClassVar[Mapping[str, str]] = {
-        "n_blocks": "16 blocks are looked at",
-        "block_size_px": "blocks are 512 pixels wide",
-    }
-
-    estimate: bool = Field(
-        default=True,
-        description="Measure the shift between the dates, in blocks spread over the area that both scenes show.",
-    )
-    correct: bool = Field(
-        default=False, description="Correct the later date by the measured shift, if one shift fits the whole area."
-    )
-    max_shift_px: float = Field(
-        default=32, ge=8, le=256, description="Largest shift to search for, in pixels of the grid."
-    )
-
-    @model_validator(mode="after")
-    def _check_correction(self) -> Self:
-        if self.correct and not self.estimate:
-            raise ValueError("registration.correct needs registration.estimate: a shift is corrected once it is known")
-        return self
-
-
-class ModelConfig(StrictConfig):
-    """Which model answers, and how."""
-
-    name: str = Field(
-        default="deltavlm-tiny",
-        description="A model that ships or that an installed package brings, a folder in transformers' layout, or "
-        "openai:URL#NAME for one behind an OpenAI-compatible server.",
-    )
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto",
-        description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
-    )
-    batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
-    outside: Literal["stop", "warn"] = Field(
-        default="stop",
-        description="What happens where scenes or tiles are other than what the model was made for: stop says so and "
-        "ends; warn goes on and says so in the report.",
-    )
-    outlines: Literal["auto", "off"] = Field(
-        default="auto",
-        description="How the report draws changes. auto: as outlines, for the kinds that the model has masks "
-        "of, else as cells; off: as cells.",
-    )
-
-    screening: Literal["auto", "off", "changed"] = Field(
-        default="auto",
-        description="Which tiles are asked more than whether they changed. off: all; changed: those that may have, "
-        "by the answer to the classify prompt; auto: changed for openai: models, else off.",
-    )
-    screening_confidence: float = Field(
-        default=0.95,
-        ge=0.5,
-        le=1,
-        description="With screening: a tile that is called unchanged with at least this confidence is asked no more.",
-    )
-
-    @property
-    def is_screening(self) -> bool:
-        """Whether tiles are screened, given a prompt that can."""
-        return self.screening == "changed" or (self.screening == "auto" and self.name.startswith(ENDPOINT_PREFIX))
-
-    @property
-    def reads_context(self) -> bool:
-        """Whether the model is told dates, place and size of a tile: general models are."""
-        return self.name.startswith(ENDPOINT_PREFIX)
-
-    @field_validator("outlines", "screening", mode="before")
-    @classmethod
-    def _read_off(cls, value: Any) -> Any:
-        # YAML takes a plain off for false.
-        return "off" if value is False else value
-
-
-class PromptConfig(StrictConfig):
-    """One question put to every tile."""
-
-    name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]*$",
-        description="Unique name; an `ask` prompt's answers become the column of that name.",
-    )
-    kind: PromptKind = Field(description="describe, classify, count, locate or ask.")
-    text: str = Field(min_length=1, max_length=2000, description="The words the model reads.")
-
-    @field_validator("kind")
-    @classmethod
-    def _refuse_dialogue(cls, value: PromptKind) -> PromptKind:
-        if value is PromptKind.DIALOGUE:
-            raise ValueError("a run asks single questions; dialogue belongs to a conversation about one tile")
-        return value
-
-    def to_prompt(self) -> Prompt:
-        """Give the plain value that the model takes."""
-        return Prompt(name=self.name, kind=self.kind, text=self.text)
 
 
 class ReportConfig(StrictConfig):
@@ -209,36 +41,6 @@ class ReportConfig(StrictConfig):
         description="Changes of a lower confidence are kept out of changes, zones' areas, page and exports; their "
         "tiles stay as they are. Changes whose confidence was not measured stay in.",
     )
-
-
-class StorageConfig(StrictConfig):
-    """How much patience a run has with the object store that it is written to, and whom it lets lead it where."""
-
-    retry_timeout_s: float = Field(
-        default=120,
-        ge=1,
-        le=1800,
-        description="Seconds for which a failing request to s3:// is retried before the run stops.",
-    )
-    lock_timeout_s: float = Field(
-        default=300,
-        ge=2,
-        le=7200,
-        description="Seconds after which the lock of a run in s3:// may be taken over, if its owner has not "
-        "renewed it.",
-    )
-    allow_private_hosts: bool = Field(
-        default=False,
-        description="Whether STAC documents, VRTs and redirects from the network may lead to hosts of closed networks "
-        "other than their own: to this machine, to private or link-local addresses. What the config itself names is "
-        "read wherever it is.",
-    )
-
-    @model_validator(mode="after")
-    def _check_order(self) -> Self:
-        if self.lock_timeout_s < 2 * self.retry_timeout_s:
-            raise ValueError("storage.lock_timeout_s must be at least twice storage.retry_timeout_s")
-        return self
 
 
 class RunSettings(StrictConfig):
@@ -264,7 +66,7 @@ class RunSettings(StrictConfig):
     )
     model: ModelConfig = Field(default_factory=ModelConfig, description="The model that answers.")
     prompts: tuple[PromptConfig, ...] = Field(
-        default_factory=lambda: load_default_prompts(),
+        default_factory=load_default_prompts,
         min_length=1,
         description="The questions; left out, those of configs/prompts.yaml.",
     )
@@ -362,12 +164,6 @@ def describe_settings(config: RunSettings) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     values["cluster"]["arguments"] = redact_named(values["cluster"]["arguments"])
     return values
-
-
-def load_default_prompts() -> tuple[PromptConfig, ...]:
-    """Read ``configs/prompts.yaml``: one prompt each to describe, classify, count and locate."""
-    text = resources.files("configs").joinpath("prompts.yaml").read_text(encoding="utf-8")
-    return tuple(PromptConfig.model_validate(entry) for entry in yaml.safe_load(text)["prompts"])
 
 
 def load_config(

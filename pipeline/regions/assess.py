@@ -15,8 +15,9 @@ from pipeline.reviews.review import Subject
 from pipeline.reviews.store import read_reviews
 from pipeline.runs.assess import AssessedRun, RegionEvents
 from pipeline.runs.read import read_table
-from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, is_pair_table
+from pipeline.storage.opening import find_run_folder
 
 FORMAT_VERSION = 1
 """Raised when a field of a region's ``accuracy.json`` changes its meaning or goes away."""

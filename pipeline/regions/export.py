@@ -14,7 +14,8 @@ from pipeline.regions.record import REGION_NAME, read_file_facts
 from pipeline.regions.schemas import REGION_CHANGES_SCHEMA
 from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
 from pipeline.runs.export import OpenTable, check_formats, write_formats
-from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.opening import find_run_folder
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.tables.vector_formats import VECTOR_FORMATS
 

@@ -19,8 +19,11 @@ from model.sealing import seal, unseal
 from pipeline.config.scene import list_uris
 from pipeline.regions.dates import DatedScene
 from pipeline.regions.pairs import RegionPair
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME, RunRecord
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, find_folder
+from pipeline.runs.record import RECORD_NAME, RunRecord
+from pipeline.runs.record_files import PENDING_NAME
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes
+from pipeline.storage.opening import find_folder
 
 PAIRS_FOLDER = "pairs"
 PLANS_FOLDER = "plans"

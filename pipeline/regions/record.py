@@ -17,7 +17,8 @@ from pipeline.regions.events.status import EventStatus
 from pipeline.regions.pair_records import PairState
 from pipeline.regions.plan import PassPlan
 from pipeline.regions.tables import RegionTables
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes
 
 REGION_NAME = "region.json"
 FORMAT_VERSION = 1

@@ -47,9 +47,10 @@ from pipeline.regions.search import choose_search_area, list_pieces, make_scene_
 from pipeline.regions.stac_collection import COLLECTION_NAME
 from pipeline.regions.tables import RegionTables, make_tables
 from pipeline.scenes.signing import check_signer
-from pipeline.storage.folder import RunFolder, find_folder, make_folder
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import ACCURACY_NAME, LOCK_NAME, is_pair_table
+from pipeline.storage.opening import find_folder, make_folder
 
 _OWN_NAMES = frozenset({REGION_NAME, "pairs", "plans", "report"})
 

@@ -26,9 +26,11 @@ from pipeline.report.plot_figures import summarise_timeline
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.stac_assets import encode_stac
 from pipeline.report.stac_item import ITEM_NAME
-from pipeline.runs.record import read_record, restore_store
-from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.runs.record_files import read_record
+from pipeline.runs.restore import restore_store
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tiles.store import TileStore
 

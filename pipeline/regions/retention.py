@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from pipeline.config.region import KeepConfig, RetentionConfig
 from pipeline.regions.pair_records import PairState, open_pair_folder, retire, write_record
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME
+from pipeline.runs.record import RECORD_NAME
+from pipeline.runs.record_files import PENDING_NAME
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import is_run_file
 

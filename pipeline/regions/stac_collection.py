@@ -11,7 +11,7 @@ import pystac
 from pipeline.dates import parse_moment
 from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, describe_file, list_columns, name_asset, unite_bounds
-from pipeline.storage.folder import ObjectFacts
+from pipeline.storage.object_facts import ObjectFacts
 
 COLLECTION_NAME = "report/collection.json"
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.findings.coverage import Coverage
-from pipeline.storage.folder import ObjectFacts, RunFolder
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import PAGE_FILES_FOLDER
+from pipeline.storage.object_facts import ObjectFacts
 from pipeline.tables.schemas import TileStatus
 
 STAGE = "write_report"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pystac
 
 from model.safe_text import clean_values
-from pipeline.storage.folder import ObjectFacts
+from pipeline.storage.object_facts import ObjectFacts
 from pipeline.tables.fields import read_description
 
 EXTENSIONS = {

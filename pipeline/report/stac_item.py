@@ -34,8 +34,8 @@ from pipeline.report.result import Report
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, Bounds, describe_file, encode_stac, name_asset
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Scene
-from pipeline.storage.folder import ObjectFacts, describe_bytes
 from pipeline.storage.names import STORE_NAME
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes
 from pipeline.tables.schemas import CHANGES_SCHEMA
 
 ITEM_NAME = "report/item.json"

@@ -25,7 +25,7 @@ from pipeline.report.plot_figures import summarise_run
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.result import STAGE, Report
 from pipeline.report.words import count_reasons
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes, describe_file
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import (
     ACCURACY_NAME,
     CHANGES_NAME,
@@ -37,6 +37,7 @@ from pipeline.storage.names import (
     ZONES_NAME,
     is_run_file,
 )
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes, describe_file
 from pipeline.summary import StageSummary
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
 from pipeline.tables.schemas import CHANGES_SCHEMA

@@ -17,7 +17,8 @@ from model.errors import InputError
 from pipeline.dates import format_moment
 from pipeline.reviews.parts import decode_reviews, encode_reviews, write_row
 from pipeline.reviews.review import Review, check_review
-from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import describe_bytes
 
 REVIEWS_FOLDER = "reviews"
 MAX_PARTS = 100_000

@@ -22,10 +22,13 @@ from pipeline.reviews.files import NOTE_COLUMNS, TILE_COLUMNS, Reviewed, ReviewF
 from pipeline.reviews.review import Subject
 from pipeline.reviews.store import REVIEWS_FOLDER, Added, ReviewLog, add_reviews, read_reviews
 from pipeline.runs.read import read_accuracy, read_table
-from pipeline.runs.record import RunRecord, read_record, restore_store
+from pipeline.runs.record import RunRecord
+from pipeline.runs.record_files import read_record
+from pipeline.runs.restore import restore_store
 from pipeline.runs.run import rebuild_report
-from pipeline.storage.folder import RunFolder, find_run_folder, make_folder
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME
+from pipeline.storage.opening import find_run_folder, make_folder
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 

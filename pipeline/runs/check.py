@@ -22,11 +22,13 @@ from pipeline.config.sound import SoundPart, load_sound_part
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.runs.inputs import list_checks
 from pipeline.runs.model_fit import check_model_fit
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record
+from pipeline.runs.record import RECORD_NAME
+from pipeline.runs.record_files import PENDING_NAME, read_record
 from pipeline.scenes.pair import ScenePair, choose_search_area, make_pair
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.scene import Scene
-from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.opening import find_run_folder
 
 Figure = str | int | float
 ClusterCheck = Callable[[ClusterConfig], None]

@@ -17,9 +17,12 @@ import pyarrow.parquet as pq
 from model.errors import InputError
 from model.extras import require_extra
 from pipeline.runs.read import read_accuracy
-from pipeline.runs.record import RunRecord, read_record, restore_store
-from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.runs.record import RunRecord
+from pipeline.runs.record_files import read_record
+from pipeline.runs.restore import restore_store
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.opening import find_run_folder
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer, write_style
 

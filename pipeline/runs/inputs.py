@@ -14,9 +14,9 @@ from pipeline.config.run import SCENE_KEYS, RunConfig
 from pipeline.findings.extract import make_findings_schema
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.polygons.zones import Zones
-from pipeline.runs.record import read_run_zones
+from pipeline.runs.polygons import read_run_zones
 from pipeline.scenes.signing import check_signer
-from pipeline.storage.folder import check_foreign, find_folder
+from pipeline.storage.opening import check_foreign, find_folder
 from pipeline.uris import is_remote
 from pipeline.workers.memory import check_memory
 

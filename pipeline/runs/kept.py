@@ -12,10 +12,14 @@ from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig, describe_settings
 from pipeline.report.result import STAGE, Report
 from pipeline.reviews.store import REVIEWS_FOLDER
-from pipeline.runs.record import RECORD_NAME, read_record, restore_pair
+from pipeline.runs.record import RECORD_NAME
+from pipeline.runs.record_files import read_record
+from pipeline.runs.restore import restore_pair
 from pipeline.runs.versions import list_versions
 from pipeline.scenes.pair import ScenePair
-from pipeline.storage.folder import RunFolder, describe_objects, find_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import describe_objects
+from pipeline.storage.opening import find_folder
 from pipeline.summary import StageSummary
 
 

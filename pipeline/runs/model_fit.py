@@ -5,7 +5,7 @@ from __future__ import annotations
 from model.errors import InputError
 from model.home import ModelFit, ModelHome, Range
 from model.interface import ModelIdentity
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.warp import measure_coarseness
 

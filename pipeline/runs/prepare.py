@@ -24,24 +24,14 @@ from pipeline.polygons.zones import Zones
 from pipeline.report.result import Report
 from pipeline.runs.inputs import RunPolygons
 from pipeline.runs.model_fit import check_model_fit, judge_model_fit
-from pipeline.runs.record import (
-    RECORD_NAME,
-    RunRecord,
-    check_readable,
-    check_unchanged,
-    compute_run_id,
-    discard_record,
-    make_record,
-    name_absolutely,
-    read_run_zones,
-    recall_dtype,
-    restore_identity,
-    restore_pair,
-    write_record,
-)
+from pipeline.runs.polygons import check_readable, check_unchanged, name_absolutely, read_run_zones
+from pipeline.runs.record import RECORD_NAME, RunRecord, compute_run_id, make_record
+from pipeline.runs.record_files import discard_record, recall_dtype, write_record
+from pipeline.runs.restore import restore_identity, restore_pair
 from pipeline.scenes.pair import ScenePair
-from pipeline.storage.folder import RunFolder, open_run_folder
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import RunLock, hold_lock
+from pipeline.storage.opening import open_run_folder
 from pipeline.summary import ProgressCallback, StageSummary
 from pipeline.tiles.ground import find_extent
 from pipeline.tiles.store import TileStore

@@ -18,9 +18,11 @@ from model.sealing import unseal
 from pipeline.accuracy.assess import FORMAT_VERSION
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
-from pipeline.runs.record import read_record, restore_store
-from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.runs.record_files import read_record
+from pipeline.runs.restore import restore_store
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME
+from pipeline.storage.opening import find_run_folder
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.marks import find_whole_shards
 from pipeline.tiles.store import TileStore

@@ -20,7 +20,7 @@ from pipeline.report.result import Report
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import write_report
 from pipeline.runs.prepare import Run
-from pipeline.runs.record import withdraw_record
+from pipeline.runs.record_files import withdraw_record
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable

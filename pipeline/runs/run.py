@@ -22,10 +22,11 @@ from pipeline.report.result import Report
 from pipeline.runs.inputs import check_inputs
 from pipeline.runs.kept import recall_pair, recall_report
 from pipeline.runs.prepare import Run
-from pipeline.runs.record import recall_notes, recall_record, restore_answers, restore_store
+from pipeline.runs.record_files import recall_notes, recall_record
+from pipeline.runs.restore import restore_answers, restore_store
 from pipeline.scenes.pair import ScenePair, find_pair
-from pipeline.storage.folder import find_run_folder
 from pipeline.storage.lock import hold_lock
+from pipeline.storage.opening import find_run_folder
 from pipeline.summary import REPAIRS, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.store import TileStore

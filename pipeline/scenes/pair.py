@@ -11,8 +11,9 @@ from typing import Any
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from pipeline.config.grid import RegistrationConfig
 from pipeline.config.limits import use_limits
-from pipeline.config.run import RegistrationConfig, RunConfig
+from pipeline.config.run import RunConfig
 from pipeline.dates import parse_moment
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, UInt8Array, Window

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 from skimage.registration import phase_cross_correlation
 
-from pipeline.config.run import RegistrationConfig
+from pipeline.config.grid import RegistrationConfig
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, Window
 

@@ -10,8 +10,8 @@ import distributed
 
 from model.errors import FolderError, InputError
 from model.redaction import redact_text
+from pipeline.config.grid import TilesConfig
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
-from pipeline.config.run import TilesConfig
 from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair

@@ -18,7 +18,7 @@ from model.interface import ChangeModel, ModelIdentity
 from model.redaction import redact_text
 from model.registry import load_model, resolve_dtype
 from pipeline.config.limits import DEFAULT_LIMITS
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.workers.checks import list_versions, refuse_mismatch
 from pipeline.workers.outcomes import describe_fault
 from pipeline.workers.tasks import ask_workers

@@ -7,7 +7,7 @@ import torch
 from model.pairs.folders import cut_tiles
 from model.registry import load_model
 from model.training.synthetic_pairs import synthesize_pairs
-from pipeline.config.run import load_default_prompts
+from pipeline.config.prompts import load_default_prompts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 

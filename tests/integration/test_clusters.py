@@ -26,8 +26,9 @@ from flows.cluster import open_cluster
 from model.errors import InputError
 from model.registry import find_model_folder, identify_model, resolve_dtype
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.run import ModelConfig
-from pipeline.runs.record import RunRecord, read_record
+from pipeline.config.model import ModelConfig
+from pipeline.runs.record import RunRecord
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary

@@ -31,7 +31,7 @@ from stand_in_model import HUNGRY_COLOUR, KILLS_COLOUR, RAISES_COLOUR
 
 from flows.cluster import open_cluster
 from pipeline.config.cluster import ClusterConfig
-from pipeline.runs.record import read_record
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.summary import StageSummary
 

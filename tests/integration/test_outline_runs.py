@@ -19,7 +19,7 @@ from stand_in_model import HUNGRY_COLOUR
 
 from flows.cluster import open_cluster
 from pipeline.config.run import RunConfig
-from pipeline.runs.record import read_record
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.summary import StageSummary
 

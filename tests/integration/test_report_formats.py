@@ -31,7 +31,7 @@ from model.errors import InputError
 from pipeline.config.run import load_config
 from pipeline.runs.export import FORMATS, export_report, list_files
 from pipeline.runs.export_docx import make_summary
-from pipeline.runs.record import read_record
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.fields import DESCRIPTIONS_KEY

@@ -15,8 +15,9 @@ from made_scenes import N_COLS, N_ROWS, SETTINGS, TILE_PX, make_scenes
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from pipeline.config.run import load_config, load_default_prompts
-from pipeline.runs.record import read_record
+from pipeline.config.prompts import load_default_prompts
+from pipeline.config.run import load_config
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.storage.folder import RunFolder
 

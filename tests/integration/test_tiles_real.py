@@ -28,7 +28,8 @@ from model.errors import InputError
 from pipeline.config.run import RunConfig, load_config
 from pipeline.polygons.aoi import find_shards_needed
 from pipeline.scenes.pair import find_pair
-from pipeline.storage.folder import RunFolder, open_run_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.opening import open_run_folder
 from pipeline.summary import StageSummary
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.shards import create_store, write_shard

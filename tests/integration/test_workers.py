@@ -19,7 +19,7 @@ from model.errors import InputError
 from model.interface import ModelIdentity
 from model.registry import find_model_folder, identify_model
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.workers import tasks
 from pipeline.workers.models import ModelPlugin, hold_model, list_held_models, register_model, unregister_model
 from pipeline.workers.tasks import Call, choose_max_in_flight, run_bounded

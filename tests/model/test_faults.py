@@ -43,7 +43,7 @@ FAULTS = {
     "calibrate": (["model", "calibrate", "model", "--data", "pairs"], "model.registry.load_model"),
     "ask": (["ask", *IMAGES, "--model", "stand-in", "Why?"], "model.conversation.parse_answer"),
     "ask, loading": (["ask", *IMAGES, "Why?"], "model.registry.load_model"),
-    "explore": (["explore", "run"], "pipeline.storage.folder.find_run_folder"),
+    "explore": (["explore", "run"], "pipeline.storage.opening.find_run_folder"),
     "changechat": (["data", "changechat", "pairs", "-o", "out"], "model.changechat.building.read_image"),
     "synthesize": (["data", "synthesize", "out", "--n-tiles", "1"], "pipeline.training_data.tiles.synthesize_tiles"),
     "info": (["model", "info"], "model.inspection.count_parameters"),

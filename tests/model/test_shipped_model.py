@@ -13,7 +13,7 @@ from model.home import UNFAMILIAR
 from model.pairs.folders import cut_tiles, scan_pair_folder
 from model.registry import identify_model, load_model
 from model.training.synthetic_pairs import synthesize_pairs
-from pipeline.config.run import load_default_prompts
+from pipeline.config.prompts import load_default_prompts
 
 NAME = "deltavlm-tiny"
 PROMPTS = [prompt.to_prompt() for prompt in load_default_prompts()]

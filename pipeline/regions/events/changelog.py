@@ -22,7 +22,8 @@ from model.errors import InputError
 from pipeline.regions.events.identity import KnownEvent
 from pipeline.regions.events.status import EventStatus
 from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA
-from pipeline.storage.folder import ObjectFacts, RunFolder, describe_bytes
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import ObjectFacts, describe_bytes
 from pipeline.tables.fields import SCHEMA_VERSIONS, VERSION_KEY
 from pipeline.tables.geoparquet import make_frame
 

@@ -6,7 +6,7 @@ import pytest
 
 from model.interface import PromptKind
 from model.prompts import find_known_prompt, infer_kind, load_prompt_book, needs_no_history
-from pipeline.config.run import load_default_prompts
+from pipeline.config.prompts import load_default_prompts
 
 CHANGECHAT_WORDS = {
     PromptKind.DESCRIBE: "Please briefly describe the changes in these two images.",

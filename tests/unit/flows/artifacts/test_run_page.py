@@ -28,8 +28,9 @@ from pipeline.grid.grid import Grid
 from pipeline.report.colours import KIND_COLOURS
 from pipeline.report.result import Report
 from pipeline.report.words import count_reasons
-from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME, TILES_NAME
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tables.schemas import CHANGE_KINDS, FINDINGS_SCHEMA, TileStatus
 from pipeline.tiles.store import TileStore

@@ -28,7 +28,7 @@ from pipeline.answers.collect import (
     is_hopeless,
 )
 from pipeline.answers.parts import ANSWERS_SCHEMA, AnswerParts, encode_part
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
 from pipeline.tables.schemas import TileStatus

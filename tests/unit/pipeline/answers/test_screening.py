@@ -23,7 +23,7 @@ from model.interface import (
 )
 from pipeline.answers.screening import find_screen, is_asked_on
 from pipeline.answers.sitting import Sitting
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 
 CHANGED = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Changed?")
 COUNT = Prompt(name="count", kind=PromptKind.COUNT, text="How many?")

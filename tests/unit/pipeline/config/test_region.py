@@ -13,6 +13,7 @@ from cronsim import CronSim
 from pydantic import BaseModel
 
 from model.errors import InputError
+from pipeline.config.grid import GridConfig
 from pipeline.config.region import (
     DateChoiceConfig,
     KeepConfig,
@@ -31,7 +32,6 @@ from pipeline.config.region_sources import (
     StacSourceConfig,
     YearEarlierPairing,
 )
-from pipeline.config.run import GridConfig
 from pipeline.config.scene import SceneConfig
 from pipeline.dates import compile_name_pattern
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from model.errors import InputError
 from pipeline.config.limits import LimitsConfig
 from pipeline.config.loading import RECORDED
-from pipeline.config.run import PromptConfig, RunConfig, load_config
+from pipeline.config.prompts import PromptConfig
+from pipeline.config.run import RunConfig, load_config
 from pipeline.config.stac import StacConfig
 
 DEFAULT_TEXT = resources.files("configs").joinpath("default.yaml").read_text(encoding="utf-8")

@@ -12,7 +12,8 @@ import pytest
 from model.errors import FolderError
 from pipeline.config.region import RetentionConfig
 from pipeline.regions.retention import apply_retention
-from pipeline.storage.folder import RunFolder, make_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.opening import make_folder
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 PIXELS_OF_ONE = RetentionConfig.model_validate({"pixels": {"newest": 1}})

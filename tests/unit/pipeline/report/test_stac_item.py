@@ -30,8 +30,9 @@ from pipeline.report.stac_item import ITEM_NAME, make_item, outline_grid, write_
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Asset, BandSource, Scene, ScenePart
 from pipeline.scenes.stretch import Stretch
-from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.schemas import CHANGES_SCHEMA, ZONES_SCHEMA
 
 IDENTITY = ModelIdentity(model_id="stand-in@1", weight_hash="f00d", path="/secret/place")

@@ -12,7 +12,8 @@ from rasterio.transform import from_origin
 from model.errors import InputError
 from model.home import ModelHome
 from model.interface import ModelIdentity
-from pipeline.config.run import ModelConfig, load_config
+from pipeline.config.model import ModelConfig
+from pipeline.config.run import load_config
 from pipeline.runs.model_fit import check_model_fit
 from pipeline.scenes.pair import ScenePair, find_pair
 

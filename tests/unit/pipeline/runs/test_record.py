@@ -10,12 +10,9 @@ import pytest
 from model.errors import InputError
 from model.interface import ModelIdentity
 from pipeline.config.run import RunConfig, load_config
-from pipeline.runs.record import (
-    FORMAT_VERSION,
+from pipeline.runs.record import FORMAT_VERSION, RECORD_NAME, RunRecord, compute_run_id
+from pipeline.runs.record_files import (
     PENDING_NAME,
-    RECORD_NAME,
-    RunRecord,
-    compute_run_id,
     discard_record,
     read_record,
     recall_dtype,
@@ -23,7 +20,8 @@ from pipeline.runs.record import (
     withdraw_record,
     write_record,
 )
-from pipeline.storage.folder import RunFolder, find_run_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.opening import find_run_folder
 
 IDENTITY = ModelIdentity(model_id="fake@1", weight_hash="f00d", path="")
 

@@ -33,12 +33,14 @@ from pipeline.runs import kept, prepare, record
 from pipeline.runs.check import check_run
 from pipeline.runs.export import export_report
 from pipeline.runs.read import list_changed_tiles, read_tile_pair
-from pipeline.runs.record import PENDING_NAME, RECORD_NAME, read_record, withdraw_record
+from pipeline.runs.record import RECORD_NAME
+from pipeline.runs.record_files import PENDING_NAME, read_record, withdraw_record
 from pipeline.runs.run import detect_changes, rebuild_report
 from pipeline.runs.versions import list_versions
 from pipeline.scenes import pair
-from pipeline.storage.folder import RunFolder, describe_bytes
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import PAGE_NAME, TILES_NAME, is_run_file
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tiles import write as tiles
 from pipeline.workers.tasks import Call, run_bounded

@@ -12,7 +12,8 @@ from affine import Affine
 from scipy import ndimage
 
 from model.synthesis.pairs import synthesize_pair
-from pipeline.config.run import RegistrationConfig, load_config
+from pipeline.config.grid import RegistrationConfig
+from pipeline.config.run import load_config
 from pipeline.grid.grid import Grid
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.scenes.registration import (

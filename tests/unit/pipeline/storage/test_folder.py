@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import InputError
-from pipeline.storage.folder import RunFolder, open_run_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.opening import open_run_folder
 
 
 def test_what_was_put_is_read(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from model.errors import FolderError
-from pipeline.storage.folder import RunFolder, open_run_folder
+from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import hold_lock
 from pipeline.storage.names import LOCK_NAME, STORE_NAME
+from pipeline.storage.opening import open_run_folder
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 
 import pipeline.polygons.aoi
 import pipeline.tiles.write
-from pipeline.config.run import TilesConfig, load_config
+from pipeline.config.grid import TilesConfig
+from pipeline.config.run import load_config
 from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import find_inside, find_shards_inside, read_grid_area
 from pipeline.scenes.pair import ScenePair, find_pair

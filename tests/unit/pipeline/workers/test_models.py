@@ -10,7 +10,7 @@ from stand_in_model import StandInModel
 
 from model.errors import InputError
 from model.registry import resolve_dtype
-from pipeline.config.run import ModelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.workers.models import list_held_models, return_model, settle_dtype, take_model
 
 

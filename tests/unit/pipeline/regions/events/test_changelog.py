@@ -21,7 +21,9 @@ from pipeline.regions.events.changelog import (
     read_changelog,
 )
 from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA
-from pipeline.storage.folder import RunFolder, describe_bytes, make_folder
+from pipeline.storage.folder import RunFolder
+from pipeline.storage.object_facts import describe_bytes
+from pipeline.storage.opening import make_folder
 from pipeline.tables.geoparquet import encode_geoparquet, make_frame
 
 Rows = Mapping[str, Mapping[str, Any]]
