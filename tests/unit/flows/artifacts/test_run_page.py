@@ -116,6 +116,15 @@ def test_the_summary_names_what_changed_in_order_of_size() -> None:
     assert "before &lt;b&gt;.tif" in text
 
 
+def test_what_became_of_the_ground_is_told_where_the_model_tells_it() -> None:
+    facts = make_facts({(0, 0): changed("top-left"), (2, 2): changed("top-left;top-center")})
+
+    text = write(replace(facts, largest=facts.largest.assign(change=["removed", "built"])))
+
+    assert re.search(r"\*\*2\*\* of kind building \(\d+ m², 1 built, 1 removed\)", text)
+    assert "**1.** building removed, 512 m²" in text
+
+
 def test_what_is_to_be_known_of_all_of_it_comes_first() -> None:
     facts = make_facts({})
 
