@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from model.configuration import MaskDecoderConfig
 from model.decoding.search import search
 from model.decoding.steps import SearchSettings
 from model.decoding.yes_or_no import YesOrNo
@@ -41,7 +42,7 @@ from model.interface import (
     PromptKind,
 )
 from model.loading import choose_device, choose_dtype, load_weights, read_config
-from model.mask_prediction import decode_masks, predict_change_masks
+from model.mask_prediction import count_layers, decode_masks, name_masks, predict_change_masks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
 from model.qformer import PairReading, take_pairs
@@ -65,6 +66,17 @@ MAX_NEW_TOKENS = {
 PAIRS_ENCODED_AT_ONCE_ON_CPU = 4
 """On a CPU larger batches push each other's activations out of the cache and gain nothing; and in float32 a convolution
 rounds otherwise from eight pairs on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _AnsweredBatch:
+    """What one batch gave."""
+
+    answers: list[list[Answer]]
+    pair_indexes: npt.NDArray[np.int64]
+    """Pairs of the batch with masks."""
+    decoded: npt.NDArray[np.float32]
+    """Their masks, as `decode_masks` gives them."""
 
 
 class DeltaVlmAnswerer:
@@ -203,7 +215,7 @@ class DeltaVlmAnswerer:
     ) -> MaskedAnswers:
         answers: list[list[Answer]] = [[] for _ in prompts]
         indexes = [np.empty(0, np.int64)]
-        masks = [np.empty((0, len(self.mask_labels), *pairs.shape[-2:]), np.float32)]
+        decoded = [np.empty((0, count_layers(self.model), *pairs.shape[-2:]), np.float32)]
         start = 0
         while start < len(pairs):
             batch = pairs[start : start + self.batch_size_tiles]
@@ -216,12 +228,12 @@ class DeltaVlmAnswerer:
             for all_of_prompt, some in zip(answers, answered.answers, strict=True):
                 all_of_prompt += some
             indexes.append(start + answered.pair_indexes)
-            masks.append(answered.masks.probabilities)
+            decoded.append(answered.decoded)
             start += len(batch)
         return MaskedAnswers(
             answers=answers,
             pair_indexes=np.concatenate(indexes),
-            masks=ChangeMasks(labels=self.mask_labels, probabilities=np.concatenate(masks)),
+            masks=name_masks(self._mask_config, np.concatenate(decoded)),
         )
 
     def _try_batch(
@@ -232,7 +244,7 @@ class DeltaVlmAnswerer:
         prompts: Sequence[Prompt],
         choose_masked: ChooseMasked | None,
         choose_asked: ChooseAsked | None,
-    ) -> MaskedAnswers | None:
+    ) -> _AnsweredBatch | None:
         """Answer one batch; None if it does not fit into memory and could be smaller."""
         try:
             dates = self.encode_dates(pairs)
@@ -245,9 +257,10 @@ class DeltaVlmAnswerer:
                 decode_masks(self.model, *some, size_px=(pairs.shape[-2], pairs.shape[-1]))
                 for some in zip(self._split(before), self._split(after), strict=True)
             ]
-            masks = ChangeMasks(labels=self.mask_labels, probabilities=np.concatenate(parts))
-            return MaskedAnswers(
-                answers=self._tell_familiarity(answers, pairs=pairs, dates=dates), pair_indexes=chosen, masks=masks
+            return _AnsweredBatch(
+                answers=self._tell_familiarity(answers, pairs=pairs, dates=dates),
+                pair_indexes=chosen,
+                decoded=np.concatenate(parts),
             )
         except (RuntimeError, MemoryError) as problem:
             if len(pairs) == 1 or not is_out_of_memory(problem):
@@ -380,7 +393,11 @@ class DeltaVlmAnswerer:
     @property
     def mask_labels(self) -> tuple[str, ...]:
         """What there are masks of; empty for weights without a mask branch."""
-        return () if self.model.mask_decoder is None else tuple(self.model.mask_decoder.config.labels)
+        return () if self._mask_config is None else tuple(self._mask_config.labels)
+
+    @property
+    def _mask_config(self) -> MaskDecoderConfig | None:
+        return None if self.model.mask_decoder is None else self.model.mask_decoder.config
 
     def predict_masks(self, pairs: npt.NDArray[np.uint8], *, size_px: tuple[int, int] | None = None) -> ChangeMasks:
         """Give a mask per label for every pair, as `MaskModel.predict_masks` says.

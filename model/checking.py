@@ -162,8 +162,16 @@ def _check_masks(given: Any, *, pairs: npt.NDArray[np.uint8]) -> None:
         raise AnswerError(
             f"masks of other pairs than the {len(pairs)} there are", expected="ascending indexes of pairs"
         )
-    if masks.size and not (masks.min() >= 0 and masks.max() <= 1 + _ROUNDING):
+    layers = [masks, *_list_aspects(given.masks.aspects, shape=(shape[0], *shape[2:]))]
+    if any(layer.size and not (layer.min() >= 0 and layer.max() <= 1 + _ROUNDING) for layer in layers):
         raise AnswerError("masks with probabilities that are none", expected="numbers from 0 to 1")
+
+
+def _list_aspects(aspects: Any, *, shape: tuple[int, ...]) -> list[npt.NDArray[np.float32]]:
+    layers = list(aspects.values()) if isinstance(aspects, Mapping) else [aspects]
+    if any(not isinstance(layer, np.ndarray) or layer.shape != shape for layer in layers):
+        raise AnswerError("aspects of the masks of another shape", expected=f"by their names {shape}: pair, y, x")
+    return layers
 
 
 def read_notes(model: ChangeModel) -> dict[str, int]:

@@ -35,7 +35,7 @@ def split_touching(probabilities: npt.NDArray[np.float32], borders: npt.NDArray[
         Number of the building that each pixel belongs to, 0 for none, of the same shape.
     """
     is_building = probabilities >= CHANGED_FROM
-    whole, n_whole = ndimage.label(is_building, structure=np.ones((3, 3)))
+    whole, n_whole = ndimage.label(is_building)
     cores, n_cores = ndimage.label(is_building & (borders < CHANGED_FROM))
     # What is border all over is a building all the same.
     lost = np.setdiff1d(np.arange(1, n_whole + 1), np.unique(whole[cores > 0]))
@@ -54,9 +54,11 @@ def tell_direction(removed: npt.NDArray[np.float32], *, changed: npt.NDArray[np.
     Returns:
         None where the outline has no pixel.
     """
-    if not changed.any():
-        return None
-    mean = float(removed[changed].mean())
-    if mean >= MIN_REMOVED:
+    return name_direction(float(removed[changed].mean())) if changed.any() else None
+
+
+def name_direction(removed: float) -> Direction:
+    """Tell what became of some ground from the mean probability that what changed there went."""
+    if removed >= MIN_REMOVED:
         return Direction.REMOVED
-    return Direction.BUILT if mean <= 1 - MIN_REMOVED else Direction.ALTERED
+    return Direction.BUILT if removed <= 1 - MIN_REMOVED else Direction.ALTERED

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -86,6 +86,9 @@ class ChangeMasks:
     """What each mask is of, such as ``building``; ``change`` where the model does not tell kinds apart."""
     probabilities: npt.NDArray[np.float32]
     """Probability of change, float32 of shape (tile, label, y, x); 0.5 and more means changed."""
+    aspects: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """What else the model tells of each pixel, by the names of `MaskDecoderConfig.aspects`: probabilities, float32 of
+    shape (tile, y, x); empty for models that tell none."""
 
 
 ChooseMasked = Callable[[range, list[list[Answer]]], npt.NDArray[np.bool_]]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from model.configuration import MaskDecoderConfig
 from model.interface import ChangeMasks
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.processing import DeltaVlmProcessor
@@ -39,38 +40,29 @@ def predict_change_masks(
     Raises:
         ValueError: the model has no mask branch, or the pairs are of another dtype or shape.
     """
-    labels = tuple(model.get_mask_decoder().config.labels)
     size = size_px or (pairs.shape[-2], pairs.shape[-1])
-    parts = [np.empty((0, len(labels), *size), np.float32)]
+    parts = [np.empty((0, count_layers(model), *size), np.float32)]
     for start in range(0, len(pairs), batch_size_tiles):
         pixels = processor.prepare_pairs(pairs[start : start + batch_size_tiles])
         parts.append(decode_masks(model, *model.encode_dates(pixels.to(model.device, model.dtype)), size_px=size))
-    return ChangeMasks(labels=labels, probabilities=np.concatenate(parts))
+    return name_masks(model.get_mask_decoder().config, np.concatenate(parts))
 
 
-@torch.inference_mode()
-def predict_aspects(
-    model: DeltaVlmForConditionalGeneration,
-    processor: DeltaVlmProcessor,
-    pairs: npt.NDArray[np.uint8],
-    *,
-    size_px: tuple[int, int] | None = None,
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Tell of each pixel of each pair what the mask branch knows beside where something changed.
+def count_layers(model: DeltaVlmForConditionalGeneration) -> int:
+    """Count what a model decodes per pixel, labels and aspects; 0 without a mask branch."""
+    config = None if model.mask_decoder is None else model.mask_decoder.config
+    return 0 if config is None else len(config.labels) + len(config.aspects)
 
-    Args:
-        model: Has a mask branch, and is in eval mode.
-        processor: Prepares the pixels for it.
-        pairs: uint8 RGB of shape (tile, date=2, band=3, y, x); before first.
-        size_px: Height and width; left out, those of the tiles.
 
-    Returns:
-        Probabilities by aspect, each of shape (tile, y, x); empty for a model that tells none.
-    """
-    config = model.get_mask_decoder().config
-    tokens = model.encode_dates(processor.prepare_pairs(pairs).to(model.device, model.dtype))
-    decoded = _decode(model, *tokens, size_px=size_px or (pairs.shape[-2], pairs.shape[-1]))
-    return {aspect: decoded[:, len(config.labels) + index] for index, aspect in enumerate(config.aspects)}
+def name_masks(config: MaskDecoderConfig | None, decoded: npt.NDArray[np.float32]) -> ChangeMasks:
+    """Name the layers that `decode_masks` gave; None is the config of a model without a mask branch."""
+    labels = () if config is None else tuple(config.labels)
+    aspects = () if config is None else config.aspects
+    return ChangeMasks(
+        labels=labels,
+        probabilities=decoded[:, : len(labels)],
+        aspects={name: decoded[:, index] for index, name in enumerate(aspects, start=len(labels))},
+    )
 
 
 @torch.inference_mode()
@@ -86,19 +78,11 @@ def decode_masks(
         size_px: Height and width of the masks.
 
     Returns:
-        Probabilities of shape (n, label, y, x).
+        Probabilities of shape (n, label + aspect, y, x), labels first.
     """
-    n_labels = 0 if model.mask_decoder is None else len(model.mask_decoder.config.labels)
-    if not len(before):
-        return np.empty((0, n_labels, *size_px), np.float32)
-    return _decode(model, before, after, size_px=size_px)[:, :n_labels]
-
-
-def _decode(
-    model: DeltaVlmForConditionalGeneration, before: Tensor, after: Tensor, *, size_px: tuple[int, int]
-) -> npt.NDArray[np.float32]:
-    """Decode labels and aspects: probabilities of shape (n, label + aspect, y, x)."""
     n_pairs = len(before)
+    if not n_pairs:
+        return np.empty((0, count_layers(model), *size_px), np.float32)
     if before.device.type == "cpu" and n_pairs < MIN_PAIRS_ON_CPU:
         before, after = (tokens.repeat(MIN_PAIRS_ON_CPU, 1, 1) for tokens in (before, after))
     masks = model.predict_masks(before, after)[:n_pairs]  # n, label + aspect, y, x at the decoder's size

@@ -20,6 +20,7 @@ from pipeline.report.words import (
     describe_changed,
     describe_coverage,
     describe_dates,
+    describe_directions,
     describe_place,
     format_area,
     tidy_text,
@@ -109,8 +110,10 @@ def _name_dates(facts: RunFacts) -> dict[str, str]:
 def _describe_kinds(facts: RunFacts) -> str:
     parts = []
     for kind, count in facts.report.change_counts.items():
-        area_m2 = float(facts.largest["area_m2"][facts.largest["kind"].eq(kind)].sum())
-        parts.append(f"**{count:,}** of kind {kind}{f' ({format_area(area_m2)})' if count else ''}")
+        changes = facts.largest[facts.largest["kind"].eq(kind)]
+        facts_of_kind = format_area(float(changes["area_m2"].sum())), describe_directions(changes)
+        told = ", ".join(filter(None, facts_of_kind))
+        parts.append(f"**{count:,}** of kind {kind}{f' ({told})' if count else ''}")
     n_left_out = sum(facts.report.left_out_counts.values())
     left_out = (
         f" {n_left_out:,} more left out, as their confidence is below `report.min_confidence`." if n_left_out else ""
@@ -144,7 +147,8 @@ def _describe_largest(facts: RunFacts, *, pictures: SummaryPictures) -> list[str
 
 def _describe_change(change: Mapping[Any, Any]) -> str:
     confidence = change["confidence"]
-    what = [str(change["kind"]), format_area(change["area_m2"])]
+    direction = "" if pd.isna(change["change"]) else f" {change['change']}"
+    what = [f"{change['kind']}{direction}", format_area(change["area_m2"])]
     if not pd.isna(confidence):
         what.append(f"confidence {confidence:.2f}")
     first_tile_id, _, others = str(change["tile_ids"]).partition(";")

@@ -4,6 +4,9 @@ Two rules let the outlines of neighbouring tiles meet without a seam. All corner
 rounded. And an outline is simplified only where it lies inside the tile: what lies on the border of the ground that a
 tile owns stays to the pixel, so that two tiles still meet there however each was simplified.
 
+A piece is what is connected or, of a model that tells the borders between buildings, one building: such a model also
+tells of each piece whether what changed went.
+
 The answers tell whether something changed, the mask tells where: a kind of which the answers say that there is none
 brings no outline.
 """
@@ -16,26 +19,28 @@ from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-import rasterio.features
 import shapely
-from scipy import ndimage
 
 from model.interface import Answer, ChangeMasks, ChooseAsked, MaskModel, Prompt, ScreeningModel
 from pipeline.answers.meaning import find_claims
+from pipeline.answers.pieces import THRESHOLD, Slices, draw_pieces, label_pieces, measure_pieces
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS
 from pipeline.tiles.table import Tile
 
-OUTLINE_VERSION = 3
+OUTLINE_VERSION = 4
 """Raised when equal masks and answers come to give other outlines."""
-
-THRESHOLD = 0.5
-"""Least probability that counts as changed, as `ChangeMasks` says."""
 
 TOLERANCE_PX = 2.0
 """How much outlines are simplified: a corner goes while the triangle that it makes with its neighbours is smaller than
 the square of this (Visvalingam and Whyatt 1993). The stairs of pixels along a slanting edge go, a house keeps its
 corners."""
+
+SPLIT_KIND = "building"
+"""What the aspect ``border`` lies between."""
+
+Layers = Mapping[str, npt.NDArray[np.float32]]
+"""Aspects of one tile by their names, each (y, x)."""
 
 _Range = tuple[int, int]
 """First pixel of the grid along one axis, and the one after the last."""
@@ -53,7 +58,7 @@ def choose_outline_kinds(setting: Literal["auto", "off"], *, mask_labels: Sequen
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """One connected piece of one kind of change, as far as one tile owns its ground.
+    """One connected piece of one kind of change, or one building of it, as far as one tile owns its ground.
 
     It is empty where all that the mask shows lies on ground of the tile's neighbours.
     """
@@ -74,6 +79,10 @@ class Outline:
     """Mean probability of change of the piece's pixels, 0.5 to 1."""
     peak_probability: float
     """Highest of them."""
+    removed_probability: float | None = None
+    """Mean probability that what changed at its pixels went; None where the model does not tell."""
+    is_instance: bool = False
+    """Whether it is one building, told apart from those that it touches."""
     geometry: shapely.Polygon
     """The piece in pixels of the grid, x to the right and y downwards from its upper left corner; whole numbers."""
 
@@ -139,14 +148,22 @@ def trace_masks(
     masked = np.flatnonzero(is_open.any(axis=1)).tolist()
     return [
         outline
-        for index, probabilities in zip(masked, masks.probabilities, strict=True)
+        for place, (index, probabilities) in enumerate(zip(masked, masks.probabilities, strict=True))
         for kind, is_kind_open in zip(kinds, is_open[index], strict=True)
         if is_kind_open
-        for outline in trace_mask(probabilities[masks.labels.index(kind)], kind=kind, tile=tiles[index], grid=grid)
+        for outline in trace_mask(
+            probabilities[masks.labels.index(kind)],
+            kind=kind,
+            tile=tiles[index],
+            grid=grid,
+            aspects={name: layer[place] for name, layer in masks.aspects.items()},
+        )
     ]
 
 
-def trace_mask(probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile, grid: Grid) -> list[Outline]:
+def trace_mask(
+    probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile, grid: Grid, aspects: Layers | None = None
+) -> list[Outline]:
     """Give the outlines of one kind in one tile.
 
     Args:
@@ -154,42 +171,42 @@ def trace_mask(probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile,
         kind: What changed.
         tile: The tile.
         grid: The grid.
+        aspects: What else the model tells of it; None: nothing.
     """
     top, left, height, width = grid.tile_window(tile.row, tile.col)
     seen_rows = _meet((top, top + height), (grid.top_px, grid.top_px + grid.height_px))
     seen_cols = _meet((left, left + width), (grid.left_px, grid.left_px + grid.width_px))
     rows = _meet((tile.row * grid.stride_px, (tile.row + 1) * grid.stride_px), seen_rows)
     cols = _meet((tile.col * grid.stride_px, (tile.col + 1) * grid.stride_px), seen_cols)
-    seen, owned = (
-        probabilities[first[0] - top : first[1] - top, second[0] - left : second[1] - left]
-        for first, second in ((seen_rows, seen_cols), (rows, cols))
-    )
+    shown = _cut(seen_rows, seen_cols, corner=(top, left))
+    seen, layers = probabilities[shown], {name: layer[shown] for name, layer in (aspects or {}).items()}
     n_seen_pixels = int((seen >= THRESHOLD).sum())
-    labels, n_pieces = ndimage.label(owned >= THRESHOLD)
     if not n_seen_pixels:
         return []
-    if not n_pieces:
+    owned = _cut(rows, cols, corner=(seen_rows[0], seen_cols[0]))
+    borders = layers.get("border") if kind == SPLIT_KIND else None
+    labels = label_pieces(seen, borders=borders, owned=owned)
+    if not labels.any():
         return [_leave_to_neighbours(tile, kind=kind, corner=(rows[0], cols[0]), n_seen_pixels=n_seen_pixels)]
-    pieces = shapely.transform(_draw_pieces(labels), lambda corners: corners + np.array([cols[0], rows[0]]))
-    # Pieces are numbered from 1 in the order of their first pixels.
-    numbers, firsts = np.unique(labels, return_index=True)
-    numbers, firsts = numbers[-n_pieces:], firsts[-n_pieces:]
-    sizes, means = np.bincount(labels.ravel())[1:], ndimage.mean(owned.astype(np.float64), labels, numbers)
-    peaks = ndimage.maximum(owned, labels, numbers)
+    drawn = draw_pieces(labels, tolerance_px=TOLERANCE_PX)
+    pieces = shapely.transform(drawn, lambda corners: corners + np.array([cols[0], rows[0]]))
+    removed = layers["removed"][owned] if "removed" in layers else None
+    measures = measure_pieces(labels, probabilities=seen[owned], removed=removed)
     return [
         Outline(
             tile_id=tile.tile_id,
             kind=kind,
-            first_row_px=rows[0] + int(first // owned.shape[1]),
-            first_col_px=cols[0] + int(first % owned.shape[1]),
-            n_pixels=int(size),
+            first_row_px=rows[0] + measured.row,
+            first_col_px=cols[0] + measured.col,
+            n_pixels=measured.n_pixels,
             n_seen_pixels=n_seen_pixels,
-            # What a model computes in another batch may differ in the last digits.
-            probability=round(float(mean), 4),
-            peak_probability=round(float(peak), 4),
+            probability=measured.mean,
+            peak_probability=measured.peak,
+            removed_probability=measured.removed,
+            is_instance=borders is not None,
             geometry=piece,
         )
-        for first, size, mean, peak, piece in zip(firsts, sizes, means, peaks, pieces, strict=True)
+        for measured, piece in zip(measures, pieces, strict=True)
     ]
 
 
@@ -212,13 +229,6 @@ def _meet(first: _Range, second: _Range) -> _Range:
     return start, max(start, min(first[1], second[1]))
 
 
-def _draw_pieces(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.object_]:
-    """Draw each label but 0 as a polygon in pixels, simplified inside the array and as it is along its edges."""
-    drawn = list(rasterio.features.shapes(labels, connectivity=4))
-    numbers = np.array([int(value) for _, value in drawn])
-    polygons = np.array([shapely.geometry.shape(shape) for shape, _ in drawn], dtype=object)
-    # Together with what did not change they cover the whole array, so that its edges are the coverage's boundary.
-    simplified = shapely.coverage_simplify(polygons, TOLERANCE_PX, simplify_boundary=False)
-    is_piece = numbers > 0
-    pieces: npt.NDArray[np.object_] = simplified[is_piece][np.argsort(numbers[is_piece])]
-    return pieces
+def _cut(rows: _Range, cols: _Range, *, corner: tuple[int, int]) -> Slices:
+    """Give where some of the grid's pixels lie in an array that begins at a corner."""
+    return slice(rows[0] - corner[0], rows[1] - corner[0]), slice(cols[0] - corner[1], cols[1] - corner[1])

@@ -177,6 +177,17 @@ OUTLINES_SCHEMA = pa.schema(
         describe_field("probability", pa.float32(), "Mean probability of the piece's pixels.", is_nullable=False),
         describe_field("peak_probability", pa.float32(), "Highest of them.", is_nullable=False),
         describe_field(
+            "removed_probability",
+            pa.float32(),
+            "Mean probability that what changed at the piece's pixels went; null: the model does not tell.",
+        ),
+        describe_field(
+            "is_instance",
+            pa.bool_(),
+            "Whether the piece is one building, told apart from those that it touches.",
+            is_nullable=False,
+        ),
+        describe_field(
             "geometry",
             pa.binary(),
             "The piece as WKB, in pixels of the grid: x to the right, y downwards from its upper left corner.",

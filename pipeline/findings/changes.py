@@ -144,6 +144,8 @@ def _dissolve_cells(
     columns = {
         "change_id": [f"{kind}_{tile}_{name}" for tile, name in zip(first_tiles, first_names, strict=True)],
         "kind": [kind] * len(first_cells),
+        # No answer tells it of a cell.
+        "change": [None] * len(first_cells),
         "area_m2": np.bincount(labels, weights=areas).tolist(),
         "cell_count": np.bincount(labels).tolist(),
         "mask_probability": [None] * len(first_cells),

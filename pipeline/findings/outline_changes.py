@@ -1,9 +1,4 @@
-"""Outlines of tiles become changes: pieces that meet at a seam between tiles are joined, and put on the map.
-
-Everything is decided in whole pixels. Two pieces are joined where they share an edge of at least a pixel; that they are
-simplified on either side changes nothing about it, as `pipeline.answers.outlines` leaves what lies on the border of a
-tile.
-"""
+"""Outlines of tiles become changes: pieces that are one over the seams between tiles are put together, on the map."""
 
 from __future__ import annotations
 
@@ -19,10 +14,12 @@ import pyarrow.compute as pc
 import shapely
 
 from model.certainty import Certainty, describe_outlines
+from model.instances import name_direction
 from pipeline.answers.meaning import may_have_changed
 from pipeline.answers.parts import OUTLINES_SCHEMA
+from pipeline.findings.joining import label_meeting
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares
-from pipeline.grid.cells import BoolArray, FloatArray, IntArray, label_joined
+from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
 from pipeline.grid.projections import compute_area_scale
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
@@ -116,11 +113,12 @@ def dissolve_outlines(
     names = ("first_row_px", "first_col_px", "n_pixels", "n_seen_pixels", "probability", "peak_probability", "tile")
     table = outlined.pieces.filter(is_wanted)
     rows, cols, sizes, seen, probabilities, peaks, places = (table[name].to_numpy() for name in names)
+    is_instance, removed = table["is_instance"].to_numpy(), table["removed_probability"].to_numpy()
     order = np.lexsort((cols, rows, cols // grid.stride_px, rows // grid.stride_px))
     rows, cols, sizes, seen, places = (column[order].astype(np.int64) for column in (rows, cols, sizes, seen, places))
     polygons = _read_polygons(table["geometry"], order=order)
     del table
-    labels = label_meeting(polygons, grid=grid)
+    labels = label_meeting(polygons, grid=grid, is_instance=is_instance[order])
     _, first_pieces = np.unique(labels, return_index=True)
     tile_of_piece, distinct_places = (np.asarray(found, dtype=np.int64) for found in pd.factorize(places))
     tiles = select_claims(findings.iloc[distinct_places], kind=kind)
@@ -141,6 +139,7 @@ def dissolve_outlines(
     columns = {
         "change_id": [f"{kind}_{tile}_y{y:04d}_x{x:04d}" for tile, (y, x) in zip(ids, corners, strict=True)],
         "kind": [kind] * len(first_pieces),
+        "change": _name_directions(removed[order], labels=labels, sizes=sizes),
         "area_m2": np.bincount(labels, weights=areas).tolist(),
         "cell_count": [None] * len(first_pieces),
         "mask_probability": (
@@ -152,6 +151,12 @@ def dissolve_outlines(
         **sums,
     }
     return columns, place_polygons(united, grid=grid)
+
+
+def _name_directions(removed: FloatArray, *, labels: IntArray, sizes: IntArray) -> list[str | None]:
+    """Tell what became of the ground of each change, by the mean over its pixels; None where a piece does not tell."""
+    means = np.bincount(labels, weights=sizes * removed.astype(np.float64)) / np.bincount(labels, weights=sizes)
+    return [None if np.isnan(mean) else name_direction(mean).value for mean in means.tolist()]
 
 
 def _estimate(
@@ -182,49 +187,6 @@ def _read_polygons(column: pa.ChunkedArray, *, order: IntArray) -> _ObjectArray:
         some = slice(start, start + _POLYGONS_AT_ONCE)
         polygons[some] = shapely.from_wkb(column.take(pa.array(order[some])).to_numpy(zero_copy_only=False))
     return polygons
-
-
-def label_meeting(polygons: _ObjectArray, *, grid: Grid) -> IntArray:
-    """Number groups of pieces that meet along the borders of tiles, in the order of each group's first piece.
-
-    Args:
-        polygons: Pieces in pixels of the grid; each lies on the ground of one tile.
-        grid: The grid.
-    """
-    edges = [np.empty((0, 5), dtype=np.int64)]
-    for start in range(0, len(polygons), _POLYGONS_AT_ONCE):
-        found = _list_border_edges(polygons[start : start + _POLYGONS_AT_ONCE], grid=grid)
-        edges.append(found + np.array([0, 0, 0, 0, start]))
-    joins = [_meet_along(axis, np.concatenate(edges), polygons=polygons, grid=grid) for axis in (0, 1)]
-    first, second = (np.concatenate(ends) for ends in zip(*joins, strict=True))
-    return label_joined(first, second, n_parts=len(polygons))
-
-
-def _list_border_edges(polygons: _ObjectArray, *, grid: Grid) -> IntArray:
-    """List the edges of pieces that may lie on a border of tiles: x and y of both ends, and the piece's number."""
-    corners, piece = shapely.get_coordinates(shapely.get_exterior_ring(polygons), return_index=True)
-    corners = np.rint(corners).astype(np.int64)
-    is_edge = (piece[1:] == piece[:-1]) & ((corners[1:] == corners[:-1]) & (corners[1:] % grid.stride_px == 0)).any(
-        axis=1
-    )
-    return np.column_stack([corners[:-1][is_edge], corners[1:][is_edge], piece[1:][is_edge]])
-
-
-def _meet_along(axis: int, edges: IntArray, *, polygons: _ObjectArray, grid: Grid) -> tuple[IntArray, IntArray]:
-    """Find pairs of pieces that share a pixel's edge on borders across one axis: x for 0, y for 1."""
-    is_across = (edges[:, axis] == edges[:, axis + 2]) & (edges[:, axis] % grid.stride_px == 0)
-    borders, owner = edges[is_across, axis], edges[is_across, 4]
-    ends = edges[is_across][:, [1 - axis, 3 - axis]]
-    low, lengths = ends.min(axis=1), np.ptp(ends, axis=1)
-    # One entry per pixel along each edge; a border and a place on it make one number.
-    steps = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    places = np.repeat(borders * (max(grid.shape_px) + 1) + low, lengths) + steps
-    pieces = np.repeat(owner, lengths)
-    # A piece that begins at the border lies behind it, and what it may meet ends there.
-    is_behind = np.repeat(shapely.bounds(polygons[owner]).reshape(-1, 4)[:, axis] == borders, lengths)
-    _, before, behind = np.intersect1d(places[~is_behind], places[is_behind], return_indices=True)
-    pairs = np.unique(np.column_stack([pieces[~is_behind][before], pieces[is_behind][behind]]), axis=0)
-    return pairs[:, 0], pairs[:, 1]
 
 
 def unite_groups(polygons: _ObjectArray, *, labels: IntArray) -> _ObjectArray:

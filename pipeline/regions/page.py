@@ -27,7 +27,15 @@ from pipeline.report.page.pictures import PicturePair
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
-from pipeline.report.words import FILTERS, KIND_LABELS, format_area, format_position, list_kinds, write_day
+from pipeline.report.words import (
+    FILTERS,
+    KIND_LABELS,
+    format_area,
+    format_position,
+    list_directions,
+    list_kinds,
+    write_day,
+)
 
 MAX_LATEST_ROWS = 40
 """Changes in the still table: the largest of those that are new in the last pair with any."""
@@ -99,6 +107,7 @@ def render_region_page(
         "assessed": _describe_assessed(pairs, accuracy=accuracy or {}),
         "notes": notes,
         "kinds": list_kinds(),
+        "directions": list_directions(changes),
         "days": days,
         "has_tiles": False,
         "data": write_json(_describe_data(ranked, pairs=pairs, frame=frame, zones=zones, ground=ground)),
@@ -293,7 +302,7 @@ def describe_latest(ranked: gpd.GeoDataFrame, *, frame: MapFrame) -> list[dict[s
     if fresh.empty:
         return []
     latest = fresh[fresh["after_datetime"].eq(fresh["after_datetime"].iloc[0])].head(MAX_LATEST_ROWS)
-    names = ["change_id", "kind", "area_m2", "confidence", "description", "after_datetime", "event_status"]
+    names = ["change_id", "kind", "change", "area_m2", "confidence", "description", "after_datetime", "event_status"]
     places = latest.geometry.representative_point()
     return [
         record
@@ -320,6 +329,7 @@ def _describe_data(
         "isRegion": True,
         "dates": _describe_pictures(ground, pairs=pairs),
         "kinds": list_kinds(),
+        "directions": list_directions(ranked),
         "frame": describe_frame(frame),
         "tiles": None,
         "changes": describe_changes(ranked, frame=frame, kinds=list(KIND_LABELS), runs=runs),

@@ -100,6 +100,12 @@ EVENTS_SCHEMA = make_table_schema(
         ),
         describe_field("kind", pa.string(), "What changed: building or road.", is_nullable=False),
         describe_field(
+            "change",
+            pa.string(),
+            "What became of it: built, removed or altered, by the sighting with the highest confidence of those that "
+            "tell; null: none does.",
+        ),
+        describe_field(
             "status",
             pa.string(),
             "provisional: seen, and not yet decided; confirmed: at some time two or more independent pairs had seen "
@@ -177,6 +183,9 @@ CHANGELOG_SCHEMA = make_table_schema(
     table="changelog",
 )
 """Columns of a region's ``changelog.parquet``; the covering ``bbox`` comes on top."""
+
+LATER_COLUMNS = ("change",)
+"""Columns that came on top: tables of former versions are read as if they were null there."""
 
 SEEN_SCHEMA = make_table_schema(
     [

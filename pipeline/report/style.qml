@@ -1,6 +1,7 @@
 <!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <!-- How QGIS draws changes.fgb, which lies beside this file: a colour per kind, the denser the more confident the
-     model, and never so dense that the picture beneath is hidden. Roads are hatched and lie above, as buildings often fill the same cells. -->
+     model, and never so dense that the picture beneath is hidden. Roads are hatched and lie above, as buildings often fill the same cells.
+     The line is dashed around what was removed, and dotted around what was altered. -->
 <qgis version="3.22.0" styleCategories="Symbology|Labeling" labelsEnabled="1">
   <renderer-v2 type="categorizedSymbol" attr="kind" symbollevels="1" enableorderby="0" forceraster="0">
     <categories>
@@ -23,6 +24,11 @@
             <Option type="Map">
               <Option name="name" type="QString" value=""/>
               <Option name="properties" type="Map">
+                <Option name="outlineStyle" type="Map">
+                  <Option name="active" type="bool" value="true"/>
+                  <Option name="expression" type="QString" value="CASE WHEN &quot;change&quot; = 'removed' THEN 'dash' WHEN &quot;change&quot; = 'altered' THEN 'dot' ELSE 'solid' END"/>
+                  <Option name="type" type="int" value="3"/>
+                </Option>
                 <Option name="fillColor" type="Map">
                   <Option name="active" type="bool" value="true"/>
                   <Option name="expression" type="QString" value="set_color_part(@symbol_color, 'alpha', scale_linear(coalesce(&quot;confidence&quot;, 0.5), 0.5, 1, 25, 100))"/>
@@ -49,6 +55,11 @@
             <Option type="Map">
               <Option name="name" type="QString" value=""/>
               <Option name="properties" type="Map">
+                <Option name="outlineStyle" type="Map">
+                  <Option name="active" type="bool" value="true"/>
+                  <Option name="expression" type="QString" value="CASE WHEN &quot;change&quot; = 'removed' THEN 'dash' WHEN &quot;change&quot; = 'altered' THEN 'dot' ELSE 'solid' END"/>
+                  <Option name="type" type="int" value="3"/>
+                </Option>
                 <Option name="fillColor" type="Map">
                   <Option name="active" type="bool" value="true"/>
                   <Option name="expression" type="QString" value="set_color_part(@symbol_color, 'alpha', scale_linear(coalesce(&quot;confidence&quot;, 0.5), 0.5, 1, 120, 255))"/>
@@ -64,7 +75,7 @@
   </renderer-v2>
   <labeling type="simple">
     <settings calloutType="simple">
-      <text-style fieldName="&quot;kind&quot; || coalesce(' ' || to_string(round(100 * &quot;confidence&quot;)) || ' %', '')" isExpression="1" fontSize="8" fontSizeUnit="Point" fontWeight="50" textColor="25,25,25,255" textOpacity="1" multilineHeight="1">
+      <text-style fieldName="&quot;kind&quot; || coalesce(' ' || &quot;change&quot;, '') || coalesce(' ' || to_string(round(100 * &quot;confidence&quot;)) || ' %', '')" isExpression="1" fontSize="8" fontSizeUnit="Point" fontWeight="50" textColor="25,25,25,255" textOpacity="1" multilineHeight="1">
         <text-buffer bufferDraw="1" bufferSize="0.8" bufferSizeUnits="MM" bufferColor="255,255,255,255" bufferOpacity="1" bufferNoFill="1" bufferJoinStyle="128"/>
       </text-style>
       <placement placement="0" polygonPlacementFlags="2" centroidInside="1" priority="5"/>

@@ -12,6 +12,7 @@ import geopandas as gpd
 import pandas as pd
 import pyproj
 
+from model.instances import Direction
 from model.parsing import close_stops
 from model.redaction import shorten_text
 from model.safe_text import clean_line
@@ -129,6 +130,22 @@ def describe_coverage(coverage: Coverage) -> str:
     seen = f"Seen: {format_percent(coverage.seen_fraction)} of the ground"
     unseen_m2 = coverage.total_m2 - coverage.seen_m2
     return f"{seen}; nothing is known about {format_area(unseen_m2)}." if unseen_m2 >= 0.5 else f"{seen}."
+
+
+def list_directions(changes: pd.DataFrame) -> list[str]:
+    """Give what may have become of the ground, in the order of its colours; nothing where no change tells it.
+
+    Args:
+        changes: Changes; reports of former versions have no column that tells it.
+    """
+    is_told = "change" in changes and changes["change"].notna().any()
+    return [direction.value for direction in Direction] if is_told else []
+
+
+def describe_directions(changes: pd.DataFrame) -> str:
+    """Say of how many changes what became of the ground, such as 3 built, 1 removed; empty where nobody tells."""
+    counts = {name: int(changes["change"].eq(name).sum()) for name in list_directions(changes)}
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def list_kinds() -> list[dict[str, Any]]:

@@ -35,7 +35,14 @@ from pipeline.report.accuracy_words import HEADINGS, AccuracyWords, describe_acc
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.page.map import choose_scale_bar
 from pipeline.report.page.pictures import find_visible, read_pictures
-from pipeline.report.words import MAX_TEXT_LENGTH, describe_changed, describe_coverage, label_status, write_share
+from pipeline.report.words import (
+    MAX_TEXT_LENGTH,
+    describe_changed,
+    describe_coverage,
+    describe_directions,
+    label_status,
+    write_share,
+)
 from pipeline.runs.record import RunRecord
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
@@ -127,6 +134,8 @@ def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.Geo
             (kind, f"{len(of_kind):,}", _write(record.thing_counts.get(kind)), _write(of_kind["area_m2"].sum()))
         )
     _add_table(document, ("kind", "changes", "counted in tiles", "area in m²"), rows)
+    if directions := describe_directions(changes):
+        document.add_paragraph(f"Of these changes: {directions}.")
     if n_left_out := sum(record.left_out_counts.values()):
         least = record.config["report"]["min_confidence"]
         document.add_paragraph(f"{n_left_out:,} further changes have a confidence below {least:g} and are left out.")
@@ -181,7 +190,8 @@ def _list_largest(document: Document, changes: gpd.GeoDataFrame) -> None:
     largest = rank_changes(changes).head(N_LARGEST_CHANGES)
     places = largest.geometry.representative_point().to_crs("OGC:CRS84")
     for change, place in zip(largest.to_dict("records"), places, strict=True):
-        document.add_heading(f"{change['kind'].capitalize()}, {change['area_m2']:,.0f} m²", 2)
+        what = " ".join(filter(None, (change["kind"].capitalize(), _clean(change.get("change")))))
+        document.add_heading(f"{what}, {change['area_m2']:,.0f} m²", 2)
         words = _clean(change["description"])
         if words:
             document.add_paragraph(f"“{words}”", style="Intense Quote")

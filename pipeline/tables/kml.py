@@ -22,6 +22,9 @@ _TAIL = "</Document></kml>\n"
 _STYLES = {
     "building": ("ff0f43b1", "552c6bff"),
     "road": ("ff8f7009", "40eec322"),
+    # What is gone is hollow.
+    "building_removed": ("ff0f43b1", None),
+    "road_removed": ("ff8f7009", None),
     "zones": ("ffffffff", None),
     "tiles": ("80c8c8c8", None),
 }
@@ -72,7 +75,7 @@ def append_kml(path: Path, *, layer: str, batches: Iterator[pa.RecordBatch], sch
 def _write_placemark(
     file: TextIO, row: Mapping[str, Any], *, shape: shapely.Geometry, layer: str, names: list[str]
 ) -> None:
-    style = row.get("kind") if row.get("kind") in _STYLES else layer
+    style = _choose_style(row, layer=layer)
     file.write(f"<Placemark><name>{_quote(next(iter(row.values())))}</name>")
     if row.get("description") is not None:
         # Google Earth shows it as HTML.
@@ -88,6 +91,11 @@ def _write_placemark(
         inner = "".join(f"<innerBoundaryIs>{_write_ring(ring)}</innerBoundaryIs>" for ring in part.interiors)
         file.write(f"<Polygon><outerBoundaryIs>{_write_ring(part.exterior)}</outerBoundaryIs>{inner}</Polygon>")
     file.write("</MultiGeometry></Placemark>\n")
+
+
+def _choose_style(row: Mapping[str, Any], *, layer: str) -> str:
+    named = f"{row.get('kind')}_{row.get('change')}", str(row.get("kind"))
+    return next((name for name in named if name in _STYLES), layer)
 
 
 def _write_span(row: Mapping[str, Any]) -> str:

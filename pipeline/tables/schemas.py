@@ -140,6 +140,12 @@ CHANGES_SCHEMA = make_table_schema(
         ),
         describe_field("kind", pa.string(), "What changed: building or road.", is_nullable=False),
         describe_field(
+            "change",
+            pa.string(),
+            "What became of it: built, removed, or altered (both, or one in the place of another). Null: the model "
+            "does not tell, or the geometry is that of cells.",
+        ),
+        describe_field(
             "area_m2",
             pa.float64(),
             "Area of geometry on the ground in square metres (on the ellipsoid). Where geometry_source is cells it is "
@@ -165,8 +171,8 @@ CHANGES_SCHEMA = make_table_schema(
         describe_field(
             "geometry_source",
             pa.string(),
-            "outline: drawn from the model's masks; cells: from the cells of 3 x 3 per tile that it names, where it "
-            "has no mask.",
+            "outline: drawn from the model's masks, one building each where the model tells apart those that touch; "
+            "cells: from the cells of 3 x 3 per tile that it names, where it has no mask.",
             is_nullable=False,
         ),
         describe_field("description", pa.string(), "Description of the most confident of the tiles."),

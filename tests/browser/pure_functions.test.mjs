@@ -61,6 +61,15 @@ for (const [name, filter, expected] of [
   });
 }
 
+test("what became of the ground hides changes, and stands behind their kind", () => {
+  const changes = { ...CHANGES, directions: Uint8Array.of(1, 255) };
+  const data = { changes, kinds: [{ labels: ["building", "buildings"] }, { labels: ["road", "roads"] }], directions: ["built", "removed", "altered"] };
+  assert.deepEqual([...choosing.filterChanges(changes, { ...choosing.ALL, hiddenDirections: [1] })], [1]);
+  assert.deepEqual([...choosing.filterChanges(CHANGES, { ...choosing.ALL, hiddenDirections: [1] })], [0, 1]);
+  assert.deepEqual([0, 1].map((change) => words.nameChange(data, change)), ["buildings, removed", "roads"]);
+  assert.equal(words.nameChange({ ...data, changes: CHANGES, directions: [] }, 0), "buildings");
+});
+
 test("changes are sorted downwards, what is not told last", () => {
   assert.deepEqual([...choosing.sortChanges(CHANGES, EVERY, "areas")], [0, 1]);
   assert.deepEqual([...choosing.sortChanges(CHANGES, EVERY, "confidences")], [1, 0]);

@@ -21,6 +21,7 @@ def make_changes(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
         "count": 2.0,
         "confidence": 0.9,
         "description": "two houses are built .",
+        "change": None,
         "geometry_source": "cells",
         "tile_ids": "r0000_c0000",
         "pair_id": "pair-1",

@@ -21,7 +21,7 @@ import shapely
 from model.errors import InputError
 from pipeline.regions.events.identity import KnownEvent
 from pipeline.regions.events.status import EventStatus
-from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA
+from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, LATER_COLUMNS
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes
 from pipeline.tables.fields import SCHEMA_VERSIONS, VERSION_KEY
@@ -54,7 +54,8 @@ def read_changelog(folder: RunFolder, *, crs: str, facts: ObjectFacts | None) ->
         version = pq.read_metadata(io.BytesIO(data)).metadata[VERSION_KEY.encode()].decode()
         if version != str(SCHEMA_VERSIONS["changelog"]):
             raise ValueError(f"schema_version {version}")
-        frame = gpd.read_parquet(io.BytesIO(data))[CHANGELOG_SCHEMA.names]
+        frame = gpd.read_parquet(io.BytesIO(data))
+        frame = frame.assign(**{name: None for name in LATER_COLUMNS if name not in frame})[CHANGELOG_SCHEMA.names]
     except (ValueError, KeyError, TypeError, pa.ArrowException) as problem:
         raise InputError(
             f"{folder.join(CHANGELOG_NAME)} cannot be read ({problem})",

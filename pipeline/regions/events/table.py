@@ -86,10 +86,11 @@ def tabulate_events(
     columns: dict[str, list[Any]] = {
         "event_id": list(ids),
         "kind": [event.kind for event in events],
+        "change": _choose_told(events, sightings, column="change") if events else [],
         "status": [verdict.status.value for verdict in verdicts],
         "event_confidence": [verdict.confidence for verdict in verdicts],
         "area_m2": areas,
-        "description": _choose_descriptions(events, sightings) if events else [],
+        "description": _choose_told(events, sightings, column="description") if events else [],
         "happened_after": [event.earliest for event in events],
         "happened_by": [event.latest for event in events],
         "first_seen": [event.first_seen for event in events],
@@ -108,12 +109,14 @@ def tabulate_events(
 
 
 def _pick_sightings(events: Sequence[Event], changes: Sequence[gpd.GeoDataFrame]) -> pd.DataFrame:
-    """Give area, area in the CRS, confidence and description of every sighting, and the place of its event."""
-    names = ["area_m2", "confidence", "description"]
+    """Give area, area in the CRS and what else is told of every sighting, and the place of its event."""
+    names = ["area_m2", "change", "confidence", "description"]
     starts = np.cumsum([0, *map(len, changes)])
     rows = [starts[place.pair] + place.change for event in events for place in event.sightings]
     of_event = np.repeat(np.arange(len(events)), [len(event.sightings) for event in events])
-    plain = [pd.DataFrame({name: frame[name] for name in names}).assign(shape=frame.geometry.area) for frame in changes]
+    # Runs of former versions have no change.
+    told = [pd.DataFrame({name: frame.get(name) for name in names}, index=frame.index) for frame in changes]
+    plain = [each.assign(shape=frame.geometry.area) for each, frame in zip(told, changes, strict=True)]
     return pd.concat(plain, ignore_index=True).iloc[rows].assign(event=of_event)
 
 
@@ -125,12 +128,12 @@ def _measure(events: Sequence[Event], sightings: pd.DataFrame) -> list[float]:
     return areas
 
 
-def _choose_descriptions(events: Sequence[Event], sightings: pd.DataFrame) -> list[str | None]:
-    """Give the words of the most confident sighting, of equal ones of the earliest."""
-    told = sightings[sightings["description"].notna()].reset_index(drop=True)
+def _choose_told(events: Sequence[Event], sightings: pd.DataFrame, *, column: str) -> list[str | None]:
+    """Give what the most confident sighting tells, of equal ones the earliest; None where none tells."""
+    told = sightings[sightings[column].notna()].reset_index(drop=True)
     confidences = told["confidence"].to_numpy(np.float64, na_value=-1.0)
     ranked = told.iloc[np.argsort(-confidences, kind="stable")].drop_duplicates("event").set_index("event")
-    words = ranked["description"].to_dict()
+    words = ranked[column].to_dict()
     return [words.get(at) for at in range(len(events))]
 
 

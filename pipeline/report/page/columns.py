@@ -23,7 +23,7 @@ from model.redaction import shorten_text
 from model.safe_text import clean_values
 from pipeline.grid.grid import Grid
 from pipeline.report.page.map import MAX_MAP_SIZE_PX, MapFrame
-from pipeline.report.words import MAX_TEXT_LENGTH
+from pipeline.report.words import MAX_TEXT_LENGTH, list_directions
 from pipeline.tables.schemas import TileStatus
 
 MAX_LISTED_CHANGES = 20_000
@@ -31,7 +31,7 @@ MAX_LISTED_CHANGES = 20_000
 MAX_MAP_SIDE_TILES = 8192
 """Most tiles in a row or column that the script's map draws: browsers limit the size of a picture."""
 NOT_TOLD = 255
-"""What stands for a confidence where there is none."""
+"""What stands for a confidence, or for what became of the ground, where there is none."""
 
 _STATUSES = [status.value for status in TileStatus]
 _ARRAY_TYPES = {"uint8": "u8", "int32": "i32", "float32": "f32", "float64": "f64"}
@@ -143,6 +143,9 @@ def describe_changes(
         "days": days.astype("Float64").to_numpy(np.float64, na_value=-1).astype(np.int32),
         **_outline(listed.geometry.to_numpy(), frame=frame),
     }
+    if directions := list_directions(ranked):
+        codes = pd.Categorical(listed["change"], categories=directions).codes
+        columns["directions"] = np.where(codes < 0, NOT_TOLD, codes).astype(np.uint8)
     if runs is not None:
         columns["runs"] = runs[: len(listed)]
         columns["news"] = listed["is_new"].fillna(value=False).to_numpy(np.uint8)

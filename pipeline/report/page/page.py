@@ -47,9 +47,11 @@ from pipeline.report.words import (
     STATUS_MEANINGS,
     count_reasons,
     describe_dates,
+    describe_directions,
     describe_place,
     format_position,
     label_status,
+    list_directions,
     list_kinds,
 )
 from pipeline.tables.schemas import TileStatus
@@ -157,12 +159,19 @@ def _describe_explorer(
         "isRegion": False,
         "dates": {date: dates[date] for date in ("before", "after")},
         "kinds": kinds,
+        "directions": list_directions(ranked),
         "frame": describe_frame(frame),
         "tiles": tiles,
         "changes": describe_changes(ranked, frame=frame, kinds=list(KIND_LABELS)),
         "zones": draw_zones(zones, frame=frame),
     }
-    return {"data": write_json(data), "kinds": kinds, "days": [], "has_tiles": tiles is not None}
+    return {
+        "data": write_json(data),
+        "kinds": kinds,
+        "directions": data["directions"],
+        "days": [],
+        "has_tiles": tiles is not None,
+    }
 
 
 def describe_shares(coverage: Coverage, *, findings: gpd.GeoDataFrame) -> list[dict[str, Any]]:
@@ -200,6 +209,7 @@ def summarise_changes(findings: gpd.GeoDataFrame, *, changes: gpd.GeoDataFrame, 
                 "count": _sum_or_none(count_owned(findings, kind=kind, grid=grid)),
                 "changes": int(changes["kind"].eq(kind).sum()),
                 "area_m2": float(changes["area_m2"][changes["kind"].eq(kind)].sum()),
+                "directions": describe_directions(changes[changes["kind"].eq(kind)]),
             }
             for kind in KIND_LABELS
         ],
@@ -212,7 +222,7 @@ def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
 
 
 def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
-    names = ["change_id", "kind", "area_m2", "cell_count", "tile_count", "confidence", "description"]
+    names = ["change_id", "kind", "change", "area_m2", "cell_count", "tile_count", "confidence", "description"]
     records = list_records(pd.DataFrame(changes[[*names, "tile_ids"]]))
     return [
         record

@@ -104,7 +104,8 @@ def make_masked(**changes: Any) -> MaskedAnswers:
         "pair_indexes": np.array([1]),
         "probabilities": np.full((1, 1, 4, 4), 0.5, np.float32),
     } | changes
-    masks = ChangeMasks(labels=("building",), probabilities=values.pop("probabilities"))
+    aspects = values.pop("aspects", {"removed": np.full((1, 4, 4), 0.5, np.float32)})
+    masks = ChangeMasks(labels=("building",), probabilities=values.pop("probabilities"), aspects=aspects)
     return MaskedAnswers(masks=masks, **values)
 
 
@@ -115,6 +116,9 @@ def make_masked(**changes: Any) -> MaskedAnswers:
         {"probabilities": np.full((1, 1, 4, 4), np.nan, np.float32)},
         {"probabilities": np.full((1, 1, 4, 4), 7, np.float32)},
         {"probabilities": np.full((1, 2, 4, 4), 0.5, np.float32)},
+        {"aspects": {"removed": np.full((1, 4, 4), 1.5, np.float32)}},
+        {"aspects": {"removed": np.full((1, 1, 4, 4), 0.5, np.float32)}},
+        {"aspects": None},
         {"pair_indexes": np.array([5])},
         {"pair_indexes": np.array([0, 1])},
     ],

@@ -2,7 +2,7 @@
 
 import { sortChanges } from "./choosing.mjs";
 import { make, moveFocusByArrows } from "./elements.mjs";
-import { formatArea, formatConfidence, formatDay, formatNumber, tidyText } from "./words.mjs";
+import { formatArea, formatConfidence, formatDay, formatNumber, nameChange, tidyText } from "./words.mjs";
 
 const AT_ONCE = 50;
 
@@ -43,15 +43,14 @@ export class ChangeList {
   }
 
   makeButton(change) {
-    const { changes, kinds, isRegion } = this.data;
-    const kind = kinds[changes.kinds[change]];
+    const { changes, isRegion } = this.data;
     const facts = [formatConfidence(changes.confidences[change])];
     if (isRegion) facts.push(formatDay(changes.days[change]));
     const words = changes.words[change] < 0 ? null : make("bdi", { class: "words" }, tidyText(changes.texts[changes.words[change]]));
     return make(
       "button",
       { type: "button", class: `change kind-${changes.kinds[change]}`, "data-change": changes.ids[change], onclick: () => this.onChoose(change) },
-      make("span", { class: "top" }, make("b", {}, kind.labels[1]), changes.news?.[change] ? make("em", {}, "new") : null, make("span", {}, formatArea(changes.areas[change]))),
+      make("span", { class: "top" }, make("b", {}, nameChange(this.data, change)), changes.news?.[change] ? make("em", {}, "new") : null, make("span", {}, formatArea(changes.areas[change]))),
       words,
       make("small", {}, facts.join(" · ")),
     );

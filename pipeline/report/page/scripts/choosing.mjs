@@ -3,12 +3,12 @@
 import { NOT_TOLD } from "./columns.mjs";
 
 /** The filter that lets every change through. */
-export const ALL = Object.freeze({ text: "", hiddenKinds: Object.freeze([]), confidence: 0, from: null, to: null, onlyNew: false });
+export const ALL = Object.freeze({ text: "", hiddenKinds: Object.freeze([]), hiddenDirections: Object.freeze([]), confidence: 0, from: null, to: null, onlyNew: false });
 
 /**
  * Give the indexes of the changes that pass a filter, in their order.
  * @param {Object<string, any>} changes As `prepareChanges` gives them.
- * @param {typeof ALL} filter Words that must all occur; kinds that are hidden; least confidence in percent; first and
+ * @param {typeof ALL} filter Words that must all occur; kinds, and what became of the ground, that are hidden; least confidence in percent; first and
  *   last day, in days since 1970, or null; whether only what is new is shown.
  * @returns {Uint32Array}
  */
@@ -18,6 +18,7 @@ export function filterChanges(changes, filter) {
   const found = [];
   for (let i = 0; i < changes.size; i += 1) {
     if (isHidden(changes.kinds[i])) continue;
+    if (changes.directions && filter.hiddenDirections.includes(changes.directions[i])) continue;
     // What has no confidence passes only where none is asked for.
     if (filter.confidence > 0 && (changes.confidences[i] === NOT_TOLD || changes.confidences[i] < 2 * filter.confidence)) continue;
     if (filter.from !== null && changes.days[i] < filter.from) continue;

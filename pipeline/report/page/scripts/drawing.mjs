@@ -3,9 +3,11 @@
 import { NOT_TOLD } from "./columns.mjs";
 import { formatDegrees } from "./places.mjs";
 
-/** Colours on imagery, the same in light and dark: by kind, and from the least to the most confident. */
+/** Colours on imagery, the same in light and dark: by kind, by what became of the ground, from the least to the most confident. */
 export const KIND_COLOURS = ["#ff6b2c", "#22c3ee", "#ffd23f", "#c77dff"];
+export const DIRECTION_COLOURS = ["#3ddc84", "#ff3b6b", "#c77dff"];
 export const CONFIDENCE_COLOURS = ["#5b3fa8", "#c2407a", "#f58f46", "#fcec7f"];
+const UNTOLD_COLOUR = "#cfd6dd";
 const FILLS = [0.04, 0.1, 0.17, 0.25];
 const SMALLEST_PX = 5;
 const BAR_PX = 30;
@@ -28,27 +30,33 @@ export function stepConfidence(code) {
  * @param {View} view
  * @param {Object<string, any>} changes
  * @param {Iterable<number>} indexes
- * @param {"kind"|"confidence"} colour
+ * @param {"kind"|"direction"|"confidence"} colour
  */
 export function drawChanges(context, view, changes, indexes, colour) {
   const groups = new Map();
   for (const i of indexes) {
     if (!isInView(view, changes.boxes, i)) continue;
-    const key = 4 * changes.kinds[i] + stepConfidence(changes.confidences[i]);
+    const group = colour === "direction" ? changes.directions[i] : changes.kinds[i];
+    const key = 4 * group + stepConfidence(changes.confidences[i]);
     if (!groups.has(key)) groups.set(key, new Path2D());
     addOutline(groups.get(key), view, changes, i);
   }
   for (const [key, path] of groups) {
-    const [kind, step] = [key >> 2, key & 3];
-    const hue = colour === "kind" ? KIND_COLOURS[kind % KIND_COLOURS.length] : CONFIDENCE_COLOURS[step];
-    context.globalAlpha = colour === "kind" ? FILLS[step] : 0.34;
+    const [group, step] = [key >> 2, key & 3];
+    const hue = chooseColour(colour, group, step);
+    context.globalAlpha = colour === "confidence" ? 0.34 : FILLS[step];
     context.fillStyle = hue;
     context.fill(path, "evenodd");
     context.globalAlpha = 1;
     context.lineJoin = "round";
     stroke(context, path, { colour: "#0b1215b0", width: 4.5 });
-    stroke(context, path, { colour: hue, width: 2.2, dash: colour === "kind" && step === 0 ? [6, 4] : [] });
+    stroke(context, path, { colour: hue, width: 2.2, dash: colour !== "confidence" && step === 0 ? [6, 4] : [] });
   }
+}
+
+function chooseColour(colour, group, step) {
+  if (colour === "confidence") return CONFIDENCE_COLOURS[step];
+  return colour === "direction" ? DIRECTION_COLOURS[group] ?? UNTOLD_COLOUR : KIND_COLOURS[group % KIND_COLOURS.length];
 }
 
 /** Draw one change so that it stands out. */

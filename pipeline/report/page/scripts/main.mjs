@@ -73,11 +73,12 @@ class Explorer {
 
   readFilter() {
     const given = new FormData(this.form);
-    const shown = given.getAll("kind").map(Number);
+    const listHidden = (name, all) => all.map((_, code) => code).filter((code) => !given.getAll(name).includes(String(code)));
     const day = (name) => (given.get(name) ? Number(given.get(name)) : null);
     return {
       text: String(given.get("text") ?? ""),
-      hiddenKinds: this.data.kinds.map((_, code) => code).filter((code) => !shown.includes(code)),
+      hiddenKinds: listHidden("kind", this.data.kinds),
+      hiddenDirections: listHidden("direction", this.data.directions),
       confidence: Number(given.get("confidence")),
       from: day("from"),
       to: day("to"),

@@ -3,7 +3,7 @@
 import { findChangesOfTile } from "./choosing.mjs";
 import { make, makeSvg } from "./elements.mjs";
 import { formatPlace } from "./places.mjs";
-import { describeState, formatArea, formatConfidence, formatDay, formatNumber, tidyText } from "./words.mjs";
+import { describeState, formatArea, formatConfidence, formatDay, formatNumber, nameChange, tidyText } from "./words.mjs";
 
 const CELL_NAMES = ["top", "center", "bottom"].flatMap((y) => ["left", "center", "right"].map((x) => `${y}-${x}`));
 
@@ -46,8 +46,7 @@ export class TilePanel {
   }
 
   describeChange(change, at) {
-    const { changes, kinds, runs } = this.data;
-    const kind = kinds[changes.kinds[change]];
+    const { changes, runs } = this.data;
     const rows = [
       ["Area", formatArea(changes.areas[change])],
       ["Confidence", formatConfidence(changes.confidences[change])],
@@ -66,7 +65,7 @@ export class TilePanel {
     return make(
       "section",
       { class: `of-change kind-${changes.kinds[change]}`, "aria-label": "Change" },
-      make("h4", {}, make("i", { class: "dot" }), kind.labels[1], changes.news?.[change] ? make("em", {}, "new") : null),
+      make("h4", {}, make("i", { class: "dot" }), nameChange(this.data, change), changes.news?.[change] ? make("em", {}, "new") : null),
       make("dl", {}, ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
       changes.words[change] < 0 ? null : make("blockquote", {}, make("bdi", {}, tidyText(changes.texts[changes.words[change]]))),
       changes.runs && runs[changes.runs[change]].base
@@ -123,11 +122,11 @@ export class TilePanel {
   }
 
   makeFoot({ tileId, change }) {
-    const { changes, kinds, isRegion } = this.data;
+    const { changes, isRegion } = this.data;
     const parts = [];
     const others = isRegion ? [] : findChangesOfTile(changes, tileId).filter((other) => other !== change);
     if (others.length) {
-      const buttons = others.map((other) => make("button", { type: "button", class: `change kind-${changes.kinds[other]}`, onclick: () => this.handlers.onChoose(other) }, make("span", { class: "top" }, make("b", {}, kinds[changes.kinds[other]].labels[1]), make("span", {}, formatArea(changes.areas[other])))));
+      const buttons = others.map((other) => make("button", { type: "button", class: `change kind-${changes.kinds[other]}`, onclick: () => this.handlers.onChoose(other) }, make("span", { class: "top" }, make("b", {}, nameChange(this.data, other)), make("span", {}, formatArea(changes.areas[other])))));
       parts.push(make("h4", {}, change === null ? "Changes in this tile" : "Other changes in this tile"), ...buttons);
     }
     parts.push(make("div", { "data-chat-tile": tileId }));

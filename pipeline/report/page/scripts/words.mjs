@@ -22,6 +22,13 @@ export function formatConfidence(code) {
   return code === 199 ? "> 99 % confident" : `${Math.round(code / 2)} % confident`;
 }
 
+/** Name a change by its kind and, where the model tells it, by what became of the ground. */
+export function nameChange({ changes, kinds, directions }, change) {
+  const kind = kinds[changes.kinds[change]].labels[1];
+  const direction = directions[changes.directions?.[change]];
+  return direction ? `${kind}, ${direction}` : kind;
+}
+
 /** Write a day, given in days since 1970. */
 export function formatDay(day) {
   if (day < 0) return "date not known";

@@ -125,6 +125,15 @@ def test_how_many_changes_are_left_out_is_told() -> None:
     assert "left out" not in write(facts)
 
 
+def test_what_became_of_the_ground_is_told_where_the_model_tells_it() -> None:
+    facts = make_facts({(0, 0): changed("top-left"), (2, 2): changed("top-left;top-center")})
+
+    text = write(replace(facts, largest=facts.largest.assign(change=["removed", "built"])))
+
+    assert re.search(r"\*\*2\*\* of kind building \(\d+ m², 1 built, 1 removed\)", text)
+    assert "**1.** building removed, 512 m²" in text
+
+
 def test_what_is_to_be_known_of_all_of_it_comes_first() -> None:
     facts = make_facts({})
 

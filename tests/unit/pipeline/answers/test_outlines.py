@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyproj
 import pytest
 import rasterio.features
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_outlines import make_findings, make_grid, make_table, make_tile
 from scipy import ndimage
 
 from model.certainty import Certainty, OutlineFit, describe_outlines
@@ -25,32 +24,10 @@ from pipeline.answers.parts import OUTLINES_SCHEMA, decode_outlines, encode_outl
 from pipeline.findings.changes import dissolve_changes
 from pipeline.findings.outline_changes import label_meeting
 from pipeline.grid.grid import Grid
-from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import DISSOLVED_SCHEMA, FINDINGS_SCHEMA
-from pipeline.tiles.table import Tile
+from pipeline.tables.schemas import DISSOLVED_SCHEMA
 
 CLASSIFY = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Changed?")
 LOCATE = Prompt(name="where", kind=PromptKind.LOCATE, text="Where?")
-
-
-def make_grid(*, n_rows: int = 2, n_cols: int = 3, tile: int = 32, overlap_px: int = 0, **options: Any) -> Grid:
-    stride = tile - overlap_px
-    size = {"width_px": n_cols * stride, "height_px": n_rows * stride} | options
-    return Grid(
-        crs="EPSG:32614",
-        resolution_m=0.5,
-        origin_x=621_000.0,
-        origin_y=3_362_000.0,
-        tile_size_px=tile,
-        n_rows=n_rows,
-        n_cols=n_cols,
-        overlap_px=overlap_px,
-        **size,
-    )
-
-
-def make_tile(grid: Grid, row: int, col: int) -> Tile:
-    return Tile(row=row, col=col, tile_id=grid.tile_id(row, col), valid_fraction=1.0, status=None, reason="")
 
 
 def cut_tiles(mask: np.ndarray, *, grid: Grid, kind: str = "building") -> list[Outline]:
@@ -65,30 +42,6 @@ def cut_tiles(mask: np.ndarray, *, grid: Grid, kind: str = "building") -> list[O
             seen = padded[top : top + height, left : left + width]
             outlines += trace_mask(seen * 0.8 + 0.1, kind=kind, tile=make_tile(grid, row, col), grid=grid)
     return outlines
-
-
-def make_table(outlines: list[Outline]) -> pa.Table:
-    return decode_outlines(encode_outlines(outlines, tiles=[]))
-
-
-def make_findings(
-    grid: Grid, tiles: dict[tuple[int, int], dict[str, Any]] | None = None, **all_tiles: Any
-) -> gpd.GeoDataFrame:
-    places = [(row, col) for row in range(grid.n_rows) for col in range(grid.n_cols)]
-    plain = {
-        "status": "analysed",
-        "valid_fraction": 1.0,
-        "is_changed": True,
-        "model_id": "m",
-        "run_id": "r",
-    } | all_tiles
-    rows = [
-        plain | {"tile_id": grid.tile_id(*place), "row": place[0], "col": place[1]} | (tiles or {}).get(place, {})
-        for place in places
-    ]
-    columns = {name: [row.get(name) for row in rows] for name in FINDINGS_SCHEMA.names if name != "geometry"}
-    geometry = np.array([grid.tile_polygon(*place) for place in places])
-    return make_frame(columns, schema=FINDINGS_SCHEMA, geometry=geometry, crs=grid.crs)
 
 
 def draw_as_rasterio_does(mask: np.ndarray, *, grid: Grid) -> list[shapely.Polygon]:

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import ImageColor
 
-from pipeline.report.colours import KIND_COLOURS, KIND_INKS
+from model.instances import Direction
+from pipeline.report.colours import DIRECTION_COLOURS, KIND_COLOURS, KIND_INKS
 from pipeline.tables.schemas import CHANGE_KINDS
 
 REPORT = resources.files("pipeline.report")
@@ -40,6 +41,18 @@ def test_script_draws_the_kinds_in_the_colours_of_the_table() -> None:
 
     assert listed is not None
     assert re.findall(r"#[0-9a-f]{6}", listed[1])[: len(CHANGE_KINDS)] == list(KIND_COLOURS.values())
+
+
+def test_what_became_of_the_ground_has_one_colour_too() -> None:
+    script = REPORT.joinpath("page", "scripts", "drawing.mjs").read_text(encoding="utf-8")
+    sheet = REPORT.joinpath("page", "page.css").read_text(encoding="utf-8")
+    listed = re.search(r"DIRECTION_COLOURS = \[(.*?)\]", script)
+
+    assert listed is not None
+    assert re.findall(r"#[0-9a-f]{6}", listed[1]) == list(DIRECTION_COLOURS.values())
+    assert [name.value for name in Direction] == list(DIRECTION_COLOURS)
+    swatches = {name: re.search(rf"\.swatch\.{name} {{ border: 2.5px solid (#[0-9a-f]+)", sheet) for name in Direction}
+    assert [found[1] for found in swatches.values() if found] == list(DIRECTION_COLOURS.values())
 
 
 def test_qgis_draws_the_kinds_in_the_colours_of_the_table() -> None:

@@ -25,7 +25,12 @@ WORDS = "\x1b[31m<b>two</b> houses\x00 & a road"
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     columns: dict[str, Any] = {name: [None] * 2 for name in CHANGES_SCHEMA.names if name != "geometry"}
-    columns |= {"change_id": ["a", "b"], "kind": ["building", "road"], "confidence": [0.5, None]}
+    columns |= {
+        "change_id": ["a", "b"],
+        "kind": ["building", "road"],
+        "change": ["removed", None],
+        "confidence": [0.5, None],
+    }
     columns |= {"after_datetime": [pd.Timestamp("2024-06-01T10:00Z"), None]}
     columns |= {name: [1, 2] for name in ("area_m2", "cell_count", "tile_count")}
     columns |= dict.fromkeys(("geometry_source", "tile_ids", "model_id", "run_id"), ["x"] * 2)
@@ -41,6 +46,14 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def test_what_was_removed_is_hollow(path: Path) -> None:
+    root = ElementTree.parse(path).getroot()
+    styles = {style.get("id"): style for style in root.iter(f"{KML}Style")}
+
+    assert styles["building_removed"].findtext(f"{KML}PolyStyle/{KML}fill") == "0"
+    assert styles["building"].find(f"{KML}PolyStyle/{KML}fill") is None
+
+
 def test_one_document_has_a_folder_per_table_and_a_style_for_every_shape(path: Path) -> None:
     root = ElementTree.parse(path).getroot()
 
@@ -48,7 +61,7 @@ def test_one_document_has_a_folder_per_table_and_a_style_for_every_shape(path: P
     assert [name.text for name in root.findall(f"{KML}Document/{KML}Folder/{KML}name")] == ["changes", "tiles"]
     styles = {f"#{style.get('id')}": style for style in root.iter(f"{KML}Style")}
     urls = [url.text for url in root.iter(f"{KML}styleUrl")]
-    assert urls == ["#building", "#road", "#building", "#road"]
+    assert urls == ["#building_removed", "#road", "#building_removed", "#road"]
     assert set(urls) <= set(styles)
     for style in styles.values():
         fill = style.find(f"{KML}PolyStyle/{KML}color")

@@ -95,6 +95,18 @@ def test_each_pass_tells_what_it_changed(folder: RunFolder) -> None:
     assert count_actions(log, since=4) == {"added": 2, "confirmed": 0, "altered": 1, "retired": 2, "new": 2}
 
 
+def test_a_log_without_a_column_that_came_later_is_read_and_nothing_is_altered_by_it(folder: RunFolder) -> None:
+    log = extend(read_changelog(folder, crs=CRS, facts=None), {"a": {}}, week=1)
+    schema = CHANGELOG_SCHEMA.remove(CHANGELOG_SCHEMA.get_field_index("change"))
+    folder.put(CHANGELOG_NAME, encode_geoparquet(log.drop(columns="change"), schema=schema, order=np.arange(1)))
+
+    former = read_changelog(folder, crs=CRS, facts=None)
+
+    assert former["change"].isna().all()
+    assert len(extend(former, {"a": {}}, week=2)) == 1
+    assert list_rows(extend(former, {"a": {"change": "built"}}, week=2), "changed_columns")[-1] == ("change",)
+
+
 def test_a_pass_made_again_adds_nothing_and_order_does_not_matter(folder: RunFolder) -> None:
     empty = read_changelog(folder, crs=CRS, facts=None)
     rows: Rows = {"a": {}, "b": {"event_confidence": None, "zone_ids": "west"}}

@@ -97,3 +97,8 @@ def test_an_event_has_the_words_of_its_most_confident_sighting() -> None:
     table = tabulate_events(events, ids=["a"], verdicts=[verdict], changes=frames, rules=TellingRules(), crs=CRS)
 
     assert table.frame.loc[0, ["description", "times_seen", "status"]].tolist() == ["sure", 3, "confirmed"]
+    # Runs of former versions do not tell what became of the ground.
+    assert table.frame["change"].isna().all()
+    frames[0], frames[2] = frames[0].assign(change="removed"), frames[2].assign(change="built")
+    table = tabulate_events(events, ids=["a"], verdicts=[verdict], changes=frames, rules=TellingRules(), crs=CRS)
+    assert table.frame.loc[0, "change"] == "removed"
