@@ -31,9 +31,9 @@ from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid
 from pipeline.polygons.zones import Zones, read_zones
 from pipeline.report.write import Report
+from pipeline.scenes.composite import restore_scene
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.registration import Registration
-from pipeline.scenes.scene import Scene
 from pipeline.scenes.stretch import Stretch
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
@@ -320,8 +320,8 @@ def restore_identity(record: RunRecord) -> ModelIdentity:
 def restore_pair(record: RunRecord) -> ScenePair:
     """Give the scenes and the grid of a recorded run."""
     return ScenePair(
-        before=Scene.from_dict(record.inputs["before"]),
-        after=Scene.from_dict(record.inputs["after"]),
+        before=restore_scene(record.inputs["before"]),
+        after=restore_scene(record.inputs["after"]),
         grid=Grid.from_dict(record.grid),
         resampling=record.config["tiles"]["resampling"],
         stretch=Stretch.from_dict(record.inputs["stretch"]),

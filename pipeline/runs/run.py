@@ -38,6 +38,7 @@ from pipeline.summary import REPAIRS, ProgressCallback, StageSummary, ignore_pro
 from pipeline.tiles.select import select_tiles
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
+from pipeline.tiles.tile_dates import TileDates
 from pipeline.tiles.write import write_tiles
 from pipeline.workers.late_client import LateClient
 
@@ -246,6 +247,7 @@ class Stages:
                 before_datetime=run.pair.before.datetime,
                 after_datetime=run.pair.after.datetime,
                 fit=run.fit,
+                dates=TileDates.read(store, pair=run.pair, area=run.area) if run.pair.is_composed else None,
             ),
         )
 
