@@ -16,7 +16,7 @@ from pipeline.config.grid import GridConfig, RegistrationConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region_sources import PairingConfig, SourceConfig
 from pipeline.config.run import ReportConfig, RunConfig, RunSettings
-from pipeline.config.scene import SceneConfig
+from pipeline.config.scene import MAX_COMPOSED, SceneConfig
 
 _ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _CRON_FIELDS = ("minute", "hour", "day", "month", "weekday")
@@ -40,7 +40,7 @@ class DateChoiceConfig(StrictConfig):
         ge=0,
         le=1,
         description="Dates whose scenes cover less than this fraction of the area, by their metadata, are "
-        "left out. Scenes in a folder count as covering all of it.",
+        "left out; of composites what their scenes cover together. Scenes in a folder count as covering all of it.",
     )
     max_cloud_percent: float | None = Field(
         default=None,
@@ -48,6 +48,30 @@ class DateChoiceConfig(StrictConfig):
         le=100,
         description="Dates with a higher mean cloud cover are left out; dates without cloud cover in their "
         "metadata are kept.",
+    )
+    composite: Literal["none", "first_clear", "median"] = Field(
+        default="none",
+        description="none: each date is one day's scene. first_clear and median: of the scenes of a window, pixel by "
+        "pixel the first that shows the ground, or the median of all that do.",
+    )
+    composite_days: int = Field(
+        default=30,
+        ge=1,
+        le=366,
+        description="Length of the windows that composites are made of, in days of 24 hours, with the pairings series "
+        "and last-analysed, counted from since. With dates and year-earlier the windows are the pairing's own.",
+    )
+    max_scenes: int = Field(
+        default=16,
+        ge=1,
+        le=MAX_COMPOSED,
+        description="A composite is made of so many scenes of its window at most, the first in its order.",
+    )
+    cloud_buffer_m: float = Field(
+        default=100,
+        ge=0,
+        le=5000,
+        description="With composites: so many metres around clouds and shadows are not seen.",
     )
 
 

@@ -146,6 +146,23 @@ class PairPlaces(StrictConfig):
     def _accept_plain_uri(cls, value: Any) -> Any:
         return {"uri": value} if isinstance(value, str | Path | list | tuple) else value
 
+    @model_validator(mode="after")
+    def _check_composites(self) -> Self:
+        rules = [scene.composite and (scene.composite.rule, scene.composite.cloud_buffer_m) for scene in self.scenes]
+        if rules[0] != rules[1]:
+            raise ValueError("before.composite and after.composite differ; both dates are made by one rule")
+        return self
+
+    @property
+    def scenes(self) -> tuple[SceneConfig, SceneConfig]:
+        """Before and after."""
+        return self.before, self.after
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether each scene is made of several dates."""
+        return self.before.composite is not None
+
 
 class RunConfig(RunSettings, PairPlaces):
     """One run: two scenes of one place, a grid, a model and what to ask it."""

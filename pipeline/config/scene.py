@@ -121,6 +121,35 @@ class SceneSettings(StrictConfig):
         return value
 
 
+MAX_COMPOSED = 64
+"""Most dates of a composite: a pixel keeps one bit for each."""
+CompositeRule = Literal["first_clear", "median"]
+"""What counts where several dates show the ground: the first that does, in their order, or the median of all."""
+
+
+class CompositeConfig(StrictConfig):
+    """How one picture is made of several dates, pixel by pixel, where the class band shows the ground."""
+
+    rule: CompositeRule = Field(
+        description="first_clear: of each pixel the first date that shows it; median: the median of all that do."
+    )
+    cloud_buffer_m: float = Field(
+        default=100,
+        ge=0,
+        le=5000,
+        description="So many metres around what hides the ground nothing counts as seen.",
+    )
+    order: Literal["newest", "least_cloudy"] = Field(
+        default="newest",
+        description="Which date comes first: the newest, or the one with the fewest clouds by its metadata.",
+    )
+    datetimes: tuple[dt.datetime, ...] = Field(
+        default=(),
+        description="With uri or band_files, when each raster was acquired: those of one moment make one date. With "
+        "stac, the first acquisitions of the days that are meant; left out, all days that are found.",
+    )
+
+
 SCENE_SOURCES = ("uri", "band_files", "stac")
 """The settings that say where a scene is; one of them is given."""
 
@@ -159,6 +188,13 @@ class SceneConfig(SceneSettings):
         description="Who signs the addresses of files where they are opened: planetary-computer, or module:function of "
         "an installed package, which takes an address and gives the signed one; signatures are kept nowhere.",
     )
+    composite: CompositeConfig | None = Field(
+        default=None,
+        # Records of runs without stay what they were.
+        exclude_if=lambda value: value is None,
+        description="Several dates in place of one: a mapping of rule and what goes with it, the same for both scenes. "
+        "Passes over a region set it (dates.composite).",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -176,6 +212,19 @@ class SceneConfig(SceneSettings):
             raise ValueError(f"{' and '.join(given) or 'nothing'} given; name one of {', '.join(SCENE_SOURCES)}")
         if self.stac is not None and self.bands is not None:
             raise ValueError("bands goes with uri and band_files; set stac.bands")
+        return self
+
+    @model_validator(mode="after")
+    def _check_composite(self) -> Self:
+        if self.composite is None:
+            return self
+        if self.datetime is not None:
+            raise ValueError("datetime given beside composite, whose dates have one each; leave it out")
+        if self.stac is None:
+            uris = self.uri if self.band_files is None else self.band_files.red
+            n_rasters, n_dates = len(list_uris(uris or ())), len(self.composite.datetimes)
+            if n_rasters != n_dates:
+                raise ValueError(f"composite.datetimes names {n_dates} moments, not one of each of {n_rasters} rasters")
         return self
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from model.certainty import Certainty
+from pipeline.findings.dates import find_dates
 from pipeline.findings.outline_changes import OutlinedTiles, dissolve_outlines, gather_outlines
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares, to_floats
 from pipeline.grid.cells import (
@@ -38,12 +39,10 @@ from pipeline.grid.grid import Grid
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tables.schemas import CHANGE_KINDS, DISSOLVED_SCHEMA
 
-_CONSTANT_COLUMNS = {
+_DATE_COLUMNS = {
     "before_datetime": "before_datetime",
     "after_datetime": "after_datetime",
     "first_seen": "after_datetime",
-    "model_id": "model_id",
-    "run_id": "run_id",
 }
 # ^ By the column of the findings that each is taken from.
 
@@ -75,9 +74,11 @@ def dissolve_changes(
     del outlined
     geometry = np.concatenate([polygons for _, polygons in parts])
     columns = {name: pa.chunked_array([part[name] for part, _ in parts]) for name in parts[0][0]}
-    for name, source in _CONSTANT_COLUMNS.items():
-        value = pa.scalar(findings[source].iloc[0], DISSOLVED_SCHEMA.field(name).type, from_pandas=True)
+    for name in ("model_id", "run_id"):
+        value = pa.scalar(findings[name].iloc[0], DISSOLVED_SCHEMA.field(name).type, from_pandas=True)
         columns[name] = pa.repeat(value, len(geometry))
+    for name, source in _DATE_COLUMNS.items():
+        columns[name] = find_dates(findings, source, tile_ids=columns["tile_ids"])
     return make_frame(columns, schema=DISSOLVED_SCHEMA, geometry=geometry, crs=grid.crs)
 
 

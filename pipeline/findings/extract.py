@@ -26,24 +26,28 @@ from pipeline.dates import parse_moment
 from pipeline.findings.decide import judge_tiles
 from pipeline.grid.grid import Grid, name_tile
 from pipeline.summary import StageSummary
-from pipeline.tables.fields import describe_field
+from pipeline.tables.fields import describe_field, insert_fields
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import FINDINGS_SCHEMA, TileStatus
+from pipeline.tables.schemas import COMPOSITE_FIELDS, FINDINGS_SCHEMA, TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
+from pipeline.tiles.tile_dates import TileDates
 
 STAGE = "extract_findings"
 
-_FIRST_COLUMN_AFTER_PROMPTS = FINDINGS_SCHEMA.get_field_index("model_id")
 
-
-def make_findings_schema(prompts: Sequence[Prompt]) -> pa.Schema:
+def make_findings_schema(prompts: Sequence[Prompt], *, is_composed: bool = False) -> pa.Schema:
     """Give the columns of ``tiles.parquet`` for some prompts: each of kind `ask` has its own.
+
+    Args:
+        prompts: The questions of the run.
+        is_composed: Whether each scene is made of several dates.
 
     Raises:
         InputError: a prompt has the name of another column.
     """
-    schema, position = FINDINGS_SCHEMA, _FIRST_COLUMN_AFTER_PROMPTS
+    schema = insert_fields(FINDINGS_SCHEMA, COMPOSITE_FIELDS if is_composed else (), before="status")
+    position = schema.get_field_index("model_id")
     for prompt in prompts:
         if prompt.kind is not PromptKind.ASK:
             continue
@@ -69,6 +73,7 @@ def extract_findings(
     before_datetime: str | None,
     after_datetime: str | None,
     fit: ModelFit | None = None,
+    dates: TileDates | None = None,
 ) -> tuple[gpd.GeoDataFrame, StageSummary]:
     """Turn the answers into one row per tile of the grid.
 
@@ -82,6 +87,7 @@ def extract_findings(
         before_datetime: ISO 8601 time of the before scene, UTC if it names no zone.
         after_datetime: Likewise of the after scene.
         fit: How the tiles lie beside what the model was made for, by their size; None where nobody tells.
+        dates: Which dates each tile is made of, row-major over the grid; None where all have those of the scenes.
 
     Returns:
         The columns of `make_findings_schema`, in the order of `tiles`, with pandas' nullable types.
@@ -90,7 +96,7 @@ def extract_findings(
         InputError: a prompt has the name of another column, or an answer part is damaged.
     """
     start = time.perf_counter()
-    schema = make_findings_schema(prompts)
+    schema = make_findings_schema(prompts, is_composed=dates is not None)
     table = TileTable.gather(tiles)
     given, bytes_read = gather_answers(answers.read_batches(), tiles=table, prompts=prompts)
     columns = judge_tiles(
@@ -105,7 +111,7 @@ def extract_findings(
     }
     for name, value in constants.items():
         columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(table))
-    columns |= _describe_tiles(table)
+    columns |= _describe_tiles(table) | (_describe_dates(table, dates=dates, grid=store.grid) if dates else {})
     geometry = outline_tiles(table, grid=store.grid)
     frame = make_frame(columns, schema=schema, geometry=geometry, crs=store.grid.crs)
     return frame, _summarise(columns["status"], seconds=time.perf_counter() - start, bytes_read=bytes_read)
@@ -121,6 +127,15 @@ def _describe_tiles(tiles: TileTable) -> dict[str, pa.Array]:
         "valid_fraction": pa.array(tiles.valid_fractions),
         "cloud_fraction": pa.array(tiles.cloud_fractions, mask=np.isnan(tiles.cloud_fractions)),
     }
+
+
+def _describe_dates(tiles: TileTable, *, dates: TileDates, grid: Grid) -> dict[str, pa.Array]:
+    """Give the columns that tell when tiles of composites were acquired."""
+    places = tiles.rows.astype(np.int64) * grid.n_cols + tiles.cols
+    columns = {
+        name: pa.array(moments[places]).cast(pa.timestamp("us", "UTC")) for name, moments in dates.columns.items()
+    }
+    return columns | {"n_scenes": pa.array(dates.n_scenes[places])}
 
 
 def gather_answers(

@@ -23,6 +23,7 @@ import shapely
 
 from pipeline.findings.changes import is_sure_enough
 from pipeline.findings.coverage import COARSE, SEEN
+from pipeline.findings.dates import find_date
 from pipeline.findings.seen_ground import find_withheld
 from pipeline.findings.zone_cover import Cover, cover_zone, measure_tiles, measure_zones
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
@@ -103,7 +104,9 @@ def sum_over_zones(
     told = {kind: columns.pop(f"told_{kind}") for kind in _TOLD}
     columns |= _sum_changes(shapes, changes=changes, told=told, min_confidence=min_confidence)
     columns |= {"zone_id": zones.zone_ids, "name": zones.names, "area_m2": areas_m2}
-    for name in ("before_datetime", "after_datetime", "model_id", "run_id"):
+    for name in ("before_datetime", "after_datetime"):
+        columns[name] = [find_date(findings, name)] * len(zones)
+    for name in ("model_id", "run_id"):
         columns[name] = [findings[name].iloc[0]] * len(zones)
     columns |= {name: zones.attributes[name] for name in zones.attributes.column_names}
     return make_frame(columns, schema=zones.schema, geometry=shapes, crs=grid.crs)

@@ -32,6 +32,7 @@ from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.accuracy_words import summarise_accuracy
 from pipeline.report.result import Report
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, Bounds, describe_file, encode_stac, name_asset
+from pipeline.scenes.composite import CompositeScene
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Scene
 from pipeline.storage.names import STORE_NAME
@@ -128,6 +129,7 @@ def make_item(
         properties={
             "title": f"Changes from {_name(pair.before)} to {_name(pair.after)}",
             "gsd": float(f"{pair.grid.ground_resolution_m:.3g}"),
+            **_describe_composites(pair),
             **_describe_projection(pair.grid),
             **_describe_processing(prompts, identity=identity),
             "deltavlm:run_id": run_id,
@@ -143,7 +145,7 @@ def make_item(
         stac_extensions=sorted(EXTENSIONS.values()),
     )
     schemas = {
-        "tiles.parquet": make_findings_schema(prompts),
+        "tiles.parquet": make_findings_schema(prompts, is_composed=pair.is_composed),
         "changes.parquet": CHANGES_SCHEMA,
         "zones.parquet": zones_schema,
     }
@@ -178,6 +180,21 @@ def _describe_dates(pair: ScenePair) -> dict[str, Any]:
     if before is None or after is None:
         return {"datetime": before or after}
     return {"datetime": None, "start_datetime": before, "end_datetime": after}
+
+
+def _describe_composites(pair: ScenePair) -> dict[str, Any]:
+    """Tell which dates composites are made of; the item's own times are those of the middle ones."""
+    told = {}
+    for date, scene in (("before", pair.before), ("after", pair.after)):
+        if isinstance(scene, CompositeScene):
+            told[f"deltavlm:{date}"] = {
+                "rule": scene.rule,
+                "cloud_buffer_m": scene.cloud_buffer_m,
+                "from": min(scene.moments),
+                "to": max(scene.moments),
+                "n_scenes": len(scene.dates),
+            }
+    return told
 
 
 def _describe_projection(grid: Grid) -> dict[str, Any]:

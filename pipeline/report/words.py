@@ -17,6 +17,7 @@ from model.parsing import close_stops
 from model.redaction import shorten_text
 from model.safe_text import clean_line
 from pipeline.findings.coverage import COARSE, OFF, Coverage, Share
+from pipeline.findings.dates import find_date
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import TileStatus
 
@@ -195,7 +196,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
 
 def describe_dates(findings: gpd.GeoDataFrame, *, before_name: str, after_name: str) -> dict[str, str | bool]:
     """Name both dates: by day where the findings know it, by scene where they do not."""
-    days = [write_day(findings[f"{date}_datetime"].iloc[0]) for date in ("before", "after")]
+    days = [write_day(find_date(findings, f"{date}_datetime")) for date in ("before", "after")]
     return {
         "before": days[0] or before_name,
         "after": days[1] or after_name,

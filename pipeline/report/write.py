@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from model.interface import Prompt
 from model.sealing import encode_sealed
+from pipeline.findings.dates import is_composed
 from pipeline.findings.doubts import list_doubts
 from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
@@ -132,7 +133,8 @@ def write_report(
     del totals, page, words
     for name, png in draw_plots(figures).items():
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
-    writer.put_table(TILES_NAME, findings, schema=make_findings_schema(prompts), key="tile_id")
+    schema = make_findings_schema(prompts, is_composed=is_composed(findings))
+    writer.put_table(TILES_NAME, findings, schema=schema, key="tile_id")
     writer.put_for_gis()
     for name, data in make_tile_files(findings, store=store, prompts=prompts, told=told, pictures=pictures):
         writer.put(name, data)

@@ -47,7 +47,9 @@ def check_inputs(config: RunConfig) -> RunPolygons:
 def list_checks(config: RunConfig) -> dict[str, Callable[[], Any]]:
     """List the checks by the setting that each is about, the quickest first; each raises an `InputError`."""
     return {
-        "prompts": lambda: make_findings_schema([prompt.to_prompt() for prompt in config.prompts]),
+        "prompts": lambda: make_findings_schema(
+            [prompt.to_prompt() for prompt in config.prompts], is_composed=config.is_composed
+        ),
         "model": lambda: _check_model(config),
         "sign": lambda: _check_signers(config),
         "output": lambda: _check_writable(config),

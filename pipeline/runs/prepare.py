@@ -77,7 +77,7 @@ class Run:
                 off the grid, a prompt's name is taken, or the folder cannot be written to or is being written by
                 another run.
         """
-        make_findings_schema([prompt.to_prompt() for prompt in config.prompts])
+        make_findings_schema([prompt.to_prompt() for prompt in config.prompts], is_composed=config.is_composed)
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
         note = check_model_fit(pair, identity=identity, config=config.model)

@@ -24,6 +24,7 @@ from pipeline.runs.record_files import withdraw_record
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
+from pipeline.tiles.tile_dates import TileDates
 
 
 def extract_run_findings(
@@ -40,6 +41,7 @@ def extract_run_findings(
         before_datetime=run.pair.before.datetime,
         after_datetime=run.pair.after.datetime,
         fit=run.fit,
+        dates=TileDates.read(store, pair=run.pair, area=run.area) if run.pair.is_composed else None,
     )
 
 

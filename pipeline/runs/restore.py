@@ -8,9 +8,9 @@ from model.interface import ModelIdentity
 from pipeline.answers.parts import AnswerParts
 from pipeline.grid.grid import Grid
 from pipeline.runs.record import RunRecord
+from pipeline.scenes.composite import restore_scene
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.registration import Registration
-from pipeline.scenes.scene import Scene
 from pipeline.scenes.stretch import Stretch
 from pipeline.storage.folder import RunFolder
 from pipeline.tiles.store import TileStore
@@ -42,8 +42,8 @@ def restore_identity(record: RunRecord) -> ModelIdentity:
 def restore_pair(record: RunRecord) -> ScenePair:
     """Give the scenes and the grid of a recorded run."""
     return ScenePair(
-        before=Scene.from_dict(record.inputs["before"]),
-        after=Scene.from_dict(record.inputs["after"]),
+        before=restore_scene(record.inputs["before"]),
+        after=restore_scene(record.inputs["after"]),
         grid=Grid.from_dict(record.grid),
         resampling=record.config["tiles"]["resampling"],
         stretch=Stretch.from_dict(record.inputs["stretch"]),

@@ -141,11 +141,12 @@ _MOST_BLOCKS = 1 << 16
 # ^ Blocks of which the length is looked up: 0.1 s worth.
 
 
-def check_pixels(sources: Sequence[BandSource]) -> bool:
+def check_pixels(sources: Sequence[BandSource], *, is_quick: bool = False) -> bool:
     """Find out cheaply whether the pixels are there: all of a small raster, of a large one the length.
 
     Args:
         sources: The bands of one raster that are going to be read.
+        is_quick: Whether to treat it as a large one.
 
     Returns:
         Whether there is a valid pixel. A large raster is taken to have some: its tiles say so if not.
@@ -155,7 +156,7 @@ def check_pixels(sources: Sequence[BandSource]) -> bool:
     """
     asset = sources[0].asset
     try:
-        is_small = asset.width * asset.height <= _SMALL_SCENE_PX
+        is_small = not is_quick and asset.width * asset.height <= _SMALL_SCENE_PX
         if asset.access.vrt and not is_small:
             return True
         return read_signed(lambda: _look_through(sources, is_small=is_small), uris=[asset.uri, *asset.access.rasters])

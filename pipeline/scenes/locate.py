@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
-from pipeline.config.scene import BandFilesConfig, ClassesConfig, SceneConfig, list_uris
+from pipeline.config.scene import BandFilesConfig, ClassesConfig, CompositeConfig, SceneConfig, list_uris
 from pipeline.config.stac import StacConfig
+from pipeline.dates import format_moment, to_utc
 from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
 from pipeline.uris import read_path
 
@@ -49,6 +51,50 @@ def resolve_files(
         ),
         mosaic=config.mosaic,
     )
+
+
+def resolve_dates(
+    config: SceneConfig,
+    *,
+    composite: CompositeConfig,
+    date: str,
+    area: BaseGeometry | None = None,
+    allow_private: bool = False,
+) -> tuple[list[SceneFiles], list[str]]:
+    """Find the files of a scene that is made of several dates; opens no raster.
+
+    Args:
+        config: The scene's settings.
+        composite: Which dates are meant, and in which order they count.
+        date: As of `resolve_files`.
+        area: Likewise.
+        allow_private: Likewise.
+
+    Returns:
+        The files of each date, in the order in which dates count, and what people should know of how they were found.
+
+    Raises:
+        InputError: as of `resolve_files`.
+    """
+    if config.stac is not None:
+        # What reads STAC takes a while to import, and most runs do without.
+        from pipeline.scenes.stac.scene import find_stac_dates
+
+        dates, notes = find_stac_dates(config.stac, composite=composite, area=area, allow_private=allow_private)
+        return [replace(_override(files, config=config, date=date), notes=()) for files in dates], notes
+    files = resolve_files(config, date=date)
+    parts: dict[dt.datetime, list[PartFiles]] = {}
+    for moment, part in zip(composite.datetimes, files.parts, strict=True):
+        parts.setdefault(to_utc(moment), []).append(part)
+    return [
+        replace(
+            files,
+            scene_id=_name_scene([[file.uri for file in (part.red, part.green, part.blue)] for part in parts[moment]]),
+            datetime=format_moment(moment),
+            parts=tuple(parts[moment]),
+        )
+        for moment in sorted(parts, reverse=True)
+    ], []
 
 
 def _find_described(stac: StacConfig, *, area: BaseGeometry | None, allow_private: bool) -> SceneFiles:

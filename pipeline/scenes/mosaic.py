@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from affine import Affine
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.grid.window import BoolArray, UInt8Array, Window
@@ -15,6 +17,8 @@ from pipeline.scenes.scene import Scene, ScenePart
 from pipeline.scenes.signing import use_signer
 from pipeline.scenes.stretch import BandLimits, stretch_band
 from pipeline.scenes.warp import read_bands
+
+BitArray = np.ndarray[Any, np.dtype[np.uint64]]
 
 MEDIAN_BYTES = 1 << 27
 # ^ What the parts of a median may take at once; more of them are worked on in narrower strips.
@@ -35,6 +39,10 @@ class Block:
     """Where something was seen, (height, width): inside a file, not nodata, not masked out, not cloudy."""
     is_cloudy: BoolArray
     """Where a class band tells of clouds and no part shows the ground, (height, width)."""
+    made_of: BitArray | None = None
+    """Of a composite, which dates each pixel is made of: a bit for each, (height, width)."""
+    unread: tuple[str, ...] = ()
+    """Of a composite, which dates could not be read, and why."""
 
     @property
     def is_empty(self) -> bool:
@@ -42,7 +50,15 @@ class Block:
         return not (self.is_valid.any() or self.is_cloudy.any())
 
 
-def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, limits: BandLimits | None = None) -> Block:
+def read_block(
+    scene: Scene,
+    *,
+    grid: Grid,
+    window: Window,
+    resampling: str,
+    limits: BandLimits | None = None,
+    is_hidden: BoolArray | None = None,
+) -> Block:
     """Read a rectangle of the grid out of a scene.
 
     Any window gives the pixels that the warp of the whole scene would give there.
@@ -53,28 +69,26 @@ def read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, lim
         window: What to read, in pixels of the grid.
         resampling: ``auto`` or the name of one of rasterio's resampling methods.
         limits: Physical values that become 0 and 255; None where the scene holds bytes to be shown.
+        is_hidden: Where the ground is hidden, (height, width); None: where the class bands say so.
 
     Raises:
         InputError: a file cannot be read to the end.
     """
-    with use_signer(scene.sign):
-        return _read_block(scene, grid=grid, window=window, resampling=resampling, limits=limits)
 
-
-def _read_block(scene: Scene, *, grid: Grid, window: Window, resampling: str, limits: BandLimits | None) -> Block:
-    parts = list_parts_in_window(scene, grid=grid, window=window)
-    first_row, first_col, height, width = window
-    if scene.mosaic == "first" or len(parts) < 2:
-        return _take_first(
-            _read_parts(scene, parts, grid=grid, window=window, resampling=resampling, limits=limits),
-            shape=(height, width),
+    def read_parts(window: Window, is_hidden: BoolArray | None) -> Iterator[Block]:
+        return _read_parts(
+            scene, parts, grid=grid, window=window, resampling=resampling, limits=limits, is_hidden=is_hidden
         )
-    rows = _choose_strip(len(parts), height=height, width=width)
-    strips = [Window(first_row + top, first_col, min(rows, height - top), width) for top in range(0, height, rows)]
-    blocks = [
-        _take_median(list(_read_parts(scene, parts, grid=grid, window=strip, resampling=resampling, limits=limits)))
-        for strip in strips
-    ]
+
+    with use_signer(scene.sign):
+        parts = list_parts_in_window(scene, grid=grid, window=window)
+        if scene.mosaic == "first" or len(parts) < 2:
+            return _take_first(read_parts(window, is_hidden), shape=window[2:])
+        strips = cut_strips(window, n_layers=len(parts))
+        blocks = [
+            take_median(list(read_parts(strip, None if is_hidden is None else is_hidden[part])))
+            for strip, part in strips
+        ]
     return Block(
         pixels=np.concatenate([block.pixels for block in blocks], axis=1),
         is_valid=np.concatenate([block.is_valid for block in blocks]),
@@ -86,14 +100,23 @@ def list_parts_in_window(scene: Scene, *, grid: Grid, window: Window) -> list[Sc
     """List the parts of a scene that a rectangle of the grid touches, in the order in which they count."""
     if len(scene.parts) == 1:
         return list(scene.parts)
+    area = outline_window(window, grid=grid)
+    return [part for part in scene.parts if touches(part.footprint, area)]
+
+
+def outline_window(window: Window, *, grid: Grid) -> BaseGeometry:
+    """Give the outline in degrees of what may have a say in a rectangle of the grid."""
     row, col, height, width = window
     # Kernels reach over the edge, and outlines are only as exact as their cuts.
     margin = _MARGIN_PX
     transform = grid.transform @ Affine.translation(col - margin, row - margin)
     size = int(width + 2 * margin), int(height + 2 * margin)
-    area = compute_footprint(crs=grid.crs, transform=transform, width=size[0], height=size[1])
-    lon = area.envelope.centroid.x
-    return [part for part in scene.parts if move_beside(part.footprint, lon=lon).intersects(area)]
+    return compute_footprint(crs=grid.crs, transform=transform, width=size[0], height=size[1])
+
+
+def touches(footprint: BaseGeometry, area: BaseGeometry) -> bool:
+    """Tell whether an outline touches another, be they written on different sides of the date line."""
+    return bool(move_beside(footprint, lon=area.envelope.centroid.x).intersects(area))
 
 
 def _read_parts(
@@ -104,6 +127,7 @@ def _read_parts(
     window: Window,
     resampling: str,
     limits: BandLimits | None,
+    is_hidden: BoolArray | None,
 ) -> Iterator[Block]:
     """Read one part after another, so that only what is needed is read and held."""
     for part in parts:
@@ -117,7 +141,8 @@ def _read_parts(
                 bands[index] if limits is None else stretch_band(bands[index], source=source, limits=limits[index])
             )
             bands[index] = np.empty(0)
-        is_cloudy = is_seen & read_clouds(part, scene=scene, grid=grid, window=window)
+        clouds = read_clouds(part, scene=scene, grid=grid, window=window) if is_hidden is None else is_hidden
+        is_cloudy = is_seen & clouds
         yield Block(pixels=pixels, is_valid=is_seen & ~is_cloudy, is_cloudy=is_cloudy)
 
 
@@ -165,13 +190,14 @@ def _take_first(parts: Iterator[Block], *, shape: tuple[int, int]) -> Block:
     return Block(pixels=pixels, is_valid=is_valid, is_cloudy=is_cloudy & ~is_valid)
 
 
-def _take_median(parts: Sequence[Block]) -> Block:
+def take_median(parts: Sequence[Block]) -> Block:
+    """Give the median of what blocks of one rectangle show; of an even number the mean of the two in the middle."""
     is_valid = np.stack([part.is_valid for part in parts])
     is_any = np.logical_or.reduce(is_valid)
     stack = np.stack([part.pixels for part in parts]).astype(np.uint16)
     np.copyto(stack, np.uint16(_ABSENT), where=~is_valid[:, None])
     stack.sort(axis=0)
-    # The middle one; of an even number the mean of the two in the middle, rounded up.
+    # Means are rounded up.
     count = is_valid.sum(axis=0)
     lower, upper = (np.clip(place, 0, None)[None, None] for place in ((count - 1) // 2, count // 2))
     places = [np.broadcast_to(place, (1, *stack.shape[1:])) for place in (lower, np.minimum(upper, len(parts) - 1))]
@@ -182,7 +208,15 @@ def _take_median(parts: Sequence[Block]) -> Block:
     return Block(pixels=pixels, is_valid=is_any, is_cloudy=is_cloudy & ~is_any)
 
 
-def _choose_strip(n_parts: int, *, height: int, width: int) -> int:
-    # Two bytes to sort in, one as read and one of masks, of three bands and each part.
-    rows = MEDIAN_BYTES // (n_parts * width * 12)
-    return min(height, max(STRIP_ROWS, rows // STRIP_ROWS * STRIP_ROWS))
+def cut_strips(window: Window, *, n_layers: int) -> list[tuple[Window, slice]]:
+    """Cut a rectangle into strips of which a median of so many layers stays within `MEDIAN_BYTES`.
+
+    Returns:
+        Each strip, and its rows counted from the top of the rectangle.
+    """
+    first, left, height, width = window
+    # Two bytes to sort in, one as read and one of masks, of three bands and each layer.
+    rows = MEDIAN_BYTES // (n_layers * width * 12)
+    rows = min(height, max(STRIP_ROWS, rows // STRIP_ROWS * STRIP_ROWS))
+    cuts = [(top, min(top + rows, height)) for top in range(0, height, rows)]
+    return [(Window(first + top, left, bottom - top, width), slice(top, bottom)) for top, bottom in cuts]

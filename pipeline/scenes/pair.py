@@ -18,12 +18,13 @@ from pipeline.dates import parse_moment
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.polygons.aoi import AreaOfInterest
+from pipeline.scenes.compose import find_scene, read_scene_sample
+from pipeline.scenes.composite import CompositeScene
+from pipeline.scenes.composite_blocks import read_composite
 from pipeline.scenes.mosaic import Block, read_block
-from pipeline.scenes.reader import read_scene
 from pipeline.scenes.registration import Registration, derive_content_key, measure_registration
 from pipeline.scenes.scene import Asset, Scene
 from pipeline.scenes.stretch import BandLimits, Stretch, decide_stretch, needs_samples
-from pipeline.scenes.stretch_sample import read_sample
 from pipeline.scenes.warp import FINER_BEFORE_OVERVIEW, measure_coarseness
 from pipeline.summary import StageSummary
 
@@ -57,6 +58,11 @@ class ScenePair:
     """How the later date lies beside the earlier one; None where nobody measured it."""
 
     @property
+    def is_composed(self) -> bool:
+        """Whether each scene is made of several dates."""
+        return isinstance(self.before, CompositeScene)
+
+    @property
     def has_classes(self) -> bool:
         """Whether anything tells of clouds on either date."""
         return self.before.has_classes or self.after.has_classes
@@ -79,6 +85,8 @@ class ScenePair:
         """Read a rectangle of another grid, from where the date's files say they lie."""
         scene: Scene = getattr(self, date)
         limits: BandLimits | None = getattr(self.stretch, date)
+        if isinstance(scene, CompositeScene):
+            return read_composite(scene, grid=grid, window=window, resampling=self.resampling, limits=limits)
         return read_block(scene, grid=grid, window=window, resampling=self.resampling, limits=limits)
 
 
@@ -103,7 +111,7 @@ def find_pair(
             aoi = AreaOfInterest.read(config.aoi)
         area = choose_search_area(config, aoi=aoi)
         before, after = (
-            read_scene(scene, date=date, area=area, allow_private=config.storage.allow_private_hosts)
+            find_scene(scene, date=date, area=area, allow_private=config.storage.allow_private_hosts)
             for date, scene in (("before", config.before), ("after", config.after))
         )
         pair = make_pair(before, after, config=config)
@@ -141,7 +149,7 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
     _check_resolution(before, after, grid=grid)
     samples = None
     if needs_samples(before, after, config=config.tiles.stretch):
-        samples = read_sample(before, grid=grid.coarsen(1)), read_sample(after, grid=grid.coarsen(1))
+        samples = read_scene_sample(before, grid=grid.coarsen(1)), read_scene_sample(after, grid=grid.coarsen(1))
     stretch = decide_stretch(before, after, config=config.tiles.stretch, samples=samples)
     resampling = config.tiles.resampling
     return ScenePair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 
 import shapely
@@ -55,7 +56,9 @@ def read_scene(
         raise refusal.about(f"{date}: ") from None
 
 
-def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool = False) -> Scene:
+def open_scene(
+    files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool = False, is_quick: bool = False
+) -> Scene:
     """Read the headers of a scene's files and look at their pixels.
 
     Args:
@@ -63,22 +66,23 @@ def open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priva
         config: What the user knows better than the files.
         date: ``before`` or ``after``, to name the config key in errors.
         allow_private: Whether servers, and VRTs on them, may lead to hosts of closed networks.
+        is_quick: Whether to look at the lengths of files alone, as of scenes that others may stand in for.
 
     Raises:
         InputError: a file is missing or damaged, has no place on Earth, nothing to see or no colours.
     """
     with use_signer(config.sign):
-        return _open_scene(files, config=config, date=date, allow_private=allow_private)
+        return _open_scene(files, config=config, date=date, allow_private=allow_private, is_quick=is_quick)
 
 
-def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool) -> Scene:
+def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool, is_quick: bool) -> Scene:
     rasters = _open_rasters(files, config=config, date=date, allow_private=allow_private)
     notes = dict.fromkeys(files.notes)
     parts = tuple(_make_part(part, rasters=rasters, date=date, notes=notes) for part in files.parts)
     if config.has_alpha is None:
         for asset in {source.asset.uri: source.asset for part in parts for source in part.colours}.values():
             check_alpha(asset, date=date)
-    _check_pixels(parts)
+    _check_pixels(parts, is_quick=is_quick)
     told = files.datetime or next((header.datetime for header, _ in rasters.values() if header.datetime), None)
     return Scene(
         scene_id=files.scene_id,
@@ -170,7 +174,7 @@ def _share(assets: list[Asset]) -> shapely.Geometry:
     return footprint
 
 
-def _check_pixels(parts: tuple[ScenePart, ...]) -> None:
+def _check_pixels(parts: tuple[ScenePart, ...], *, is_quick: bool) -> None:
     colours: dict[str, list[BandSource]] = {}
     classes: dict[str, list[BandSource]] = {}
     for part in parts:
@@ -178,8 +182,9 @@ def _check_pixels(parts: tuple[ScenePart, ...]) -> None:
             colours.setdefault(source.asset.uri, []).append(source)
         if part.classes is not None:
             classes.setdefault(part.classes.asset.uri, []).append(part.classes)
-    has_valid = map_at_once(check_pixels, colours.values())
-    map_at_once(check_pixels, classes.values())
+    check = partial(check_pixels, is_quick=is_quick)
+    has_valid = map_at_once(check, colours.values())
+    map_at_once(check, classes.values())
     if not any(has_valid):
         uris = list(colours)
         raise InputError(

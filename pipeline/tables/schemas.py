@@ -129,6 +129,22 @@ FINDINGS_SCHEMA = make_table_schema(
 )
 """Columns of ``tiles.parquet`` for prompts without any of kind `ask`; the covering ``bbox`` comes on top."""
 
+COMPOSITE_FIELDS = (
+    describe_field(
+        "before_from",
+        pa.timestamp("us", "UTC"),
+        "Earliest of the dates that the tile's before picture is made of, and before_datetime the one of its middle "
+        "pixel; null, as that: it shows nothing.",
+    ),
+    describe_field("before_to", pa.timestamp("us", "UTC"), "Latest of them."),
+    describe_field("after_from", pa.timestamp("us", "UTC"), "Likewise the earliest of the after picture."),
+    describe_field("after_to", pa.timestamp("us", "UTC"), "Latest of them."),
+    describe_field(
+        "n_scenes", pa.int32(), "Dates that the tile is made of, before and after together.", is_nullable=False
+    ),
+)
+"""Columns of ``tiles.parquet`` where scenes are made of several dates; behind ``after_datetime``."""
+
 CHANGES_SCHEMA = make_table_schema(
     [
         describe_field(

@@ -202,6 +202,12 @@ class TileStore:
             else:
                 yield from parse_mark(mark, shard, grid=self.grid, shard_size_tiles=size)
 
+    def read_dates(self, shards: Sequence[tuple[int, int]]) -> Iterator[Mapping[str, list[list[int]]] | None]:
+        """Read what `describe_dates` gave of some shards; None for one that is not whole or tells nothing."""
+        size = self.shard_size_tiles
+        for _, mark in read_marks(self.folder, shards, content_key=self.content_key, shard_size_tiles=size):
+            yield None if mark is None else mark.get("dates")
+
     def read_thumbnails(self, shards: Sequence[tuple[int, int]]) -> Iterator[UInt8Array | None]:
         """Read a small view of each shard, uint8 (date=2, y, x, band=3); None for one that is not whole."""
         size, grid = self.shard_size_tiles, self.grid

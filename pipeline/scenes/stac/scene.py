@@ -13,8 +13,9 @@ from shapely.ops import unary_union
 from model.errors import InputError
 from model.redaction import redact_uri
 from pipeline.config.limits import get_limits
+from pipeline.config.scene import MAX_COMPOSED, CompositeConfig
 from pipeline.config.stac import StacConfig
-from pipeline.dates import format_moment
+from pipeline.dates import format_moment, to_utc
 from pipeline.scenes.days import LeftOut, average_clouds, compute_coverage, group_days, rank_clouds, rank_day
 from pipeline.scenes.files import SceneFiles
 from pipeline.scenes.stac.documents import DocumentReader, ReadLimits
@@ -23,6 +24,8 @@ from pipeline.scenes.stac.items import FoundItem, SceneItem, read_item
 from pipeline.scenes.stac.search import search_items
 
 _LISTED_REASONS = 5
+_HALF_DAY = dt.timedelta(hours=12)
+# ^ A day of which some items are gone may begin later than it did.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +66,62 @@ def find_stac_scene(
         raise _refuse_empty(config, left_out).about("stac: ")
     chosen, others = choose_day(items, area=wanted, order=config.order)
     covered = compute_coverage(chosen, area=wanted if wanted is not None else _unite(items))
-    first, more = chosen[0], len(chosen) - 1
     return StacScene(
-        files=SceneFiles(
-            scene_id=first.piece_id + (f" and {more} more" if more else ""),
-            datetime=format_moment(min(item.start for item in chosen)),
-            parts=tuple(item.part for item in chosen),
-            notes=tuple(_describe(chosen, (*left_out, *others), covered_fraction=covered)),
-        ),
+        files=_make_files(chosen, notes=_describe(chosen, (*left_out, *others), covered_fraction=covered)),
         item_ids=tuple(item.piece_id for item in chosen),
         left_out=(*left_out, *others),
         covered_fraction=covered,
+    )
+
+
+def find_stac_dates(
+    config: StacConfig, *, composite: CompositeConfig, area: BaseGeometry | None = None, allow_private: bool = False
+) -> tuple[list[SceneFiles], list[str]]:
+    """Find the items that a config means and make one scene of those of each day; no raster is opened.
+
+    Args:
+        config: Where the items are described, and which are meant.
+        composite: Which of the days are meant, and in which order they count.
+        area: The run's area of interest in WGS84 degrees; the config's own bbox goes over it.
+        allow_private: Whether documents from the network may name hosts of closed networks.
+
+    Returns:
+        The files of each day, and what people should know of what was left out.
+
+    Raises:
+        InputError: a document cannot be read, no item fits, or more fit than ``max_items``.
+    """
+    wanted = choose_area(config, area=area)
+    items, left_out = list_items(config, area=wanted, allow_private=allow_private)
+    days, others = group_days(items, area=wanted if wanted is not None else _unite(items))
+    chosen = {key: day for key, day in days.items() if _is_meant(day, composite=composite)}
+    if not chosen:
+        raise _refuse_empty(config, left_out).about("stac: ")
+    keys = sorted(chosen, key=lambda key: (_rank_date(chosen[key], composite.order), key[1]))
+    others += [LeftOut(name=day[0].piece_id, reason="another day") for key, day in days.items() if key not in chosen]
+    others += [LeftOut(name=chosen[key][0].piece_id, reason="a day too many") for key in keys[MAX_COMPOSED:]]
+    dates = [_make_files(sorted(chosen[key], key=lambda item: _rank_item(item, config.order))) for key in keys]
+    counts = _count_reasons((*left_out, *others))
+    return dates[:MAX_COMPOSED], [f"does without {count} STAC items: {reason}" for reason, count in counts]
+
+
+def _is_meant(day: Sequence[SceneItem], *, composite: CompositeConfig) -> bool:
+    start = min(item.start for item in day)
+    return not composite.datetimes or any(abs(start - to_utc(meant)) < _HALF_DAY for meant in composite.datetimes)
+
+
+def _rank_date(day: Sequence[SceneItem], order: str) -> tuple[float, float]:
+    clouds = rank_clouds(average_clouds(day)) if order == "least_cloudy" else 0.0
+    return clouds, -min(item.start for item in day).timestamp()
+
+
+def _make_files(chosen: Sequence[SceneItem], *, notes: Iterable[str] = ()) -> SceneFiles:
+    first, more = chosen[0], len(chosen) - 1
+    return SceneFiles(
+        scene_id=first.piece_id + (f" and {more} more" if more else ""),
+        datetime=format_moment(min(item.start for item in chosen)),
+        parts=tuple(item.part for item in chosen),
+        notes=tuple(notes),
     )
 
 
