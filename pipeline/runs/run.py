@@ -9,28 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import geopandas as gpd
 from distributed import Client
 
 from model.errors import InputError
-from pipeline.accuracy.figures import ReportFacts
-from pipeline.accuracy.kept import find_accuracy, has_sample
-from pipeline.accuracy.population import describe_population
 from pipeline.answers.collect import collect_answers
 from pipeline.answers.outlines import choose_outline_kinds
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.run import RunConfig
 from pipeline.findings.extract import extract_findings
 from pipeline.findings.totals import Totals, sum_up
-from pipeline.grid.grid import Grid
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import Report, write_report
 from pipeline.runs.inputs import check_inputs
 from pipeline.runs.prepare import Run
 from pipeline.runs.record import recall_notes, recall_record, restore_answers, restore_store, withdraw_record
+from pipeline.runs.reviewed import assess_totals, review_totals
 from pipeline.scenes.pair import ScenePair, find_pair
 from pipeline.storage.folder import find_run_folder
 from pipeline.storage.lock import hold_lock
@@ -134,21 +131,6 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
         former = [StageSummary(**stage) for stage in record.stages]
         run.write_record(report, store=store, answers=answers, stages=former)
     return report
-
-
-def _assess(run: Run, totals: Totals, *, findings: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any] | None:
-    """Give what people's reviews say of a report; None where no sample was drawn, which takes no time to tell."""
-    if not has_sample(run.folder):
-        return None
-    facts = ReportFacts(
-        run_id=run.run_id,
-        model_id=run.identity.model_id,
-        population=describe_population(findings, grid=grid),
-        changes=totals.changes,
-        zones=totals.zones,
-        grid=grid,
-    )
-    return find_accuracy(run.folder, facts=facts)
 
 
 def tell_progress(on_progress: ProgressCallback) -> StageHook:
@@ -272,7 +254,8 @@ class Stages:
             report, summary = write_report(
                 findings,
                 totals=total(),
-                assess=partial(_assess, run, findings=findings, grid=store.grid),
+                assess=partial(assess_totals, run, findings=findings, grid=store.grid),
+                review=partial(review_totals, run, findings=findings),
                 store=store,
                 folder=run.folder,
                 prompts=run.prompts,

@@ -143,6 +143,8 @@ def describe_changes(
         "days": days.astype("Float64").to_numpy(np.float64, na_value=-1).astype(np.int32),
         **_outline(listed.geometry.to_numpy(), frame=frame),
     }
+    if "review" in listed:
+        columns["reviews"] = [None if pd.isna(verdict) else verdict for verdict in listed["review"]]
     if runs is not None:
         columns["runs"] = runs[: len(listed)]
         columns["news"] = listed["is_new"].fillna(value=False).to_numpy(np.uint8)

@@ -46,6 +46,7 @@ export class ChangeList {
     const { changes, kinds, isRegion } = this.data;
     const kind = kinds[changes.kinds[change]];
     const facts = [formatConfidence(changes.confidences[change])];
+    if (changes.reviews?.[change]) facts.push(`reviewed: ${changes.reviews[change]}`);
     if (isRegion) facts.push(formatDay(changes.days[change]));
     const words = changes.words[change] < 0 ? null : make("bdi", { class: "words" }, tidyText(changes.texts[changes.words[change]]));
     return make(
