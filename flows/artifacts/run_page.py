@@ -16,6 +16,7 @@ from model.redaction import redact_text, shorten_text
 from model.safe_text import clean_line
 from pipeline.grid.grid import Grid
 from pipeline.report.result import Report
+from pipeline.report.reviewed import describe_reviews
 from pipeline.report.words import (
     describe_changed,
     describe_coverage,
@@ -93,6 +94,7 @@ def describe_run(facts: RunFacts, *, pictures: SummaryPictures) -> str:
         "",
         _describe_kinds(facts),
         "",
+        *([f"**{describe_reviews(report.reviews)}.**", ""] if report.reviews is not None else []),
         _describe_coverage(report),
         "",
     ]

@@ -1,9 +1,12 @@
-"""The command ``deltavlm explore``: the report's page on this machine, with a model to ask about what the map shows."""
+"""The command ``deltavlm explore``: a report's page on this machine, a model to ask about the map, and its review."""
 
 from __future__ import annotations
 
 import socket
 import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +18,12 @@ from model.errors import InputError
 if TYPE_CHECKING:
     from types import FrameType
 
+    from rich.console import Console
     from starlette.types import ASGIApp
 
+    from flows.explore.chat import ChatDesk
+    from flows.explore.review import OpenBook
+    from pipeline.runs.record import RunRecord
     from pipeline.storage.folder import RunFolder
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -25,14 +32,23 @@ _SHUTDOWN_S = 3
 
 
 def explore_command(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run, or its s3://bucket/prefix.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|REGION", help="Folder of a finished run or of a region, or its s3://bucket/prefix."
+        ),
+    ],
     model: RunModelName = None,
     device: Device = "auto",
     dtype: RunDtype = None,
+    has_chat: Annotated[
+        bool, typer.Option("--chat/--no-chat", help="Load the model to ask about tiles; of a region, none is loaded.")
+    ] = True,
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Address to listen on. Other than 127.0.0.1, it lets others read and ask, too."
+            metavar="ADDRESS",
+            help="Address to listen on. Other than 127.0.0.1, it lets others read, ask and review, too.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -49,47 +65,109 @@ def explore_command(
     has_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     is_json: JsonFlag = False,
 ) -> None:
-    """Open a run's report in the browser and ask the model about its tiles; Ctrl-C ends it."""
-    from flows.cli.ask import choose_dtype, choose_model, compare_models
+    """Open a report in the browser, ask the model about its tiles, and review its changes; Ctrl-C ends it."""
     from flows.cli.console import make_console, print_result
-    from flows.explore.server import ChatDesk, ReportServer
     from flows.signals import StopRequest, stop_on_signals
-    from model.registry import load_named_model
-    from pipeline.runs.record_files import read_record
     from pipeline.storage.opening import find_run_folder
 
     console = make_console()
-    folder = find_run_folder(run)
-    record = read_record(folder)
-    check_page(folder)
+    explored = _find_explored(find_run_folder(run), has_chat=has_chat, model=model)
     try:
         with stop_on_signals(), open_socket(host, port) as listener:
-            name, notes = choose_model(model, record=record)
-            if not console.is_terminal:
-                console.print(f"Loading {name} ...", markup=False, highlight=False, soft_wrap=True)
-            with console.status(f"Loading {name} ..."):
-                loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
-            notes += compare_models(loaded, record=record)
+            chat, notes = explored.load_chat(model=model, device=device, dtype=dtype, console=console)
             if host not in LOOPBACK_NAMES:
-                notes.append(f"whoever reaches {host} can read this report and ask the model")
+                notes.append(f"whoever reaches {host} can read this report, ask the model and review")
             for note in notes:
                 console.print(f"Note: {note}", markup=False, style="yellow", highlight=False, soft_wrap=True)
             url = name_url(host, port=listener.getsockname()[1])
-            print_result({"url": url, "run_id": record.run_id, "model_id": loaded.identity.model_id}, is_json=is_json)
-            console.print(f"The report is at {url}\nCtrl-C ends this.", markup=False, highlight=False, soft_wrap=True)
-            desk = ChatDesk(loaded, folder=folder)
-            try:
-                server = ReportServer(desk, folder=folder, run_id=record.run_id, notes=notes, console=console)
-                app = server.make_app(allowed_hosts=[*LOOPBACK_NAMES, host, *(allowed_hosts or ())])
+            model_id = None if chat is None else chat.model.identity.model_id
+            print_result({"url": url, "run_id": explored.run_id, "model_id": model_id}, is_json=is_json)
+            told = f"The report is at {url}, its review at {url}review\nCtrl-C ends this."
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            with explored.open_app(chat, notes=notes, console=console) as make_app:
+                app = make_app(allowed_hosts=[*LOOPBACK_NAMES, host, *(allowed_hosts or ())])
                 if has_browser:
                     # A browser of the terminal keeps its caller waiting until it is closed.
                     Thread(target=webbrowser.open, args=(url,), daemon=True).start()
                 serve(app, listener=listener)
-            finally:
-                desk.close()
     except StopRequest as stop:
-        console.print(f"Stopped by {stop.name}. The conversations were in the page alone.", highlight=False)
+        told = f"Stopped by {stop.name}. Reviews are kept; the conversations were in the page alone."
+        console.print(told, highlight=False)
         raise typer.Exit(stop.exit_code) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Explored:
+    """What is looked at: a run or a region."""
+
+    folder: RunFolder
+    run_id: str
+    record: RunRecord | None
+    """Record of the run whose tiles a model is asked about; None: none is."""
+    open_book: OpenBook
+
+    def load_chat(
+        self, *, model: str | None, device: str, dtype: str | None, console: Console
+    ) -> tuple[ChatDesk | None, list[str]]:
+        """Load the model, if there is one to be asked; gives it with what is to be known of it."""
+        if self.record is None:
+            return None, []
+        from flows.cli.ask import choose_dtype, choose_model, compare_models
+        from flows.explore.chat import ChatDesk
+        from model.registry import load_named_model
+
+        name, notes = choose_model(model, record=self.record)
+        if not console.is_terminal:
+            console.print(f"Loading {name} ...", markup=False, highlight=False, soft_wrap=True)
+        with console.status(f"Loading {name} ..."):
+            loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(self.record))
+        return ChatDesk(loaded, folder=self.folder), [*notes, *compare_models(loaded, record=self.record)]
+
+    @contextmanager
+    def open_app(
+        self, chat: ChatDesk | None, *, notes: Sequence[str], console: Console
+    ) -> Iterator[Callable[..., ASGIApp]]:
+        """Give what makes the application; at the end, what people have said is written out."""
+        from flows.explore.review import ReviewDesk
+        from flows.explore.server import ReportServer
+
+        reviews = ReviewDesk(self.folder, open_book=self.open_book)
+        try:
+            server = ReportServer(
+                chat, reviews=reviews, folder=self.folder, run_id=self.run_id, notes=notes, console=console
+            )
+            yield server.make_app
+        finally:
+            reviews.close()
+            if chat is not None:
+                chat.close()
+
+
+def _find_explored(folder: RunFolder, *, has_chat: bool, model: str | None) -> _Explored:
+    """Find what is to be looked at.
+
+    Raises:
+        InputError: it is neither a finished run nor a region, has no page, or a model is named that nobody asks.
+    """
+    from pipeline.regions.assess import read_region_name
+    from pipeline.regions.record import REGION_NAME
+    from pipeline.regions.review_items import open_region_book
+    from pipeline.runs.record_files import read_record
+    from pipeline.runs.review_items import open_run_book
+
+    is_region = folder.has(REGION_NAME)
+    if model is not None and (is_region or not has_chat):
+        raise InputError(
+            f"--model {model} {'of a region' if is_region else 'with --no-chat'}",
+            expected="a model where there is somebody to ask it",
+            remedy="leave --model out, or explore the run of one of the region's pairs",
+        )
+    if is_region:
+        check_page(folder)
+        return _Explored(folder=folder, run_id=read_region_name(folder), record=None, open_book=open_region_book)
+    record = read_record(folder)
+    check_page(folder)
+    return _Explored(folder=folder, run_id=record.run_id, record=record if has_chat else None, open_book=open_run_book)
 
 
 def check_page(folder: RunFolder) -> None:

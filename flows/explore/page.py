@@ -1,4 +1,4 @@
-"""The report's page as the server shows it: with the chat box's script, and a policy that allows just that on top."""
+"""The pages that the server shows: the report's with what is put into it, and policies that allow just that on top."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ STRICT_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inl
 CLOSED_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """For everything that is no page."""
 
+REVIEW_POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""For the review page, which is the server's own."""
+
 _POLICY_TAG = re.compile(r"<meta\b[^>]*content-security-policy[^>]*>", re.IGNORECASE)
 
 
-def add_chat(html: str, *, nonce: str) -> tuple[str, str]:
-    """Put the chat box's script and style into the report's page.
+def add_tools(html: str, *, nonce: str, has_chat: bool) -> tuple[str, str]:
+    """Put the way to the review, and the chat box's script and style, into the report's page.
 
     A policy in the page and one in the header both hold, so the page's own moves into the header to be widened.
 
     Args:
         html: The page as it lies in the run.
         nonce: A word that nobody can guess, another one for every answer.
+        has_chat: Whether there is a model to ask.
 
     Returns:
         The page, and the value of its header Content-Security-Policy.
@@ -33,8 +40,10 @@ def add_chat(html: str, *, nonce: str) -> tuple[str, str]:
         policy = _read_content(tag[0])
         html = html[: tag.start()] + html[tag.end() :]
     addition = (
-        f'<link rel="stylesheet" href="explore/chat.css"><script src="explore/chat.js" nonce="{nonce}" defer></script>'
+        '<link rel="stylesheet" href="explore/chat.css"><a class="to-review" href="review">Review the changes</a>'
     )
+    if has_chat:
+        addition += f'<script src="explore/chat.js" nonce="{nonce}" defer></script>'
     end = html.lower().rfind("</body>")
     end = len(html) if end < 0 else end
     return html[:end] + addition + html[end:], widen_policy(policy, nonce=nonce)

@@ -28,7 +28,7 @@ from pipeline.grid.grid import Grid, name_tile
 from pipeline.summary import StageSummary
 from pipeline.tables.fields import describe_field, insert_fields
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import COMPOSITE_FIELDS, FINDINGS_SCHEMA, TileStatus
+from pipeline.tables.schemas import COMPOSITE_FIELDS, FINDINGS_SCHEMA, TILE_REVIEW_FIELDS, TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
 from pipeline.tiles.tile_dates import TileDates
@@ -51,7 +51,7 @@ def make_findings_schema(prompts: Sequence[Prompt], *, is_composed: bool = False
     for prompt in prompts:
         if prompt.kind is not PromptKind.ASK:
             continue
-        if prompt.name in {*schema.names, "bbox"}:
+        if prompt.name in {*schema.names, *(field.name for field in TILE_REVIEW_FIELDS), "bbox"}:
             raise InputError(
                 f"prompts: {prompt.name!r} of kind ask is the name of another column of tiles.parquet",
                 expected="a name of its own",

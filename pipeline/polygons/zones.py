@@ -19,12 +19,12 @@ import shapely
 from model.errors import InputError
 from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line
 from pipeline.tables.fields import describe_field, insert_fields
-from pipeline.tables.schemas import ZONES_SCHEMA
+from pipeline.tables.schemas import ZONE_REVIEW_FIELDS, ZONES_SCHEMA
 
 _ID_NAMES, _NAME_NAMES = ("zone_id", "id"), ("name", "zone_name")
 # ^ Columns that ids and names are taken from where none is named, in any case.
 _GIVEN_SUFFIX = "_given"
-_TAKEN_NAMES = frozenset({*ZONES_SCHEMA.names, "bbox", "fid"})
+_TAKEN_NAMES = frozenset({*ZONES_SCHEMA.names, *(field.name for field in ZONE_REVIEW_FIELDS), "bbox", "fid"})
 # ^ The last is the key that GeoPackage gives every row.
 _MENDED = "its rings crossed or overlapped and were mended"
 _WITHOUT_AREA = "no area is left of its rings"

@@ -47,11 +47,16 @@ def find_assessed_run(uri: str, *, pair: str | None = None) -> AssessedRun:
             expected=f"one of {known}" if known else "a pair with a result",
             remedy="correct --pair, or make a pass with `deltavlm monitor` first",
         )
-    events = RegionEvents(folder=folder, name=_read_name(folder), ids=frozenset(_list_events(folder)))
+    events = RegionEvents(folder=folder, name=read_region_name(folder), ids=frozenset(_list_events(folder)))
     return AssessedRun.open(open_pair_folder(folder, chosen[-1].record).uri, events=events)
 
 
-def _read_name(folder: RunFolder) -> str:
+def read_region_name(folder: RunFolder) -> str:
+    """Give the name of a region, which its reviews speak of.
+
+    Raises:
+        InputError: its record is damaged.
+    """
     try:
         return str(unseal(folder.read(REGION_NAME))["name"])
     except (FileNotFoundError, ValueError, KeyError, TypeError) as problem:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.findings.coverage import Coverage
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import PAGE_FILES_FOLDER
 from pipeline.storage.object_facts import ObjectFacts
 from pipeline.tables.schemas import TileStatus
+
+if TYPE_CHECKING:
+    from pipeline.report.reviewed import ReviewSummary
 
 STAGE = "write_report"
 
@@ -43,6 +46,8 @@ class Report:
     """Zones per status: seen, partly_seen or not_seen; empty without zones."""
     accuracy: Mapping[str, Any] | None = None
     """What ``accuracy.json`` tells; None where no sample was drawn."""
+    reviews: ReviewSummary | None = None
+    """How far people have reviewed it; None: not at all."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,13 +32,14 @@ from pipeline.findings.extract import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.accuracy_words import summarise_accuracy
 from pipeline.report.result import Report
+from pipeline.report.reviewed import ReviewSummary, add_review_fields
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, Bounds, describe_file, encode_stac, name_asset
 from pipeline.scenes.composite import CompositeScene
 from pipeline.scenes.pair import ScenePair
 from pipeline.scenes.scene import Scene
 from pipeline.storage.names import STORE_NAME
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes
-from pipeline.tables.schemas import CHANGES_SCHEMA
+from pipeline.tables.schemas import CHANGE_REVIEW_FIELDS, CHANGES_SCHEMA, TILE_REVIEW_FIELDS, ZONE_REVIEW_FIELDS
 
 ITEM_NAME = "report/item.json"
 
@@ -84,6 +86,7 @@ def write_item(
         model_fit_counts=report.model_fit_counts,
         notes=report.notes,
         accuracy=report.accuracy,
+        reviews=report.reviews,
     )
     data = encode_stac(item)
     n_bytes = report.folder.put(ITEM_NAME, data)
@@ -104,6 +107,7 @@ def make_item(
     model_fit_counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
     accuracy: Mapping[str, Any] | None = None,
+    reviews: ReviewSummary | None = None,
 ) -> dict[str, Any]:
     """Describe a run as a STAC 1.1 item.
 
@@ -120,6 +124,7 @@ def make_item(
         model_fit_counts: Tiles by how they lie beside what the model was made for.
         notes: What whoever reads the report has to know of all of it.
         accuracy: The content of ``accuracy.json``; None without.
+        reviews: How far people have reviewed the report; None: not at all.
     """
     geometry, bbox = outline_grid(pair.grid)
     item = pystac.Item(
@@ -135,6 +140,7 @@ def make_item(
             "deltavlm:run_id": run_id,
             **({"deltavlm:notes": list(notes)} if notes else {}),
             **({"deltavlm:accuracy": told} if accuracy and (told := summarise_accuracy(accuracy)) else {}),
+            **({"deltavlm:reviews": reviews.to_dict()} if reviews is not None else {}),
             "deltavlm:weight_hash": identity.weight_hash,
             "deltavlm:tile_counts": dict(status_counts),
             "deltavlm:change_counts": dict(change_counts),
@@ -144,10 +150,11 @@ def make_item(
         **_describe_dates(pair),
         stac_extensions=sorted(EXTENSIONS.values()),
     )
+    extend = partial(add_review_fields, is_reviewed=reviews is not None)
     schemas = {
-        "tiles.parquet": make_findings_schema(prompts, is_composed=pair.is_composed),
-        "changes.parquet": CHANGES_SCHEMA,
-        "zones.parquet": zones_schema,
+        "tiles.parquet": extend(make_findings_schema(prompts, is_composed=pair.is_composed), TILE_REVIEW_FIELDS),
+        "changes.parquet": extend(CHANGES_SCHEMA, CHANGE_REVIEW_FIELDS),
+        "zones.parquet": None if zones_schema is None else extend(zones_schema, ZONE_REVIEW_FIELDS),
     }
     for name, facts in sorted(files.items()):
         place = PurePosixPath(name).relative_to("report")

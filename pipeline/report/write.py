@@ -25,6 +25,7 @@ from pipeline.report.page.tile_files import TilePictures, choose_told, make_tile
 from pipeline.report.plot_figures import summarise_run
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.result import STAGE, Report
+from pipeline.report.reviewed import ReviewMarks, add_review_fields, mark_tiles, mark_totals, summarise_reviews
 from pipeline.report.words import count_reasons
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import (
@@ -41,7 +42,7 @@ from pipeline.storage.names import (
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes, describe_file
 from pipeline.summary import StageSummary
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
-from pipeline.tables.schemas import CHANGES_SCHEMA
+from pipeline.tables.schemas import CHANGE_REVIEW_FIELDS, CHANGES_SCHEMA, TILE_REVIEW_FIELDS
 from pipeline.tables.vector_formats import write_flatgeobuf
 from pipeline.tiles.store import TileStore
 
@@ -86,6 +87,7 @@ def write_report(
     after_name: str = "after",
     notes: Sequence[str] = (),
     assess: Callable[[Totals], Mapping[str, Any] | None] | None = None,
+    review: Callable[[Totals], ReviewMarks | None] | None = None,
     min_confidence: float = 0.0,
     before_writing: Callable[[], None] | None = None,
 ) -> tuple[Report, StageSummary]:
@@ -101,6 +103,7 @@ def write_report(
         after_name: Likewise the after scene.
         notes: What whoever reads it has to know of all of it.
         assess: Gives what people's reviews say of the totals, or None; None: there are no reviews.
+        review: Likewise what they say of each tile and change.
         min_confidence: What `sum_up` was given.
         before_writing: Called once, before the first file of a former report is replaced.
 
@@ -112,11 +115,15 @@ def write_report(
     writer = _ReportWriter(folder=folder)
     figures, told = summarise_run(findings, totals.changes, grid=store.grid), choose_told(findings)
     accuracy = None if assess is None else assess(totals)
+    marks = None if review is None else review(totals)
+    if marks is not None:
+        totals, findings = mark_totals(totals, marks), mark_tiles(findings, marks.tiles)
+    reviews = None if marks is None else summarise_reviews(marks, n_changes=len(totals.changes))
     pictures = TilePictures(findings, told=told)
     words: dict[str, Any] = {"before_name": before_name, "after_name": after_name, "plots": describe_plots(figures)}
     doubts = list_doubts(findings, changes=totals.changes, prompts=prompts)
     notes = tuple(dict.fromkeys([*notes, *doubts]))
-    words |= {"notes": notes, "accuracy": accuracy}
+    words |= {"notes": notes, "accuracy": accuracy, "reviews": reviews}
     words |= {"changes": totals.changes, "coverage": totals.coverage, "zones": totals.zones}
     words |= {"n_left_out": sum(totals.left_out_counts.values()), "min_confidence": min_confidence}
     page = render_page(findings, store=store, prompts=prompts, told=told, on_tile=pictures.add, **words)
@@ -127,13 +134,15 @@ def write_report(
         writer.put(ACCURACY_NAME, encode_sealed(accuracy))
     if totals.zones is not None:
         writer.put_table(ZONES_NAME, totals.zones, schema=totals.zones_schema, key="zone_id")
-    writer.put_table(CHANGES_NAME, totals.changes, schema=CHANGES_SCHEMA, key="change_id")
+    changes_schema = add_review_fields(CHANGES_SCHEMA, CHANGE_REVIEW_FIELDS, is_reviewed=marks is not None)
+    writer.put_table(CHANGES_NAME, totals.changes, schema=changes_schema, key="change_id")
     counts = totals.count()
     # A large region's changes and its tiles are not both in hand while either is encoded.
     del totals, page, words
     for name, png in draw_plots(figures).items():
         writer.put(f"{PLOTS_FOLDER}/{name}", png)
     schema = make_findings_schema(prompts, is_composed=is_composed(findings))
+    schema = add_review_fields(schema, TILE_REVIEW_FIELDS, is_reviewed=marks is not None)
     writer.put_table(TILES_NAME, findings, schema=schema, key="tile_id")
     writer.put_for_gis()
     for name, data in make_tile_files(findings, store=store, prompts=prompts, told=told, pictures=pictures):
@@ -146,6 +155,7 @@ def write_report(
         model_fit_counts={str(fit): int(count) for fit, count in sorted(findings["model_fit"].value_counts().items())},
         notes=notes,
         accuracy=accuracy,
+        reviews=reviews,
         changed_tile_count=int(findings["is_changed"].fillna(value=False).sum()),
         **counts,
     )

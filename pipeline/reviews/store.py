@@ -65,25 +65,80 @@ class Added:
     """What there is to know."""
 
 
-def read_reviews(folder: RunFolder) -> ReviewLog:
-    """Read all reviews of a folder; what is damaged is told and left where it is.
+class ReviewKeeper:
+    """Reads and adds to the reviews of a folder; what it has read once it does not read again, as no part changes.
 
-    Raises:
-        FolderError: the folder cannot be read, or holds a link.
+    Not to be used by several threads at once.
     """
-    names, faults = _list_parts(folder)
-    reviews: list[Review] = []
-    for name, data in zip(names, folder.read_many(names), strict=True):
-        try:
-            if data is None or describe_bytes(data)["sha256"] != _read_stem(name):
-                raise InputError("it is not what was written there", expected="a whole part", remedy="restore it")
-            found, problems = decode_reviews(data)
-        except InputError as problem:
-            faults.append(f"{name}: {problem.found}")
-            continue
-        reviews += found
-        faults += [f"{name}: {each}" for each in problems]
-    return ReviewLog(reviews=tuple(reviews), faults=tuple(faults))
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Begin with nothing read.
+
+        Args:
+            folder: Folder of the run or the region.
+        """
+        self.folder = folder
+        self._sound: dict[str, list[Review]] = {}
+
+    def read(self) -> ReviewLog:
+        """Read all reviews of the folder; what is damaged is told and left where it is.
+
+        Raises:
+            FolderError: the folder cannot be read, or holds a link.
+        """
+        names, faults = _list_parts(self.folder)
+        fresh = [name for name in names if name not in self._sound]
+        # Of a damaged one: somebody may put it back.
+        found: dict[str, list[Review]] = {}
+        for name, data in zip(fresh, self.folder.read_many(fresh), strict=True):
+            found[name], problems = _read_part(name, data)
+            faults += problems
+            if not problems:
+                self._sound[name] = found[name]
+        reviews = [review for name in names for review in (found.get(name) or self._sound.get(name, ()))]
+        return ReviewLog(reviews=tuple(reviews), faults=tuple(faults))
+
+    def add(self, reviews: Sequence[Review]) -> Added:
+        """Keep reviews as a part of their own.
+
+        Args:
+            reviews: At least one, each with the time it is written at; their versions are set here.
+
+        Raises:
+            InputError: one holds more than it may, or there are too many parts.
+            FolderError: the folder cannot be written to.
+        """
+        reviews = [check_review(review) for review in reviews]
+        log = self.read()
+        if len(self._sound) >= MAX_PARTS:
+            raise InputError(
+                f"{self.folder.uri} holds {MAX_PARTS:,} parts of reviews",
+                expected="fewer",
+                remedy="give many reviews at a time, in one file",
+            )
+        fresh = _number(reviews, log=log)
+        if not fresh:
+            return Added(name=None, n_added=0, n_known=len(reviews), notes=())
+        data = encode_reviews(fresh)
+        name = f"{REVIEWS_FOLDER}/{describe_bytes(data)['sha256']}.parquet"
+        self.folder.put(name, data)
+        notes = tuple(_find_late_clocks(fresh, log=log))
+        return Added(name=name, n_added=len(fresh), n_known=len(reviews) - len(fresh), notes=notes)
+
+
+def read_reviews(folder: RunFolder) -> ReviewLog:
+    """Read all reviews of a folder once, as `ReviewKeeper.read`."""
+    return ReviewKeeper(folder).read()
+
+
+def add_reviews(folder: RunFolder, reviews: Sequence[Review]) -> Added:
+    """Keep reviews as a part of their own, as `ReviewKeeper.add`."""
+    return ReviewKeeper(folder).add(reviews)
+
+
+def has_reviews(folder: RunFolder) -> bool:
+    """Tell whether there are any reviews, without reading them."""
+    return any(_PART.fullmatch(name) for name in folder.list_sizes(REVIEWS_FOLDER))
 
 
 def _list_parts(folder: RunFolder) -> tuple[list[str], list[str]]:
@@ -103,37 +158,27 @@ def _read_stem(name: str) -> str:
     return match[1] if match else ""
 
 
-def add_reviews(folder: RunFolder, reviews: Sequence[Review]) -> Added:
-    """Keep reviews as a part of their own.
+def _read_part(name: str, data: bytes | None) -> tuple[list[Review], list[str]]:
+    """Give the reviews of a part, and what is wrong with it."""
+    try:
+        if data is None or describe_bytes(data)["sha256"] != _read_stem(name):
+            raise InputError("it is not what was written there", expected="a whole part", remedy="restore it")
+        found, problems = decode_reviews(data)
+    except InputError as problem:
+        return [], [f"{name}: {problem.found}"]
+    return found, [f"{name}: {each}" for each in problems]
 
-    Args:
-        folder: Folder of the run or the region.
-        reviews: At least one, each with the time it is written at; their versions are set here.
 
-    Raises:
-        InputError: one holds more than it may, or there are too many parts.
-        FolderError: the folder cannot be written to.
-    """
-    reviews = [check_review(review) for review in reviews]
-    log = read_reviews(folder)
-    if len(_list_parts(folder)[0]) >= MAX_PARTS:
-        raise InputError(
-            f"{folder.uri} holds {MAX_PARTS:,} parts of reviews",
-            expected="fewer",
-            remedy="give many reviews at a time, in one file",
-        )
+def _number(reviews: Sequence[Review], *, log: ReviewLog) -> list[Review]:
+    """Give the reviews that say something new, each with its version."""
+    keys = {review.key for review in reviews}
+    related = ReviewLog(reviews=tuple(review for review in log.reviews if review.key in keys))
     versions: dict[tuple[str, str, str, str], int] = {}
-    for review in log.reviews:
+    for review in related.reviews:
         versions[review.key] = max(review.version, versions.get(review.key, 0))
-    said = {_leave_out_time(review) for review in log.list_latest()}
+    said = {_leave_out_time(review) for review in related.list_latest()}
     fresh = [review for review in reviews if _leave_out_time(review) not in said]
-    if not fresh:
-        return Added(name=None, n_added=0, n_known=len(reviews), notes=())
-    data = encode_reviews([replace(review, version=versions.get(review.key, 0) + 1) for review in fresh])
-    name = f"{REVIEWS_FOLDER}/{describe_bytes(data)['sha256']}.parquet"
-    folder.put(name, data)
-    notes = tuple(_find_late_clocks(fresh, log=log))
-    return Added(name=name, n_added=len(fresh), n_known=len(reviews) - len(fresh), notes=notes)
+    return [replace(review, version=versions.get(review.key, 0) + 1) for review in fresh]
 
 
 def _leave_out_time(review: Review) -> tuple[Any, ...]:

@@ -35,6 +35,7 @@ from pipeline.report.accuracy_words import HEADINGS, AccuracyWords, describe_acc
 from pipeline.report.colours import KIND_COLOURS, KIND_INKS
 from pipeline.report.page.map import choose_scale_bar
 from pipeline.report.page.pictures import find_visible, read_pictures
+from pipeline.report.reviewed import ReviewSummary, describe_reviews
 from pipeline.report.words import (
     MAX_TEXT_LENGTH,
     describe_changed,
@@ -136,6 +137,11 @@ def _describe_changes(document: Document, record: RunRecord, *, changes: gpd.Geo
     _add_table(document, ("kind", "changes", "counted in tiles", "area in m²"), rows)
     if directions := describe_directions(changes):
         document.add_paragraph(f"Of these changes: {directions}.")
+    if record.reviews is not None:
+        summary = ReviewSummary.from_dict(record.reviews)
+        document.add_paragraph(f"{describe_reviews(summary)}. Rejected changes are in the figures above all the same.")
+        for note in summary.notes:
+            document.add_paragraph(f"{_clean(note)}.")
     if n_left_out := sum(record.left_out_counts.values()):
         least = record.config["report"]["min_confidence"]
         document.add_paragraph(f"{n_left_out:,} further changes have a confidence below {least:g} and are left out.")
@@ -197,8 +203,13 @@ def _list_largest(document: Document, changes: gpd.GeoDataFrame) -> None:
             document.add_paragraph(f"“{words}”", style="Intense Quote")
         document.add_paragraph(
             f"Confidence {_write(change['confidence'], digits=2)}, at {place.y:.5f}, {place.x:.5f} (latitude, "
-            f"longitude); tiles: {change['tile_count']}; {change['change_id']}."
+            f"longitude); tiles: {change['tile_count']}; {change['change_id']}{_describe_review(change)}."
         )
+
+
+def _describe_review(change: Mapping[Any, Any]) -> str:
+    verdict = change.get("review")
+    return "" if verdict is None or pd.isna(verdict) else f"; reviewed: {verdict}"
 
 
 def _add_table(document: Document, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

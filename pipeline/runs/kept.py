@@ -61,8 +61,10 @@ def recall_report(
     start = time.perf_counter()
     try:
         record = read_record(folder)
+        if record.reviews is not None or folder.list_sizes(REVIEWS_FOLDER):
+            return None
         made_by = (record.run_id, record.versions, record.config)
-        if made_by != (run_id, list_versions(), describe_settings(config)) or folder.list_sizes(REVIEWS_FOLDER):
+        if made_by != (run_id, list_versions(), describe_settings(config)):
             return None
         parts = answers.describe()
         files = {name: facts for name, facts in record.files.items() if name not in parts}

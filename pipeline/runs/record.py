@@ -85,6 +85,8 @@ class RunRecord:
     """What the tiles count per kind, nothing of it twice; None where no tile told a count."""
     zone_counts: Mapping[str, int] = field(default_factory=dict)
     """Zones per status; empty without zones."""
+    reviews: Mapping[str, Any] | None = None
+    """How far people have reviewed the report, as `ReviewSummary.to_dict` gives it; None: not at all."""
     failed_shards: Sequence[tuple[int, int, str]]
     """Row and column of shards of the tile store that could not be written, and why."""
     failures: Mapping[str, str]
@@ -208,6 +210,7 @@ def make_record(
         left_out_counts=dict(report.left_out_counts),
         thing_counts=dict(report.thing_counts),
         zone_counts=dict(report.zone_counts),
+        reviews=report.reviews.to_dict() if report.reviews is not None else None,
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
         failures=dict(answers.failures),
         files={**report.files, **answers.describe()},

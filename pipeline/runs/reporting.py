@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import geopandas as gpd
 
-from pipeline.accuracy.figures import ReportFacts
-from pipeline.accuracy.kept import find_accuracy, has_sample
-from pipeline.accuracy.population import describe_population
 from pipeline.answers.parts import AnswerParts
 from pipeline.findings.extract import extract_findings
 from pipeline.findings.totals import Totals, sum_up
-from pipeline.grid.grid import Grid
 from pipeline.report.result import Report
 from pipeline.report.stac_item import write_item
 from pipeline.report.write import write_report
 from pipeline.runs.prepare import Run
 from pipeline.runs.record_files import withdraw_record
+from pipeline.runs.reviewed import assess_totals, review_totals
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
@@ -69,7 +65,8 @@ def write_run_report(
         findings,
         # Handed on and not kept, so that it can be given up while files are written.
         totals=_sum_up(run, findings=findings, tiles=tiles, store=store, answers=answers),
-        assess=partial(_assess, run, findings=findings, grid=store.grid),
+        assess=partial(assess_totals, run, findings=findings, grid=store.grid),
+        review=partial(review_totals, run, findings=findings),
         store=store,
         folder=run.folder,
         prompts=run.prompts,
@@ -105,18 +102,3 @@ def _sum_up(
         certainty=run.identity.certainty,
         min_confidence=run.config.report.min_confidence,
     )
-
-
-def _assess(run: Run, totals: Totals, *, findings: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any] | None:
-    """Give what people's reviews say of a report; None where no sample was drawn, which takes no time to tell."""
-    if not has_sample(run.folder):
-        return None
-    facts = ReportFacts(
-        run_id=run.run_id,
-        model_id=run.identity.model_id,
-        population=describe_population(findings, grid=grid),
-        changes=totals.changes,
-        zones=totals.zones,
-        grid=grid,
-    )
-    return find_accuracy(run.folder, facts=facts)

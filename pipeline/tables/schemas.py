@@ -293,6 +293,35 @@ ZONES_SCHEMA = make_table_schema(
 )
 """Columns of ``zones.parquet`` but the zones' own attributes; the covering ``bbox`` comes on top."""
 
+_REVIEW = "What people have said of it: right, wrong, or unsure where they do not agree; null: nobody has reviewed it."
+
+TILE_REVIEW_FIELDS = (describe_field("review", pa.string(), f"{_REVIEW} The row itself stays as the model told it."),)
+"""Columns that ``tiles.parquet`` has on top once something of the run was reviewed."""
+
+CHANGE_REVIEW_FIELDS = (
+    describe_field("review", pa.string(), f"{_REVIEW} The row itself stays as the model told it."),
+    describe_field("review_kind", pa.string(), "What changed, as corrected by them; null: as in kind, or not told."),
+    describe_field("review_direction", pa.string(), "built or removed, as they say; null: not told."),
+    describe_field("review_count", pa.float64(), "How many things, as they say; null: not told."),
+)
+"""Columns that ``changes.parquet`` has on top then."""
+
+ZONE_REVIEW_FIELDS = (
+    describe_field(
+        "reviewed_change_count",
+        pa.int32(),
+        "Changes that share ground with the zone and were reviewed.",
+        is_nullable=False,
+    ),
+    describe_field(
+        "rejected_change_count",
+        pa.int32(),
+        "Those of them that are wrong; counts and areas of the zone have them all the same.",
+        is_nullable=False,
+    ),
+)
+"""Columns that ``zones.parquet`` has on top then."""
+
 TRUTH_SCHEMA = make_table_schema(
     [
         describe_field("object_id", pa.int32(), "Number of the object, from 0.", is_nullable=False),

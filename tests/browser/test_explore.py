@@ -1,14 +1,16 @@
-"""The chat box of a tile in a real browser: asked by mouse and by keyboard, and nothing that is said ever runs."""
+"""A report's chat box and its review in a real browser, by mouse and by keyboard; nothing that is said ever runs."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import pytest
 from explore_server import ExploreServer, start_explore
 from made_scenes import make_config, make_scenes
@@ -19,7 +21,8 @@ from stand_in_model import RAISES_COLOUR
 from flows.cluster import open_cluster
 from flows.explore.requests import EXAMPLE_LABELS
 from pipeline.config.cluster import ClusterConfig
-from pipeline.runs.run import detect_changes
+from pipeline.report.reviewed import describe_reviews
+from pipeline.runs.run import detect_changes, rebuild_report
 
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"]}
 ATTACK = "<script>window.attacked = 1</script><img src=x onerror='window.attacked = 1'>"
@@ -172,6 +175,77 @@ def test_thinking_shows_and_can_be_cancelled(visit: Visit, slow_server: ExploreS
     again = open_tile(chat.page, "r0000_c0000")
     expect(again.get_by_role("status")).to_have_text("stand-in is thinking …")
     expect(again.locator(".chat-model .chat-text")).to_have_text("2 buildings have changed, and 0 roads have changed.")
+
+
+def open_review(browser: Browser, server: ExploreServer, *, person: str) -> Page:
+    """Open the review in a browser that knows nobody."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(f"{server.url}/")
+    page.get_by_role("link", name="Review the changes").click()
+    page.get_by_label("Your name").fill(person)
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("body")).to_have_attribute("data-shown-ms", re.compile("."))
+    return page
+
+
+def press(page: Page, key: str) -> None:
+    """Press a key that leads to another change, and wait until that is shown."""
+    former = page.locator("body").get_attribute("data-shown")
+    page.keyboard.press(key)
+    expect(page.locator("body")).not_to_have_attribute("data-shown", str(former))
+
+
+def test_changes_are_reviewed_by_keys_by_two_people_and_the_report_tells_it(
+    browser: Browser, server: ExploreServer, run: Path, tmp_path: Path
+) -> None:
+    n_changes = len(gpd.read_parquet(run / "report" / "changes.parquet"))
+    assert n_changes >= 2
+    ann = open_review(browser, server, person="ann")
+    ann.keyboard.press("d")
+    overlay = ann.locator(".overlay").first.bounding_box()
+    assert overlay is not None
+    ann.mouse.move(overlay["x"] + 20, overlay["y"] + 20)
+    ann.mouse.down()
+    ann.mouse.move(overlay["x"] + 90, overlay["y"] + 70, steps=3)
+    ann.mouse.up()
+    expect(ann.locator("#drawn")).to_have_text("1 shape drawn of what was missed.")
+    ann.get_by_label("Which way").select_option("built")
+    ann.get_by_label("Note").fill(ATTACK)
+    ann.get_by_label("Note").press("Escape")
+    press(ann, "w")
+    for _ in range(n_changes - 2):
+        press(ann, "r")
+    ann.keyboard.press("u")
+    expect(ann.locator("#problem")).to_have_text("All of these are reviewed.")
+    expect(ann.locator("#progress")).to_have_text(f"{n_changes} of {n_changes} reviewed by you.")
+    ann.context.close()
+
+    again = open_review(browser, server, person="ann")
+    expect(again.locator("#progress")).to_have_text(f"{n_changes} of {n_changes} reviewed by you.")
+    expect(again.get_by_role("button", name="Wrong")).to_have_attribute("aria-pressed", "true")
+    expect(again.locator("#drawn")).to_have_text("1 shape drawn of what was missed.")
+    expect(again.get_by_label("Note")).to_have_value(ATTACK)
+    assert again.evaluate("window.attacked === undefined")
+    again.context.close()
+
+    bob = open_review(browser, server, person="bob")
+    expect(bob.get_by_role("button", name="Wrong")).to_have_attribute("aria-pressed", "false")
+    expect(bob.locator("#facts")).to_contain_text("1 other person has looked at it")
+    press(bob, "w")
+    press(bob, "ArrowLeft")
+    bob.keyboard.press("s")
+    expect(bob.get_by_label("Before and after")).to_be_visible()
+    bob.context.close()
+
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    report = rebuild_report(str(copy))
+    assert report.reviews is not None
+    told = describe_reviews(report.reviews)
+    assert told == f"{n_changes} of {n_changes} changes reviewed, 1 rejected, 1 not sure, 1 missed place drawn"
+    changes = gpd.read_parquet(copy / "report" / "changes.parquet")
+    (wrong,) = changes[changes["review"] == "wrong"].to_dict("records")
+    assert (wrong["area_m2"], wrong["review_direction"]) == (changes["area_m2"].max(), "built")
+    assert told in (copy / "report" / "index.html").read_text()
 
 
 def test_without_the_server_the_page_has_no_chat_box(visit: Visit, run: Path) -> None:

@@ -146,6 +146,8 @@ def describe_changes(
     if directions := list_directions(ranked):
         codes = pd.Categorical(listed["change"], categories=directions).codes
         columns["directions"] = np.where(codes < 0, NOT_TOLD, codes).astype(np.uint8)
+    if "review" in listed:
+        columns["reviews"] = [None if pd.isna(verdict) else verdict for verdict in listed["review"]]
     if runs is not None:
         columns["runs"] = runs[: len(listed)]
         columns["news"] = listed["is_new"].fillna(value=False).to_numpy(np.uint8)

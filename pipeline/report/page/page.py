@@ -41,6 +41,7 @@ from pipeline.report.page.pictures import TileCallback, View, find_visible, read
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
+from pipeline.report.reviewed import ReviewSummary, describe_reviews
 from pipeline.report.words import (
     FILTERS,
     KIND_LABELS,
@@ -54,7 +55,7 @@ from pipeline.report.words import (
     list_directions,
     list_kinds,
 )
-from pipeline.tables.schemas import TileStatus
+from pipeline.tables.schemas import CHANGE_REVIEW_FIELDS, TileStatus
 from pipeline.tiles.store import TileStore
 
 MAX_CARDS = 12
@@ -76,6 +77,7 @@ def render_page(
     plots: Mapping[str, PlotText] | None = None,
     notes: Sequence[str] = (),
     accuracy: Mapping[str, Any] | None = None,
+    reviews: ReviewSummary | None = None,
     on_tile: TileCallback | None = None,
     n_left_out: int = 0,
     min_confidence: float = 0.0,
@@ -95,6 +97,7 @@ def render_page(
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
         notes: What whoever reads it has to know of all of it.
         accuracy: The content of ``accuracy.json``; None without.
+        reviews: How far people have reviewed the report; None: not at all.
         on_tile: As of `read_views`.
         n_left_out: Changes that are not among them, as they are less sure than `min_confidence`.
         min_confidence: Least confidence of those that are.
@@ -118,6 +121,7 @@ def render_page(
         "dates": dates,
         "notes": notes,
         "accuracy": None if accuracy is None else describe_accuracy(accuracy),
+        "reviews": None if reviews is None else {"sentence": describe_reviews(reviews), "notes": reviews.notes},
         "n_left_out": n_left_out,
         "min_confidence": min_confidence,
         "place": place,
@@ -223,9 +227,11 @@ def _sum_or_none(counts: npt.NDArray[np.float64]) -> int | None:
 
 def _describe_changes(changes: gpd.GeoDataFrame, *, grid: Grid) -> list[dict[str, Any]]:
     names = ["change_id", "kind", "change", "area_m2", "cell_count", "tile_count", "confidence", "description"]
-    records = list_records(pd.DataFrame(changes[[*names, "tile_ids"]]))
+    reviewed = [field.name for field in CHANGE_REVIEW_FIELDS if field.name in changes]
+    records = list_records(pd.DataFrame(changes[[*names, *reviewed, "tile_ids"]]))
     return [
-        record
+        dict.fromkeys(field.name for field in CHANGE_REVIEW_FIELDS)
+        | record
         | {
             "number": number,
             "first_tile_id": record["tile_ids"].partition(";")[0],

@@ -45,6 +45,7 @@ export class ChangeList {
   makeButton(change) {
     const { changes, isRegion } = this.data;
     const facts = [formatConfidence(changes.confidences[change])];
+    if (changes.reviews?.[change]) facts.push(`reviewed: ${changes.reviews[change]}`);
     if (isRegion) facts.push(formatDay(changes.days[change]));
     const words = changes.words[change] < 0 ? null : make("bdi", { class: "words" }, tidyText(changes.texts[changes.words[change]]));
     return make(

@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 from stand_in_model import StandInModel
 
-import flows.explore.server
+import flows.explore.chat
 from flows.cli.explore import name_url, open_socket
+from flows.explore.chat import ChatDesk, note_reply
 from flows.explore.files import resolve_name
-from flows.explore.page import STRICT_POLICY, add_chat, widen_policy
+from flows.explore.page import STRICT_POLICY, add_tools, widen_policy
 from flows.explore.requests import (
     MAX_HISTORY_TURNS,
     MAX_QUESTION_CHARACTERS,
@@ -25,11 +26,13 @@ from flows.explore.requests import (
     list_examples,
     parse_chat,
 )
-from flows.explore.server import ChatDesk, ReportServer, note_reply
+from flows.explore.review import ReviewDesk
+from flows.explore.server import ReportServer
 from model.conversation import Conversation
 from model.errors import InputError
 from model.interface import PromptKind
 from model.prompts import find_known_prompt, load_prompt_book
+from pipeline.runs.review_items import open_run_book
 from pipeline.storage.folder import RunFolder
 
 OWN = {"host": "127.0.0.1:80", "content-type": "application/json"}
@@ -141,7 +144,7 @@ def test_the_pages_own_policy_moves_into_the_header() -> None:
         "<title>x</title></head><body>a<!-- </body> --> b</body></html>"
     )
 
-    page, policy = add_chat(html, nonce="N")
+    page, policy = add_tools(html, nonce="N", has_chat=True)
 
     assert "http-equiv" not in page
     assert policy.startswith("default-src 'none'; font-src data:; script-src 'nonce-N'")
@@ -151,7 +154,7 @@ def test_the_pages_own_policy_moves_into_the_header() -> None:
 def test_a_page_without_a_policy_gets_a_strict_one() -> None:
     html = '<body><p>content-security-policy</p><meta http-equiv="Content-Security-Policy" content="script-src *">'
 
-    page, policy = add_chat(html, nonce="N")
+    page, policy = add_tools(html, nonce="N", has_chat=True)
 
     # In the body the tag means nothing to a browser, and nothing here.
     assert page.startswith(html)
@@ -237,7 +240,7 @@ def test_the_address_is_one_for_a_browser(host: str, url: str) -> None:
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_a_question_that_nobody_waits_for_is_not_put(monkeypatch: pytest.MonkeyPatch, is_cancelled: bool) -> None:
-    monkeypatch.setattr(flows.explore.server, "read_tile_pair", lambda *_: np.zeros((2, 3, 48, 48), np.uint8))
+    monkeypatch.setattr(flows.explore.chat, "read_tile_pair", lambda *_: np.zeros((2, 3, 48, 48), np.uint8))
     desk = ChatDesk(StandInModel(), folder=RunFolder("unused"))
 
     async def is_gone() -> bool:
@@ -261,7 +264,9 @@ def test_a_question_that_nobody_waits_for_is_not_put(monkeypatch: pytest.MonkeyP
 def test_a_reader_who_leaves_in_mid_question_leaves_no_traceback(pieces: list[bytes], tmp_path: Path) -> None:
     told = io.StringIO()
     desk = ChatDesk(StandInModel(), folder=RunFolder(str(tmp_path)))
-    server = ReportServer(desk, folder=RunFolder(str(tmp_path)), run_id="run", notes=(), console=Console(file=told))
+    folder = RunFolder(str(tmp_path))
+    reviews = ReviewDesk(folder, open_book=open_run_book)
+    server = ReportServer(desk, reviews=reviews, folder=folder, run_id="run", notes=(), console=Console(file=told))
     app = server.make_app(allowed_hosts=["127.0.0.1"])
     arriving = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     sent: list[Any] = []
@@ -282,6 +287,7 @@ def test_a_reader_who_leaves_in_mid_question_leaves_no_traceback(pieces: list[by
     }
     asyncio.run(app(scope, receive, send))
     desk.close()
+    reviews.close()
 
     assert sent[0]["status"] == 499
     assert desk.n_answers == 0
