@@ -11,7 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
 from multiprocessing import forkserver
 
 # One thread each: several OpenMP pools on shared cores are ten times slower than one. GDAL's threads and
@@ -43,6 +42,7 @@ _SERVER_ENVIRONMENT = START_ENVIRONMENT | {
 
 _PRELOADS = ("flows.signals", "pipeline.answers.batch", "pipeline.tiles.write")
 _WEIGHTS_PRELOAD = "model.answering"
+_LAST_PRELOAD = "flows.frozen_imports"
 
 
 def can_fork(*, device: str, n_gpus: int) -> bool:
@@ -56,8 +56,8 @@ def start_fork_server(*, has_weights: bool) -> None:
     Args:
         has_weights: Whether the workers hold weights themselves, so that they need torch.
     """
-    preloads: Sequence[str] = (*_PRELOADS, _WEIGHTS_PRELOAD) if has_weights else _PRELOADS
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preloads))
+    preloads = [*_PRELOADS, *([_WEIGHTS_PRELOAD] if has_weights else []), _LAST_PRELOAD]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(preloads)
     former = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
     os.environ.update(_SERVER_ENVIRONMENT)
     try:

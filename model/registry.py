@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from importlib import resources
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,17 @@ def find_model_source(name: str) -> ModelSource | None:
         from model.remote.model import RemoteModelSource
 
         return RemoteModelSource.from_name(name)
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        source: ModelSource = entry_point.load()
-        return source
+    for entry_point in _list_entry_points():
+        if entry_point.name == name:
+            source: ModelSource = entry_point.load()
+            return source
     return None
+
+
+@cache
+def _list_entry_points() -> EntryPoints:
+    # It looks into every package that is installed, and a run asks several times.
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def find_model_folder(name: str) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,11 @@ from made_scenes import (
     N_ROWS,
     TILE_PX,
     MadeScenes,
-    command_environment,
-    command_line,
     make_config,
     make_scenes,
     read_result,
     run_arguments,
 )
-from patience import PATIENCE_S
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 from stand_in_model import KILLS_COLOUR, MUMBLES_COLOUR, RAISES_COLOUR
@@ -44,6 +42,7 @@ from pipeline.config.run import load_config
 from pipeline.report.result import Report
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 CHANGED = {
     (0, 0): ["top-left", "center-center"],
     (1, 2): ["center-right"],
@@ -147,30 +146,31 @@ def test_area_of_interest_leaves_the_rest_outside(tmp_path: Path, shared_cluster
     assert tiles["is_changed"][~tiles.index.isin(inside)].isna().all()
 
 
-def test_tile_that_the_model_trips_over_is_one_failed_row(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed={(0, 1): ["center-center"]}, marked={(0, 0): RAISES_COLOUR})
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory, shared_cluster: OpenCluster) -> FinishedRun:
+    """A run with a tile that the model trips over, and one of which it says what nobody can read."""
+    folder = tmp_path_factory.mktemp("troubled")
+    marked = {(0, 0): RAISES_COLOUR, (2, 3): MUMBLES_COLOUR}
+    scenes = make_scenes(folder / "scenes", changed={(0, 1): ["center-center"]}, marked=marked)
+    report = detect_changes(make_config(scenes, output=folder / "run"), open_cluster=shared_cluster)
+    return FinishedRun(scenes=scenes, folder=folder / "run", report=report)
 
-    report = detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
 
-    tiles = read_tiles(tmp_path / "run")
-    assert tiles["status"].to_dict() == {
-        tile_id: "failed" if tile_id == "r0000_c0000" else "analysed" for tile_id in tiles.index
-    }
+def test_tile_that_the_model_trips_over_is_one_failed_row(troubled: FinishedRun) -> None:
+    tiles = read_tiles(troubled.folder)
+    others = {"r0000_c0000": "failed", "r0002_c0003": "unreadable"}
+    assert tiles["status"].to_dict() == {tile_id: others.get(tile_id, "analysed") for tile_id in tiles.index}
     assert "the model tripped over a tile" in tiles.loc["r0000_c0000", "reason"]
     assert tiles.loc["r0000_c0001", "building_cells"] == "center-center"
-    assert not report.is_complete
+    assert not troubled.report.is_complete
 
 
-def test_unreadable_answer_is_a_row_with_its_words(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", marked={(2, 3): MUMBLES_COLOUR})
-
-    report = detect_changes(make_config(scenes, output=tmp_path / "run"), open_cluster=shared_cluster)
-
-    row = read_tiles(tmp_path / "run").loc["r0002_c0003"]
+def test_unreadable_answer_is_a_row_with_its_words(troubled: FinishedRun) -> None:
+    row = read_tiles(troubled.folder).loc["r0002_c0003"]
     assert row["status"] == "unreadable"
     assert "colourless green ideas" in row["reason"]
     assert row["is_changed"] is not False
-    assert report.status_counts["unreadable"] == 1
+    assert troubled.report.status_counts["unreadable"] == 1
 
 
 def test_every_tile_is_tried_when_the_model_trips_over_all(tmp_path: Path, shared_cluster: OpenCluster) -> None:
@@ -184,13 +184,11 @@ def test_every_tile_is_tried_when_the_model_trips_over_all(tmp_path: Path, share
     assert reasons.str.contains("the model tripped over a tile").all()
 
 
-def test_report_is_rebuilt_without_scenes_or_workers(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(0, 1): RAISES_COLOUR})
-    run = tmp_path / "run"
-    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
+def test_report_is_rebuilt_without_scenes_or_workers(troubled: FinishedRun) -> None:
+    run = troubled.folder
     report = [path for path in (run / "report").rglob("*") if path.is_file()]
     expected = {path: path.read_bytes() for path in [run / "run.json", *report]}
-    scenes.before.unlink()
+    troubled.scenes.before.unlink(missing_ok=True)
     for path in report:
         path.unlink()
 
@@ -210,18 +208,12 @@ def test_report_is_not_rebuilt_from_a_store_with_gaps(tmp_path: Path, finished: 
     assert (run / "report" / "tiles.parquet").read_bytes() == expected
 
 
-def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path) -> None:
+def test_command_ends_with_code_1_and_one_json_line(tmp_path: Path, run_command: RunCommand) -> None:
     scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(2, 4): KILLS_COLOUR, (0, 1): MUMBLES_COLOUR})
 
     # Batches of one tile: a worker that dies is started again four times per batch before its task is given up.
-    result = subprocess.run(
-        command_line(*run_arguments(scenes, output=tmp_path / "run", n_workers=1), "--set", "tiles.shard_size_tiles=1"),
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    arguments = run_arguments(scenes, output=tmp_path / "run", n_workers=1)
+    result = run_command(*arguments, "--set", "tiles.shard_size_tiles=1")
 
     assert result.returncode == 1, result.stderr
     values = read_result(result)
@@ -256,8 +248,7 @@ def test_two_runs_of_one_pair_share_a_cluster(
 
 
 REAL_PAIRS = {
-    "levir_1": ("levir_geo/A/train_1.tif", "levir_geo/B/train_1.tif"),
-    "levir_2": ("levir_geo/A/train_2.tif", "levir_geo/B/train_2.tif"),
+    "levir": ("levir_geo/A/train_1.tif", "levir_geo/B/train_1.tif"),
     # Before in EPSG:26915, after in EPSG:4326, and they overlap in part.
     "joplin": ("joplin_geo/input/pre/tile_337-9136.tif", "joplin_geo/input/post/tile_31500-5137.tif"),
 }

@@ -31,11 +31,15 @@ IMPORTED = [
     "flows.cli.progress",
     "flows.cluster",
     "httpx",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "matplotlib.style",
     "model.answering",
     "model.conversation",
     "model.loading",
     "pipeline.runs.export",
     "pipeline.runs.run",
+    "flows.frozen_imports",
 ]
 STREAMS = ("stdin", "stdout", "stderr")
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -52,16 +52,17 @@ def render_template(name: str, context: Mapping[str, Any], *, filters: Mapping[s
         context: What it is given; all text is escaped.
         filters: Functions for the template.
     """
-    environment = _make_environment()
-    environment.filters |= dict(filters)
+    environment = _make_environment(tuple(filters.items()))
     assets = {"style": _read_styles(), "library": _read_library(), "script": join_modules()}
     digests = {f"{key}_digest": _digest(text) for key, text in assets.items()}
     trusted = {key: markupsafe.Markup(text) for key, text in assets.items()}
     return environment.get_template(name).render({**context, **trusted, **digests})
 
 
-def _make_environment() -> jinja2.Environment:
-    return jinja2.Environment(
+# Compiling a template takes longer than filling it: a process that makes several reports does it once.
+@lru_cache(maxsize=4)
+def _make_environment(filters: tuple[tuple[str, Callable[..., Any]], ...]) -> jinja2.Environment:
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -69,6 +70,8 @@ def _make_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= dict(filters)
+    return environment
 
 
 def _finish(value: Any) -> Any:
