@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -109,16 +109,32 @@ def read_mark(data: bytes | None, *, sizes: Mapping[str, int] | None = None) -> 
     return mark if is_whole else None
 
 
-def read_checksums(
+@dataclass(frozen=True, slots=True)
+class WrittenTiles:
+    """What the mark of a shard tells of each of its tiles to whoever reads them, by (row, column)."""
+
+    checksums: Mapping[tuple[int, int], str]
+    """What `checksum_tile` gave."""
+    full: Collection[tuple[int, int]]
+    """Tiles whose every pixel is valid on both dates."""
+
+
+def read_written(
     folder: RunFolder, shard: tuple[int, int], *, grid: Grid, content_key: str, shard_size_tiles: int
-) -> dict[tuple[int, int], str] | None:
-    """Read the checksums of a shard's tiles by (row, column) from its mark; None where the mark is gone or damaged."""
+) -> WrittenTiles | None:
+    """Read what was written of a shard's tiles from its mark; None where the mark is gone or damaged."""
     name = name_mark(content_key, shard, shard_size_tiles=shard_size_tiles)
-    mark = read_mark(next(folder.read_many([name])))
+    try:
+        mark = read_mark(folder.read(name))
+    except FileNotFoundError:
+        return None
     if mark is None:
         return None
     tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
-    return dict(zip(tiles, mark["checksums"], strict=True))
+    return WrittenTiles(
+        checksums=dict(zip(tiles, mark["checksums"], strict=True)),
+        full={tile for tile, both in zip(tiles, mark["both"], strict=True) if both == grid.stride_px**2},
+    )
 
 
 _DIGEST_BYTES = 8

@@ -237,29 +237,32 @@ def encode_shard(array: zarr.Array[Any], content: UInt8Array, *, ys: slice, xs: 
     return shards[0].to_bytes() if shards else None
 
 
-def read_window(group: zarr.Group, window: Window) -> tuple[UInt8Array, BoolArray]:
-    """Read a rectangle of the store.
+class StoreReader:
+    """The open arrays of a store; opening one costs as much as reading a tile."""
 
-    Args:
-        group: The open store.
-        window: What to read, in pixels of the grid.
+    def __init__(self, group: zarr.Group) -> None:
+        """Open none yet.
 
-    Returns:
-        Pixels, uint8 (date=2, band=3, height, width), and validity, bool (date=2, height, width).
-    """
-    pixels = _read(group, "pixels", window=window)
-    return pixels, read_valid(group, window)
+        Args:
+            group: The open store.
+        """
+        self._group = group
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
+    def read_pixels(self, window: Window) -> UInt8Array:
+        """Read a rectangle of the grid's pixels, uint8 (date=2, band=3, height, width)."""
+        return self._read("pixels", window)
 
-def read_valid(group: zarr.Group, window: Window) -> BoolArray:
-    """Read what is valid in a rectangle of the store, bool (date=2, height, width)."""
-    return _read(group, "valid", window=window).astype(np.bool_)
+    def read_valid(self, window: Window) -> BoolArray:
+        """Read what is valid in a rectangle, bool (date=2, height, width)."""
+        return self._read("valid", window).astype(np.bool_)
 
-
-def _read(group: zarr.Group, name: str, *, window: Window) -> UInt8Array:
-    row, col, height, width = window
-    with zarr.config.set({"async.concurrency": _CONCURRENCY}):
-        return np.asarray(_get_array(group, name)[..., row : row + height, col : col + width])
+    def _read(self, name: str, window: Window) -> UInt8Array:
+        if name not in self._arrays:
+            self._arrays[name] = _get_array(self._group, name)
+        row, col, height, width = window
+        with zarr.config.set({"async.concurrency": _CONCURRENCY}):
+            return np.asarray(self._arrays[name][..., row : row + height, col : col + width])
 
 
 def parse_mark(mark: dict[str, Any], shard: tuple[int, int], *, grid: Grid, shard_size_tiles: int) -> list[TileFacts]:

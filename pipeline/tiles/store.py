@@ -18,18 +18,22 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME
 from pipeline.tiles.marks import (
     TileFacts,
+    WrittenTiles,
     checksum_tile,
     find_whole_shards,
     list_tiles_of_shard,
     name_mark,
-    read_checksums,
     read_marks,
+    read_written,
 )
-from pipeline.tiles.shards import open_store, parse_mark, read_valid, read_window
+from pipeline.tiles.shards import StoreReader, open_store, parse_mark
 from pipeline.tiles.table import Tile
 from pipeline.tiles.thumbnails import read_thumbnail
 
 Read = TypeVar("Read")
+
+_COST_ALONE = 2.5
+"""What reading one tile alone costs, in tiles that are decoded on the way to others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ class TileStore:
     def read_pairs(self, tiles: Sequence[Tile]) -> UInt8Array:
         """Read pixels, uint8 (tile, date=2, band=3, y, x); what is not valid on both dates is 0 on both.
 
-        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard and its margin.
+        Memory is that of the tiles plus one shard and its margin.
 
         Raises:
             FileNotFoundError: there is no store.
@@ -67,20 +71,44 @@ class TileStore:
         size_px = self.grid.tile_size_px
         pairs = np.empty((len(tiles), 2, 3, size_px, size_px), dtype=np.uint8)
         with self.folder.clear_errors():
-            group = self.open()
+            reader = StoreReader(self.open())
         by_shard: dict[tuple[int, int], list[int]] = {}
         for index, tile in enumerate(tiles):
-            shard = tile.row // self.shard_size_tiles, tile.col // self.shard_size_tiles
-            by_shard.setdefault(shard, []).append(index)
-        for indexes in by_shard.values():
-            windows = [self.grid.tile_window(tiles[i].row, tiles[i].col) for i in indexes]
-            shown, top, left = self._read_shown(group, windows)
-            for i, (y, x, _, _) in zip(indexes, windows, strict=True):
-                pairs[i] = shown[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
+            by_shard.setdefault(self._find_shard(tile.row, tile.col), []).append(index)
+        for shard, indexes in by_shard.items():
+            facts = {shard: self._read_written(shard)}
+            for together in self._group_near([tiles[i] for i in indexes]):
+                windows = [self.grid.tile_window(tiles[indexes[n]].row, tiles[indexes[n]].col) for n in together]
+                shown, top, left = self._read_shown(reader, windows, written=facts)
+                for n, (y, x, _, _) in zip(together, windows, strict=True):
+                    pairs[indexes[n]] = shown[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
         return pairs
 
-    def _read_shown(self, group: zarr.Group, windows: Sequence[Window]) -> tuple[UInt8Array, int, int]:
+    @staticmethod
+    def _group_near(tiles: Sequence[Tile]) -> list[list[int]]:
+        """Say which tiles of a shard are read in one go: all, or each alone where that is less to decode.
+
+        Returns:
+            Groups of indexes.
+        """
+        rows, cols = {tile.row for tile in tiles}, {tile.col for tile in tiles}
+        n_between = (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
+        numbers = list(range(len(tiles)))
+        return [numbers] if len(tiles) * _COST_ALONE > n_between else [[number] for number in numbers]
+
+    def _read_shown(
+        self,
+        reader: StoreReader,
+        windows: Sequence[Window],
+        *,
+        written: dict[tuple[int, int], WrittenTiles],
+    ) -> tuple[UInt8Array, int, int]:
         """Read what both dates show in the rectangle around some windows; beyond the grid nothing is seen.
+
+        Args:
+            reader: The open store.
+            windows: What models see of tiles.
+            written: What the marks of some shards tell; those that are missing are read and added.
 
         Returns:
             uint8 (date=2, band=3, y, x), and the first row and column of the grid's pixels that it has.
@@ -91,8 +119,17 @@ class TileStore:
         top, left = min(rows) * stride_px, min(cols) * stride_px
         bottom, right = (max(rows) + 1) * stride_px, (max(cols) + 1) * stride_px
         shown = Window(top, left, bottom - top, right - left)
-        pixels, is_valid = self._read_window(group, shown, shard=self._find_shard(*owners[0]), read=read_window)
-        self._check_owned(pixels, is_valid, owners=owners, corner=(top, left))
+        for shard in {self._find_shard(*owner) for owner in owners} - written.keys():
+            written[shard] = self._read_written(shard)
+        told = {owner: written[self._find_shard(*owner)] for owner in owners}
+        shard = self._find_shard(*owners[0])
+        pixels = self._read_window(lambda: reader.read_pixels(shown), shard=shard)
+        if all(owner in tiles.full for owner, tiles in told.items()):
+            # The checksum holds the mark to its word.
+            is_valid = np.ones((2, *pixels.shape[2:]), dtype=np.bool_)
+        else:
+            is_valid = self._read_window(lambda: reader.read_valid(shown), shard=shard)
+        self._check_owned(pixels, is_valid, told=told, corner=(top, left))
         pixels *= is_valid.all(axis=0)
         beyond = (
             (max(0, top - min(w.top for w in windows)), max(0, max(w.top + w.height for w in windows) - bottom)),
@@ -107,17 +144,16 @@ class TileStore:
         pixels: UInt8Array,
         is_valid: BoolArray,
         *,
-        owners: Sequence[tuple[int, int]],
+        told: Mapping[tuple[int, int], WrittenTiles],
         corner: tuple[int, int],
     ) -> None:
         """Compare the ground of each owning tile with the checksum in its shard's mark."""
         size_px = self.grid.stride_px
-        checksums = {shard: self._read_checksums(shard) for shard in {self._find_shard(*owner) for owner in owners}}
-        for row, col in owners:
+        for (row, col), written in told.items():
             y, x = row * size_px - corner[0], col * size_px - corner[1]
             ys, xs = slice(y, y + size_px), slice(x, x + size_px)
-            shard = self._find_shard(row, col)
-            if checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs]) != checksums[shard][row, col]:
+            if checksum_tile(pixels[:, :, ys, xs], is_valid[:, ys, xs]) != written.checksums[row, col]:
+                shard = self._find_shard(row, col)
                 raise self._refuse_damaged(f"tile {self.grid.tile_id(row, col)}", shard=shard)
 
     def _list_owners(self, window: Window) -> list[tuple[int, int]]:
@@ -143,13 +179,13 @@ class TileStore:
         touched = (self._find_shard(*owner) for owner in self._list_owners(self.grid.tile_window(row, col)))
         return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
 
-    def _read_checksums(self, shard: tuple[int, int]) -> dict[tuple[int, int], str]:
-        checksums = read_checksums(
+    def _read_written(self, shard: tuple[int, int]) -> WrittenTiles:
+        written = read_written(
             self.folder, shard, grid=self.grid, content_key=self.content_key, shard_size_tiles=self.shard_size_tiles
         )
-        if checksums is None:
+        if written is None:
             raise self._refuse_damaged(f"shard {shard}", shard=shard)
-        return checksums
+        return written
 
     def read_valid(self, row: int, col: int) -> BoolArray:
         """Read which pixels of the ground that a tile owns are valid, bool (date=2, y, x).
@@ -159,16 +195,14 @@ class TileStore:
             FolderError: it cannot be read.
         """
         with self.folder.clear_errors():
-            group = self.open()
+            reader = StoreReader(self.open())
         window = self.grid.owned_window(row, col)
-        return self._read_window(group, window, shard=self._find_shard(row, col), read=read_valid)
+        return self._read_window(lambda: reader.read_valid(window), shard=self._find_shard(row, col))
 
-    def _read_window(
-        self, group: zarr.Group, window: Window, *, shard: tuple[int, int], read: Callable[[zarr.Group, Window], Read]
-    ) -> Read:
+    def _read_window(self, read: Callable[[], Read], *, shard: tuple[int, int]) -> Read:
         try:
             with self.folder.clear_errors():
-                return read(group, window)
+                return read()
         except FolderError:
             raise
         # Every codec has errors of its own for bytes that it did not write.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ _STATUSES = [status.value for status in TileStatus]
 _ARRAY_TYPES = {"uint8": "u8", "int32": "i32", "float32": "f32", "float64": "f64"}
 _UNKNOWN_VERDICT = 2
 
+_MAY_BE_UNCLEAN = re.compile(r"\\[bfru]")
+"""Found in JSON of plain ASCII whose texts are not all as `clean_text` leaves them, and sometimes elsewhere."""
+
 Packed = tuple[str, str]
 """Type and content: ``u8``, ``i32``, ``f32``, ``f64`` or ``json``, and gzip in base64."""
 
@@ -52,10 +56,16 @@ def pack_column(values: npt.NDArray[Any] | Sequence[Any]) -> Packed:
 
 def write_json(values: Any) -> markupsafe.Markup:
     """Write plain values as JSON that can stand in a script element or a script file: nothing in it ends one."""
-    text = json.dumps(clean_values(values), separators=(",", ":"), allow_nan=False)
+    text = _dump(values)
+    if _MAY_BE_UNCLEAN.search(text):
+        text = _dump(clean_values(values))
     for sign in "<>&'":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return markupsafe.Markup(text)
+
+
+def _dump(values: Any) -> str:
+    return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
 
 def list_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

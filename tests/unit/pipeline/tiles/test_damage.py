@@ -22,6 +22,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.tiles.marks import (
     checksum_tile,
     checksum_tiles,
+    encode_mark,
     find_whole_shards,
     list_damaged_shards,
     name_mark,
@@ -150,6 +151,26 @@ def test_pixels_of_another_pair_never_become_an_answer(tmp_path: Path, make_pair
     write_shard(folder, make_pair(1), SIZE_TILES, 0, 0)
     assert folder.read(PIXELS) == expected
     store.read_pairs([make_tile(0, 1)])
+
+
+def test_a_mark_that_calls_a_tile_full_is_held_to_it(tmp_path: Path, write_raster: Any) -> None:
+    """What is valid is read only where a mark tells that not all is."""
+    values = {"output": "never-written"}
+    for date, value in (("before", 8), ("after", 9)):
+        bands = np.full((3, 16, 32), value, dtype=np.uint8)
+        bands[:, :4, :4] = 0
+        values[date] = str(write_raster(tmp_path / f"{date}.tif", bands=bands, nodata=0))
+    pair = find_pair(load_config(values=values, assignments=["grid.resolution_m=1", "grid.tile_size_px=16"]))[0]
+    store = write_store(RunFolder(str(tmp_path / "run")), pair)
+    name = name_mark(pair.content_key, (0, 0), shard_size_tiles=SIZE_TILES)
+    mark = read_mark(store.folder.read(name))
+    assert mark is not None
+    assert mark["both"] == [240, 256]
+    store.folder.put(name, encode_mark(mark | {"both": [256, 256]}))
+
+    assert store.read_pairs([make_tile(0, 1)]).all()
+    with pytest.raises(FolderError, match=r"tile r0000_c0000 .* is not what was written there"):
+        store.read_pairs([make_tile(0, 0)])
 
 
 def test_a_worker_of_a_former_run_reads_nothing_of_the_new_one(

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from model.errors import InputError
 from pipeline.config.run import load_config
+from pipeline.grid.window import Window
 from pipeline.polygons.aoi import find_shards_needed, read_grid_area
 from pipeline.runs.read import open_tiles
 from pipeline.scenes.pair import ScenePair, find_pair
@@ -29,7 +30,7 @@ from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.ground import GroundShares
 from pipeline.tiles.marks import TileFacts, count_valid, find_whole_shards, list_tiles_of_shard, name_mark
 from pipeline.tiles.select import decide_tile, select_tiles
-from pipeline.tiles.shards import create_store, describe_store, open_store, write_shard
+from pipeline.tiles.shards import StoreReader, create_store, describe_store, open_store, write_shard
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
 
@@ -535,3 +536,21 @@ def test_pairs_are_read_in_the_order_asked_for(tmp_path: Path, pair: ScenePair) 
     assert not together[1, :, :, :, :14].any()
     assert together[1, :, :, :, 14:].all()
     assert store.read_pairs([]).shape == (0, 2, 3, 16, 16)
+
+
+def test_tiles_far_apart_in_a_shard_are_read_without_those_between(
+    tmp_path: Path, pair: ScenePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write_store(pair, tmp_path / "run", shard_size_tiles=4)
+    tiles = [make_tile(0, 0), make_tile(2, 3)]
+    alone = [store.read_pairs([tile]) for tile in tiles]
+    n_pixels: list[int] = []
+    read = StoreReader.read_pixels
+
+    def count(self: StoreReader, window: Window) -> Any:
+        n_pixels.append(window.height * window.width)
+        return read(self, window)
+
+    monkeypatch.setattr(StoreReader, "read_pixels", count)
+    np.testing.assert_array_equal(store.read_pairs(tiles), np.concatenate(alone))
+    assert n_pixels == [256, 256]

@@ -113,6 +113,13 @@ def test_words_of_a_model_end_no_script(tmp_path: Path) -> None:
     assert content.isascii()
 
 
+@pytest.mark.parametrize("sign", ["\x1b[31m", "\x7f", "\b", "\u202e", "\ufeff"])
+def test_words_of_a_model_are_cleaned(sign: str) -> None:
+    files = make_files(make_findings({(0, 0): {"reason": f"red{sign} roof\n"}}))
+
+    assert files["report/page/tiles_r0000_c0000.js"]["r0000_c0000"]["reason"] == "red roof\n"
+
+
 def test_of_too_many_tiles_those_come_first_that_changed_or_need_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline.report.page.tile_files, "MAX_TOLD_TILES", 4)
     monkeypatch.setattr(pipeline.report.page.tile_files, "MAX_PICTURED_TILES", 2)
