@@ -146,9 +146,7 @@ def test_long_texts_and_long_answers_are_cut() -> None:
 
 
 def test_values_that_json_does_not_have_become_such_that_it_has(database: TableDatabase) -> None:
-    answer = database.query(
-        "SELECT 'nan'::FLOAT, 1.5::DECIMAL(4, 2), DATE '2026-01-02', {'a': [1, NULL]}")
-    )
+    answer = database.query("SELECT 'nan'::FLOAT, 1.5::DECIMAL(4, 2), DATE '2026-01-02', {'a': [1, NULL]}")
 
     assert answer["rows"] == [[None, "1.50", "2026-01-02", {"a": [1, None]}]]
 
