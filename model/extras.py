@@ -12,6 +12,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "convert": ("google.protobuf", "sentencepiece"),
     "cuda": ("dask_cuda",),
     "docx": ("docx",),
+    "mcp": ("duckdb", "mcp"),
     "openai": ("openai",),
     "smollm2": ("gguf",),
     "train": ("pycocoevalcap", "tensorboard"),

@@ -21,6 +21,7 @@ from flows.cli.changechat import changechat_command
 from flows.cli.check import check_command
 from flows.cli.explore import explore_command
 from flows.cli.help import add_command, make_app
+from flows.cli.mcp import mcp_command
 from flows.cli.model import app as model_app
 from flows.cli.monitor import monitor_command
 from flows.cli.open_questions import open_questions_command
@@ -223,6 +224,7 @@ add_command(app, "check", check_command, example="deltavlm check before.tif afte
 add_command(app, "ask", ask_command, example='deltavlm ask runs/mine r0001_c0002 \\\n  "How many buildings are new?"')
 add_command(app, "explore", explore_command, example="deltavlm explore runs/mine")
 add_command(app, "assess", assess_command, example="deltavlm assess runs/mine --n 200")
+add_command(app, "mcp", mcp_command, example="deltavlm mcp runs/mine runs/2025")
 add_command(app, "monitor", monitor_command, example="deltavlm monitor configs/regions/folder.yaml")
 add_command(app, "serve", serve_command, example="deltavlm serve configs/regions/folder.yaml")
 add_command(data_app, "synthesize", synthesize_command, example="deltavlm data synthesize scenes --size-px 1024")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import geopandas as gpd
@@ -42,18 +42,27 @@ def export_region(uri: str, *, formats: Sequence[str], output: str | None = None
     """
     check_formats(formats, known=VECTOR_FORMATS)
     folder = find_run_folder(uri)
+    return write_formats(formats, tables=open_region_tables(folder), folder=folder, output=output)
+
+
+def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:
+    """Give what opens the changes of all pairs that a region tells, as one table, and its events.
+
+    Raises:
+        InputError: the region tells no events.
+    """
     names = sorted(read_file_facts(folder))
     if EVENTS_NAME not in names:
         raise InputError(
             f"{folder.uri} has no {EVENTS_NAME}",
             expected="a region whose report tells events",
-            remedy="make a pass over it with `deltavlm monitor`, then write it in other formats",
+            remedy="make a pass over it with `deltavlm monitor` first",
         )
-    tables: Mapping[str, OpenTable] = {"events": partial(folder.open_file, EVENTS_NAME)}
+    tables: dict[str, OpenTable] = {"events": partial(folder.open_file, EVENTS_NAME)}
     parts = [name for name in names if name.startswith(f"{CHANGES_FOLDER}/")]
     if parts:
         tables = {"changes": lambda: io.BytesIO(_join_changes(parts, folder=folder)), **tables}
-    return write_formats(formats, tables=tables, folder=folder, output=output)
+    return tables
 
 
 def _join_changes(names: Sequence[str], *, folder: RunFolder) -> bytes:

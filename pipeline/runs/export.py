@@ -81,14 +81,18 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
         require_extra("docx", use=f"--format {SUMMARY_FORMAT}")
     folder = find_run_folder(uri)
     record = read_record(folder)
-    names = {table: name for table, name in _NAMES.items() if name in record.files}
     return write_formats(
         formats,
-        tables={table: partial(folder.open_file, name) for table, name in names.items()},
+        tables=open_tables(record, folder=folder),
         folder=folder,
         output=output,
-        write_summary=lambda path: _write_summary(path, tables=names, folder=folder, record=record),
+        write_summary=lambda path: _write_summary(path, folder=folder, record=record),
     )
+
+
+def open_tables(record: RunRecord, *, folder: RunFolder) -> dict[str, OpenTable]:
+    """Give what opens each table of a run's report, by their names: tiles, changes, and zones where there are any."""
+    return {table: partial(folder.open_file, name) for table, name in _NAMES.items() if name in record.files}
 
 
 def check_formats(formats: Sequence[str], *, known: Collection[str]) -> None:
@@ -192,18 +196,19 @@ def _read_style(table: str) -> str:
     return resources.files("pipeline.report").joinpath(_STYLES[table]).read_text(encoding="utf-8")
 
 
-def _write_summary(path: Path, *, tables: Mapping[str, str], folder: RunFolder, record: RunRecord) -> None:
+def _write_summary(path: Path, *, folder: RunFolder, record: RunRecord) -> None:
     # Not before it is asked for: it brings matplotlib.
     from pipeline.runs.export_docx import make_summary, read_ground
 
-    with folder.open_file(tables["tiles"]) as source:
+    tables = open_tables(record, folder=folder)
+    with tables["tiles"]() as source:
         tiles = pq.read_table(
             source, columns=["row", "col", "status", "valid_fraction", "is_changed", "model_fit"]
         ).to_pandas()
     frames: dict[str, gpd.GeoDataFrame] = {}
     for table in ("changes", "zones"):
         if table in tables:
-            with folder.open_file(tables[table]) as source:
+            with tables[table]() as source:
                 frames[table] = gpd.read_parquet(source)
     accuracy = read_accuracy(folder) if ACCURACY_NAME in record.files else None
     picture = read_ground(restore_store(record, folder=folder), tiles=tiles)

@@ -87,6 +87,18 @@ def read_tile_pair(run: str, tile_id: str) -> UInt8Array:
     return pair
 
 
+def read_tile_row(run: str, tile_id: str) -> dict[str, Any]:
+    """Read what a finished run tells of one tile: its row of ``tiles.parquet``, without geometry.
+
+    Raises:
+        InputError: there is no such run or tile, or the run's report is gone.
+    """
+    folder = find_run_folder(run)
+    record = read_record(folder)
+    _find_tile(tile_id, grid=Grid.from_dict(record.grid), run=run)
+    return _read_report(folder, columns=None, tile_id=tile_id)[0]
+
+
 def list_changed_tiles(run: str) -> list[str]:
     """List the ids of the changed tiles of a finished run, those with most changed buildings first.
 
@@ -156,10 +168,12 @@ def _find_tile(tile_id: str, *, grid: Grid, run: str) -> tuple[int, int]:
     return row, col
 
 
-def _read_report(folder: RunFolder, *, columns: list[str], tile_id: str | None = None) -> list[dict[str, Any]]:
-    """Read some columns of ``tiles.parquet``, of all tiles or of one."""
+def _read_report(folder: RunFolder, *, columns: list[str] | None, tile_id: str | None = None) -> list[dict[str, Any]]:
+    """Read some columns of ``tiles.parquet``, or all that hold no geometry, of all tiles or of one."""
     try:
         with pq.ParquetFile(folder.open_file(TILES_NAME)) as file:
+            if columns is None:
+                columns = [name for name in file.schema_arrow.names if name not in {"geometry", "bbox"}]
             # In this thread: threads of Arrow's own hold on to a file of Python's, and abort a program that ends.
             table = file.read(columns=columns, use_threads=False)
         if tile_id is not None:

@@ -78,7 +78,7 @@ VECTOR_FORMATS: Mapping[str, VectorFormat] = {
     "geojson": VectorFormat(suffix=".geojson", driver="GeoJSON", layer_options={"RFC7946": "YES"}),
     "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf", styles="beside"),
     "kml": VectorFormat(suffix=".kml", driver=KML, has_layers=True),
-    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_cell, own_names=frozenset({"lon", "lat"})),
+    "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_cell),
 }
 """By the name that people call them by."""
 
@@ -93,11 +93,13 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         kind: The format.
     """
     with pq.ParquetFile(source) as file:
-        crs = pyproj.CRS.from_json_dict(json.loads(file.metadata.metadata[b"geo"])["columns"]["geometry"]["crs"])
         if kind.driver is None:
-            _write_csv(file, path, crs=crs, kind=kind)
+            _write_csv(file, path, kind=kind)
             return
-        names = _rename([column.name for column in file.schema_arrow if column.name != "bbox"], kind=kind)
+        crs = _read_crs(file)
+        names = _rename(
+            [column.name for column in file.schema_arrow if column.name != "bbox"], own_names=kind.own_names
+        )
         schema = pa.schema([_describe(file.schema_arrow.field(name), name=names[name]) for name in names])
         if kind.driver == KML:
             if not path.exists():
@@ -140,13 +142,13 @@ def write_style(path: Path, qml: str, *, layer: str) -> None:
         database.execute(f"INSERT INTO layer_styles ({names}) VALUES ({', '.join('?' * len(values))})", values)
 
 
-def _rename(names: Sequence[str], *, kind: VectorFormat) -> dict[str, str]:
+def _rename(names: Sequence[str], *, own_names: frozenset[str]) -> dict[str, str]:
     """Give every column a name that the format has free; most keep theirs."""
-    taken = kind.own_names | {name.casefold() for name in names}
+    taken = own_names | {name.casefold() for name in names}
     renamed = {}
     for name in names:
         free = name
-        while free.casefold() in kind.own_names or (free != name and free.casefold() in taken):
+        while free.casefold() in own_names or (free != name and free.casefold() in taken):
             free += "_"
         renamed[name] = free
     return renamed
@@ -162,7 +164,8 @@ def _read_batches(file: pq.ParquetFile, *, schema: pa.Schema, kind: VectorFormat
     names = [column.name for column in file.schema_arrow if column.name != "bbox"]
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
         columns = [
-            _make_multipolygons(batch[name]) if name == "geometry" else _clean(batch[name], kind=kind) for name in names
+            _make_multipolygons(batch[name]) if name == "geometry" else _clean(batch[name], clean=kind.clean)
+            for name in names
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -176,8 +179,8 @@ def _turn_to_degrees(batches: Iterator[pa.RecordBatch], *, crs: pyproj.CRS) -> I
         yield batch.set_column(index, "geometry", pa.array(shapely.to_wkb(turned), pa.binary()))
 
 
-def _clean(column: pa.Array, *, kind: VectorFormat) -> pa.Array:
-    return clean_column(column, clean=kind.clean) if pa.types.is_string(column.type) else column
+def _clean(column: pa.Array, *, clean: Callable[[str], str]) -> pa.Array:
+    return clean_column(column, clean=clean) if pa.types.is_string(column.type) else column
 
 
 def _make_multipolygons(geometry: pa.Array) -> pa.Array:
@@ -187,22 +190,44 @@ def _make_multipolygons(geometry: pa.Array) -> pa.Array:
     return pa.array(shapely.to_wkb(shapes, byte_order=1), pa.binary())
 
 
-def _write_csv(file: pq.ParquetFile, path: Path, *, crs: pyproj.CRS, kind: VectorFormat) -> None:
-    """Write a table with a place inside each geometry, in degrees, in the geometry's stead."""
+PLACE_NAMES = ("lon", "lat")
+"""Columns that stand for a geometry where there is none: a place inside it, in degrees."""
+
+
+def read_placed(file: pq.ParquetFile, *, clean: Callable[[str], str]) -> pa.RecordBatchReader:
+    """Give a table some rows at a time, with `PLACE_NAMES` in the stead of its geometry, where it has one.
+
+    Args:
+        file: The table; a column of its own with such a name gets another.
+        clean: What makes a text harmless, those of the columns' names among them.
+    """
     plain = [column for column in file.schema_arrow if column.name not in {"geometry", "bbox"}]
-    names = _rename([column.name for column in plain], kind=kind)
-    heads = [_describe(column, name=disarm_formula(clean_line(names[column.name]))) for column in plain]
-    schema = pa.schema([*heads, pa.field("lon", pa.float64()), pa.field("lat", pa.float64())])
-    transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    names = _rename([column.name for column in plain], own_names=frozenset(PLACE_NAMES))
+    heads = [pa.field(clean(clean_line(names[column.name])), column.type) for column in plain]
+    has_places = len(plain) < len(file.schema_arrow)
+    schema = pa.schema([*heads, *(pa.field(name, pa.float64()) for name in PLACE_NAMES if has_places)])
+
+    def read() -> Iterator[pa.RecordBatch]:
+        to_degrees = pyproj.Transformer.from_crs(_read_crs(file), "OGC:CRS84", always_xy=True) if has_places else None
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            texts = [_clean(batch[column.name], clean=clean) for column in plain]
+            places = _locate(batch["geometry"], to_degrees) if to_degrees is not None else []
+            yield pa.RecordBatch.from_arrays([*texts, *places], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, read())
+
+
+def _read_crs(file: pq.ParquetFile) -> pyproj.CRS:
+    return pyproj.CRS.from_json_dict(json.loads(file.metadata.metadata[b"geo"])["columns"]["geometry"]["crs"])
+
+
+def _write_csv(file: pq.ParquetFile, path: Path, *, kind: VectorFormat) -> None:
+    reader = read_placed(file, clean=kind.clean)
     with path.open("wb") as output:
         output.write(_BYTE_ORDER_MARK)
-        with pa.csv.CSVWriter(output, schema) as writer:
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                columns = [batch[column.name] for column in plain]
-                texts = [_clean(column, kind=kind) for column in columns]
-                writer.write_batch(
-                    pa.RecordBatch.from_arrays([*texts, *_locate(batch["geometry"], transformer)], schema=schema)
-                )
+        with pa.csv.CSVWriter(output, reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
 
 
 def _locate(geometry: pa.Array, transformer: pyproj.Transformer) -> list[pa.Array]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import io
 import json
 import math
 import shutil
@@ -14,7 +17,10 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from made_scenes import TILE_PX, make_config, make_scenes, read_result
+from made_scenes import TILE_PX, command_environment, command_line, make_config, make_scenes, read_result
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.types import CallToolResult
 from PIL import Image
 from stand_in_model import MUMBLES_COLOUR, RAISES_COLOUR
 
@@ -189,6 +195,52 @@ def test_a_fault_of_the_model_is_no_wrong_input(finished_run: Path, run_command:
 
     assert result.returncode == 3
     assert "the model tripped over a tile" in result.stderr
+
+
+def test_an_assistant_lists_queries_looks_and_asks(finished_run: Path) -> None:
+    """A client that is not ours, over stdin and stdout of the command in a process of its own."""
+    command, *arguments = command_line("mcp", str(finished_run), "--query-s", "1")
+    server = StdioServerParameters(command=command, args=arguments, env=command_environment())
+    told: dict[str, CallToolResult] = {}
+
+    async def converse() -> None:
+        async with Client(server) as client:
+            calls: dict[str, tuple[str, dict[str, Any]]] = {
+                "list": ("list_sources", {}),
+                "schema": ("describe_tables", {"source": "run"}),
+                "count": ("query", {"sql": "SELECT status, count(*) FROM tiles GROUP BY ALL ORDER BY ALL"}),
+                "file": ("query", {"sql": "SELECT * FROM read_text('/etc/passwd')"}),
+                "write": ("query", {"sql": "COPY tiles TO '/tmp/tiles.csv'"}),
+                # DuckDB looks for an interruption between functions, never within this one.
+                "endless": ("query", {"sql": "SELECT levenshtein(repeat('a', 900000), repeat('b', 900000))"}),
+                "after": ("query", {"sql": "SELECT max(building_count) FROM run.tiles"}),
+                "tile": ("show_tile", {"source": "run", "tile_id": "r0001_c0002"}),
+                "unseen": ("show_tile", {"source": "run", "tile_id": name_tile(*NO_DATA)}),
+                "ask": (
+                    "ask_tile",
+                    {"source": "run", "tile_id": "r0001_c0002", "question": QUESTIONS["description"]},
+                ),
+            }
+            for name, (tool, values) in calls.items():
+                told[name] = await client.call_tool(tool, values)
+
+    asyncio.run(converse())
+    texts = {name: result.content[0].text for name, result in told.items()}
+    (source,) = json.loads(texts["list"])
+    assert source["coverage"]["tiles_per_status"] == dict(json.loads(texts["count"])["rows"])
+    assert 0 < json.loads(texts["count"])["coverage"]["run"]["seen_fraction"] < 1
+    assert set(json.loads(texts["schema"])) == {"run.tiles", "run.changes"}
+    assert {name for name, result in told.items() if result.is_error} == {"file", "write", "endless", "unseen"}
+    assert "was ended" in texts["endless"]
+    assert json.loads(texts["after"])["rows"] == [[2]]
+    pair = read_tile_pair(str(finished_run), "r0001_c0002")
+    pictures = [part for part in told["tile"].content if part.type == "image"]
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(part.data)))) for part in pictures]
+    np.testing.assert_array_equal(np.stack(shown).transpose(0, 3, 1, 2), pair)
+    answer = json.loads(texts["ask"])
+    assert answer["answer"] == "1 buildings appear."
+    assert "confidence" in answer
+    assert answer["coverage"]["status"] == "analysed"
 
 
 @pytest.fixture(scope="module")
