@@ -104,7 +104,8 @@ def _answer_batch(
     ]
     masks = _predict_masks(model, batch, pixels=pixels)
     counts = {} if masks is None else _count_masks(masks, batch, answered=answered)
-    masked = [None] * len(batch) if masks is None else mask_tiles(masks, batch, answered=answered)
+    swapped = None if masks is None or "removed" not in masks.aspects else _predict_swapped(model, batch, pixels=pixels)
+    masked = [None] * len(batch) if masks is None else mask_tiles(masks, batch, answered=answered, swapped=swapped)
     swaps = _describe_both_ways(model, batch, pixels=pixels, prompt=swap_prompt)
     return [
         (
@@ -156,6 +157,14 @@ def _predict_masks(
     if not labelled or not set(labels) & set(MASK_VALUES):
         return None
     return cast(MaskModel, model).predict_masks(pixels[labelled])
+
+
+def _predict_swapped(
+    model: ChangeModel, batch: Sequence[EvaluationTile], *, pixels: npt.NDArray[np.uint8]
+) -> ChangeMasks:
+    """Have the same tiles masked with their dates swapped: what came goes, so that both directions have a truth."""
+    labelled = [index for index, tile in enumerate(batch) if tile.labelled is not None]
+    return cast(MaskModel, model).predict_masks(np.ascontiguousarray(pixels[labelled][:, ::-1]))
 
 
 def _count_masks(

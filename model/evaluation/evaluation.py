@@ -19,8 +19,9 @@ from model.evaluation.certainty import measure_certainty
 from model.evaluation.failures import FailureAlbum
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
+from model.evaluation.objects import measure_directions, measure_objects
 from model.evaluation.outlines import FoundOutline, OutlineGatherer
-from model.evaluation.scores import measure_cells, measure_classify, measure_counts, measure_parseable
+from model.evaluation.scores import KINDS, measure_cells, measure_classify, measure_counts, measure_parseable
 from model.evaluation.variety import measure_variety
 from model.extras import require_extra
 from model.interface import ChangeModel, NotingModel, Prompt, PromptKind
@@ -153,6 +154,9 @@ def evaluate_tiles(
         measures = list_measures(answered, notes=notes, meteor=meteor)
     notes += [METEOR_FAILED] if meteor is not None and meteor.has_failed else []
     outlines = gatherer.finish()
+    for kind in KINDS:
+        measures += measure_objects(gatherer.objects, kind=kind)
+        measures += measure_directions(gatherer.directions, kind=kind)
     measures += measure_certainty(answered, outlines=outlines, certainty=model.identity.certainty)
     measures += _measure_swaps(answered) if settings.swap_prompt is not None else []
     return Evaluation(

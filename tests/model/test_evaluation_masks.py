@@ -111,4 +111,5 @@ def test_an_evaluation_speaks_of_masks_where_the_model_has_some():
     assert not any(name.startswith("mask.") for name in spoken)
     assert {name: painted[f"mask.building.{name}"] for name in EXPECTED} == pytest.approx(EXPECTED)
     assert painted["mask.road.iou"] is None
-    assert {name: value for name, value in painted.items() if not name.startswith(("mask.", "outline."))} == spoken
+    of_masks = ("mask.", "object.", "outline.")
+    assert {name: value for name, value in painted.items() if not name.startswith(of_masks)} == spoken
