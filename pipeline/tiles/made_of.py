@@ -47,7 +47,7 @@ def count_dates(made_of: BitArray, *, scene: CompositeScene, tile_size_px: int) 
     split = made_of.reshape(height // tile_size_px, tile_size_px, width // tile_size_px, tile_size_px)
     by_time = sorted(range(len(scene.dates)), key=lambda place: scene.moments[place])
     counts = np.stack(
-        [((split >> np.uint64(place)) & np.uint64(1)).sum(axis=(1, 3), dtype=np.int64).ravel() for place in by_time]
+        [((split & made_of.dtype.type(1 << place)) > 0).sum(axis=(1, 3), dtype=np.int64).ravel() for place in by_time]
     )
     running = counts.cumsum(axis=0)
     rows = []
