@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from shapely.geometry.base import BaseGeometry
 
@@ -17,7 +18,9 @@ from pipeline.regions.pairs import RegionPair, choose_pairs, find_windows
 from pipeline.scenes.days import LeftOut, ScenePiece, compute_coverage, rank_clouds
 
 _HALF_DAY = dt.timedelta(hours=12)
+
 ScenePairs = list[tuple[DatedScene, DatedScene]]
+_Index = Mapping[tuple[str | None, str], Sequence[ScenePiece]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +68,22 @@ class Composer:
         Returns:
             Earlier and later composite of each pair, and what takes part in none, with the reason.
         """
+        windows, known = self.list_windows(), _index(pieces)
         composites: list[DatedScene] = []
         left_out: list[LeftOut] = []
         waiting = list(scenes)
         # The later first: where windows overlap, what both hold is the later one's.
-        for window in reversed(self.list_windows()):
-            inside = [scene for scene in waiting if window.touches(scene.start, scene.start)]
-            waiting = [scene for scene in waiting if scene not in inside]
+        for window in reversed(windows):
+            inside, waiting = _divide(waiting, [window.touches(scene.start, scene.start) for scene in waiting])
             if composites:
-                later = [scene for scene in inside if scene.start >= composites[-1].dates[0].start]
+                first = composites[-1].dates[0].start
+                inside, later = _divide(inside, [scene.start < first for scene in inside])
                 left_out += _leave_out(later, reason="not earlier than the later composite")
-                inside = [scene for scene in inside if scene not in later]
             inside.sort(key=self._rank)
             chosen = inside[: self.choice.max_scenes]
             left_out += _leave_out(inside[len(chosen) :], reason="one of too many of its window (dates.max_scenes)")
             if chosen:
-                composites.append(self._compose(chosen, window=window, pieces=pieces, area=area))
+                composites.append(self._compose(chosen, window=window, known=known, area=area))
             else:
                 left_out.append(LeftOut(name=f"window {window.format()}", reason="no scene that is good enough"))
         left_out += _leave_out(waiting, reason="in no window, or in one that is not over")
@@ -88,7 +91,7 @@ class Composer:
         if isinstance(self.pairing, SeriesPairing | LastAnalysedPairing):
             pairs, others = choose_pairs(usable, pairing=self.pairing, now=self.now, analysed=self.analysed)
         else:
-            pairs, others = ([(usable[0], usable[1])] if len(usable) == len(self.list_windows()) else []), []
+            pairs, others = ([(usable[0], usable[1])] if len(usable) == len(windows) else []), []
         return pairs, [*left_out, *poor, *others]
 
     def _rank(self, scene: DatedScene) -> tuple[float, float]:
@@ -96,12 +99,12 @@ class Composer:
         return rank_clouds(scene.cloud_percent) if is_by_clouds else 0.0, -scene.start.timestamp()
 
     def _compose(
-        self, chosen: Sequence[DatedScene], *, window: Interval, pieces: Sequence[ScenePiece], area: BaseGeometry
+        self, chosen: Sequence[DatedScene], *, window: Interval, known: _Index, area: BaseGeometry
     ) -> DatedScene:
         dates = sorted(chosen, key=lambda scene: (scene.start, scene.scene_id))
         collections = {date.collection for date in dates}
         clouds = [date.cloud_percent for date in dates if date.cloud_percent is not None]
-        shown = [piece for piece in pieces if any(_is_of(piece, date) for date in dates)]
+        shown = [piece for date in dates for piece in _list_pieces(date, known=known)]
         days = dict.fromkeys((f"{dates[0].start:%Y-%m-%d}", f"{dates[-1].start:%Y-%m-%d}"))
         return DatedScene(
             scene_id=f"{self.choice.composite} of {len(dates)} date{'s' if dates[1:] else ''}, {' to '.join(days)}",
@@ -116,10 +119,22 @@ class Composer:
         )
 
 
-def _is_of(piece: ScenePiece, date: DatedScene) -> bool:
-    is_named = piece.piece_id in date.piece_ids and piece.collection == date.collection
+def _index(pieces: Sequence[ScenePiece]) -> _Index:
+    known: dict[tuple[str | None, str], list[ScenePiece]] = {}
+    for piece in pieces:
+        known.setdefault((piece.collection, piece.piece_id), []).append(piece)
+    return known
+
+
+def _list_pieces(date: DatedScene, *, known: _Index) -> list[ScenePiece]:
+    named = [piece for name in date.piece_ids for piece in known[date.collection, name]]
     # Catalogs without collections call the same place by the same id on every date.
-    return is_named and abs(piece.start - date.start) < _HALF_DAY
+    return [piece for piece in named if abs(piece.start - date.start) < _HALF_DAY]
+
+
+def _divide(scenes: Sequence[DatedScene], fits: Sequence[bool]) -> tuple[list[DatedScene], list[DatedScene]]:
+    """Give the scenes that fit, and the others."""
+    return list(compress(scenes, fits)), list(compress(scenes, [not each for each in fits]))
 
 
 def _leave_out(scenes: Sequence[DatedScene], *, reason: str) -> list[LeftOut]:

@@ -111,7 +111,6 @@ def test_composites_see_what_no_single_date_does(scenes: Path, client: Client) -
     (state,) = report.states
     run = scenes / "region" / state.record.run_name
     tiles = gpd.read_parquet(run / "report" / "tiles.parquet").set_index("tile_id")
-    corner = f"r0000_c{N_COLS - 1:04d}"
     west, east = tiles.loc["r0000_c0000"], tiles.loc[f"r0001_c{N_COLS - 1:04d}"]
 
     assert tiles["status"].eq("analysed").all()
@@ -134,4 +133,21 @@ def test_composites_see_what_no_single_date_does(scenes: Path, client: Client) -
     rebuild_report(str(run))
     assert read_tables(run) == tables
     assert make_pass(make_region(scenes, client, composite="first_clear", cloud_buffer_m=0)).summary.n_skipped == 1
-    assert corner in tiles.index
+
+
+def test_composite_of_which_half_the_scenes_fail_goes_on_with_the_others(scenes: Path, client: Client) -> None:
+    broken = [scenes / "scenes" / f"scene_{day.replace('-', '')}.tif" for day in (BEFORE[0], BEFORE[2], AFTER[0])]
+    for path in broken:
+        path.write_bytes(b"not a raster")
+    config = make_region(scenes, client, composite="median", cloud_buffer_m=0)
+    report = make_pass(config)
+    (state,) = report.states
+    words = f"before: only 1 of 3 parts of median of 3 dates, {BEFORE[0]} to {BEFORE[2]} were there to be read"
+
+    assert report.summary.failed == {state.pair_id: words}
+    record = json.loads((scenes / "region" / state.record.run_name / "run.json").read_bytes())
+    assert "before is made of 1 of 3 dates: 2 could not be read" in record["notes"]
+    assert "after is made of 2 of 3 dates: 1 could not be read" in record["notes"]
+    assert sum(str(path) in note for note in record["notes"] for path in broken) == 3
+    # Of the west the only scene of before that is left shows nothing.
+    assert record["status_counts"] == {"analysed": N_ROWS * N_COLS // 2, "cloudy": N_ROWS * N_COLS // 2}

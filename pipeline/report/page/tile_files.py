@@ -173,7 +173,7 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "reason": _cut(row["reason"]),
             "valid": float(row["valid_fraction"]),
             "cloud": row["cloud_fraction"],
-            **({"dates": describe_tile_dates(row)} if "n_scenes" in row else {}),
+            **({"dates": describe_tile_dates(row)} if row.get("n_scenes") else {}),
             "fit": row["model_fit"],
             "familiarity": None if row["familiarity"] is None else round(float(row["familiarity"]), 4),
             "answers": [
