@@ -16,7 +16,7 @@ from pipeline.config.grid import GridConfig, RegistrationConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region_sources import PairingConfig, SourceConfig
 from pipeline.config.run import ReportConfig, RunConfig, RunSettings
-from pipeline.config.scene import MAX_COMPOSED, SceneConfig
+from pipeline.config.scene import MAX_COMPOSED, CompositeConfig, SceneConfig
 
 _ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _CRON_FIELDS = ("minute", "hour", "day", "month", "weekday")
@@ -225,6 +225,13 @@ class RegionConfig(RunSettings, RegionPlaces):
         if self.report.tell_new is None:
             return self.pairing.kind == "year-earlier"
         return self.report.tell_new == "confirmed"
+
+    def make_composite(self) -> CompositeConfig | None:
+        """Give the rule by which each date is made of several; None where it is one day's scene."""
+        if self.dates.composite == "none":
+            return None
+        order = getattr(self.pairing, "order", "newest")
+        return CompositeConfig(rule=self.dates.composite, cloud_buffer_m=self.dates.cloud_buffer_m, order=order)
 
     def make_run_config(
         self, *, before: SceneConfig, after: SceneConfig, output: str, crs: str | None = None

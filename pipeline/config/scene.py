@@ -149,6 +149,13 @@ class CompositeConfig(StrictConfig):
         "stac, the first acquisitions of the days that are meant; left out, all days that are found.",
     )
 
+    @field_validator("datetimes")
+    @classmethod
+    def _check_datetimes(cls, value: tuple[dt.datetime, ...]) -> tuple[dt.datetime, ...]:
+        if len(set(value)) > MAX_COMPOSED:
+            raise ValueError(f"{len(set(value))} dates; a composite is made of {MAX_COMPOSED} at most")
+        return value
+
 
 SCENE_SOURCES = ("uri", "band_files", "stac")
 """The settings that say where a scene is; one of them is given."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from shapely.geometry.base import BaseGeometry
@@ -18,6 +18,8 @@ from pipeline.dates import format_moment
 from pipeline.scenes.days import LeftOut, ScenePiece, average_clouds, compute_coverage, group_days
 
 _SLACK = 1e-6
+_COMPOSITE = frozenset({"dates", "window"})
+# ^ What records of single scenes do not have.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +40,37 @@ class DatedScene:
     """Mean of what the pieces tell; None where none tells."""
     covered_fraction: float = 1.0
     """Part of the area that they show by their own account, 0 to 1."""
+    dates: tuple[DatedScene, ...] = ()
+    """Of a composite the scenes that it is made of, in the order of time; `start` is that of the one in the middle."""
+    window: str | None = None
+    """Of a composite of a window that stays as it is, that window."""
 
     @property
-    def key(self) -> tuple[str | None, tuple[str, ...]]:
-        """What stays equal when the scene is processed anew."""
-        return self.collection, self.piece_ids
+    def key(self) -> tuple[object, ...]:
+        """What stays equal when the scene is processed anew; of a window, when scenes are found later."""
+        return ("window", self.window) if self.window is not None else (self.collection, self.piece_ids)
+
+    @property
+    def keys(self) -> frozenset[object]:
+        """What scenes have in common that are not independent of each other."""
+        if not self.dates:
+            return frozenset({self.key})
+        return frozenset((self.collection, (piece,)) for piece in self.piece_ids)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
-        return asdict(self) | {"start": format_moment(self.start), "piece_ids": list(self.piece_ids)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _COMPOSITE}
+        values |= {"start": format_moment(self.start), "piece_ids": list(self.piece_ids)}
+        if self.dates:
+            values |= {"dates": [date.to_dict() for date in self.dates], "window": self.window}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave."""
         start = dt.datetime.fromisoformat(values["start"])
-        return cls(**{**values, "start": start, "piece_ids": tuple(values["piece_ids"])})
+        dates = tuple(cls.from_dict(date) for date in values.get("dates", ()))
+        return cls(**{**values, "start": start, "piece_ids": tuple(values["piece_ids"]), "dates": dates})
 
 
 def group_scenes(pieces: Sequence[ScenePiece], *, area: BaseGeometry) -> tuple[list[DatedScene], list[LeftOut]]:
@@ -81,11 +99,14 @@ def choose_scenes(scenes: Sequence[DatedScene], *, choice: DateChoiceConfig) -> 
 
 
 def _find_fault(scene: DatedScene, *, choice: DateChoiceConfig) -> str | None:
-    if scene.covered_fraction + _SLACK < choice.min_covered_fraction:
+    is_part = choice.composite != "none" and not scene.dates
+    if not is_part and scene.covered_fraction + _SLACK < choice.min_covered_fraction:
         return (
             f"shows {int(scene.covered_fraction * 100)} % of the area, "
             f"less than {choice.min_covered_fraction * 100:g} % (dates.min_covered_fraction)"
         )
+    if scene.dates:
+        return None
     limit, clouds = choice.max_cloud_percent, scene.cloud_percent
     if limit is not None and clouds is not None and clouds > limit:
         return f"{clouds:.0f} % clouds, more than {limit:g} % (dates.max_cloud_percent)"

@@ -48,7 +48,7 @@ def forecast_pass(config: RegionConfig, *, now: dt.datetime) -> dict[str, Figure
         "n_dates_found": plan.n_scenes,
         "n_pairs_to_do": len(pairs),
         "n_pairs_done_already": plan.n_done,
-        "n_scenes_to_read": len(dates),
+        "n_scenes_to_read": sum(max(1, len(date.dates)) for date in dates.values()),
         "n_items_or_files_to_read": sum(len(date.piece_ids) for date in dates.values()),
     }
     if pairs:

@@ -172,12 +172,22 @@ def _restore_records(folder: RunFolder, *, known: Set[str]) -> Iterator[PairReco
 def _restore_scene(run: RunRecord, *, date: str) -> DatedScene:
     told, stac = run.inputs[date], run.config[date]["stac"] or {}
     pieces = stac.get("ids") or [Path(uri).name for uri in list_uris(run.config[date]["uri"])]
+    moments = told.get("composite", {}).get("dates", [])
     return DatedScene(
         scene_id=_name_pieces(pieces),
         start=dt.datetime.fromisoformat(told["datetime"]),
         piece_ids=tuple(sorted(pieces)),
         version="",
         collection=next(iter(stac.get("collections") or ()), None),
+        dates=tuple(
+            DatedScene(
+                scene_id=each["scene_id"],
+                start=dt.datetime.fromisoformat(each["datetime"]),
+                piece_ids=(each["scene_id"],),
+                version="",
+            )
+            for each in moments
+        ),
     )
 
 

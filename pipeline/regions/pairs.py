@@ -80,6 +80,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
     if isinstance(config.source, StacSourceConfig):
         search = config.source.search
         source |= {"bands": search.bands, "classes": search.classes, "order": search.order}
+    composite = config.make_composite()
     screen = find_screen([prompt.to_prompt() for prompt in config.prompts], model=config.model)
     return _hash(
         [
@@ -90,6 +91,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
             identity.weight_hash,
             config.model.dtype,
             ENGINE_VERSION,
+            *([["composite", composite.rule, composite.cloud_buffer_m, composite.order]] if composite else []),
             *([["screened", config.model.screening_confidence]] if screen else []),
             *list_report_settings(config.report),
         ]

@@ -19,6 +19,7 @@ from pipeline.config.region_sources import StacSourceConfig
 from pipeline.config.run import RunConfig
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.polygons.zones import read_excluded, read_zones
+from pipeline.regions.composites import Composer
 from pipeline.regions.dates import choose_scenes, group_scenes
 from pipeline.regions.events.changelog import CHANGELOG_NAME, read_changelog
 from pipeline.regions.events.table import TellingRules
@@ -130,13 +131,19 @@ class SettledRegion:
         source, pairing = self.config.source, self.config.pairing
         states = read_states(self.folder)
         analysed = [state.record.pair for state in take_current(states) if state.has_result]
-        windows = find_windows(pairing, now=now, analysed=analysed)
+        composer = None
+        if self.config.dates.composite != "none":
+            composer = Composer(pairing=pairing, choice=self.config.dates, now=now, analysed=analysed)
+        windows = find_windows(pairing, now=now, analysed=analysed) if composer is None else composer.list_windows()
         area = choose_search_area(source, area=self.area)
         allow_private = self.config.storage.allow_private_hosts
         pieces, unusable = list_pieces(source, area=area, windows=windows, allow_private=allow_private)
         scenes, former = group_scenes(pieces, area=area)
         usable, poor = choose_scenes(scenes, choice=self.config.dates)
-        chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
+        if composer is None:
+            chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
+        else:
+            chosen, others = composer.pair(usable, pieces=pieces, area=area)
         plan = decide_pass(
             [name_pair(before, after, cell=self.cell, settings=self.settings) for before, after in chosen],
             states=states,
@@ -159,7 +166,8 @@ class SettledRegion:
         """
         self.folder.check_plain(record.run_name)
         before, after = (
-            make_scene_config(scene, source=self.config.source) for scene in (record.pair.before, record.pair.after)
+            make_scene_config(scene, source=self.config.source, composite=self.config.make_composite())
+            for scene in (record.pair.before, record.pair.after)
         )
         return self.config.make_run_config(
             before=before, after=after, output=self.folder.join(record.run_name), crs=self.crs

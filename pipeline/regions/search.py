@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from model.errors import InputError
 from model.redaction import redact_uri
 from pipeline.config.region_sources import FolderSourceConfig, SourceConfig, StacSourceConfig
-from pipeline.config.scene import SceneConfig
+from pipeline.config.scene import CompositeConfig, SceneConfig
 from pipeline.dates import Interval, compile_name_pattern
 from pipeline.regions.dates import DatedScene
 from pipeline.scenes.days import LeftOut, ScenePiece
@@ -125,20 +125,38 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part.casefold() in _HIDDEN_FOLDERS for part in name.split("/"))
 
 
-def make_scene_config(scene: DatedScene, *, source: SourceConfig) -> SceneConfig:
-    """Say to a run which scene is meant."""
+def make_scene_config(
+    scene: DatedScene, *, source: SourceConfig, composite: CompositeConfig | None = None
+) -> SceneConfig:
+    """Say to a run which scene is meant.
+
+    Args:
+        scene: One day's, or several that make one.
+        source: Where scenes are.
+        composite: The rule that several go together by.
+    """
     settings = source.scene.model_dump()
+    dates = scene.dates or (scene,)
+    starts = tuple(date.start for date in dates)
+    if composite is not None:
+        settings["composite"] = composite.model_copy(update={"datetimes": starts})
     if isinstance(source, StacSourceConfig):
         # Catalogs without collections call the same place by the same id on every date: the day is part of the name.
-        day = Interval(start=scene.start - _SLACK, end=scene.start + dt.timedelta(days=1))
-        known: dict[str, Any] = {"ids": scene.piece_ids, "datetime": day.format()}
-        if scene.collection is not None:
-            known["collections"] = (scene.collection,)
+        days = Interval(start=min(starts) - _SLACK, end=max(starts) + dt.timedelta(days=1))
+        known: dict[str, Any] = {"ids": tuple(dict.fromkeys(scene.piece_ids)), "datetime": days.format()}
+        collections = {date.collection for date in dates}
+        if None not in collections:
+            known["collections"] = tuple(sorted(filter(None, collections)))
         # By their ids they are few, however many else would fit; and whether they fit was decided already.
         search = source.search.model_copy(update={**known, "max_cloud_percent": None, "query": None})
         return SceneConfig(stac=search, sign=source.sign, **settings)
     uris = tuple(_locate(source.folder, name) for name in scene.piece_ids)
-    return SceneConfig(uri=uris[0] if len(uris) == 1 else uris, datetime=scene.start, **settings)
+    uri = uris[0] if len(uris) == 1 else uris
+    if composite is None:
+        return SceneConfig(uri=uri, datetime=scene.start, **settings)
+    begun = {name: date.start for date in dates for name in date.piece_ids}
+    moments = tuple(begun[name] for name in scene.piece_ids)
+    return SceneConfig(uri=uri, **settings | {"composite": composite.model_copy(update={"datetimes": moments})})
 
 
 def _search(

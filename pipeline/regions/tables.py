@@ -259,8 +259,12 @@ def _tell_unfinished(state: PairState) -> str:
 def _view(state: PairState, frame: gpd.GeoDataFrame, *, seen: gpd.GeoDataFrame | None) -> PairView:
     pair = state.record.pair
     confidences = frame["confidence"].to_numpy(np.float64, na_value=np.nan)
-    scenes: frozenset[object] = frozenset({pair.before.key, pair.after.key})
-    return PairView(changes=_describe_changes(state, frame), scenes=scenes, confidences=confidences, seen=seen)
+    return PairView(
+        changes=_describe_changes(state, frame),
+        scenes=pair.before.keys | pair.after.keys,
+        confidences=confidences,
+        seen=seen,
+    )
 
 
 def _describe_changes(state: PairState, frame: gpd.GeoDataFrame) -> PairChanges:

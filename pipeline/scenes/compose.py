@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from shapely.geometry.base import BaseGeometry
@@ -60,20 +59,19 @@ def _compose(
 
     opened = map_at_once(open_one, found)
     scenes = [scene for scene in opened if isinstance(scene, Scene)]
-    problems = {
-        files.scene_id: problem for files, problem in zip(found, opened, strict=True) if isinstance(problem, InputError)
-    }
+    outcomes = zip(found, opened, strict=True)
+    problems = [(files.scene_id, problem) for files, problem in outcomes if isinstance(problem, InputError)]
     if not scenes:
-        raise next(iter(problems.values()))
+        raise problems[0][1]
     own = dict.fromkeys(note for scene in scenes for note in scene.notes)
     notes = [*notes, *_describe_problems(problems, n_dates=len(found)), *own]
     return compose(scenes, rule=rule.rule, cloud_buffer_m=rule.cloud_buffer_m, notes=notes)
 
 
-def _describe_problems(problems: Mapping[str, InputError], *, n_dates: int) -> Iterator[str]:
+def _describe_problems(problems: Sequence[tuple[str, InputError]], *, n_dates: int) -> Iterator[str]:
     if problems:
         yield f"is made of {n_dates - len(problems)} of {n_dates} dates: {len(problems)} could not be read"
-        yield from (f"does without {name}: {problem.found}" for name, problem in islice(problems.items(), _LISTED))
+        yield from (f"does without {name}: {problem.found}" for name, problem in problems[:_LISTED])
 
 
 def read_scene_sample(scene: Scene, *, grid: Grid) -> Samples:

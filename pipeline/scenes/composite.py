@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
 import shapely
 
 from pipeline.config.scene import CompositeRule
@@ -32,9 +33,9 @@ class CompositeScene(Scene):
         return tuple(date.datetime or "" for date in self.dates)
 
     @property
-    def has_classes(self) -> bool:
-        """Whether any part tells of clouds."""
-        return any(date.has_classes for date in self.dates)
+    def bit_type(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """The smallest type that has a bit for each date."""
+        return np.dtype(np.min_scalar_type((1 << len(self.dates)) - 1))
 
     def describe_content(self) -> dict[str, Any]:
         """Give all that the pixels and their dates depend on, for a content key: never a path or a name."""

@@ -55,7 +55,7 @@ def read_composite(
     with use_signer(scene.sign):
         block = reading.take_first(window) if scene.rule == "first_clear" else reading.take_medians(window)
     reading.check()
-    return replace(block, unread=tuple(str(problem) for problem in reading.problems.values()))
+    return replace(block, unread=tuple(problem.found for problem in reading.problems.values()))
 
 
 @dataclass(kw_only=True)
@@ -77,7 +77,7 @@ class _Reading:
         shape = window[2:]
         pixels = np.zeros((3, *shape), dtype=np.uint8)
         is_valid, is_cloudy = np.zeros((2, *shape), dtype=np.bool_)
-        made_of = np.zeros(shape, dtype=np.uint64)
+        made_of = np.zeros(shape, dtype=self.scene.bit_type)
         for place in self._list_dates(window):
             ys, xs = _bound(~is_valid)
             missing = Window(window.top + ys.start, window.left + xs.start, ys.stop - ys.start, xs.stop - xs.start)
@@ -87,7 +87,7 @@ class _Reading:
             is_new = found.is_valid & ~is_valid[ys, xs]
             for seen, known in zip(found.pixels, pixels[:, ys, xs], strict=True):
                 np.copyto(known, seen, where=is_new)
-            made_of[ys, xs][is_new] = np.uint64(1 << place)
+            made_of[ys, xs][is_new] = made_of.dtype.type(1 << place)
             is_valid[ys, xs] |= is_new
             is_cloudy[ys, xs] |= found.is_cloudy
             if is_valid.all():
@@ -107,7 +107,7 @@ class _Reading:
 
     def _take_median(self, window: Window) -> Block:
         shape = window[2:]
-        made_of = np.zeros(shape, dtype=np.uint64)
+        made_of = np.zeros(shape, dtype=self.scene.bit_type)
         is_cloudy, everywhere = np.zeros(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
         layers = []
         for place in self._list_dates(window):
@@ -117,7 +117,7 @@ class _Reading:
             is_cloudy |= found.is_cloudy
             if found.is_valid.any():
                 layers.append(found)
-                made_of[found.is_valid] |= np.uint64(1 << place)
+                made_of[found.is_valid] |= made_of.dtype.type(1 << place)
         if not layers:
             nothing = np.zeros(shape, dtype=np.bool_)
             return Block(pixels=np.zeros((3, *shape), np.uint8), is_valid=nothing, is_cloudy=is_cloudy, made_of=made_of)

@@ -18,7 +18,7 @@ from pipeline.scenes.signing import use_signer
 from pipeline.scenes.stretch import BandLimits, stretch_band
 from pipeline.scenes.warp import read_bands
 
-BitArray = np.ndarray[Any, np.dtype[np.uint64]]
+BitArray = np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]
 
 MEDIAN_BYTES = 1 << 27
 # ^ What the parts of a median may take at once; more of them are worked on in narrower strips.

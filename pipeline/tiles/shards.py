@@ -32,7 +32,7 @@ from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import STORE_NAME, is_run_file
 from pipeline.summary import StageSummary
-from pipeline.tiles.made_of import describe_dates
+from pipeline.tiles.made_of import describe_dates, describe_unread
 from pipeline.tiles.marks import (
     MARKS_FOLDER,
     TileFacts,
@@ -44,8 +44,6 @@ from pipeline.tiles.marks import (
 )
 from pipeline.workers.outcomes import call_in_time
 
-UNREAD = "is made in places without a date that could not be read there"
-"""What is told of composites of which a date failed while shards were written."""
 _ZSTD_LEVEL = 3
 _CONCURRENCY = 4
 # ^ Every worker process brings its own event loop and threads; zarr's default is for a process alone.
@@ -174,8 +172,7 @@ def write_shard(
     ys, xs = _find_extent(grid, shard, shard_size_tiles=shard_size_tiles)
     window = Window(ys.start, xs.start, ys.stop - ys.start, xs.stop - xs.start)
     blocks = [pair.read_block(date, window=window) for date in DATES]
-    bits = {date: block.made_of for date, block in zip(DATES, blocks, strict=True)}
-    notes = {f"{date} {UNREAD}: {why}": 1 for date, block in zip(DATES, blocks, strict=True) for why in block.unread}
+    notes = describe_unread(blocks)
     tiles = list_tiles_of_shard(grid, shard, shard_size_tiles=shard_size_tiles)
     with folder.clear_errors(), zarr.config.set({"async.concurrency": _CONCURRENCY}):
         group = open_store(folder)
@@ -187,12 +184,12 @@ def write_shard(
     else:
         pixels, is_valid = (np.stack([getattr(block, name) for block in blocks]) for name in ("pixels", "is_valid"))
         is_cloudy = np.logical_or(*(block.is_cloudy for block in blocks)) if pair.has_classes else None
+        dates = describe_dates(blocks, pair=pair, tile_size_px=grid.stride_px)
         del blocks
         contents = zip(("pixels", "valid"), (pixels, is_valid.view(np.uint8)), strict=True)
         encoded = [encode_shard(_get_array(group, name), content, ys=ys, xs=xs) for name, content in contents]
         objects = dict(zip(_list_objects(shard), encoded, strict=True))
-        mark = describe_shard(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px)
-        mark |= describe_dates(bits, pair=pair, tile_size_px=grid.stride_px)
+        mark = describe_shard(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px) | dates
     mark |= {"objects": _put_shard(folder, objects)}
     data = encode_mark(mark)
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)

@@ -23,6 +23,7 @@ from model.interface import Prompt, PromptKind
 from model.redaction import shorten_text
 from pipeline.grid.grid import name_tile
 from pipeline.report.page.columns import list_records, write_json
+from pipeline.report.words import write_day
 from pipeline.storage.names import PAGE_FILES_FOLDER
 from pipeline.tables.schemas import CHANGE_KINDS, TileStatus
 from pipeline.tiles.store import TileStore
@@ -191,6 +192,7 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
             "reason": _cut(row["reason"]),
             "valid": float(row["valid_fraction"]),
             "cloud": row["cloud_fraction"],
+            **({"dates": describe_tile_dates(row)} if row.get("n_scenes") else {}),
             "fit": row["model_fit"],
             "familiarity": None if row["familiarity"] is None else round(float(row["familiarity"]), 4),
             "answers": [
@@ -200,6 +202,15 @@ def describe_answers(findings: gpd.GeoDataFrame, *, prompts: Sequence[Prompt]) -
         }
         for row in list_records(pd.DataFrame(findings[columns]))
     }
+
+
+def describe_tile_dates(row: Mapping[str, Any]) -> str:
+    """Say which days a tile of composites is made of."""
+    words = []
+    for date in ("before", "after"):
+        days = [write_day(row[f"{date}_{end}"]) for end in ("from", "to")]
+        words.append(f"{date} of {' to '.join(dict.fromkeys(day for day in days if day)) or 'no date'}")
+    return f"Made of {row['n_scenes']} dates: {', '.join(words)}"
 
 
 def _cut(text: str | None) -> str | None:

@@ -88,6 +88,7 @@ export class TilePanel {
     if (tile.cloud !== null) seen.push(`${Math.ceil(100 * tile.cloud)} % cloudy`);
     if (tile.fit !== null && tile.fit !== "inside") seen.push(`${tile.fit} beside what the model was made for`);
     if (tile.familiarity !== null) seen.push(`familiarity ${tile.familiarity.toFixed(2)}`);
+    if (tile.dates) parts.push(make("p", { class: "quiet" }, `${tile.dates}.`));
     parts.push(make("p", { class: "quiet" }, `${seen.join(", ")}.`));
     return parts;
   }

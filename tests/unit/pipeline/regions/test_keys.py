@@ -59,6 +59,7 @@ def test_same_polygon_out_of_another_file_is_the_same_cell() -> None:
         "tiles.min_valid_fraction=0.5",
         "source.scene.bands=[3, 2, 1]",
         "registration.correct=true",
+        "dates.composite=median",
     ],
 )
 def test_setting_that_shapes_answers_makes_another_pair(assignment: str) -> None:
@@ -74,7 +75,14 @@ def test_setting_that_shapes_answers_makes_another_pair(assignment: str) -> None
         "schedule={cron: 0 4 * * *}",
         "pairing.window_days=14",
         "retention.pixels.newest=3",
+        "dates.cloud_buffer_m=5",
     ],
 )
 def test_other_settings_do_not(assignment: str) -> None:
     assert hash_settings(make_config(assignment), identity=IDENTITY) == hash_settings(make_config(), identity=IDENTITY)
+
+
+def test_rule_buffer_and_order_of_composites_make_other_pairs() -> None:
+    assignments = ("dates.composite=first_clear", "dates.cloud_buffer_m=5", "pairing.order=least_cloudy")
+    keys = {hash_settings(make_config(*assignments[:n]), identity=IDENTITY) for n in range(4)}
+    assert len(keys) == 4

@@ -9,7 +9,7 @@ import pytest
 from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
 from pipeline.runs.export import FORMATS
 from pipeline.tables.fields import DESCRIPTIONS_KEY, read_description, tabulate_fields
-from pipeline.tables.schemas import CHANGES_SCHEMA, FINDINGS_SCHEMA, TRUTH_SCHEMA, ZONES_SCHEMA
+from pipeline.tables.schemas import CHANGES_SCHEMA, COMPOSITE_FIELDS, FINDINGS_SCHEMA, TRUTH_SCHEMA, ZONES_SCHEMA
 
 REGION_FIELDS = [field for field in REGION_CHANGES_SCHEMA if field.name not in CHANGES_SCHEMA.names]
 
@@ -23,8 +23,11 @@ def text(repository: Path) -> str:
 
 @pytest.mark.parametrize(
     "fields",
-    [FINDINGS_SCHEMA, CHANGES_SCHEMA, ZONES_SCHEMA, REGION_FIELDS, EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA],
-    ids=["tiles", "changes", "zones", "region", "events", "changelog", "timeline"],
+    [
+        *(FINDINGS_SCHEMA, COMPOSITE_FIELDS, CHANGES_SCHEMA, ZONES_SCHEMA, REGION_FIELDS),
+        *(EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA),
+    ],
+    ids=["tiles", "composites", "changes", "zones", "region", "events", "changelog", "timeline"],
 )
 def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: list[object]) -> None:
     expected = tabulate_fields(fields)
