@@ -62,11 +62,15 @@ class ReviewPage {
     this.order = [];
     this.at = 0;
     this.isOutlined = true;
+    this.words = "";
     this.drawing = new Drawing([...document.querySelectorAll(".overlay")], { onChange: () => this.change() });
     this.outbox = new Outbox(session.title, {
-      send: (body) => request("api/review", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
-      onTold: ({ notes }) => this.tell(notes.join("; ")),
-      onProblem: ({ found, remedy }) => this.tell(`Not kept yet: ${found}. ${remedy}.`),
+      send: (body) => request("api/review", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), keepalive: true }),
+      onTold: ({ notes }) => {
+        this.tell(notes.join("; ") || this.words);
+        this.showProgress();
+      },
+      onProblem: ({ found, remedy }) => this.tell(`Not kept: ${found}. ${remedy}.`),
     });
     $("title").textContent = session.title;
     $("note").maxLength = session.limits.max_note_characters;
@@ -135,7 +139,8 @@ class ReviewPage {
     const after = this.order.findIndex((item, at) => at > this.at && this.isOpen(item));
     const at = after < 0 ? this.order.findIndex((item) => this.isOpen(item)) : after;
     if (at < 0) {
-      this.tell("All of these are reviewed.");
+      this.words = "All of these are reviewed.";
+      this.tell(this.words);
       this.showVerdicts();
       return;
     }
@@ -243,7 +248,8 @@ class ReviewPage {
   showProgress() {
     const n = this.order.filter((item) => this.said.has(name(item))).length;
     const left = this.session.n_left_out ? ` ${this.session.n_left_out} are not offered here: too many, or their pixels are gone.` : "";
-    $("progress").textContent = this.order.length ? `${n} of ${this.order.length} reviewed by you.${left}` : "";
+    const waiting = this.outbox.waiting.length ? ` ${this.outbox.waiting.length} on the way to be kept.` : "";
+    $("progress").textContent = this.order.length ? `${n} of ${this.order.length} reviewed by you.${waiting}${left}` : "";
     $("place").textContent = this.order.length ? `${this.at + 1} of ${this.order.length}` : "";
   }
 
@@ -296,6 +302,7 @@ class ReviewPage {
 
   send() {
     const { is_unsure: _, ...answer } = this.answer;
+    this.words = "";
     this.tell("");
     this.outbox.put({ person: this.person, subject: this.item.subject, subject_id: this.item.id, ...answer });
     this.showProgress();
@@ -309,6 +316,7 @@ class ReviewPage {
     $("note").addEventListener("change", () => this.change());
     $("swipe").addEventListener("input", () => $("views").style.setProperty("--swipe", `${$("swipe").value}%`));
     for (const id of ["order", "skip"]) $(id).addEventListener("change", () => { this.keepDraft(); this.sort(); });
+    window.addEventListener("pagehide", () => this.outbox.leave());
     document.addEventListener("keydown", (event) => this.press(event));
   }
 

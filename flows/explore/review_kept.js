@@ -84,6 +84,11 @@ export class Outbox {
     }
   }
 
+  /** Send all that waits at once, as the page goes away: what comes twice is known already. */
+  leave() {
+    for (const body of this.waiting) this.send(body).catch(() => {});
+  }
+
   drop() {
     this.waiting = this.waiting.slice(1);
     write(this.key, this.waiting.length ? this.waiting : null);
