@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -60,7 +61,11 @@ class VectorFormat:
     styles: StylePlace | None = None
     """Where QGIS finds the style of a layer: in a table of the file, or in a file of its own beside it."""
     layer_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the driver."""
+    """Options of the driver for a layer."""
+    dataset_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the driver for a file."""
+    empty_options: Mapping[str, Any] = field(default_factory=dict)
+    """Those on top for a file without a row."""
     own_names: frozenset[str] = frozenset()
     """Columns, in small letters, that the format has a meaning of its own for; others of these names get another."""
 
@@ -78,6 +83,13 @@ VECTOR_FORMATS: Mapping[str, VectorFormat] = {
     "geojson": VectorFormat(suffix=".geojson", driver="GeoJSON", layer_options={"RFC7946": "YES"}),
     "flatgeobuf": VectorFormat(suffix=".fgb", driver="FlatGeobuf", styles="beside"),
     "kml": VectorFormat(suffix=".kml", driver=KML, has_layers=True),
+    # Vector tiles for maps on the web. At zoom 14 a tile has steps of 0.6 m, about a pixel of the shipped model's home.
+    "pmtiles": VectorFormat(
+        suffix=".pmtiles",
+        driver="PMTiles",
+        dataset_options={"MINZOOM": "0", "MAXZOOM": "14"},
+        empty_options={"BOUNDS": "-180,-85,180,85"},
+    ),
     "csv": VectorFormat(suffix=".csv", driver=None, clean=disarm_cell),
 }
 """By the name that people call them by."""
@@ -108,10 +120,19 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
             append_kml(path, layer=layer, batches=batches, schema=schema)
             return
         reader = pa.RecordBatchReader.from_batches(schema, _read_batches(file, schema=schema, kind=kind))
-        authority = crs.to_authority()
-        # Not before it is needed: it brings a GDAL of its own, of 30 MB.
-        import pyogrio
+        _write_by_gdal(reader, path, layer=layer, kind=kind, crs=crs, is_empty=not file.metadata.num_rows)
 
+
+def _write_by_gdal(
+    reader: pa.RecordBatchReader, path: Path, *, layer: str, kind: VectorFormat, crs: pyproj.CRS, is_empty: bool
+) -> None:
+    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+    import pyogrio
+
+    authority = crs.to_authority()
+    with warnings.catch_warnings():
+        # GDAL takes BOUNDS, and does not list it.
+        warnings.filterwarnings("ignore", "driver PMTiles does not support creation option", RuntimeWarning)
         pyogrio.write_arrow(
             reader,
             path,
@@ -121,6 +142,7 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
             geometry_type="MultiPolygon",
             crs=":".join(authority) if authority else crs.to_wkt(),
             append=kind.has_layers and path.exists(),
+            dataset_options={**kind.dataset_options, **(kind.empty_options if is_empty else {})},
             layer_options=dict(kind.layer_options),
         )
 
