@@ -58,25 +58,34 @@ class TileStore:
     def read_pairs(self, tiles: Sequence[Tile]) -> UInt8Array:
         """Read pixels, uint8 (tile, date=2, band=3, y, x); what is not valid on both dates is 0 on both.
 
-        Tiles of one shard are read in one go, so memory is that of the tiles plus one shard and its margin.
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read, or a tile is not what its shard's mark says.
+        """
+        return self.read_windows([self.grid.tile_window(tile.row, tile.col) for tile in tiles])
+
+    def read_windows(self, windows: Sequence[Window]) -> UInt8Array:
+        """Read windows of a tile's size likewise, wherever they lie on ground of tiles that were written.
+
+        Windows of one shard are read in one go, so memory is that of the windows plus one shard and its margin.
 
         Raises:
             FileNotFoundError: there is no store.
             FolderError: it cannot be read, or a tile is not what its shard's mark says.
         """
-        size_px = self.grid.tile_size_px
-        pairs = np.empty((len(tiles), 2, 3, size_px, size_px), dtype=np.uint8)
+        size_px, stride_px = self.grid.tile_size_px, self.grid.stride_px
+        pairs = np.empty((len(windows), 2, 3, size_px, size_px), dtype=np.uint8)
         with self.folder.clear_errors():
             group = self.open()
         by_shard: dict[tuple[int, int], list[int]] = {}
-        for index, tile in enumerate(tiles):
-            shard = tile.row // self.shard_size_tiles, tile.col // self.shard_size_tiles
+        for index, (top, left, height, width) in enumerate(windows):
+            shard = self._find_shard((top + height // 2) // stride_px, (left + width // 2) // stride_px)
             by_shard.setdefault(shard, []).append(index)
         for indexes in by_shard.values():
-            windows = [self.grid.tile_window(tiles[i].row, tiles[i].col) for i in indexes]
-            shown, top, left = self._read_shown(group, windows)
-            for i, (y, x, _, _) in zip(indexes, windows, strict=True):
-                pairs[i] = shown[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
+            shown, top, left = self._read_shown(group, [windows[i] for i in indexes])
+            for i in indexes:
+                y, x = windows[i].top - top, windows[i].left - left
+                pairs[i] = shown[:, :, y : y + size_px, x : x + size_px]
         return pairs
 
     def _read_shown(self, group: zarr.Group, windows: Sequence[Window]) -> tuple[UInt8Array, int, int]:
