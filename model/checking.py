@@ -17,6 +17,7 @@ import numpy.typing as npt
 from model.errors import InputError
 from model.interface import (
     Answer,
+    ChangeMasks,
     ChangeModel,
     ChooseMasked,
     ContextModel,
@@ -96,8 +97,18 @@ class CheckedModel:
 
         model = cast(MaskModel, self._model)
         given = model.answer_with_masks(pairs, prompts=prompts, choose_masked=choose)
-        _check_masks(given, pairs=pairs)
+        _check_masked(given, pairs=pairs)
         return replace(given, answers=check_answers(given.answers, prompts=prompts, n_pairs=len(pairs)))
+
+    def predict_masks(self, pairs: npt.NDArray[np.uint8], *, size_px: tuple[int, int] | None = None) -> ChangeMasks:
+        """Give masks as the model does.
+
+        Raises:
+            AnswerError: it gives something that is no mask.
+        """
+        masks = cast(MaskModel, self._model).predict_masks(pairs, size_px=size_px)
+        _check_masks(masks, n_pairs=len(pairs), size_px=size_px or (pairs.shape[-2], pairs.shape[-1]))
+        return masks
 
 
 def check_answers(answers: Any, *, prompts: Sequence[Prompt], n_pairs: int) -> list[list[Answer]]:
@@ -151,18 +162,24 @@ def _check_answer(answer: Any, *, prompt: Prompt) -> Answer:
     )
 
 
-def _check_masks(given: Any, *, pairs: npt.NDArray[np.uint8]) -> None:
+def _check_masked(given: Any, *, pairs: npt.NDArray[np.uint8]) -> None:
     if not isinstance(given, MaskedAnswers):
         raise AnswerError(f"{type(given).__name__} in place of answers with masks", expected="MaskedAnswers")
-    masks, indexes = given.masks.probabilities, np.asarray(given.pair_indexes)
-    shape = (len(indexes), len(given.masks.labels), *pairs.shape[-2:])
-    if not isinstance(masks, np.ndarray) or masks.shape != shape:
-        raise AnswerError(f"masks of shape {np.shape(masks)}", expected=f"{shape}: pair, label, y, x")
+    indexes = np.asarray(given.pair_indexes)
+    _check_masks(given.masks, n_pairs=len(indexes), size_px=(pairs.shape[-2], pairs.shape[-1]))
     if indexes.size and not (np.all(np.diff(indexes) > 0) and indexes[0] >= 0 and indexes[-1] < len(pairs)):
         raise AnswerError(
             f"masks of other pairs than the {len(pairs)} there are", expected="ascending indexes of pairs"
         )
-    layers = [masks, *_list_aspects(given.masks.aspects, shape=(shape[0], *shape[2:]))]
+
+
+def _check_masks(given: Any, *, n_pairs: int, size_px: tuple[int, int]) -> None:
+    if not isinstance(given, ChangeMasks):
+        raise AnswerError(f"{type(given).__name__} in place of masks", expected="ChangeMasks")
+    masks, shape = given.probabilities, (n_pairs, len(given.labels), *size_px)
+    if not isinstance(masks, np.ndarray) or masks.shape != shape:
+        raise AnswerError(f"masks of shape {np.shape(masks)}", expected=f"{shape}: pair, label, y, x")
+    layers = [masks, *_list_aspects(given.aspects, shape=(n_pairs, *size_px))]
     if any(layer.size and not (layer.min() >= 0 and layer.max() <= 1 + _ROUNDING) for layer in layers):
         raise AnswerError("masks with probabilities that are none", expected="numbers from 0 to 1")
 

@@ -8,20 +8,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from model.checking import read_notes
-from model.interface import ENGINE_VERSION, Answer, ChangeModel, ModelIdentity, Prompt
+from model.interface import ENGINE_VERSION, Answer, ChangeMasks, ChangeModel, MaskModel, ModelIdentity, Prompt
 from pipeline.answers.contexts import Dates, describe_contexts
 from pipeline.answers.meaning import list_witnesses
 from pipeline.answers.outlines import OUTLINE_VERSION, trace_masks
 from pipeline.answers.parts import decode_part, encode_outlines, encode_part
 from pipeline.answers.screening import find_screen
-from pipeline.answers.sitting import Answered, Sitting
+from pipeline.answers.seams import Place, blend_seams
+from pipeline.answers.sitting import Answered, Masked, Sitting
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.model import ModelConfig
+from pipeline.grid.window import Window
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
@@ -92,8 +95,11 @@ class Interview:
         ]
         return f"answers/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
 
-    def name_outlines(self, *, tiles: Sequence[Tile]) -> str:
-        """Name the part with the outlines in some tiles likewise; they depend on what the witnesses answer, too."""
+    def name_outlines(self, *, tiles: Sequence[Tile], around: frozenset[Place] = frozenset()) -> str:
+        """Name the part with the outlines in some tiles likewise.
+
+        They depend on what the witnesses answer, too, and on the pixels of the tiles beside them that are asked about.
+        """
         content = [
             self.store.content_key,
             [tile.tile_id for tile in tiles],
@@ -103,19 +109,28 @@ class Interview:
             ENGINE_VERSION,
             self.outline_kinds,
             OUTLINE_VERSION,
+            sorted(around),
         ]
         return f"outlines/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
 
-    def name_parts(self, *, tiles: Sequence[Tile]) -> list[str]:
+    def name_parts(self, *, tiles: Sequence[Tile], around: frozenset[Place] = frozenset()) -> list[str]:
         """Name all parts that some tiles are to give: one per prompt, and the outlines where there are any."""
         names = [self.name_part(prompt, tiles=tiles) for prompt in self.prompts]
-        return [*names, self.name_outlines(tiles=tiles)] if self.outline_kinds else names
+        return [*names, self.name_outlines(tiles=tiles, around=around)] if self.outline_kinds else names
 
 
-def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary:
+def answer_batch(
+    interview: Interview, tiles: Batch, lack: Lack, around: frozenset[Place] = frozenset()
+) -> StageSummary:
     """Ask about one batch and write its parts: the task that runs on a worker.
 
     Before and after it has the model, the worker computes other batches.
+
+    Args:
+        interview: What is asked.
+        tiles: The batch.
+        lack: What is not there of it.
+        around: Row and column of the other tiles that are asked about and touch one of these.
     """
     start = time.perf_counter()
     pairs = interview.store.read_pairs(tiles)
@@ -125,8 +140,10 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
         what = f"the model's answer about {len(tiles)} tiles"
         limit_s = interview.limits.find_batch_s(len(tiles))
         answered, masked = call_in_time(partial(put_questions, model), limit_s=limit_s, what=what)
+        del pairs, put_questions
+        if masked is not None:
+            masked = _look_over_borders(interview, tiles, masked, around=around, model=cast(MaskModel, model))
         notes = read_notes(model)
-    del pairs, put_questions
     folder = interview.store.folder
     written = sum(
         folder.put(interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers))
@@ -136,7 +153,9 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
         masks, is_open = masked
         kinds, grid = interview.outline_kinds, interview.store.grid
         outlines = trace_masks(masks, tiles=tiles, is_open=is_open, kinds=kinds, grid=grid)
-        written += folder.put(interview.name_outlines(tiles=tiles), encode_outlines(outlines, tiles=tiles))
+        written += folder.put(
+            interview.name_outlines(tiles=tiles, around=around), encode_outlines(outlines, tiles=tiles)
+        )
     return StageSummary(
         stage=STAGE,
         done=len(tiles),
@@ -145,6 +164,24 @@ def answer_batch(interview: Interview, tiles: Batch, lack: Lack) -> StageSummary
         bytes_written=written,
         notes=notes,
     )
+
+
+def _look_over_borders(
+    interview: Interview, tiles: Batch, masked: Masked, *, around: frozenset[Place], model: MaskModel
+) -> Masked:
+    """Have the model look over the borders of tiles at which something changed."""
+    masks, is_open = masked
+    open_tiles = [tiles[index] for index in np.flatnonzero(is_open.any(axis=1))]
+
+    def look_again(windows: Sequence[Window]) -> ChangeMasks:
+        pairs = interview.store.read_windows(windows)
+        limit_s = interview.limits.find_batch_s(len(windows))
+        what = f"the model's look over {len(windows)} borders of tiles"
+        return call_in_time(partial(model.predict_masks, pairs), limit_s=limit_s, what=what)
+
+    asked = around | {(tile.row, tile.col) for tile in tiles}
+    blended = blend_seams(masks, tiles=open_tiles, asked=asked, grid=interview.store.grid, look_again=look_again)
+    return blended, is_open
 
 
 def _prepare_questions(

@@ -23,6 +23,7 @@ from model.redaction import redact_text
 from pipeline.answers.batch import STAGE, Batch, Interview, Lack, answer_batch
 from pipeline.answers.contexts import Dates
 from pipeline.answers.parts import AnswerParts, is_whole_outline_part, is_whole_part
+from pipeline.answers.seams import Place
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.model import ModelConfig
 from pipeline.summary import PART_REPAIRED, ProgressCallback, StageSummary, ignore_progress
@@ -106,8 +107,9 @@ def collect_answers(
         limits=limits,
     )
     present = [name for kind in ("answers", "outlines") for name in store.folder.list_names(kind)]
-    asking = _Asking(interview=interview, present=frozenset(present))
     batches = group_batches(tiles, shard_size_tiles=store.shard_size_tiles)
+    asked = frozenset((tile.row, tile.col) for batch in batches for tile in batch) if outline_kinds else frozenset()
+    asking = _Asking(interview=interview, present=frozenset(present), asked_places=asked)
     total = StageSummary(stage=STAGE, total=sum(len(batch) for batch in batches))
     on_progress(total)
     try:
@@ -144,6 +146,8 @@ class _Asking:
     interview: Interview
     present: frozenset[str]
     """Names of the parts that were there when the stage began."""
+    asked_places: frozenset[Place] = frozenset()
+    """Row and column of all tiles that are asked about, where there are to be outlines."""
     names: list[str] = field(default_factory=list)
     """This run's parts that are there by now."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -202,7 +206,13 @@ class _Asking:
         # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
         self.asked[key] = piece
         self.max_asked = max(self.max_asked, len(self.asked))
-        return Call(key, (self.interview, piece.tiles, piece.lack))
+        return Call(key, (self.interview, piece.tiles, piece.lack, self._find_around(piece.tiles)))
+
+    def _find_around(self, tiles: Batch) -> frozenset[Place]:
+        """Give row and column of the other tiles that are asked about and touch one of these, by a corner at least."""
+        own = {(tile.row, tile.col) for tile in tiles}
+        beside = {(row + y, col + x) for row, col in own for y in (-1, 0, 1) for x in (-1, 0, 1)}
+        return frozenset((beside - own) & self.asked_places)
 
     def _line_up(self, tiles: Batch, *, origin: int, is_first: bool = False) -> Iterator[StageSummary]:
         lack, n_damaged = self._find_lack(tiles)
@@ -234,7 +244,7 @@ class _Asking:
     def _find_lack(self, tiles: Batch) -> tuple[Lack, int]:
         """Tell what is not there, or is damaged, of what a batch is to give, and how many parts are damaged."""
         interview = self.interview
-        names = interview.name_parts(tiles=tiles)
+        names = interview.name_parts(tiles=tiles, around=self._find_around(tiles))
         present = [name for name in names if name in self.present]
         found = dict(zip(present, interview.store.folder.read_many(present), strict=True))
         is_whole = [
@@ -248,7 +258,7 @@ class _Asking:
         return Lack(prompts=missing, has_outlines=has_no_outlines), len(present) - n_whole
 
     def _accept(self, tiles: Batch) -> None:
-        self.names += self.interview.name_parts(tiles=tiles)
+        self.names += self.interview.name_parts(tiles=tiles, around=self._find_around(tiles))
 
     def _fail(self, batches: Sequence[Batch], *, reason: str) -> StageSummary:
         failures = {tile.tile_id: reason for batch in batches for tile in batch}

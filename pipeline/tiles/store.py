@@ -62,39 +62,40 @@ class TileStore:
     def read_pairs(self, tiles: Sequence[Tile]) -> UInt8Array:
         """Read pixels, uint8 (tile, date=2, band=3, y, x); what is not valid on both dates is 0 on both.
 
-        Memory is that of the tiles plus one shard and its margin.
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read, or a tile is not what its shard's mark says.
+        """
+        return self.read_windows([self.grid.tile_window(tile.row, tile.col) for tile in tiles])
+
+    def read_windows(self, windows: Sequence[Window]) -> UInt8Array:
+        """Read windows of a tile's size likewise, wherever they lie on ground of tiles that were written.
+
+        Windows of one shard are read together, so memory is that of the windows plus one shard and its margin.
 
         Raises:
             FileNotFoundError: there is no store.
             FolderError: it cannot be read, or a tile is not what its shard's mark says.
         """
-        size_px = self.grid.tile_size_px
-        pairs = np.empty((len(tiles), 2, 3, size_px, size_px), dtype=np.uint8)
+        size_px, stride_px = self.grid.tile_size_px, self.grid.stride_px
+        pairs = np.empty((len(windows), 2, 3, size_px, size_px), dtype=np.uint8)
         with self.folder.clear_errors():
             reader = StoreReader(self.open())
         by_shard: dict[tuple[int, int], list[int]] = {}
-        for index, tile in enumerate(tiles):
-            by_shard.setdefault(self._find_shard(tile.row, tile.col), []).append(index)
+        places = [
+            ((top + height // 2) // stride_px, (left + width // 2) // stride_px) for top, left, height, width in windows
+        ]
+        for index, place in enumerate(places):
+            by_shard.setdefault(self._find_shard(*place), []).append(index)
         for shard, indexes in by_shard.items():
             facts = {shard: self._read_written(shard)}
-            for together in self._group_near([tiles[i] for i in indexes]):
-                windows = [self.grid.tile_window(tiles[indexes[n]].row, tiles[indexes[n]].col) for n in together]
-                shown, top, left = self._read_shown(reader, windows, written=facts)
-                for n, (y, x, _, _) in zip(together, windows, strict=True):
-                    pairs[indexes[n]] = shown[:, :, y - top : y - top + size_px, x - left : x - left + size_px]
+            for numbers in group_near([places[i] for i in indexes]):
+                together = [indexes[number] for number in numbers]
+                shown, top, left = self._read_shown(reader, [windows[i] for i in together], written=facts)
+                for i in together:
+                    y, x = windows[i].top - top, windows[i].left - left
+                    pairs[i] = shown[:, :, y : y + size_px, x : x + size_px]
         return pairs
-
-    @staticmethod
-    def _group_near(tiles: Sequence[Tile]) -> list[list[int]]:
-        """Say which tiles of a shard are read in one go: all, or each alone where that is less to decode.
-
-        Returns:
-            Groups of indexes.
-        """
-        rows, cols = {tile.row for tile in tiles}, {tile.col for tile in tiles}
-        n_between = (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
-        numbers = list(range(len(tiles)))
-        return [numbers] if len(tiles) * _COST_ALONE > n_between else [[number] for number in numbers]
 
     def _read_shown(
         self,
@@ -251,3 +252,18 @@ class TileStore:
                 for index, n_tiles in zip(shard, (grid.n_rows, grid.n_cols), strict=True)
             )
             yield read_thumbnail(mark["thumbnail"], n_rows=n_rows, n_cols=n_cols) if mark is not None else None
+
+
+def group_near(places: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Say which tiles of a shard are read in one go: all, or each alone where that is less to decode.
+
+    Args:
+        places: Row and column of each.
+
+    Returns:
+        Groups of indexes.
+    """
+    rows, cols = {row for row, _ in places}, {col for _, col in places}
+    n_between = (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
+    numbers = list(range(len(places)))
+    return [numbers] if len(places) * _COST_ALONE > n_between else [[number] for number in numbers]

@@ -89,10 +89,10 @@ class FakeCluster:
         max_in_flight: int,
     ) -> Iterator[tuple[str, Any]]:
         while (call := take_call()) is not None:
-            interview, tiles, lack = call.arguments
+            interview, tiles, *rest = call.arguments
             self.asked.append([tile.tile_id for tile in tiles])
             problem = self.spoil(tiles, max_in_flight)
-            yield call.key, problem if problem is not None else function(interview, tiles, lack)
+            yield call.key, problem if problem is not None else function(interview, tiles, *rest)
 
 
 @pytest.fixture
@@ -160,6 +160,12 @@ def test_part_is_named_after_all_that_the_answers_depend_on(tmp_path: Path) -> N
         replace(interview, prompts=(CHANGED, COUNT)),
     ]
 
+    # The pixels beside a tile shape its outlines, and no answer.
+    outlines = {interview.name_outlines(tiles=tiles, around=frozenset(some)) for some in ([], [(1, 0)], [(1, 1)])}
+    parts = replace(interview, outline_kinds=("building",)).name_parts(tiles=tiles, around=frozenset([(1, 0)]))
+
+    assert len(outlines) == 3
+    assert parts[0] == name
     assert len({name, *others}) == len(others) + 1
     assert {interview.name_part(CHANGED, tiles=tiles) for interview in equal} == {name}
 
