@@ -114,6 +114,7 @@ def test_the_median_is_of_what_each_date_shows(
     expected = np.full((64, 64), 60)
     expected[:, :30], expected[:, 40:] = 40, 35
     np.testing.assert_array_equal(block.pixels[0], expected)
+    assert block.made_of is not None
     assert [set(np.unique(part).tolist()) for part in (block.made_of[:, :30], block.made_of[:, 40:])] == [{6}, {5}]
 
 
