@@ -11,7 +11,7 @@ import pandas as pd
 
 from model.errors import InputError
 from pipeline.regions.record import REGION_NAME, read_file_facts
-from pipeline.regions.schemas import LATER_COLUMNS, REGION_CHANGES_SCHEMA
+from pipeline.regions.schemas import LATER_COLUMNS, make_region_changes_schema
 from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
 from pipeline.runs.export import OpenTable, check_formats, write_formats
 from pipeline.storage.folder import RunFolder
@@ -68,6 +68,7 @@ def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:
 def _join_changes(names: Sequence[str], *, folder: RunFolder) -> bytes:
     frames = [choose_told(gpd.read_parquet(io.BytesIO(folder.read(name)))) for name in names]
     joined = pd.concat(frames, ignore_index=True)
-    joined = joined.assign(**{name: None for name in LATER_COLUMNS if name not in joined})[REGION_CHANGES_SCHEMA.names]
+    schema = make_region_changes_schema(is_reviewed="review" in joined)
+    joined = joined.assign(**{name: None for name in LATER_COLUMNS if name not in joined})[schema.names]
     keyed = joined.assign(key=joined["pair_id"] + "/" + joined["change_id"])
-    return encode_geoparquet(joined, schema=REGION_CHANGES_SCHEMA, order=order_along_hilbert(keyed, key="key"))
+    return encode_geoparquet(joined, schema=schema, order=order_along_hilbert(keyed, key="key"))

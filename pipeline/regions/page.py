@@ -27,6 +27,7 @@ from pipeline.report.page.pictures import PicturePair
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
+from pipeline.report.reviewed import ReviewSummary, word_reviews
 from pipeline.report.words import (
     FILTERS,
     KIND_LABELS,
@@ -69,6 +70,7 @@ def render_region_page(
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
     accuracy: Mapping[str, Mapping[str, Any]] | None = None,
+    reviews: ReviewSummary | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """Give the page as HTML text, to lie in ``report/`` of the region's folder.
@@ -80,6 +82,7 @@ def render_region_page(
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
+        reviews: How far people have reviewed its events; None: not at all.
         accuracy: The content of ``accuracy.json`` of the pairs that were assessed, by their ids.
         notes: What whoever reads it has to know of the last pair's run.
     """
@@ -104,6 +107,7 @@ def render_region_page(
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
         "plots": plots or {},
+        "reviews": None if reviews is None else word_reviews(reviews, noun="event"),
         "assessed": _describe_assessed(pairs, accuracy=accuracy or {}),
         "notes": notes,
         "kinds": list_kinds(),

@@ -22,6 +22,7 @@ from pipeline.polygons.zones import read_excluded, read_zones
 from pipeline.regions.composites import Composer
 from pipeline.regions.dates import choose_scenes, group_scenes
 from pipeline.regions.events.changelog import CHANGELOG_NAME, read_changelog
+from pipeline.regions.events.reviewed import read_event_reviews
 from pipeline.regions.events.table import TellingRules
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
 from pipeline.regions.pairs import (
@@ -249,6 +250,7 @@ class Region(SettledRegion):
             log=log,
             rules=self.rules,
             now=now,
+            reviews=read_event_reviews(self.folder, name=self.config.name),
         )
         files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
         former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}

@@ -71,6 +71,7 @@ def make_region_files(
         ground=_find_ground(told, folder=folder, crs=crs),
         zones=_read_zones(zones, crs=crs),
         plots=describe_plots(figures),
+        reviews=tables.reviews,
         accuracy=accuracy["pairs"] if accuracy is not None else {},
         notes=(told[-1].figures or {}).get("notes", ()) if told else (),
     )
@@ -85,6 +86,7 @@ def make_region_files(
             items=items,
             files=described,
             event_counts=count_events(changes) if changes is not None else None,
+            is_reviewed=tables.reviews is not None,
         )
         files[COLLECTION_NAME] = encode_stac(collection)
     return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.tables.fields import describe_field, insert_fields, make_table_schema
-from pipeline.tables.schemas import CHANGES_SCHEMA, FINDINGS_SCHEMA
+from pipeline.tables.schemas import CHANGE_REVIEW_FIELDS, CHANGES_SCHEMA, FINDINGS_SCHEMA
 
 REGION_CHANGES_SCHEMA = make_table_schema(
     insert_fields(
@@ -45,8 +45,8 @@ REGION_CHANGES_SCHEMA = make_table_schema(
             describe_field(
                 "is_told",
                 pa.bool_(),
-                "Whether events.parquet has the event; else report.min_area_m2 or exclude keeps it out, and page and "
-                "time line pass over the change.",
+                "Whether events.parquet has the event; else report.min_area_m2, exclude or a review keeps it out, and "
+                "page and time line pass over the change.",
                 is_nullable=False,
             ),
         ],
@@ -55,6 +55,13 @@ REGION_CHANGES_SCHEMA = make_table_schema(
     table="region_changes",
 )
 """Columns of a region's ``changes/``; the covering ``bbox`` comes on top."""
+
+
+def make_region_changes_schema(*, is_reviewed: bool) -> pa.Schema:
+    """Give these columns, with those that speak of reviews once people have reviewed any event."""
+    fields = CHANGE_REVIEW_FIELDS if is_reviewed else ()
+    return insert_fields(REGION_CHANGES_SCHEMA, fields, before="model_id")
+
 
 TIMELINE_SCHEMA = make_table_schema(
     [
@@ -109,7 +116,8 @@ EVENTS_SCHEMA = make_table_schema(
             "status",
             pa.string(),
             "provisional: seen, and not yet decided; confirmed: at some time two or more independent pairs had seen "
-            "it, and more than had looked and had not, which stays; not_confirmed: most of those that looked did not.",
+            "it, and more than had looked and had not, which stays, or people have found it right; not_confirmed: most "
+            "of those that looked did not.",
             is_nullable=False,
         ),
         describe_field(
@@ -150,6 +158,12 @@ EVENTS_SCHEMA = make_table_schema(
     table="events",
 )
 """Columns of a region's ``events.parquet``; the covering ``bbox`` comes on top."""
+
+
+def make_events_schema(*, is_reviewed: bool) -> pa.Schema:
+    """Give the columns of ``events.parquet``, with those that speak of reviews once people have reviewed any."""
+    return insert_fields(EVENTS_SCHEMA, CHANGE_REVIEW_FIELDS, before="zone_ids") if is_reviewed else EVENTS_SCHEMA
+
 
 CHANGELOG_SCHEMA = make_table_schema(
     [

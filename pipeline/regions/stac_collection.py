@@ -9,7 +9,12 @@ from typing import Any
 import pystac
 
 from pipeline.dates import parse_moment
-from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
+from pipeline.regions.schemas import (
+    CHANGELOG_SCHEMA,
+    TIMELINE_SCHEMA,
+    make_events_schema,
+    make_region_changes_schema,
+)
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, describe_file, list_columns, name_asset, unite_bounds
 from pipeline.storage.object_facts import ObjectFacts
 
@@ -24,6 +29,7 @@ def make_region_collection(
     items: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, ObjectFacts] | None = None,
     event_counts: Mapping[str, int] | None = None,
+    is_reviewed: bool = False,
     license: str = "other",  # noqa: A002 - STAC's word
 ) -> dict[str, Any]:
     """Describe a region as a STAC 1.1 collection of its pairs' items.
@@ -36,6 +42,7 @@ def make_region_collection(
             ``../pairs/PAIR/report/item.json``.
         files: Size and sha256 of files of the region's report, by their names in the region's folder.
         event_counts: Events of the region per status; left out, nothing is said of them.
+        is_reviewed: Whether people have reviewed events of the region.
         license: SPDX identifier of the licence of the data, or other.
 
     Raises:
@@ -62,12 +69,12 @@ def make_region_collection(
         title="Changes as polygons, a partitioned dataset",
         media_type=MEDIA_TYPES[".parquet"],
         roles=["data"],
-        extra_fields={"table:columns": list_columns(REGION_CHANGES_SCHEMA)},
+        extra_fields={"table:columns": list_columns(make_region_changes_schema(is_reviewed=is_reviewed))},
     )
     collection.add_asset("changes", changes)
     schemas = {
         "timeline.parquet": TIMELINE_SCHEMA,
-        "events.parquet": EVENTS_SCHEMA,
+        "events.parquet": make_events_schema(is_reviewed=is_reviewed),
         "changelog.parquet": CHANGELOG_SCHEMA,
     }
     for name, facts in sorted((files or {}).items()):

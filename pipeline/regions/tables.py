@@ -18,21 +18,24 @@ from pipeline.findings.coverage import Coverage
 from pipeline.regions.events.changelog import CHANGELOG_NAME, extend_changelog, list_known
 from pipeline.regions.events.identity import identify_events
 from pipeline.regions.events.looks import PairView, choose_seen, gather_looks
+from pipeline.regions.events.reviewed import REJECTED, EventReviews, confirm
 from pipeline.regions.events.status import judge_event
 from pipeline.regions.events.table import EventTable, TellingRules, tabulate_events
 from pipeline.regions.pair_records import PairState, PairStatus, read_report_file
 from pipeline.regions.schemas import (
     CHANGELOG_SCHEMA,
-    EVENTS_SCHEMA,
     REGION_CHANGES_SCHEMA,
     SEEN_SCHEMA,
     TIMELINE_SCHEMA,
+    make_events_schema,
+    make_region_changes_schema,
 )
 from pipeline.regions.timeline import PairChanges, Sighting, link_changes
+from pipeline.report.reviewed import ReviewSummary
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME
 from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
-from pipeline.tables.schemas import CHANGE_KINDS
+from pipeline.tables.schemas import CHANGE_KINDS, CHANGE_REVIEW_FIELDS
 
 CHANGES_FOLDER = "report/changes"
 SEEN_FOLDER = "report/seen"
@@ -54,6 +57,8 @@ class RegionTables:
     """One row per event that is told."""
     changelog: gpd.GeoDataFrame
     """One row per event and pass that changed something about it."""
+    reviews: ReviewSummary | None = None
+    """How far people have reviewed the events; None: not at all."""
 
     def join_changes(self) -> gpd.GeoDataFrame | None:
         """Give the changes of all pairs that are told as one table; None where no pair has a result."""
@@ -82,6 +87,7 @@ def make_tables(
     log: gpd.GeoDataFrame,
     rules: TellingRules,
     now: dt.datetime,
+    reviews: EventReviews | None = None,
 ) -> RegionTables:
     """Read what the pairs have told, link it, and tell what is other than an earlier pass told.
 
@@ -92,6 +98,7 @@ def make_tables(
         log: What earlier passes told of events, as `read_changelog` gives it.
         rules: Which events are told, and when.
         now: The present of the pass.
+        reviews: What people have said of events; None: nothing.
 
     Raises:
         FileNotFoundError: the changes of a pair are gone.
@@ -100,14 +107,18 @@ def make_tables(
     frames = [read_changes(state, folder=folder, crs=crs) for state in told]
     seen = [_read_seen(state, folder=folder, crs=crs) for state in told]
     views = [_view(state, frame, seen=tiles) for state, frame, tiles in zip(told, frames, seen, strict=True)]
-    linked = link_changes([view.changes for view in views])
+    pairs = [view.changes for view in views]
+    linked = link_changes(pairs)
+    said = [None] * len(linked.events) if reviews is None else reviews.match(linked.events, pairs=pairs)
+    by_pairs = [judge_event(looks) for looks in gather_looks(linked.events, views)]
     table = tabulate_events(
         linked.events,
         ids=identify_events(linked.events, known=list_known(log), crs=crs),
-        verdicts=[judge_event(looks) for looks in gather_looks(linked.events, views)],
+        verdicts=[confirm(verdict, settled) for verdict, settled in zip(by_pairs, said, strict=True)],
         changes=frames,
         rules=rules,
         crs=crs,
+        reviews=None if reviews is None else said,
     )
     by_pair = {
         state.pair_id: add_sightings(frame, state=state, sightings=sightings, events=table)
@@ -129,6 +140,7 @@ def make_tables(
             reasons=table.list_reasons(),
             waits_for_confirmation=rules.waits_for_confirmation,
         ),
+        reviews=None if reviews is None else reviews.summarise(said, n_events=table.count_offered()),
     )
 
 
@@ -179,7 +191,10 @@ def add_sightings(
     columns |= {
         "pair_id": [state.pair_id] * len(frame),
         "run": [run] * len(frame),
-        "is_new": [sighting.is_new for sighting in sightings],
+        # What people have rejected is new to nobody.
+        "is_new": [
+            sighting.is_new and events.reasons[row] != REJECTED for sighting, row in zip(sightings, rows, strict=True)
+        ],
         "new_area_m2": [
             area * sighting.new_fraction for area, sighting in zip(columns["area_m2"], sightings, strict=True)
         ],
@@ -192,7 +207,10 @@ def add_sightings(
         "is_told": [events.reasons[row] is None for row in rows],
     }
     cleaned = {name: [None if pd.isna(value) else value for value in values] for name, values in columns.items()}
-    return make_frame(cleaned, schema=schema, geometry=frame.geometry.to_numpy(), crs=str(frame.crs))
+    added = make_frame(cleaned, schema=schema, geometry=frame.geometry.to_numpy(), crs=str(frame.crs))
+    names = [field.name for field in CHANGE_REVIEW_FIELDS if field.name in events.frame]
+    said = events.frame[names].iloc[rows]
+    return added.assign(**{name: said[name].to_numpy() for name in names})
 
 
 def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str, Any]:
@@ -234,14 +252,15 @@ def measure_seen(ground_m2: Mapping[str, float]) -> float | None:
 
 def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:
     """Give every file of the tables, by its name in the region's folder; equal tables give equal bytes."""
-    schema = REGION_CHANGES_SCHEMA
+    is_reviewed = tables.reviews is not None
+    schema = make_region_changes_schema(is_reviewed=is_reviewed)
     for name, frame in tables.changes.items():
         yield name, encode_geoparquet(frame, schema=schema, order=order_along_hilbert(frame, key="change_id"))
     for name, frame in tables.seen.items():
         yield name, encode_geoparquet(frame, schema=SEEN_SCHEMA, order=order_along_hilbert(frame, key="tile_id"))
     events, log = tables.events, tables.changelog
     order = order_along_hilbert(events, key="event_id")
-    yield EVENTS_NAME, encode_geoparquet(events, schema=EVENTS_SCHEMA, order=order)
+    yield EVENTS_NAME, encode_geoparquet(events, schema=make_events_schema(is_reviewed=is_reviewed), order=order)
     # By pass, so that whoever has read some passes finds the others behind them.
     yield CHANGELOG_NAME, encode_geoparquet(log, schema=CHANGELOG_SCHEMA, order=np.arange(len(log)))
     yield TIME_LINE_NAME, encode_table(tables.time_line, schema=TIMELINE_SCHEMA)

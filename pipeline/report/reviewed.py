@@ -89,15 +89,19 @@ def summarise_reviews(marks: ReviewMarks, *, n_changes: int) -> ReviewSummary:
     )
 
 
-def describe_reviews(summary: ReviewSummary) -> str:
+def describe_reviews(summary: ReviewSummary, *, noun: str = "change") -> str:
     """Give the sentence that page, Word and Prefect tell, such as "31 of 120 changes reviewed, 4 rejected"."""
-    return ", ".join(_list_parts(summary))
+    return ", ".join(_list_parts(summary, noun=noun))
 
 
-def _list_parts(summary: ReviewSummary) -> Iterator[str]:
+def word_reviews(summary: ReviewSummary, *, noun: str = "change") -> dict[str, Any]:
+    """Give the sentence and the notes, for a page."""
+    return {"sentence": describe_reviews(summary, noun=noun), "notes": summary.notes}
+
+
+def _list_parts(summary: ReviewSummary, *, noun: str) -> Iterator[str]:
     n_reviewed = summary.n_right + summary.n_wrong + summary.n_unsure
-    noun = "change" if summary.n_changes == 1 else "changes"
-    yield f"{n_reviewed:,} of {summary.n_changes:,} {noun} reviewed"
+    yield f"{n_reviewed:,} of {summary.n_changes:,} {noun if summary.n_changes == 1 else f'{noun}s'} reviewed"
     yield f"{summary.n_wrong:,} rejected"
     if summary.n_unsure:
         yield f"{summary.n_unsure:,} not sure"

@@ -14,10 +14,13 @@ import shapely
 
 from pipeline.polygons.near import place_polygons
 from pipeline.polygons.zones import Zones
+from pipeline.regions.events.reviewed import REJECTED, is_rejected
 from pipeline.regions.events.status import Verdict
 from pipeline.regions.page import frame_ground
 from pipeline.regions.schemas import EVENTS_SCHEMA
 from pipeline.regions.timeline import Event
+from pipeline.report.reviewed import mark_changes
+from pipeline.reviews.settle import Settled
 from pipeline.tables.geoparquet import make_frame
 
 MIN_EXCLUDED_FRACTION = 0.5
@@ -55,6 +58,10 @@ class EventTable:
         is_told = np.array([reason is None for reason in self.reasons], dtype=np.bool_)
         return self.frame[is_told].sort_values("event_id", ignore_index=True)
 
+    def count_offered(self) -> int:
+        """Count the events that are told, or were until people rejected them."""
+        return sum(reason in (None, REJECTED) for reason in self.reasons)
+
     def list_reasons(self) -> dict[str, str]:
         """Give why events are not told, by their ids."""
         pairs = zip(self.frame["event_id"], self.reasons, strict=True)
@@ -69,6 +76,7 @@ def tabulate_events(
     changes: Sequence[gpd.GeoDataFrame],
     rules: TellingRules,
     crs: str,
+    reviews: Sequence[Settled | None] | None = None,
 ) -> EventTable:
     """Give the table of events.
 
@@ -79,6 +87,7 @@ def tabulate_events(
         changes: The changes of each pair, in the order that they were linked in.
         rules: Which are told.
         crs: CRS of the events.
+        reviews: What people have said of each; None: nobody has reviewed any, and there are no columns about it.
     """
     grounds = np.array([event.ground for event in events], dtype=object)
     sightings = _pick_sightings(events, changes) if events else pd.DataFrame()
@@ -101,9 +110,15 @@ def tabulate_events(
         "pairs_against": [verdict.n_against for verdict in verdicts],
         "zone_ids": _name_zones(grounds, zones=rules.zones, crs=crs),
     }
+    frame = make_frame(columns, schema=EVENTS_SCHEMA, geometry=grounds, crs=crs)
+    reasons = _find_reasons(grounds, areas=areas, rules=rules, crs=crs)
+    if reviews is not None:
+        settled = {event_id: each for event_id, each in zip(ids, reviews, strict=True) if each is not None}
+        frame = mark_changes(frame, settled, key="event_id")
+        reasons = [REJECTED if is_rejected(each) else why for each, why in zip(reviews, reasons, strict=True)]
     return EventTable(
-        frame=make_frame(columns, schema=EVENTS_SCHEMA, geometry=grounds, crs=crs),
-        reasons=tuple(_find_reasons(grounds, areas=areas, rules=rules, crs=crs)),
+        frame=frame,
+        reasons=tuple(reasons),
         by_sighting={event.first_sighting: row for row, event in enumerate(events)},
     )
 

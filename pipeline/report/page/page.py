@@ -41,7 +41,7 @@ from pipeline.report.page.pictures import TileCallback, View, find_visible, read
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
-from pipeline.report.reviewed import ReviewSummary, describe_reviews
+from pipeline.report.reviewed import ReviewSummary, word_reviews
 from pipeline.report.words import (
     FILTERS,
     KIND_LABELS,
@@ -121,7 +121,7 @@ def render_page(
         "dates": dates,
         "notes": notes,
         "accuracy": None if accuracy is None else describe_accuracy(accuracy),
-        "reviews": None if reviews is None else {"sentence": describe_reviews(reviews), "notes": reviews.notes},
+        "reviews": None if reviews is None else word_reviews(reviews),
         "n_left_out": n_left_out,
         "min_confidence": min_confidence,
         "place": place,
