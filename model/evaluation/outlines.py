@@ -194,7 +194,7 @@ def draw_pair(tiles: Sequence[MaskedTile]) -> Iterator[DrawnPair]:
     """
     for kind in tiles[0].masks if tiles else {}:
         height, width = tiles[0].masks[kind].shape
-        layers = {
+        layers: dict[str, Sequence[npt.NDArray[Any] | None]] = {
             "seen": [tile.masks[kind] for tile in tiles],
             "yes": [np.full((height, width), tile.yes, np.float32) for tile in tiles],
             "truth": [tile.truths[kind] for tile in tiles],
