@@ -361,13 +361,14 @@ def test_the_queries_of_the_docs_run_as_they_stand(
     database = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
     database.execute(f"LOAD '{extension}'")
 
-    kinds, largest, statuses, tiles, zones = [database.execute(query).fetchall() for query in queries]
+    kinds, removed, largest, statuses, tiles, zones = [database.execute(query).fetchall() for query in queries]
     database.close()
 
     changes = read(run, "changes")
     assert kinds == [("building", len(changes), pytest.approx(changes["area_m2"].sum()))]
-    # The stand-in's confidences were never measured, so that its changes have none.
-    assert changes["confidence"].isna().all()
+    # The stand-in's confidences were never measured, so that its changes have none, nor does it tell a direction.
+    assert changes[["confidence", "change"]].isna().all(axis=None)
+    assert removed == []
     assert largest == []
     assert statuses == [("analysed", 24, 100.0)]
     assert len(tiles) == 24
