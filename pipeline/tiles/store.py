@@ -163,6 +163,28 @@ class TileStore:
         window = self.grid.owned_window(row, col)
         return self._read_window(group, window, shard=self._find_shard(row, col), read=read_valid)
 
+    def read_shard(self, shard: tuple[int, int]) -> tuple[Window, UInt8Array, BoolArray]:
+        """Read what both dates show in a shard, each as far as it is valid itself.
+
+        Args:
+            shard: Row and column of the shard.
+
+        Returns:
+            The shard's pixels of the grid; what they hold, uint8 (date=2, band=3, y, x); and which of them are valid,
+            bool (date=2, y, x).
+
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read.
+        """
+        with self.folder.clear_errors():
+            group = self.open()
+        side_px, (height, width) = self.shard_size_tiles * self.grid.stride_px, self.grid.shape_px
+        top, left = shard[0] * side_px, shard[1] * side_px
+        window = Window(top, left, min(side_px, height - top), min(side_px, width - left))
+        pixels, is_valid = self._read_window(group, window, shard=shard, read=read_window)
+        return window, pixels, is_valid
+
     def _read_window(
         self, group: zarr.Group, window: Window, *, shard: tuple[int, int], read: Callable[[zarr.Group, Window], Read]
     ) -> Read:

@@ -20,17 +20,22 @@ from typing import Any
 import docx
 import duckdb
 import geopandas as gpd
+import numpy as np
 import obstore
 import pyogrio
 import pytest
+import rasterio
 import shapely
 from made_scenes import make_config, make_scenes, read_result
+from qgis_drawing import DrawWithQgis
+from rio_cogeo import cog_validate
 from s3_server import BUCKET, start_s3_server
 
 from model.errors import InputError
 from pipeline.config.run import load_config
 from pipeline.runs.export import FORMATS, export_report, list_files
 from pipeline.runs.export_docx import make_summary
+from pipeline.runs.read import open_tiles
 from pipeline.runs.record import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder
@@ -114,8 +119,47 @@ def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     written = export_report(str(run), formats=FORMATS, output=str(folder))
     expected = {file for name in FORMATS for file in list_files(name, tables=["tiles", "changes", "zones"])}
-    assert {Path(path).name for path in written} == expected == {path.name for path in folder.iterdir()}
+    assert {str(Path(path).relative_to(folder)) for path in written} == expected
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
     return folder
+
+
+def test_the_pictures_beside_a_project_are_what_the_tile_store_holds(run: Path, files: Path) -> None:
+    store = open_tiles(str(run))
+
+    for index, date in enumerate(["before", "after"]):
+        path = files / "qgis" / f"{date}.tif"
+        is_cog, errors, warnings = cog_validate(path)
+        with rasterio.open(path) as picture:
+            held, opacity = picture.read([1, 2, 3]), picture.read(4)
+            assert picture.crs == store.rio.crs
+            assert picture.transform.almost_equals(store.rio.transform())
+        assert (is_cog, errors, warnings) == (True, [], [])
+        np.testing.assert_array_equal(held, store["pixels"][index])
+        np.testing.assert_array_equal(opacity // 255, store["valid"][index])
+
+
+def test_qgis_opens_the_project_and_draws_it(
+    run: Path, files: Path, tmp_path: Path, draw_with_qgis: DrawWithQgis
+) -> None:
+    """Moved elsewhere first, as its layers are named relative to it."""
+    moved = shutil.copytree(files / "qgis", tmp_path / "a folder")
+
+    drawn = draw_with_qgis(moved / "report.qgz")
+
+    layers = drawn.told["layers"]
+    assert (drawn.told["is_read"], drawn.told["crs"]) == (True, "EPSG:32614")
+    assert drawn.told["groups"] == ["Report", "Pictures"]
+    assert [name.split()[0] for name in drawn.told["shown"]] == ["Changes", "Zones", "Tiles", "After"]
+    assert all(layer["is_valid"] and layer["crs"] == "EPSG:32614" for layer in layers.values())
+    for table in ("changes", "zones", "tiles"):
+        assert layers[table.capitalize()]["n_features"] == len(read(run, table))
+    assert layers["Changes"]["renderer"] == "categorizedSymbol"
+    with rasterio.open(moved / "after.tif") as picture:
+        shown = np.median(picture.read([1, 2, 3]).reshape(3, -1), axis=1)
+    height, width, _ = drawn.pixels.shape
+    middle = drawn.pixels[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3].reshape(-1, 3)
+    assert np.abs(np.median(middle, axis=0) - shown).max() <= 25
 
 
 @pytest.mark.parametrize("table", ["tiles", "changes", "zones"])
