@@ -7,6 +7,7 @@ are the elements that it cannot do without. What is left out, it fills in when i
 from __future__ import annotations
 
 import io
+import math
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Place:
     crs: pyproj.CRS
     """CRS of the map and of all layers."""
     bounds: tuple[float, float, float, float]
-    """Left, bottom, right, top in it."""
+    """Left, bottom, right, top in it; infinite where there is nothing to be seen."""
 
 
 def make_project(
@@ -118,9 +119,10 @@ def _list_layer(group: Element, layer: Element, *, is_shown: bool) -> None:
 def _open_at(root: Element, place: Place) -> None:
     canvas = SubElement(root, "mapcanvas", name="theMapCanvas", annotationsVisible="1")
     SubElement(canvas, "units").text = "meters"
-    extent = SubElement(canvas, "extent")
-    for name, value in zip(("xmin", "ymin", "xmax", "ymax"), place.bounds, strict=True):
-        SubElement(extent, name).text = repr(value)
+    if all(map(math.isfinite, place.bounds)):
+        extent = SubElement(canvas, "extent")
+        for name, value in zip(("xmin", "ymin", "xmax", "ymax"), place.bounds, strict=True):
+            SubElement(extent, name).text = repr(value)
     canvas.append(_wrap("destinationsrs", _describe_crs(place.crs)))
 
 

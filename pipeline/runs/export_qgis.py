@@ -52,9 +52,11 @@ def write_project(
         pictures: As of `make_project`.
     """
     places = [_read_place(open_table) for open_table in tables.values()]
-    bounds = np.array([place.bounds for place in places])
-    whole = [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()]
-    place = Place(crs=places[0].crs, bounds=(whole[0], whole[1], whole[2], whole[3]))
+    # A table without rows is nowhere.
+    bounds = np.array([place.bounds for place in places if np.isfinite(place.bounds).all()]).reshape(-1, 4)
+    left, bottom = bounds[:, :2].min(axis=0, initial=np.inf).tolist()
+    right, top = bounds[:, 2:].max(axis=0, initial=-np.inf).tolist()
+    place = Place(crs=places[0].crs, bounds=(left, bottom, right, top))
     path.write_bytes(
         make_project(title=title, tables=[*tables], tables_file=TABLES_FILE, pictures=pictures, place=place)
     )
