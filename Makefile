@@ -43,9 +43,10 @@ test-fast: setup
 bench: setup
 	@for benchmark in benchmarks/*.py; do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
 
-# The pages of docs/ as a site, in runs/site; a link that leads nowhere, or a page that nobody finds, ends it.
+# The pages of docs/ as a site, in runs/site; a link that leads nowhere, or a page that nobody finds, ends it. Not quietly, as
+# mkdocs then passes over them.
 docs: setup
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: setup docs
 	@$(BIN)/ruff check .

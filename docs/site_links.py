@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).resolve().parent
 _LINK = re.compile(r"(?<!!)\[(?P<words>[^\]\[]+)\]\((?P<target>\.\./[^)\s]+)\)")
 
 
@@ -21,13 +21,12 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         page: What mkdocs knows of it.
     """
     place = DOCS / Path(page.file.src_uri).parent
-    return _LINK.sub(lambda link: _name_file(link["words"], place / link["target"].partition("#")[0]), markdown)
+    return _LINK.sub(lambda link: _name_file(link, place=place), markdown)
 
 
-def _name_file(words: str, target: Path) -> str:
-    root = DOCS.parent.resolve()
-    if target.resolve().is_relative_to(DOCS.resolve()) or not target.exists():
+def _name_file(link: re.Match[str], *, place: Path) -> str:
+    target = (place / link["target"].partition("#")[0]).resolve()
+    if target.is_relative_to(DOCS) or not target.exists():
         # What is not there stays a link, for mkdocs to complain of.
-        return f"[{words}]({target})"
-    name = str(target.resolve().relative_to(root))
-    return words if Path(name).name in words else f"{words} (`{name}`)"
+        return link[0]
+    return link["words"] if target.name in link["words"] else f"{link['words']} (`{target.relative_to(DOCS.parent)}`)"
