@@ -10,6 +10,8 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from contextlib import closing
@@ -26,7 +28,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-from made_scenes import make_config, make_scenes, read_result
+from made_scenes import command_environment, make_config, make_scenes, read_result
 from qgis_drawing import DrawWithQgis
 from rio_cogeo import cog_validate
 from s3_server import BUCKET, start_s3_server
@@ -44,6 +46,7 @@ from pipeline.tables.vector_formats import VECTOR_FORMATS, write_flatgeobuf, wri
 
 LEFT, TOP, TILE_M = 621_000.0, 3_362_000.0, 48.0
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (1, 3): ["center-left", "bottom-left"]}
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "report.ipynb"
 HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script> \x07"
 
 
@@ -513,3 +516,27 @@ def test_reviews_of_a_run_in_a_bucket_are_kept_there(run: Path, tmp_path: Path, 
     assert "no pictures" in read_result(drawn)["sample"]["notes"][0]
     assert [read_result(each)["reviews"]["n_added"] for each in taken] == [8, 0]
     assert len(names) == 1
+
+
+def test_the_notebook_of_the_docs_runs_and_finds_what_is_new(run: Path, tmp_path: Path) -> None:
+    former = shutil.copytree(run, tmp_path / "former")
+    changes = read(run, "changes")
+    # One that touches no other, which would stand for it.
+    alone = next(row for row in changes.index if changes.drop(row).disjoint(changes.geometry[row]).all())
+    changes.drop(alone).to_parquet(former / "report" / "changes.parquet")
+    executed = tmp_path / "executed.ipynb"
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from nbclient.cli import main; main()", str(NOTEBOOK), "--output", str(executed)],
+        env=command_environment(DELTAVLM_RUN=str(run), DELTAVLM_FORMER_RUN=str(former), HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    outputs = [output for cell in json.loads(executed.read_text())["cells"] for output in cell.get("outputs", ())]
+    printed = "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
+    assert f"{len(changes)} changes, {len(changes) - 1} in the former run, 1 that meet none of it" in printed
+    assert any("image/png" in output.get("data", {}) for output in outputs)
