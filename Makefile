@@ -1,4 +1,4 @@
-# make setup | demo | test | test-fast | bench | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
+# make setup | demo | test | test-fast | bench | docs | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test test-fast bench lint pictures weights
+.PHONY: setup demo test test-fast bench docs lint pictures weights
 
 setup: $(INSTALLED)
 
@@ -43,7 +43,12 @@ test-fast: setup
 bench: setup
 	@for benchmark in benchmarks/*.py; do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
 
-lint: setup
+# The pages of docs/ as a site, in runs/site; a link that leads nowhere, or a page that nobody finds, ends it. Not quietly, as
+# mkdocs then passes over them.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+lint: setup docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -170,8 +170,8 @@ def report_command(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Write the existing report in another format: gpkg, geojson, flatgeobuf, kml, pmtiles, csv, or docx "
-            "for a summary in Word. Can be repeated.",
+            help="Write the existing report in another format: gpkg, geojson, flatgeobuf, kml, pmtiles, csv, qgis for "
+            "a project with pictures, or docx for a summary in Word. Can be repeated.",
         ),
     ] = None,
     output: Annotated[

@@ -148,7 +148,7 @@ def _draw(item: ReviewItem) -> dict[str, Any]:
             remedy="run `deltavlm run` again with this --output: it writes what is missing",
         ) from None
     window = item.window
-    return clean_values(
+    drawn: dict[str, Any] = clean_values(
         {
             "before": pictures.before_uri,
             "after": pictures.after_uri,
@@ -159,6 +159,7 @@ def _draw(item: ReviewItem) -> dict[str, Any]:
             "description": item.told.get("description"),
         }
     )
+    return drawn
 
 
 def _describe_said(review: Review, *, item: ReviewItem) -> dict[str, Any]:

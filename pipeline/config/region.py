@@ -230,7 +230,7 @@ class RegionConfig(RunSettings, RegionPlaces):
         """Give the rule by which each date is made of several; None where it is one day's scene."""
         if self.dates.composite == "none":
             return None
-        order = getattr(self.pairing, "order", "newest")
+        order: Literal["newest", "least_cloudy"] = getattr(self.pairing, "order", "newest")
         return CompositeConfig(rule=self.dates.composite, cloud_buffer_m=self.dates.cloud_buffer_m, order=order)
 
     def make_run_config(

@@ -13,7 +13,7 @@ from model.errors import InputError
 from pipeline.regions.record import REGION_NAME, read_file_facts
 from pipeline.regions.schemas import LATER_COLUMNS, make_region_changes_schema
 from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
-from pipeline.runs.export import OpenTable, check_formats, write_formats
+from pipeline.runs.export import QGIS_FORMAT, OpenTable, check_formats, plan_project, write_formats
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.opening import find_run_folder
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
@@ -40,9 +40,11 @@ def export_region(uri: str, *, formats: Sequence[str], output: str | None = None
         InputError: a format is not known or none for regions, a table cannot be read, or the place does not fit or
             cannot be written to.
     """
-    check_formats(formats, known=VECTOR_FORMATS)
+    check_formats(formats, known=[*VECTOR_FORMATS, QGIS_FORMAT])
     folder = find_run_folder(uri)
-    return write_formats(formats, tables=open_region_tables(folder), folder=folder, output=output)
+    tables = open_region_tables(folder)
+    project = plan_project("Changes of a region", tables=tables, pictures={})
+    return write_formats(formats, tables=tables, folder=folder, output=output, writers=project)
 
 
 def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:

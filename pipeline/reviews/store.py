@@ -95,7 +95,7 @@ class ReviewKeeper:
             faults += problems
             if not problems:
                 self._sound[name] = found[name]
-        reviews = [review for name in names for review in (found.get(name) or self._sound.get(name, ()))]
+        reviews = [review for name in names for review in found.get(name, self._sound.get(name, []))]
         return ReviewLog(reviews=tuple(reviews), faults=tuple(faults))
 
     def add(self, reviews: Sequence[Review]) -> Added:

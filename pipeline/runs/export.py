@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import geopandas as gpd
@@ -16,6 +16,16 @@ import pyarrow.parquet as pq
 
 from model.errors import InputError
 from model.extras import require_extra
+from pipeline.report.qgis_styles import read_style
+from pipeline.runs.export_qgis import (
+    PICTURE_FILES,
+    PROJECT_FILE,
+    QGIS_FOLDER,
+    TABLES_FILE,
+    plan_pictures,
+    title_pictures,
+    write_project,
+)
 from pipeline.runs.read import read_accuracy
 from pipeline.runs.record import RunRecord
 from pipeline.runs.record_files import read_record
@@ -24,20 +34,25 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.opening import find_run_folder
 from pipeline.storage.plain_files import PlainFiles
-from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer, write_style
+from pipeline.tables.vector_formats import VECTOR_FORMATS, VectorFormat, write_layer, write_style
 
 SUMMARY_FORMAT = "docx"
-FORMATS = (*VECTOR_FORMATS, SUMMARY_FORMAT)
+QGIS_FORMAT = "qgis"
+FORMATS = (*VECTOR_FORMATS, QGIS_FORMAT, SUMMARY_FORMAT)
 """Names of all formats."""
 
 FORMATS_FOLDER = "formats"
 """Where they go in the folder of the run, if nowhere else."""
 
 _NAMES = {"tiles": TILES_NAME, "changes": CHANGES_NAME, "zones": ZONES_NAME}
-_STYLES = {"tiles": "tiles.qml", "changes": "style.qml", "events": "style.qml", "zones": "zones.qml"}
 _STYLE_SUFFIX = ".qml"
 _STEM = "report"
-_SUFFIXES = frozenset({f".{SUMMARY_FORMAT}", *(kind.suffix for kind in VECTOR_FORMATS.values())})
+_SUMMARY_FILE = f"{_STEM}.{SUMMARY_FORMAT}"
+_PROJECT_LAYERS = "gpkg"
+# ^ Format of the tables beside a project.
+_SUFFIXES = frozenset(
+    {f".{SUMMARY_FORMAT}", Path(PROJECT_FILE).suffix, *(kind.suffix for kind in VECTOR_FORMATS.values())}
+)
 
 
 OpenTable = Callable[[], AbstractContextManager[Any]]
@@ -52,7 +67,12 @@ def list_files(name: str, *, tables: Sequence[str]) -> dict[str, list[str]]:
         tables: Names of the tables that there are.
     """
     if name == SUMMARY_FORMAT:
-        return {f"{_STEM}.{SUMMARY_FORMAT}": list(tables)}
+        return {_SUMMARY_FILE: list(tables)}
+    if name == QGIS_FORMAT:
+        # A region has no pictures of its own.
+        pictures = PICTURE_FILES.values() if "tiles" in tables else ()
+        files = {PROJECT_FILE: list(tables), TABLES_FILE: list(tables), **{picture: [] for picture in pictures}}
+        return {f"{QGIS_FOLDER}/{file}": held for file, held in files.items()}
     kind = VECTOR_FORMATS[name]
     if kind.has_layers:
         return {f"{_STEM}{kind.suffix}": list(tables)}
@@ -81,13 +101,33 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
         require_extra("docx", use=f"--format {SUMMARY_FORMAT}")
     folder = find_run_folder(uri)
     record = read_record(folder)
+    tables = open_tables(record, folder=folder)
+    pictures = plan_pictures(record, folder=folder)
     return write_formats(
         formats,
-        tables=open_tables(record, folder=folder),
+        tables=tables,
         folder=folder,
         output=output,
-        write_summary=lambda path: _write_summary(path, folder=folder, record=record),
+        writers={
+            _SUMMARY_FILE: partial(_write_summary, folder=folder, record=record),
+            **plan_project(f"Changes, run {record.run_id}", tables=tables, pictures=title_pictures(record)),
+            **{f"{QGIS_FOLDER}/{name}": write for name, write in pictures.items()},
+        },
     )
+
+
+def plan_project(
+    title: str, *, tables: Mapping[str, OpenTable], pictures: Mapping[str, str]
+) -> dict[str, Callable[[Path], None]]:
+    """Give what writes the project for QGIS, by the name of its file, for `write_formats`.
+
+    Args:
+        title: Title of the project.
+        tables: What opens the tables, by their names.
+        pictures: Titles of the pictures beside it, by the names of their files.
+    """
+    write = partial(write_project, title=title, tables=tables, pictures=pictures)
+    return {f"{QGIS_FOLDER}/{PROJECT_FILE}": write}
 
 
 def open_tables(record: RunRecord, *, folder: RunFolder) -> dict[str, OpenTable]:
@@ -113,7 +153,7 @@ def write_formats(
     tables: Mapping[str, OpenTable],
     folder: RunFolder,
     output: str | None,
-    write_summary: Callable[[Path], None] | None = None,
+    writers: Mapping[str, Callable[[Path], None]] = MappingProxyType({}),
 ) -> list[str]:
     """Write tables in other formats.
 
@@ -122,7 +162,7 @@ def write_formats(
         tables: The tables by their names.
         folder: Folder whose tables they are.
         output: As of `export_report`.
-        write_summary: Writes the summary in Word, where `formats` has it.
+        writers: What writes files that are more than tables, by their names.
 
     Returns:
         Paths or URIs of the files.
@@ -139,19 +179,20 @@ def write_formats(
     written = []
     for file, (name, held) in files.items():
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, file)
+            path = Path(scratch, Path(file).name)
             try:
-                if write_summary is not None and name == SUMMARY_FORMAT:
-                    write_summary(path)
+                if file in writers:
+                    writers[file](path)
                 else:
-                    _write_file(path, name=name, tables={table: tables[table] for table in held})
+                    kind = VECTOR_FORMATS[_PROJECT_LAYERS if name == QGIS_FORMAT else name]
+                    _write_file(path, kind=kind, tables={table: tables[table] for table in held})
             except (FileNotFoundError, pa.ArrowInvalid) as problem:
                 raise InputError(
                     f"a table of {folder.uri} cannot be read ({problem})",
                     expected=f"the tables {', '.join(held)} as they were written",
                     remedy="write them anew: with `deltavlm report RUN`, or by a pass over the region",
                 ) from None
-            written.append(_hand_over(path, place=places.get(file), folder=folder))
+            written.append(_hand_over(path, name=file, place=places.get(file), folder=folder))
     return written
 
 
@@ -180,20 +221,15 @@ def choose_places(files: Sequence[str], *, output: str | None) -> dict[str, Path
     return {files[0]: place}
 
 
-def _write_file(path: Path, *, name: str, tables: Mapping[str, OpenTable]) -> None:
+def _write_file(path: Path, *, kind: VectorFormat, tables: Mapping[str, OpenTable]) -> None:
     for table, open_table in tables.items():
         if path.suffix == _STYLE_SUFFIX:
-            path.write_text(_read_style(table), encoding="utf-8")
+            path.write_text(read_style(table), encoding="utf-8")
             continue
         with open_table() as source:
-            write_layer(source, path, layer=table, kind=VECTOR_FORMATS[name])
-        if VECTOR_FORMATS[name].styles == "table":
-            write_style(path, _read_style(table), layer=table)
-
-
-def _read_style(table: str) -> str:
-    """Read how QGIS draws a table."""
-    return resources.files("pipeline.report").joinpath(_STYLES[table]).read_text(encoding="utf-8")
+            write_layer(source, path, layer=table, kind=kind)
+        if kind.styles == "table":
+            write_style(path, read_style(table), layer=table)
 
 
 def _write_summary(path: Path, *, folder: RunFolder, record: RunRecord) -> None:
@@ -224,12 +260,11 @@ def _write_summary(path: Path, *, folder: RunFolder, record: RunRecord) -> None:
     )
 
 
-def _hand_over(path: Path, *, place: Path | None, folder: RunFolder) -> str:
+def _hand_over(path: Path, *, name: str, place: Path | None, folder: RunFolder) -> str:
     """Put a finished file where it belongs; a former one is replaced at once."""
     if place is None:
-        name = f"{FORMATS_FOLDER}/{path.name}"
-        folder.put_file(name, path)
-        return folder.join(name)
+        folder.put_file(f"{FORMATS_FOLDER}/{name}", path)
+        return folder.join(f"{FORMATS_FOLDER}/{name}")
     try:
         # A link of that name is replaced, and not written through.
         PlainFiles(str(place.parent), is_made=False).put(place.name, path)

@@ -98,7 +98,8 @@ class ReviewGround:
                     expected=f"columns from 0 to {window.width} and rows from 0 to {window.height}",
                     remedy="draw it again",
                 )
-            xs, ys = self.store.grid.move(window.top, window.left).transform @ (corners[:, 0], corners[:, 1])
+            to_ground = self.store.grid.move(window.top, window.left).transform
+            xs, ys = to_ground @ (corners[:, 0], corners[:, 1])  # type: ignore[operator]
             polygons.append(shapely.Polygon(np.column_stack(self._find_way("OGC:CRS84").transform(xs, ys))))
         # Boxes over each other are one place, and a line that crosses itself is a shape as well.
         return shapely.union_all(shapely.make_valid(polygons, method="structure", keep_collapsed=False))
@@ -279,11 +280,12 @@ def list_sample(home: ReviewHome, *, ground: ReviewGround, tiles: pd.DataFrame) 
     sample = read_sample(home.folder)
     if sample is None or sample.run_id != home.run_id:
         return
-    rows = tiles.set_index("tile_id")
+    judged = tiles[tiles["is_changed"].notna()]
+    places = dict(zip(judged["tile_id"], zip(judged["row"].tolist(), judged["col"].tolist(), strict=True), strict=True))
     for tile_id in sample.tiles:
-        if tile_id not in rows.index or pd.isna(rows.at[tile_id, "is_changed"]):
+        if (found := places.get(tile_id)) is None:
             continue
-        row, col = int(rows.at[tile_id, "row"]), int(rows.at[tile_id, "col"])
+        row, col = found
         yield ReviewItem(
             home=home,
             subject=Subject.TILE,

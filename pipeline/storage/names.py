@@ -26,7 +26,7 @@ _RUN_FILES = re.compile(
     rf"run(\.pending)?\.json|{LOCK_NAME}(-[0-9a-f]+)?|tiles\.zarr/({_ARRAY}/)?(zarr\.json|c(/\d+)*)"
     r"|marks/[0-9a-f]{64}\.json|(answers|outlines)/[0-9a-f]{64}\.parquet"
     rf"|report/({_TABLE}\.parquet|changes\.(fgb|qml)|index\.html|(item|accuracy)\.json|plots/[a-z]+\.png|page/tiles_r\d+_c\d+\.js)"
-    rf"|formats/(report|{_TABLE})\.[a-z]+"
+    rf"|formats/((report|{_TABLE})\.[a-z]+|qgis/(report\.(qgz|gpkg)|(before|after)\.tif))"
 )
 _PAIR_TABLES = re.compile(r"report/(changes|zones|seen)/after_year=\d+/\d+_\d+_[0-9a-f]{12}\.parquet")
 

@@ -200,6 +200,30 @@ class TileStore:
         window = self.grid.owned_window(row, col)
         return self._read_window(lambda: reader.read_valid(window), shard=self._find_shard(row, col))
 
+    def read_shard(self, shard: tuple[int, int]) -> tuple[Window, UInt8Array, BoolArray]:
+        """Read what both dates show in a shard, each as far as it is valid itself.
+
+        Args:
+            shard: Row and column of the shard.
+
+        Returns:
+            The shard's pixels of the grid; what they hold, uint8 (date=2, band=3, y, x); and which of them are valid,
+            bool (date=2, y, x).
+
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read.
+        """
+        with self.folder.clear_errors():
+            reader = StoreReader(self.open())
+        side_px, (height, width) = self.shard_size_tiles * self.grid.stride_px, self.grid.shape_px
+        top, left = shard[0] * side_px, shard[1] * side_px
+        window = Window(top, left, min(side_px, height - top), min(side_px, width - left))
+        pixels, is_valid = self._read_window(
+            lambda: (reader.read_pixels(window), reader.read_valid(window)), shard=shard
+        )
+        return window, pixels, is_valid
+
     def _read_window(self, read: Callable[[], Read], *, shard: tuple[int, int]) -> Read:
         try:
             with self.folder.clear_errors():

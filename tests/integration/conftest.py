@@ -12,6 +12,7 @@ import pytest
 from distributed import Client
 from fork_server import run_forked, start_fork_server
 from made_scenes import command_environment
+from qgis_drawing import DrawWithQgis, draw_with, find_qgis
 
 from flows.cluster import open_cluster
 from pipeline.config.cluster import ClusterConfig
@@ -69,3 +70,12 @@ def run_command() -> RunCommand:
         return run_forked(*arguments, stdin=stdin, environment=command_environment(**environment))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def draw_with_qgis() -> DrawWithQgis:
+    """Draw with the QGIS of this machine."""
+    python = find_qgis()
+    if python is None:
+        pytest.skip("QGIS is not installed; on Debian: apt-get install python3-qgis")
+    return partial(draw_with, python)

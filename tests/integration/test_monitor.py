@@ -23,12 +23,15 @@ import shapely
 from distributed import Client
 from made_scenes import CELL_PX, LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, make_series
 
+from flows.assistants.sources import find_sources
+from flows.assistants.sql import TableDatabase
 from flows.region_pass import run_pairs
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.regions.export import export_region, is_region
 from pipeline.regions.region import Region, RegionReport
 from pipeline.regions.tables import TIME_LINE_NAME
+from pipeline.runs.read import read_tile_row
 from pipeline.runs.run import OpenCluster, detect_changes
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
@@ -209,11 +212,12 @@ def test_the_report_is_read_by_programs_that_are_not_ours(finished: Path) -> Non
 def test_a_region_is_one_layer_in_other_formats(finished: Path, tmp_path: Path) -> None:
     region = str(finished / "region")
 
-    files = export_region(region, formats=["flatgeobuf", "gpkg"], output=str(tmp_path))
+    files = export_region(region, formats=["flatgeobuf", "gpkg", "pmtiles", "qgis"], output=str(tmp_path))
 
-    assert sorted(Path(file).name for file in files) == sorted(
-        ["changes.fgb", "changes.qml", "events.fgb", "events.qml", "report.gpkg"]
-    )
+    assert sorted(str(Path(file).relative_to(tmp_path)) for file in files) == [
+        *("changes.fgb", "changes.pmtiles", "changes.qml", "events.fgb", "events.pmtiles", "events.qml"),
+        *("qgis/report.gpkg", "qgis/report.qgz", "report.gpkg"),
+    ]
     layers = [gpd.read_file(tmp_path / f"{name}.fgb") for name in ("changes", "events")]
     assert [len(layer) for layer in layers] == [4, 4]
     assert set(layers[0]["event_id"]) == set(layers[1]["event_id"])
@@ -221,6 +225,22 @@ def test_a_region_is_one_layer_in_other_formats(finished: Path, tmp_path: Path) 
     assert is_region(region)
     with pytest.raises(InputError, match="format 'docx' is not known"):
         export_region(region, formats=["docx"])
+
+
+def test_an_assistant_is_shown_a_region_and_the_runs_of_its_pairs(finished: Path) -> None:
+    (source,) = find_sources([str(finished / "region")])
+    database = TableDatabase([source])
+
+    described = source.describe()
+    assert described["tables"] == [f"region.{name}" for name in ("changes", "events", "timeline", "changelog")]
+    assert database.query("SELECT count(*) FROM events")["rows"] == [[4]]
+    ((pair_id, tile_ids),) = database.query("SELECT pair_id, tile_ids FROM changes LIMIT 1")["rows"]
+    assert pair_id in [pair["pair_id"] for pair in described["coverage"]["pairs"]]
+    assert all(0 < pair["seen_fraction"] <= 1 for pair in described["coverage"]["pairs"])
+    assert read_tile_row(source.find_run(pair_id).uri, tile_ids.split(";")[0])["is_changed"]
+    for wrong in (None, "../../elsewhere"):
+        with pytest.raises(InputError, match="one of the"):
+            source.find_run(wrong)
 
 
 def test_one_bad_scene_fails_its_pairs_and_is_tried_again(

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,39 +10,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import shapely
-from PIL import Image
+from qgis_drawing import Drawing, DrawWithQgis
 
 from pipeline.tables.geoparquet import encode_geoparquet, make_frame, order_along_hilbert
 from pipeline.tables.schemas import CHANGE_KINDS, CHANGES_SCHEMA
 from pipeline.tables.vector_formats import write_flatgeobuf
 
-SCRIPT = Path(__file__).parents[1] / "stand_in" / "draw_with_qgis.py"
 BUILDING = np.array([255, 107, 44])
 ROAD_INK = np.array([9, 112, 143])
 SIDE_M = 100.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    told: Mapping[str, Any]
-    """What QGIS says of the layer."""
-    pixels: npt.NDArray[np.uint8] = field(repr=False)
-    """(y, x, 3)."""
-
-
 @pytest.fixture(scope="module")
-def qgis() -> list[str]:
-    """Give the Python that has QGIS."""
-    for python in filter(None, ["/usr/bin/python3", shutil.which("python3")]):
-        command = [python, "-c", "import qgis.core"]
-        environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-        if Path(python).exists() and not subprocess.run(command, env=environment, capture_output=True).returncode:
-            return [python]
-    pytest.skip("QGIS is not installed; on Debian: apt-get install python3-qgis")
-
-
-@pytest.fixture(scope="module")
-def drawing(qgis: list[str], tmp_path_factory: pytest.TempPathFactory) -> Drawing:
+def drawing(draw_with_qgis: DrawWithQgis, tmp_path_factory: pytest.TempPathFactory) -> Drawing:
     """Three squares in a row: a building that is sure, one that is not, and a road."""
     folder = tmp_path_factory.mktemp("qgis")
     columns: dict[str, Any] = {name: [None] * 3 for name in CHANGES_SCHEMA.names if name != "geometry"}
@@ -64,17 +37,7 @@ def drawing(qgis: list[str], tmp_path_factory: pytest.TempPathFactory) -> Drawin
     data = encode_geoparquet(frame, schema=CHANGES_SCHEMA, order=order_along_hilbert(frame, key="change_id"))
     write_flatgeobuf(data, folder / "changes.fgb")
     (folder / "changes.qml").write_bytes(resources.files("pipeline.report").joinpath("style.qml").read_bytes())
-    done = subprocess.run(
-        [*qgis, str(SCRIPT), str(folder / "changes.fgb"), str(folder / "changes.png")],
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "QT_QPA_PLATFORM": "offscreen"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    pixels = np.asarray(Image.open(folder / "changes.png").convert("RGB"))
-    return Drawing(told=json.loads(done.stdout.splitlines()[-1]), pixels=pixels)
+    return draw_with_qgis(folder / "changes.fgb")
 
 
 def cut_square(drawing: Drawing, index: int) -> npt.NDArray[np.uint8]:

@@ -10,6 +10,8 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from contextlib import closing
@@ -20,17 +22,22 @@ from typing import Any
 import docx
 import duckdb
 import geopandas as gpd
+import numpy as np
 import obstore
 import pyogrio
 import pytest
+import rasterio
 import shapely
-from made_scenes import make_config, make_scenes, read_result
+from made_scenes import command_environment, make_config, make_scenes, read_result
+from qgis_drawing import DrawWithQgis
+from rio_cogeo import cog_validate
 from s3_server import BUCKET, start_s3_server
 
 from model.errors import InputError
 from pipeline.config.run import load_config
 from pipeline.runs.export import FORMATS, export_report, list_files
 from pipeline.runs.export_docx import make_summary
+from pipeline.runs.read import open_tiles
 from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder
@@ -39,6 +46,7 @@ from pipeline.tables.vector_formats import VECTOR_FORMATS, write_flatgeobuf, wri
 
 LEFT, TOP, TILE_M = 621_000.0, 3_362_000.0, 48.0
 CHANGED = {(0, 0): ["top-left", "center-center"], (1, 2): ["center-right"], (1, 3): ["center-left", "bottom-left"]}
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "report.ipynb"
 HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script> \x07"
 
 
@@ -114,8 +122,47 @@ def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     written = export_report(str(run), formats=FORMATS, output=str(folder))
     expected = {file for name in FORMATS for file in list_files(name, tables=["tiles", "changes", "zones"])}
-    assert {Path(path).name for path in written} == expected == {path.name for path in folder.iterdir()}
+    assert {str(Path(path).relative_to(folder)) for path in written} == expected
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
     return folder
+
+
+def test_the_pictures_beside_a_project_are_what_the_tile_store_holds(run: Path, files: Path) -> None:
+    store = open_tiles(str(run))
+
+    for index, date in enumerate(["before", "after"]):
+        path = files / "qgis" / f"{date}.tif"
+        is_cog, errors, warnings = cog_validate(path)
+        with rasterio.open(path) as picture:
+            held, opacity = picture.read([1, 2, 3]), picture.read(4)
+            assert picture.crs == store.rio.crs
+            assert picture.transform.almost_equals(store.rio.transform())
+        assert (is_cog, errors, warnings) == (True, [], [])
+        np.testing.assert_array_equal(held, store["pixels"][index])
+        np.testing.assert_array_equal(opacity // 255, store["valid"][index])
+
+
+def test_qgis_opens_the_project_and_draws_it(
+    run: Path, files: Path, tmp_path: Path, draw_with_qgis: DrawWithQgis
+) -> None:
+    """Moved elsewhere first, as its layers are named relative to it."""
+    moved = shutil.copytree(files / "qgis", tmp_path / "a folder")
+
+    drawn = draw_with_qgis(moved / "report.qgz")
+
+    layers = drawn.told["layers"]
+    assert (drawn.told["is_read"], drawn.told["crs"]) == (True, "EPSG:32614")
+    assert drawn.told["groups"] == ["Report", "Pictures"]
+    assert [name.split()[0] for name in drawn.told["shown"]] == ["Changes", "Zones", "Tiles", "After"]
+    assert all(layer["is_valid"] and layer["crs"] == "EPSG:32614" for layer in layers.values())
+    for table in ("changes", "zones", "tiles"):
+        assert layers[table.capitalize()]["n_features"] == len(read(run, table))
+    assert layers["Changes"]["renderer"] == "categorizedSymbol"
+    with rasterio.open(moved / "after.tif") as picture:
+        shown = np.median(picture.read([1, 2, 3]).reshape(3, -1), axis=1)
+    height, width, _ = drawn.pixels.shape
+    middle = drawn.pixels[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3].reshape(-1, 3)
+    assert np.abs(np.median(middle, axis=0) - shown).max() <= 25
 
 
 @pytest.mark.parametrize("table", ["tiles", "changes", "zones"])
@@ -470,3 +517,27 @@ def test_reviews_of_a_run_in_a_bucket_are_kept_there(run: Path, tmp_path: Path, 
     assert "no pictures" in read_result(drawn)["sample"]["notes"][0]
     assert [read_result(each)["reviews"]["n_added"] for each in taken] == [8, 0]
     assert len(names) == 1
+
+
+def test_the_notebook_of_the_docs_runs_and_finds_what_is_new(run: Path, tmp_path: Path) -> None:
+    former = shutil.copytree(run, tmp_path / "former")
+    changes = read(run, "changes")
+    # One that touches no other, which would stand for it.
+    alone = next(row for row in changes.index if changes.drop(row).disjoint(changes.geometry[row]).all())
+    changes.drop(alone).to_parquet(former / "report" / "changes.parquet")
+    executed = tmp_path / "executed.ipynb"
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from nbclient.cli import main; main()", str(NOTEBOOK), "--output", str(executed)],
+        env=command_environment(DELTAVLM_RUN=str(run), DELTAVLM_FORMER_RUN=str(former), HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    outputs = [output for cell in json.loads(executed.read_text())["cells"] for output in cell.get("outputs", ())]
+    printed = "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
+    assert f"{len(changes)} changes, {len(changes) - 1} in the former run, 1 that meet none of it" in printed
+    assert any("image/png" in output.get("data", {}) for output in outputs)

@@ -21,6 +21,8 @@ from pipeline.storage.names import is_pair_table, is_run_file
         "report/plots/sizes.png",
         "formats/report.docx",
         "formats/changes.geojson",
+        "formats/qgis/report.qgz",
+        "formats/qgis/before.tif",
     ],
 )
 def test_files_of_a_run_are_known_by_their_names(name: str) -> None:
@@ -40,6 +42,7 @@ def test_files_of_a_run_are_known_by_their_names(name: str) -> None:
         "report/page/mine.js",
         "report/plots/2026/sizes.png",
         "formats/mine.docx",
+        "formats/qgis/mine.tif",
         "formats/report.docx/mine",
         "report/index.html\n",
     ],
