@@ -9,7 +9,7 @@ from typing import Any
 import pystac
 
 from pipeline.dates import parse_moment
-from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
+from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, choose_time_line_schema
 from pipeline.report.stac_assets import EXTENSIONS, MEDIA_TYPES, describe_file, list_columns, name_asset, unite_bounds
 from pipeline.storage.folder import ObjectFacts
 
@@ -24,6 +24,7 @@ def make_region_collection(
     items: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, ObjectFacts] | None = None,
     event_counts: Mapping[str, int] | None = None,
+    has_blocks: bool = False,
     license: str = "other",  # noqa: A002 - STAC's word
 ) -> dict[str, Any]:
     """Describe a region as a STAC 1.1 collection of its pairs' items.
@@ -36,6 +37,7 @@ def make_region_collection(
             ``../pairs/PAIR/report/item.json``.
         files: Size and sha256 of files of the region's report, by their names in the region's folder.
         event_counts: Events of the region per status; left out, nothing is said of them.
+        has_blocks: Whether the time line tells blocks.
         license: SPDX identifier of the licence of the data, or other.
 
     Raises:
@@ -66,7 +68,7 @@ def make_region_collection(
     )
     collection.add_asset("changes", changes)
     schemas = {
-        "timeline.parquet": TIMELINE_SCHEMA,
+        "timeline.parquet": choose_time_line_schema(has_blocks=has_blocks),
         "events.parquet": EVENTS_SCHEMA,
         "changelog.parquet": CHANGELOG_SCHEMA,
     }

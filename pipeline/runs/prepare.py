@@ -39,7 +39,7 @@ from pipeline.runs.record import (
     restore_pair,
     write_record,
 )
-from pipeline.scenes.pair import ScenePair
+from pipeline.scenes.pair import ScenePair, make_block
 from pipeline.storage.folder import RunFolder, open_run_folder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.summary import ProgressCallback, StageSummary
@@ -91,7 +91,7 @@ class Run:
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
         note = check_model_fit(pair, identity=identity, config=config.model)
-        area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid)
+        area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid, block=make_block(config))
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
             folder = folder.guarded(lock.check)
@@ -152,7 +152,7 @@ class Run:
             config=config,
             pair=pair,
             identity=restore_identity(record),
-            area=read_grid_area(config.aoi, grid=pair.grid),
+            area=read_grid_area(config.aoi, grid=pair.grid, block=make_block(config)),
             zones=read_run_zones(config),
             folder=folder,
             lock=lock,

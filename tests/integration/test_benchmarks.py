@@ -13,7 +13,14 @@ import pytest
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("tile_writing", ["--kind", "same CRS"]), ("empty_ground", []), ("peers", []), ("run", []), ("report_scale", [])],
+    [
+        ("tile_writing", ["--kind", "same CRS"]),
+        ("empty_ground", []),
+        ("peers", []),
+        ("run", []),
+        ("report_scale", []),
+        ("block_planning", []),
+    ],
 )
 def test_a_benchmark_runs_and_tells_its_figures(repository: Path, name: str, options: list[str]) -> None:
     ran = subprocess.run(
