@@ -10,8 +10,8 @@ from prefect import Task, flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from flows.artifacts.pass_page import choose_notifiers, word_message, word_subject, write_pass_page
-from flows.artifacts.publish import publish_page
+from flows.artifacts.pass_page import choose_notifiers, tabulate_blocks, word_message, word_subject, write_pass_page
+from flows.artifacts.publish import publish_page, publish_table
 from flows.cluster import check_cluster
 from flows.detect_changes import detect_changes_flow
 from flows.notifications import send_messages
@@ -22,6 +22,7 @@ from pipeline.config.region import RegionConfig
 from pipeline.regions.region import Region
 
 PASS_KEY = "pass"
+BLOCKS_KEY = "blocks"
 PLAN_RETRY_DELAYS_S = (30, 120, 600)
 """Searching for scenes asks servers of others, and it comes before any work."""
 
@@ -71,6 +72,8 @@ def monitor_region_flow(region: RegionConfig, as_of: dt.datetime | None = None) 
     outcome = describe_pass(report, name=region.name)
     logger.info("%s.", word_subject(outcome))
     publish_page(write_pass_page(outcome), key=PASS_KEY, description="What the pass over the region did")
+    if blocks := tabulate_blocks(outcome):
+        publish_table(blocks, key=BLOCKS_KEY, description="What became of the blocks, and why")
     send_messages(
         choose_notifiers(region.notify, outcome=outcome), subject=word_subject(outcome), body=word_message(outcome)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import datetime as dt
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -25,7 +25,7 @@ class PairInterrupted(BaseException):
 
 
 def run_pairs(region: Region, records: tuple[PairRecord, ...], *, run_pair: RunPair) -> None:
-    """Run pairs on shared workers, a few at a time; one that fails keeps no other back.
+    """Run pairs on shared workers, a few of them or of their blocks at a time; one that fails keeps no other back.
 
     Args:
         region: The region.
@@ -39,33 +39,45 @@ def run_pairs(region: Region, records: tuple[PairRecord, ...], *, run_pair: RunP
         return
     is_over = threading.Event()
 
-    def run_one(record: PairRecord) -> None:
-        with region.attempt(record):
-            try:
-                run_pair(region.make_run_config(record))
-            except Exception:
-                if is_over.is_set():
-                    raise PairInterrupted from None
-                raise
+    def run_turn(turn: Sequence[PairRecord]) -> None:
+        for record in turn:
+            if is_over.is_set():
+                return
+            with region.attempt(record):
+                try:
+                    run_pair(region.make_run_config(record))
+                except Exception:
+                    if is_over.is_set():
+                        raise PairInterrupted from None
+                    raise
 
+    turns = list_turns(records)
     with ExitStack() as stack:
         # Around the cluster: once that is gone, pairs at work end by themselves and are waited for.
-        pool = stack.enter_context(ThreadPoolExecutor(region.config.max_concurrent_pairs, thread_name_prefix="pair"))
+        pool = stack.enter_context(ThreadPoolExecutor(region.n_at_once, thread_name_prefix="pair"))
         stack.enter_context(share_run_cluster(region.make_run_config(records[0])))
-        if region.config.max_concurrent_pairs == 1:
+        if region.n_at_once == 1:
             # In this very thread, where a signal reaches it.
-            for record in records:
-                run_one(record)
+            for turn in turns:
+                run_turn(turn)
             return
         try:
             # Each in a copy of this context, which knows the flow and the workers.
-            waiting = [pool.submit(contextvars.copy_context().run, run_one, record) for record in records]
+            waiting = [pool.submit(contextvars.copy_context().run, run_turn, turn) for turn in turns]
             for each in waiting:
                 each.result()
         except BaseException:
             is_over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def list_turns(records: Sequence[PairRecord]) -> list[list[PairRecord]]:
+    """Give the pairs that are run one after the other: those of one block; without blocks, each is for itself."""
+    turns: dict[object, list[PairRecord]] = {}
+    for place, record in enumerate(records):
+        turns.setdefault(place if record.block is None else record.block_id, []).append(record)
+    return list(turns.values())
 
 
 def settle_now(as_of: dt.datetime | None) -> dt.datetime:
@@ -92,4 +104,6 @@ def describe_pass(report: RegionReport, *, name: str) -> dict[str, Any]:
         "warnings": list(summary.warnings),
         "pairs": list(summary.done),
         "report": [report.folder.join(each) for each in report.names],
+        # Of a region that is a single block there is nothing to tell beside its pairs.
+        **({"blocks": [dict(block) for block in summary.blocks]} if summary.blocks else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ from pipeline.config.region import NotifyConfig
 
 MAX_FAILURES = 10
 MAX_REASON_LENGTH = 300
+MAX_BLOCK_ROWS = 1000
+"""Blocks in the table of a pass; those that need somebody to look at them come first."""
+
+_BLOCK_ORDER = ("failed", "cloudy", "no_scene", "no_pair", "done", "known")
 
 
 def choose_notifiers(notify: tuple[NotifyConfig, ...], *, outcome: Mapping[str, Any]) -> list[str]:
@@ -44,6 +49,7 @@ def word_message(outcome: Mapping[str, Any]) -> str:
     lines = [
         f"{word_subject(outcome)}.",
         f"{outcome['n_pairs_done']:,} pairs compared, {outcome['n_pairs_skipped']:,} known already.",
+        *([f"Blocks: {blocks}."] if (blocks := count_blocks(outcome)) else []),
         word_events(outcome),
         *(f"Failed: {pair}: {reason}" for pair, reason in _list_failures(outcome)),
         *(f"Report: {path}" for path in outcome["report"] if path.endswith(".html")),
@@ -59,6 +65,7 @@ def write_pass_page(outcome: Mapping[str, Any]) -> str:
         "",
         f"{outcome['n_scenes']:,} dates found; {outcome['n_pairs_done']:,} pairs compared, "
         f"{outcome['n_pairs_skipped']:,} known already. {word_events(outcome)}",
+        *([f"Blocks: {blocks}."] if (blocks := count_blocks(outcome)) else []),
         "",
         *(
             f"- failed: **{escape_markdown(pair)}**: {escape_markdown(reason)}"
@@ -70,6 +77,30 @@ def write_pass_page(outcome: Mapping[str, Any]) -> str:
         *(f"- [{escape_markdown(redact_text(path))}](<{make_link(path)}>)" for path in outcome["report"]),
     ]
     return "\n".join(lines)
+
+
+def count_blocks(outcome: Mapping[str, Any]) -> str:
+    """Say of how many blocks what has become; empty of a region that is a single one."""
+    counts = Counter(block["status"] for block in outcome.get("blocks", ()))
+    return ", ".join(f"{counts[status]:,} {status}" for status in _BLOCK_ORDER if counts[status])
+
+
+def tabulate_blocks(outcome: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give one row per block: what has become of it, and why."""
+    order = {status: place for place, status in enumerate(_BLOCK_ORDER)}
+    blocks = sorted(outcome.get("blocks", ()), key=lambda block: (order[block["status"]], block["block_id"]))
+    rows = [
+        {
+            "block": block["block_id"],
+            "status": block["status"],
+            "dates": block["n_scenes"],
+            "pairs": block["n_to_do"],
+            "reason": redact_text(str(block["reason"] or ""))[:MAX_REASON_LENGTH],
+        }
+        for block in blocks[:MAX_BLOCK_ROWS]
+    ]
+    n_more = len(blocks) - len(rows)
+    return [*rows, *([{"block": f"{n_more:,} more", "status": "see region.json"}] if n_more else [])]
 
 
 def _list_failures(outcome: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ then costs a run nothing but these.
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import geopandas as gpd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -68,6 +69,11 @@ def publish_artifacts(
             make_link(page), link_text=redact_text(page), key=REPORT_KEY, description="The report's page"
         )
     )
+
+
+def publish_table(rows: list[dict[str, Any]], *, key: str, description: str) -> None:
+    """Put a table, as `publish_artifacts` does."""
+    tell_server(lambda: create_table_artifact(rows, key=key, description=description))
 
 
 def publish_page(markdown: str, *, key: str, description: str) -> None:

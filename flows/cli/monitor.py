@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +67,7 @@ def monitor_command(
         console.print(f"{plan.n_scenes} dates found: {len(plan.to_do)} pairs to do, {plan.n_done} done already")
         for warning in plan.warnings:
             console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        run_pairs(region, plan.to_do, run_pair=_make_run_pair(console, has_bars=settings.max_concurrent_pairs == 1))
+        run_pairs(region, plan.to_do, run_pair=_make_run_pair(console, has_bars=region.n_at_once == 1))
         report = region.merge(plan, now=now)
     _show_pass(console, report)
     code = COMPLETE if report.is_complete else PARTLY_FAILED
@@ -97,7 +98,9 @@ def _make_run_pair(console: Console, *, has_bars: bool) -> RunPair:
             raise
 
     def compare(config: RunConfig) -> None:
-        console.print(f"Pair {Path(config.output).name}", highlight=False, markup=False)
+        # Of a block, its folder says which: blocks/BLOCK/pairs/PAIR.
+        of_block = f" of block {Path(config.output).parent.parent.name}" if config.block is not None else ""
+        console.print(f"Pair {Path(config.output).name}{of_block}", highlight=False, markup=False)
         if not has_bars:
             detect_changes(config, open_cluster=partial(open_run_cluster, config))
             return
@@ -113,10 +116,13 @@ def _show_pass(console: Console, report: RegionReport) -> None:
     from flows.cli.console import make_table
 
     table = make_table("pair", "status", "changes", "new", title="Time line")
-    for row in report.tables.time_line.tail(20).to_dict("records"):
+    for row in report.tables.overview.tail(20).to_dict("records"):
         counts = ["" if row["status"] == "failed" else f"{row[name]:.0f}" for name in ("n_changes", "n_new_changes")]
         table.add_row(row["pair_id"], row["status"], *counts)
     console.print(table)
+    if statuses := Counter(block["status"] for block in report.summary.blocks):
+        words = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+        console.print(f"{len(report.summary.blocks)} blocks: {words}", highlight=False)
     for pair_id, reason in report.summary.failed.items():
         console.print(f"[yellow]Failed: {escape(pair_id)}: {escape(reason)}[/yellow]", soft_wrap=True, highlight=False)
     for each in report.summary.left_out[:10]:

@@ -15,7 +15,7 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.grid import GridConfig, RegistrationConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region_sources import PairingConfig, SourceConfig
-from pipeline.config.run import ReportConfig, RunConfig, RunSettings
+from pipeline.config.run import BlockConfig, ReportConfig, RunConfig, RunSettings
 from pipeline.config.scene import MAX_COMPOSED, CompositeConfig, SceneConfig
 
 _ANY_MOMENT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -72,6 +72,21 @@ class DateChoiceConfig(StrictConfig):
         ge=0,
         le=5000,
         description="With composites: so many metres around clouds and shadows are not seen.",
+    )
+
+
+class BlocksConfig(StrictConfig):
+    """Into which squares a region is divided, each with dates, runs and failures of its own."""
+
+    size_km: float = Field(
+        default=10.0,
+        gt=0,
+        le=1000,
+        description="Side of a block, to the nearest whole number of tiles; an area that is no larger is worked off as "
+        "one piece. It stays as it is once there are blocks.",
+    )
+    n_blocks_at_once: int = Field(
+        default=1, ge=1, le=32, description="Blocks that are worked on at the same time; they share the workers."
     )
 
 
@@ -198,11 +213,24 @@ class RegionConfig(RunSettings, RegionPlaces):
     schedule: ScheduleConfig | None = Field(
         default=None, description="When passes start automatically. Left out, only when somebody starts one."
     )
+    blocks: BlocksConfig | None = Field(
+        default=None,
+        description="Squares that the area is divided into, each with the best dates of its own; left out, all of it "
+        "is one piece.",
+    )
     max_concurrent_pairs: int = Field(
-        default=1, ge=1, le=32, description="Pairs that are worked on at the same time; they share the workers."
+        default=1,
+        ge=1,
+        le=32,
+        description="Pairs that are worked on at the same time; they share the workers. With several blocks, "
+        "blocks.n_blocks_at_once says it.",
     )
     max_pairs_per_pass: int = Field(
-        default=100, ge=1, le=10_000, description="Pairs of one pass at most, the oldest first; the next pass goes on."
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Pairs of one pass at most, with several blocks of each of them, the oldest first; the next pass "
+        "goes on.",
     )
     max_attempts: int = Field(
         default=3, ge=1, le=100, description="Passes that try a failing pair before it is given up."
@@ -217,6 +245,12 @@ class RegionConfig(RunSettings, RegionPlaces):
                 f"report.tell_new confirmed does not go with pairing {self.pairing.kind}: no two of its pairs see one "
                 "change, so none would ever be told; leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        if self.blocks is not None and self.grid.anchor != "lattice":
+            raise ValueError("blocks needs grid.anchor lattice, as its squares are whole tiles; leave one of them out")
         return self
 
     @property
@@ -234,7 +268,13 @@ class RegionConfig(RunSettings, RegionPlaces):
         return CompositeConfig(rule=self.dates.composite, cloud_buffer_m=self.dates.cloud_buffer_m, order=order)
 
     def make_run_config(
-        self, *, before: SceneConfig, after: SceneConfig, output: str, crs: str | None = None
+        self,
+        *,
+        before: SceneConfig,
+        after: SceneConfig,
+        output: str,
+        crs: str | None = None,
+        block: BlockConfig | None = None,
     ) -> RunConfig:
         """Give the config of the run of one pair.
 
@@ -243,6 +283,7 @@ class RegionConfig(RunSettings, RegionPlaces):
             after: The later scene.
             output: Folder of the run.
             crs: CRS of the grid in place of ``auto``.
+            block: The block that the run keeps to; None: it goes over the whole area.
 
         Raises:
             pydantic.ValidationError: a run cannot be told these settings.
@@ -250,7 +291,7 @@ class RegionConfig(RunSettings, RegionPlaces):
         shared = {name: getattr(self, name) for name in RunSettings.model_fields}
         shared["grid"] = GridConfig(**self.grid.model_dump() | ({"crs": crs} if crs is not None else {}))
         shared["report"] = ReportConfig(**self.report.model_dump(include=set(ReportConfig.model_fields)))
-        return RunConfig(before=before, after=after, output=output, aoi=self.aoi, **shared)
+        return RunConfig(before=before, after=after, output=output, aoi=self.aoi, block=block, **shared)
 
 
 def load_region_config(

@@ -126,6 +126,15 @@ class RunSettings(StrictConfig):
         return self
 
 
+class BlockConfig(StrictConfig):
+    """One square of the lattice of ``grid.crs``: a run of a region's block."""
+
+    east: int = Field(description="Squares between it and the origin of grid.crs, eastwards.")
+    north: int = Field(description="Squares between it and the origin of grid.crs, northwards.")
+    size_tiles: int = Field(ge=1, le=100_000, description="Side of a square in tiles.")
+    is_in_zone: bool = Field(description="Whether ground beyond the UTM zone of grid.crs belongs to other blocks.")
+
+
 class PairPlaces(StrictConfig):
     """Where a run finds its two scenes, and where its result goes."""
 
@@ -139,6 +148,11 @@ class PairPlaces(StrictConfig):
         default=None,
         description="Area of interest: polygons in GeoJSON, GeoPackage or the like. Tiles that touch none of "
         "them get the status outside.",
+    )
+    block: BlockConfig | None = Field(
+        default=None,
+        description="Square of a lattice that the run keeps to, as `deltavlm monitor` gives each run of a region of "
+        "several blocks; it takes aoi, grid.crs and grid.anchor lattice.",
     )
 
     @field_validator("before", "after", mode="before")
@@ -169,6 +183,23 @@ class RunConfig(RunSettings, PairPlaces):
 
     # ^ pydantic takes the fields of the last base first, so forms and run.json begin with the scenes.
 
+    @model_validator(mode="after")
+    def _check_block(self) -> Self:
+        if self.block is None:
+            return self
+        missing = [
+            words
+            for words, is_missing in (
+                ("aoi", self.aoi is None),
+                ("grid.crs", self.grid.crs == "auto"),
+                ("grid.anchor lattice", self.grid.anchor != "lattice"),
+            )
+            if is_missing
+        ]
+        if missing:
+            raise ValueError(f"block needs {', '.join(missing)}; give these too, or leave block out")
+        return self
+
 
 def list_report_settings(config: ReportConfig) -> list[Any]:
     """Give what of these settings a run is named after; nothing where all are as they are by default."""
@@ -180,7 +211,11 @@ def describe_settings(config: RunSettings) -> dict[str, Any]:
     """Give settings as plain values for a record: without credentials, also where a cluster's arguments hold some."""
     values = config.model_dump(mode="json")
     values["cluster"]["arguments"] = redact_named(values["cluster"]["arguments"])
-    return values
+    # Where there are none, records are what they were before there were any.
+    return {key: value for key, value in values.items() if key not in _BLOCK_KEYS or value is not None}
+
+
+_BLOCK_KEYS = frozenset({"block", "blocks"})
 
 
 def load_config(

@@ -22,6 +22,7 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from pipeline.grid.blocks import LatticeBlock
 from pipeline.grid.projections import check_fit, check_grid_crs, compute_area_scale, find_utm_code, note_scale
 from pipeline.grid.window import Window
 
@@ -278,6 +279,7 @@ def build_grid(
     tile_size_px: int,
     overlap_px: int = 0,
     anchor: GridAnchor = "overlap",
+    block: LatticeBlock | None = None,
 ) -> Grid:
     """Lay a grid over what two scenes share.
 
@@ -289,9 +291,10 @@ def build_grid(
         tile_size_px: Side of a tile in pixels.
         overlap_px: Pixels that neighbouring tiles share, an even number.
         anchor: Where the grid begins.
+        block: A square of whole tiles that the grid ends at; None: it goes as far as the overlap.
 
     Raises:
-        InputError: the scenes do not overlap, or the CRS does not fit.
+        InputError: the scenes do not overlap, not in the block, or the CRS does not fit.
     """
     overlap = _intersect(before_footprint, after_footprint)
     if overlap.is_empty or overlap.area == 0:
@@ -308,6 +311,8 @@ def build_grid(
     check_fit(code, xs=xs, ys=ys, lons=lons, lats=lats)
     left, right = _snap_outwards(float(xs.min()), float(xs.max()), resolution_m)
     bottom, top = _snap_outwards(float(ys.min()), float(ys.max()), resolution_m)
+    if block is not None:
+        left, bottom, right, top = _clip_to_block((left, bottom, right, top), block=block)
     stride_px = tile_size_px - overlap_px
     left_px, top_px = (left % stride_px, -top % stride_px) if anchor == "lattice" else (0, 0)
     return Grid(
@@ -324,6 +329,20 @@ def build_grid(
         left_px=left_px,
         overlap_px=overlap_px,
     )
+
+
+def _clip_to_block(edges_px: tuple[int, int, int, int], *, block: LatticeBlock) -> tuple[int, int, int, int]:
+    left, bottom, right, top = edges_px
+    first_col, first_row = block.east * block.side_px, block.north * block.side_px
+    left, right = max(left, first_col), min(right, first_col + block.side_px)
+    bottom, top = max(bottom, first_row), min(top, first_row + block.side_px)
+    if left >= right or bottom >= top:
+        raise InputError(
+            f"the scenes share nothing in block {block.block_id}",
+            expected="two scenes that overlap in the block",
+            remedy="choose other scenes; if STAC describes them, correct what it says of their place",
+        )
+    return left, bottom, right, top
 
 
 @lru_cache(maxsize=1024)

@@ -18,10 +18,11 @@ from scipy.ndimage import binary_dilation
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from pipeline.grid.blocks import LatticeBlock
 from pipeline.grid.date_line import wrap_shape
 from pipeline.grid.grid import Grid
 from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line
-from pipeline.polygons.near import lie_near, place_polygons
+from pipeline.polygons.near import lie_near, place_polygons, share_ground
 
 _EDGE_CUTS = 256
 BOXES_AT_ONCE = 65_536
@@ -58,10 +59,18 @@ class AreaOfInterest:
 
     def to_degrees(self) -> BaseGeometry:
         """Bring them into WGS84 longitude and latitude, as one geometry, to search for scenes."""
-        return wrap_shape(_reproject(unwrap_date_line(self.shapes.force_2d()), crs="EPSG:4326"))
+        return wrap_shape(self.bring_to("EPSG:4326"))
 
-    def lay_on(self, grid: Grid) -> GridArea:
+    def bring_to(self, crs: str) -> BaseGeometry:
+        """Bring them into another CRS, as one geometry."""
+        return _reproject(unwrap_date_line(self.shapes.force_2d()), crs=crs)
+
+    def lay_on(self, grid: Grid, *, block: LatticeBlock | None = None) -> GridArea:
         """Bring them into the CRS of a grid, as one geometry.
+
+        Args:
+            grid: The grid.
+            block: What lies beyond this block is no part of the area; None: everything is.
 
         Raises:
             InputError: they lie off the grid.
@@ -71,6 +80,8 @@ class AreaOfInterest:
             area = _reproject(shapes, crs=grid.crs)
         else:
             area = shapely.union_all(place_polygons(shapes.make_valid(), grid=grid))
+        if block is not None:
+            area = share_ground(area, limits=block.limits)
         left, _, _, top = grid.tile_bounds(0, 0)
         _, bottom, right, _ = grid.tile_bounds(grid.n_rows - 1, grid.n_cols - 1)
         if not shapely.intersects(area, shapely.box(left, bottom, right, top)):
@@ -84,13 +95,13 @@ class AreaOfInterest:
         return GridArea(geometry=area, sha256=hashlib.sha256(shapely.to_wkb(area)).hexdigest())
 
 
-def read_grid_area(path: str | None, *, grid: Grid) -> GridArea | None:
-    """Read an area of interest and lay it on a grid; None without.
+def read_grid_area(path: str | None, *, grid: Grid, block: LatticeBlock | None = None) -> GridArea | None:
+    """Read an area of interest and lay it on a grid, as `AreaOfInterest.lay_on` does; None without.
 
     Raises:
         InputError: it cannot be read, or lies off the grid.
     """
-    return None if path is None else AreaOfInterest.read(path).lay_on(grid)
+    return None if path is None else AreaOfInterest.read(path).lay_on(grid, block=block)
 
 
 def find_inside(grid: Grid, *, area: GridArea | None) -> npt.NDArray[np.bool_]:

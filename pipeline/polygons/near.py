@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.grid import Grid
 
@@ -79,6 +80,14 @@ def _find_window(grid: Grid) -> tuple[float, float, float, float]:
     # Meridians meet at the poles: there all of them are near.
     reach = 180.0 if abs(lat) > _POLAR_DEGREES else _REACH_DEGREES
     return lon - reach, south, lon + reach, north
+
+
+def share_ground(shape: BaseGeometry, *, limits: BaseGeometry) -> BaseGeometry:
+    """Give the part of polygons that lies in others; those others as they are where all of them is covered."""
+    if shapely.covers(shape, limits):
+        return limits
+    kept: BaseGeometry = keep_polygons(np.array([shapely.intersection(shape, limits)], dtype=np.object_))[0]
+    return kept
 
 
 def keep_polygons(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

@@ -10,7 +10,7 @@ from itertools import compress
 
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.config.region import DateChoiceConfig
+from pipeline.config.region import DateChoiceConfig, RegionConfig
 from pipeline.config.region_sources import LastAnalysedPairing, PairingConfig, SeriesPairing, YearEarlierPairing
 from pipeline.dates import Interval
 from pipeline.regions.dates import DatedScene, choose_scenes
@@ -117,6 +117,19 @@ class Composer:
             dates=tuple(dates),
             window=None if isinstance(self.pairing, YearEarlierPairing) else window.format(),
         )
+
+
+def make_composer(config: RegionConfig, *, now: dt.datetime, analysed: Sequence[RegionPair]) -> Composer | None:
+    """Give what a region's dates are composed by; None where each is one day's scene.
+
+    Args:
+        config: The region.
+        now: The present, with its zone.
+        analysed: Pairs of the place that have a result.
+    """
+    if config.dates.composite == "none":
+        return None
+    return Composer(pairing=config.pairing, choice=config.dates, now=now, analysed=analysed)
 
 
 def _index(pieces: Sequence[ScenePiece]) -> _Index:

@@ -66,6 +66,8 @@ def render_region_page(
     *,
     timeline: pd.DataFrame,
     name: str,
+    overview: pd.DataFrame | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
@@ -79,6 +81,8 @@ def render_region_page(
         changes: The region's changes, of all pairs, in a CRS in metres.
         timeline: One row per pair.
         name: What to call the region.
+        overview: The rows to show of the time line; None: all of it.
+        bounds: Left, bottom, right and top of the map where there is no ground to show; None: around the changes.
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
@@ -87,7 +91,9 @@ def render_region_page(
         notes: What whoever reads it has to know of the last pair's run.
     """
     pairs = timeline.sort_values(["after_datetime", "pair_id"], ignore_index=True)
-    frame = MapFrame(grid=frame_ground(_choose_bounds(changes, ground=ground), crs=str(changes.crs.to_string())))
+    shown = pairs if overview is None else overview
+    framed = bounds if ground is None and bounds is not None else _choose_bounds(changes, ground=ground)
+    frame = MapFrame(grid=frame_ground(framed, crs=str(changes.crs.to_string())))
     ranked = changes.sort_values(
         ["is_new", "after_datetime", "area_m2", "change_id"], ascending=[False, False, False, True], ignore_index=True
     )
@@ -96,8 +102,8 @@ def render_region_page(
         "name": name,
         "place": _describe_place(frame),
         "dates": _describe_dates(pairs),
-        "figures": summarise_region(changes, pairs=pairs),
-        "pairs": describe_pairs(pairs),
+        "figures": summarise_region(changes, pairs=shown),
+        "pairs": describe_pairs(shown),
         "map": _describe_map(ranked, frame=frame),
         "map_note": note_shapes(changes["geometry_source"], cell=None),
         "pictures": None

@@ -1,6 +1,7 @@
 """What a region's folder keeps of its pairs: a record beside each run, from which everything else is found again.
 
-``pairs/<pair_id>/`` is an ordinary run folder. ``plans/<pair_id>.json`` is written before the run begins and tells
+``pairs/<pair_id>/`` is an ordinary run folder, ``blocks/<block_id>/pairs/<pair_id>/`` is one in a region of several
+blocks. ``plans/<pair_id>.json`` is written before the run begins and tells
 which scenes are meant; it is written again when the pair has failed, or when its folder is let go of.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,17 +18,23 @@ from typing import Any, Self
 
 from model.errors import InputError
 from model.sealing import seal, unseal
+from pipeline.config.loading import RECORDED
+from pipeline.config.run import RunConfig
 from pipeline.config.scene import list_uris
+from pipeline.grid.blocks import LatticeBlock
 from pipeline.regions.dates import DatedScene
 from pipeline.regions.pairs import RegionPair
 from pipeline.runs.record import RECORD_NAME, RunRecord
 from pipeline.runs.record_files import PENDING_NAME
+from pipeline.scenes.pair import make_block
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes
 from pipeline.storage.opening import find_folder
 
 PAIRS_FOLDER = "pairs"
+BLOCKS_FOLDER = "blocks"
 PLANS_FOLDER = "plans"
+_LISTERS = 16
 FORMAT_VERSION = 1
 """Raised when a field of a pair's record changes its meaning or goes away."""
 
@@ -62,10 +70,14 @@ class PairRecord:
     """Why the last of them failed; None: none did."""
     figures: Mapping[str, Any] | None = None
     """What the run's record told, kept once the folder is let go of; None while the folder is there."""
+    block: LatticeBlock | None = None
+    """The block that it is of; None in a region that is a single one."""
 
     def to_json(self) -> bytes:
         """Give the file's content."""
         values = {"format_version": FORMAT_VERSION, **asdict(self), "pair": self.pair.to_dict()}
+        if self.block is None:
+            del values["block"]
         return json.dumps(seal(values), indent=2, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
@@ -80,7 +92,8 @@ class PairRecord:
             version = values.pop("format_version")
             if version != FORMAT_VERSION:
                 raise ValueError(f"format_version {version}")
-            return cls(**{**values, "pair": RegionPair.from_dict(values["pair"])})
+            block = LatticeBlock.from_dict(values["block"]) if "block" in values else None
+            return cls(**{**values, "pair": RegionPair.from_dict(values["pair"]), "block": block})
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise InputError(
                 f"{source} cannot be read ({problem})",
@@ -96,7 +109,22 @@ class PairRecord:
     @property
     def run_name(self) -> str:
         """Name of the run's folder in the region's folder."""
-        return f"{PAIRS_FOLDER}/{self.pair.pair_id}"
+        return f"{name_pairs_folder(self.block)}/{self.pair.pair_id}"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Which scenes of which block these are, however they were processed and whatever was asked."""
+        return self.block_id, *self.pair.key
+
+    @property
+    def block_id(self) -> str | None:
+        """Name of the block; None in a region that is a single one."""
+        return None if self.block is None else self.block.block_id
+
+
+def name_pairs_folder(block: LatticeBlock | None) -> str:
+    """Name the folder of a block's runs in the region's folder; that of a region that is a single block has no id."""
+    return PAIRS_FOLDER if block is None else f"{BLOCKS_FOLDER}/{block.block_id}/{PAIRS_FOLDER}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,19 +182,43 @@ def read_states(folder: RunFolder) -> list[PairState]:
 
 def _restore_records(folder: RunFolder, *, known: Set[str]) -> Iterator[PairRecord]:
     """Make records of finished runs that have lost theirs, out of what the run's own record tells."""
-    folder.check_plain(PAIRS_FOLDER)
-    pairs = find_folder(folder.join(PAIRS_FOLDER), retry_timeout_s=folder.retry_timeout_s)
-    if not pairs.is_remote and not Path(pairs.uri).is_dir():
-        return
-    for pair_id in sorted(pairs.list_top() - known):
+    places = [PAIRS_FOLDER]
+    places += [f"{BLOCKS_FOLDER}/{block_id}/{PAIRS_FOLDER}" for block_id in sorted(_list_below(folder, BLOCKS_FOLDER))]
+    with ThreadPoolExecutor(_LISTERS, thread_name_prefix="list") as listers:
+        # A store tells of one folder at a time, and a country has a thousand blocks.
+        found = list(listers.map(lambda place: _list_below(folder, place), places))
+    for place, names in zip(places, found, strict=True):
+        yield from _restore_lost(folder, place=place, pair_ids=sorted(names - known))
+
+
+def _list_below(folder: RunFolder, name: str) -> Set[str]:
+    """Name what lies directly in a folder of the region; nothing where it is not there."""
+    folder.check_plain(name)
+    below = find_folder(folder.join(name), retry_timeout_s=folder.retry_timeout_s)
+    return below.list_top() if below.is_remote or Path(below.uri).is_dir() else frozenset()
+
+
+def _restore_lost(folder: RunFolder, *, place: str, pair_ids: Sequence[str]) -> Iterator[PairRecord]:
+    pairs = find_folder(folder.join(place), retry_timeout_s=folder.retry_timeout_s)
+    for pair_id in pair_ids:
         try:
             run = RunRecord.from_json(pairs.read(f"{pair_id}/{RECORD_NAME}"), source=pairs.join(pair_id))
+            block = _restore_block(run)
             scenes = {date: _restore_scene(run, date=date) for date in ("before", "after")}
         except (FileNotFoundError, InputError, KeyError, TypeError, ValueError):
             # One that did not end: if its scenes are still wanted, the pass plans it again.
             continue
+        if name_pairs_folder(block) != place:
+            continue
         # Cell and settings are in the hash of the name alone: none that are asked for are equal to these.
-        yield PairRecord(pair=RegionPair(pair_id=pair_id, **scenes), cell="", settings="", planned_at="", attempts=1)
+        pair = RegionPair(pair_id=pair_id, **scenes)
+        yield PairRecord(pair=pair, cell="", settings="", planned_at="", attempts=1, block=block)
+
+
+def _restore_block(run: RunRecord) -> LatticeBlock | None:
+    if run.config.get("block") is None:
+        return None
+    return make_block(RunConfig.model_validate(run.config, context=RECORDED))
 
 
 def _restore_scene(run: RunRecord, *, date: str) -> DatedScene:
@@ -237,7 +289,7 @@ def take_current(states: Sequence[PairState]) -> Iterator[PairState]:
     """Give of the pairs of the same scenes the one that counts: with a result, and of these the latest planned."""
     best: dict[object, PairState] = {}
     for state in sorted(states, key=_rank_state):
-        best[state.record.pair.key] = state
+        best[state.record.key] = state
     yield from sorted(best.values(), key=lambda state: _rank_time(state.record.pair))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from model.sealing import seal, unseal
 from pipeline.config.region import RegionConfig
 from pipeline.config.run import describe_settings
 from pipeline.dates import format_moment
+from pipeline.regions.block_status import settle_blocks
 from pipeline.regions.events.changelog import count_actions
 from pipeline.regions.events.status import EventStatus
 from pipeline.regions.pair_records import PairState
@@ -54,6 +55,8 @@ class PassSummary:
     """The first of them by name, with the reason."""
     warnings: Sequence[str] = ()
     """What people should know of its pairs."""
+    blocks: Sequence[Mapping[str, Any]] = ()
+    """What became of each block, and why; empty in a region that is a single one."""
 
     @classmethod
     def of(
@@ -90,11 +93,21 @@ class PassSummary:
             n_left_out=len(plan.left_out),
             left_out=tuple(asdict(each) for each in plan.left_out[:_LISTED]),
             warnings=plan.warnings[:_LISTED],
+            blocks=tuple(block.to_dict() for block in settle_blocks(plan.blocks, failed=_find_failures(own))),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
-        return asdict(self)
+        """Give plain values for JSON; of a region that is a single block, nothing of blocks."""
+        return {name: value for name, value in asdict(self).items() if name != "blocks" or value}
+
+
+def _find_failures(states: Iterable[PairState]) -> dict[str, str]:
+    """Give by block why its pairs failed."""
+    failed = {}
+    for state in states:
+        if state.record.block_id is not None and (state.reason is not None or not state.has_result):
+            failed[state.record.block_id] = f"{state.pair_id}: {state.reason or 'it has not ended'}"
+    return failed
 
 
 def make_region_record(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import geopandas as gpd
@@ -17,24 +18,17 @@ from model.registry import identify_named_model
 from pipeline.config.region import RegionConfig
 from pipeline.config.region_sources import StacSourceConfig
 from pipeline.config.run import RunConfig
+from pipeline.grid.blocks import project_shape
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.polygons.zones import read_excluded, read_zones
-from pipeline.regions.composites import Composer
-from pipeline.regions.dates import choose_scenes, group_scenes
+from pipeline.regions.block_plans import choose_states, find_place_windows, join_windows, plan_blocks
+from pipeline.regions.blocks import RegionBlock, describe_block, find_blocks
 from pipeline.regions.events.changelog import CHANGELOG_NAME, read_changelog
 from pipeline.regions.events.reviewed import read_event_reviews
 from pipeline.regions.events.table import TellingRules
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
-from pipeline.regions.pairs import (
-    choose_pairs,
-    find_crs,
-    find_season_gap,
-    find_windows,
-    hash_cell,
-    hash_settings,
-    name_pair,
-)
-from pipeline.regions.plan import PassPlan, decide_pass
+from pipeline.regions.pairs import find_crs, hash_cell, hash_settings
+from pipeline.regions.plan import PassPlan, Place, plan_place
 from pipeline.regions.record import (
     REGION_NAME,
     PassSummary,
@@ -54,7 +48,7 @@ from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import ACCURACY_NAME, LOCK_NAME, is_pair_table
 from pipeline.storage.opening import find_folder, make_folder
 
-_OWN_NAMES = frozenset({REGION_NAME, "pairs", "plans", "report"})
+_OWN_NAMES = frozenset({REGION_NAME, "blocks", "pairs", "plans", "report"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +84,8 @@ class SettledRegion:
     """CRS of the grid and of the tables."""
     cell: str
     """Key of the place: area of interest and grid."""
+    blocks: tuple[RegionBlock, ...]
+    """The blocks; empty in a region that is a single one."""
     settings: str
     """Key of the settings that shape the answers."""
     rules: TellingRules
@@ -104,7 +100,8 @@ class SettledRegion:
         Raises:
             InputError: area, zones or what is excluded cannot be read, or there is no such model or signer.
         """
-        area = AreaOfInterest.read(config.aoi).to_degrees()
+        polygons = AreaOfInterest.read(config.aoi)
+        area = polygons.to_degrees()
         crs = find_crs(config.grid.crs, area=area)
         rules = read_rules(config)
         identity = identify_named_model(config.model.name)
@@ -115,6 +112,7 @@ class SettledRegion:
             area=area,
             crs=crs,
             cell=hash_cell(area, grid=config.grid, crs=crs),
+            blocks=find_blocks(config, area=polygons, crs=crs),
             settings=hash_settings(config, identity=identity),
             rules=rules,
             folder=find_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s),
@@ -129,35 +127,46 @@ class SettledRegion:
         Raises:
             InputError: the source cannot be read or searched, or a pair's record is damaged.
         """
-        source, pairing = self.config.source, self.config.pairing
-        states = read_states(self.folder)
-        analysed = [state.record.pair for state in take_current(states) if state.has_result]
-        composer = None
-        if self.config.dates.composite != "none":
-            composer = Composer(pairing=pairing, choice=self.config.dates, now=now, analysed=analysed)
-        windows = find_windows(pairing, now=now, analysed=analysed) if composer is None else composer.list_windows()
+        source, known = self.config.source, read_states(self.folder)
+        self._check_block_size(known)
         area = choose_search_area(source, area=self.area)
-        allow_private = self.config.storage.allow_private_hosts
-        pieces, unusable = list_pieces(source, area=area, windows=windows, allow_private=allow_private)
-        scenes, former = group_scenes(pieces, area=area)
-        usable, poor = choose_scenes(scenes, choice=self.config.dates)
-        if composer is None:
-            chosen, others = choose_pairs(usable, pairing=pairing, now=now, analysed=analysed)
-        else:
-            chosen, others = composer.pair(usable, pieces=pieces, area=area)
-        plan = decide_pass(
-            [name_pair(before, after, cell=self.cell, settings=self.settings) for before, after in chosen],
-            states=states,
-            cell=self.cell,
-            settings=self.settings,
-            planned_at=dt.datetime.now(dt.UTC),
-            max_attempts=self.config.max_attempts,
-            max_pairs=self.config.max_pairs_per_pass,
-            n_scenes=len(scenes),
-            left_out=[*unusable, *former, *poor, *others],
+        places = [Place(area=each.area, cell=each.cell, block=each.block) for each in self.blocks]
+        places = places or [Place(area=area, cell=self.cell)]
+        states = choose_states(known, places=places)
+        windows = [find_place_windows(own, config=self.config, now=now) for own in states]
+        pieces, unusable = list_pieces(
+            source,
+            area=area,
+            windows=join_windows(windows),
+            allow_private=self.config.storage.allow_private_hosts,
         )
-        gaps = (find_season_gap(record.pair, pairing=pairing) for record in plan.to_do)
-        return replace(plan, warnings=tuple(gap for gap in gaps if gap is not None))
+        plan = partial(
+            plan_place, config=self.config, settings=self.settings, now=now, planned_at=dt.datetime.now(dt.UTC)
+        )
+        if self.blocks:
+            return plan_blocks(
+                places, pieces=pieces, states=states, windows=windows, plan_place=plan, unusable=unusable
+            )
+        return plan(places[0], pieces=pieces, states=states[0], unusable=unusable)
+
+    def _check_block_size(self, states: Sequence[PairState]) -> None:
+        """Refuse blocks of another size than those that are there: their names would mean other ground."""
+        sides = {block.side_m for state in states if (block := state.record.block) is not None}
+        own = {each.block.side_m for each in self.blocks}
+        if own and sides - own:
+            raise InputError(
+                f"blocks.size_km makes blocks of {max(own) / 1000:g} km; region {self.folder.uri} has some of "
+                f"{max(sides - own) / 1000:g} km",
+                expected="the size that the region began with",
+                remedy=f"set blocks.size_km to {max(sides - own) / 1000:g} with the former tiles, or choose another "
+                "output",
+            )
+
+    @property
+    def n_at_once(self) -> int:
+        """Give how many blocks, or pairs of a region that is a single one, are worked on at the same time."""
+        blocks = self.config.blocks
+        return blocks.n_blocks_at_once if self.blocks and blocks is not None else self.config.max_concurrent_pairs
 
     def make_run_config(self, record: PairRecord) -> RunConfig:
         """Give the config of a pair's run.
@@ -170,8 +179,13 @@ class SettledRegion:
             make_scene_config(scene, source=self.config.source, composite=self.config.make_composite())
             for scene in (record.pair.before, record.pair.after)
         )
+        block = record.block
         return self.config.make_run_config(
-            before=before, after=after, output=self.folder.join(record.run_name), crs=self.crs
+            before=before,
+            after=after,
+            output=self.folder.join(record.run_name),
+            crs=self.crs if block is None else block.crs,
+            block=None if block is None else describe_block(block, config=self.config),
         )
 
 
@@ -252,7 +266,14 @@ class Region(SettledRegion):
             now=now,
             reviews=read_event_reviews(self.folder, name=self.config.name),
         )
-        files = make_region_files(states, tables=tables, folder=self.folder, name=self.config.name, crs=self.crs)
+        files = make_region_files(
+            states,
+            tables=tables,
+            folder=self.folder,
+            name=self.config.name,
+            crs=self.crs,
+            bounds=project_shape(self.area, crs=self.crs).bounds if self.blocks else None,
+        )
         former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
         withdraw_region_record(self.folder)
         # The log comes last: until it is there, the next pass finds all that this one has to tell.

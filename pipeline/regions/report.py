@@ -40,7 +40,13 @@ PAGE_NAME = "report/index.html"
 
 
 def make_region_files(
-    states: Sequence[PairState], *, tables: RegionTables, folder: RunFolder, name: str, crs: str
+    states: Sequence[PairState],
+    *,
+    tables: RegionTables,
+    folder: RunFolder,
+    name: str,
+    crs: str,
+    bounds: tuple[float, float, float, float] | None = None,
 ) -> dict[str, bytes]:
     """Make every file of a region's report; equal pairs give equal files.
 
@@ -50,6 +56,7 @@ def make_region_files(
         folder: Folder of the region.
         name: Name of the region.
         crs: CRS of the tables.
+        bounds: Left, bottom, right and top of the area in it, for the map of a region of several blocks.
 
     Returns:
         Content by name in the region's folder.
@@ -58,7 +65,8 @@ def make_region_files(
     files = dict(encode_tables(tables))
     zones = dict(_copy_zones(told, folder=folder))
     files |= zones
-    figures = summarise_timeline(tables.time_line)
+    has_blocks = "block_id" in tables.time_line
+    figures = summarise_timeline(tables.overview)
     files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_plots(figures).items()}
     accuracy = gather_accuracy(told, folder=folder)
     if accuracy is not None:
@@ -68,8 +76,11 @@ def make_region_files(
         _make_empty(crs) if changes is None else changes,
         timeline=tables.time_line,
         name=name,
-        ground=_find_ground(told, folder=folder, crs=crs),
-        zones=_read_zones(zones, crs=crs),
+        overview=tables.overview,
+        # The last pair shows one block, and sums over zones are those of one block.
+        ground=None if has_blocks else _find_ground(told, folder=folder, crs=crs),
+        zones=None if has_blocks else _read_zones(zones, crs=crs),
+        bounds=bounds if has_blocks else None,
         plots=describe_plots(figures),
         reviews=tables.reviews,
         accuracy=accuracy["pairs"] if accuracy is not None else {},
@@ -87,6 +98,7 @@ def make_region_files(
             files=described,
             event_counts=count_events(changes) if changes is not None else None,
             is_reviewed=tables.reviews is not None,
+            has_blocks=has_blocks,
         )
         files[COLLECTION_NAME] = encode_stac(collection)
     return files

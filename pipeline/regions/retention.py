@@ -51,18 +51,26 @@ def apply_retention(
     Raises:
         FolderError: something cannot be removed.
     """
-    held = [state for state in states if state.has_result and state.has_folder]
-    retired = find_too_old(held, keep=config.folders, now=now)
+    held = list_by_block([state for state in states if state.has_result and state.has_folder])
+    retired = [state for own in held for state in find_too_old(own, keep=config.folders, now=now)]
+    gone = {state.pair_id for state in retired}
     has_gone = bool(retired)
     for state in retired:
         # The record first: a pair whose folder is half gone is told by it alone.
         write_record(retire(state.record, state=state), folder=folder)
         _remove(state, region=folder, parts=("",))
-    for state in find_too_old(held, keep=config.pixels, now=now):
-        if state in retired:
-            continue
-        has_gone |= _remove(state, region=folder, parts=PIXEL_FOLDERS)
+    for state in (state for own in held for state in find_too_old(own, keep=config.pixels, now=now)):
+        if state.pair_id not in gone:
+            has_gone |= _remove(state, region=folder, parts=PIXEL_FOLDERS)
     return has_gone
+
+
+def list_by_block(states: Sequence[PairState]) -> list[list[PairState]]:
+    """Give the pairs of each block, whose newest stays; those of a region that is a single one are together."""
+    by_block: dict[str | None, list[PairState]] = {}
+    for state in states:
+        by_block.setdefault(state.record.block_id, []).append(state)
+    return list(by_block.values())
 
 
 def _remove(state: PairState, *, region: RunFolder, parts: Sequence[str]) -> bool:

@@ -97,6 +97,19 @@ TIMELINE_SCHEMA = make_table_schema(
 )
 """Columns of a region's ``timeline.parquet``, one row per pair."""
 
+BLOCK_TIMELINE_SCHEMA = insert_fields(
+    TIMELINE_SCHEMA,
+    [describe_field("block_id", pa.string(), "Block of the pair; null: it is one of the whole region.")],
+    before="before_datetime",
+)
+"""Columns of the ``timeline.parquet`` of a region of several blocks."""
+
+
+def choose_time_line_schema(*, has_blocks: bool) -> pa.Schema:
+    """Give the columns of a region's ``timeline.parquet``."""
+    return BLOCK_TIMELINE_SCHEMA if has_blocks else TIMELINE_SCHEMA
+
+
 EVENTS_SCHEMA = make_table_schema(
     [
         describe_field(

@@ -11,7 +11,7 @@ import pystac
 from pipeline.dates import parse_moment
 from pipeline.regions.schemas import (
     CHANGELOG_SCHEMA,
-    TIMELINE_SCHEMA,
+    choose_time_line_schema,
     make_events_schema,
     make_region_changes_schema,
 )
@@ -30,6 +30,7 @@ def make_region_collection(
     files: Mapping[str, ObjectFacts] | None = None,
     event_counts: Mapping[str, int] | None = None,
     is_reviewed: bool = False,
+    has_blocks: bool = False,
     license: str = "other",  # noqa: A002 - STAC's word
 ) -> dict[str, Any]:
     """Describe a region as a STAC 1.1 collection of its pairs' items.
@@ -43,6 +44,7 @@ def make_region_collection(
         files: Size and sha256 of files of the region's report, by their names in the region's folder.
         event_counts: Events of the region per status; left out, nothing is said of them.
         is_reviewed: Whether people have reviewed events of the region.
+        has_blocks: Whether the time line tells blocks.
         license: SPDX identifier of the licence of the data, or other.
 
     Raises:
@@ -73,7 +75,7 @@ def make_region_collection(
     )
     collection.add_asset("changes", changes)
     schemas = {
-        "timeline.parquet": TIMELINE_SCHEMA,
+        "timeline.parquet": choose_time_line_schema(has_blocks=has_blocks),
         "events.parquet": make_events_schema(is_reviewed=is_reviewed),
         "changelog.parquet": CHANGELOG_SCHEMA,
     }

@@ -12,25 +12,27 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import shapely
 
 from pipeline.findings.coverage import Coverage
+from pipeline.regions.block_seams import cut_at_border, group_pairs, join_pairs
 from pipeline.regions.events.changelog import CHANGELOG_NAME, extend_changelog, list_known
 from pipeline.regions.events.identity import identify_events
-from pipeline.regions.events.looks import PairView, choose_seen, gather_looks
+from pipeline.regions.events.looks import choose_seen, gather_looks
 from pipeline.regions.events.reviewed import REJECTED, EventReviews, confirm
 from pipeline.regions.events.status import judge_event
 from pipeline.regions.events.table import EventTable, TellingRules, tabulate_events
+from pipeline.regions.overview import sum_over_blocks
 from pipeline.regions.pair_records import PairState, PairStatus, read_report_file
 from pipeline.regions.schemas import (
+    BLOCK_TIMELINE_SCHEMA,
     CHANGELOG_SCHEMA,
     REGION_CHANGES_SCHEMA,
     SEEN_SCHEMA,
-    TIMELINE_SCHEMA,
+    choose_time_line_schema,
     make_events_schema,
     make_region_changes_schema,
 )
-from pipeline.regions.timeline import PairChanges, Sighting, link_changes
+from pipeline.regions.timeline import Sighting, link_changes
 from pipeline.report.reviewed import ReviewSummary
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME
@@ -52,7 +54,9 @@ class RegionTables:
     seen: Mapping[str, gpd.GeoDataFrame]
     """Tiles that each of these pairs has looked at, likewise; of some nobody knows."""
     time_line: pd.DataFrame
-    """One row per pair."""
+    """One row per pair; in a region of several blocks with ``block_id``."""
+    overview: pd.DataFrame
+    """The same, pairs of the same days as one; without blocks it is the time line."""
     events: gpd.GeoDataFrame
     """One row per event that is told."""
     changelog: gpd.GeoDataFrame
@@ -106,24 +110,29 @@ def make_tables(
     told = [state for state in states if state.has_result]
     frames = [read_changes(state, folder=folder, crs=crs) for state in told]
     seen = [_read_seen(state, folder=folder, crs=crs) for state in told]
-    views = [_view(state, frame, seen=tiles) for state, frame, tiles in zip(told, frames, seen, strict=True)]
-    pairs = [view.changes for view in views]
-    linked = link_changes(pairs)
-    said = [None] * len(linked.events) if reviews is None else reviews.match(linked.events, pairs=pairs)
+    joined = [join_pairs(told, frames, seen=seen, places=places) for places in group_pairs(told)]
+    views = [pairs.view for pairs in joined]
+    pairs_changes = [view.changes for view in views]
+    linked = link_changes(pairs_changes)
+    said = [None] * len(linked.events) if reviews is None else reviews.match(linked.events, pairs=pairs_changes)
     by_pairs = [judge_event(looks) for looks in gather_looks(linked.events, views)]
     table = tabulate_events(
         linked.events,
         ids=identify_events(linked.events, known=list_known(log), crs=crs),
         verdicts=[confirm(verdict, settled) for verdict, settled in zip(by_pairs, said, strict=True)],
-        changes=frames,
+        changes=[pairs.frame for pairs in joined],
         rules=rules,
         crs=crs,
         reviews=None if reviews is None else said,
     )
     by_pair = {
-        state.pair_id: add_sightings(frame, state=state, sightings=sightings, events=table)
-        for state, frame, sightings in zip(told, frames, linked.sightings, strict=True)
+        told[place].pair_id: add_sightings(
+            frames[place], state=told[place], sightings=[sightings[row] for row in rows], events=table
+        )
+        for pairs, sightings in zip(joined, linked.sightings, strict=True)
+        for place, rows in zip(pairs.places, pairs.rows, strict=True)
     }
+    time_line = _make_time_line(states, changes=by_pair)
     return RegionTables(
         changes={name_changes(state): by_pair[state.pair_id] for state in told},
         seen={
@@ -131,7 +140,8 @@ def make_tables(
             for state, tiles in zip(told, seen, strict=True)
             if tiles is not None
         },
-        time_line=_make_time_line(states, changes=by_pair),
+        time_line=time_line,
+        overview=sum_over_blocks(time_line, ground_m2={state.pair_id: _measure_ground(state) for state in told}),
         events=table.told,
         changelog=extend_changelog(
             log,
@@ -147,11 +157,10 @@ def make_tables(
 def _make_time_line(states: Sequence[PairState], *, changes: Mapping[str, gpd.GeoDataFrame]) -> pd.DataFrame:
     told = {pair_id: choose_told(frame) for pair_id, frame in changes.items()}
     rows = [make_row(state, changes=told.get(state.pair_id)) for state in states if _has_row(state)]
-    columns = {name: [row[name] for row in rows] for name in TIMELINE_SCHEMA.names}
-    table = pa.table(
-        {name: pa.array(columns[name], type=TIMELINE_SCHEMA.field(name).type) for name in columns},
-        schema=TIMELINE_SCHEMA,
-    )
+    has_blocks = any(state.record.block is not None for state in states)
+    schema = choose_time_line_schema(has_blocks=has_blocks)
+    columns = {name: [row[name] for row in rows] for name in schema.names}
+    table = pa.table({name: pa.array(columns[name], type=schema.field(name).type) for name in columns}, schema=schema)
     line: pd.DataFrame = table.to_pandas()
     return line
 
@@ -161,6 +170,8 @@ def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDat
     is_there = state.has_folder
     data = read_report_file(state, CHANGES_NAME, folder=folder) if is_there else folder.read(name_changes(state))
     frame = gpd.read_parquet(io.BytesIO(data))
+    # What the region keeps of a run that is let go of was cut before.
+    frame = cut_at_border(frame, block=state.record.block) if is_there else frame
     return frame if frame.crs == crs else frame.to_crs(crs)
 
 
@@ -168,7 +179,8 @@ def _read_seen(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataF
     """Read which tiles a pair has looked at, likewise; None where its run went before regions kept that."""
     try:
         if state.has_folder:
-            frame = choose_seen(read_report_file(state, TILES_NAME, folder=folder))
+            tiles = choose_seen(read_report_file(state, TILES_NAME, folder=folder))
+            frame = cut_at_border(tiles, block=state.record.block)
         else:
             frame = gpd.read_parquet(io.BytesIO(folder.read(_name_table(state, folder=SEEN_FOLDER))))
     except FileNotFoundError:
@@ -216,9 +228,10 @@ def add_sightings(
 def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str, Any]:
     """Give a pair's row of the time line."""
     pair = state.record.pair
-    row: dict[str, Any] = dict.fromkeys(TIMELINE_SCHEMA.names)
+    row: dict[str, Any] = dict.fromkeys(BLOCK_TIMELINE_SCHEMA.names)
     row |= {
         "pair_id": pair.pair_id,
+        "block_id": state.record.block_id,
         "before_datetime": pair.before.start,
         "after_datetime": pair.after.start,
         "before_id": pair.before.scene_id,
@@ -244,6 +257,10 @@ def make_row(state: PairState, *, changes: gpd.GeoDataFrame | None) -> dict[str,
     }
 
 
+def _measure_ground(state: PairState) -> float:
+    return float(sum((state.figures or {}).get("ground_m2", {}).values()))
+
+
 def measure_seen(ground_m2: Mapping[str, float]) -> float | None:
     """Give the part of the ground of which something is known, as the pair's run does; None where nobody measured."""
     coverage = Coverage(tile_counts={}, ground_m2=ground_m2)
@@ -263,7 +280,8 @@ def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:
     yield EVENTS_NAME, encode_geoparquet(events, schema=make_events_schema(is_reviewed=is_reviewed), order=order)
     # By pass, so that whoever has read some passes finds the others behind them.
     yield CHANGELOG_NAME, encode_geoparquet(log, schema=CHANGELOG_SCHEMA, order=np.arange(len(log)))
-    yield TIME_LINE_NAME, encode_table(tables.time_line, schema=TIMELINE_SCHEMA)
+    line = tables.time_line
+    yield TIME_LINE_NAME, encode_table(line, schema=choose_time_line_schema(has_blocks="block_id" in line))
 
 
 def _has_row(state: PairState) -> bool:
@@ -273,27 +291,3 @@ def _has_row(state: PairState) -> bool:
 
 def _tell_unfinished(state: PairState) -> str:
     return f"was begun {state.record.attempts} times and has not ended"
-
-
-def _view(state: PairState, frame: gpd.GeoDataFrame, *, seen: gpd.GeoDataFrame | None) -> PairView:
-    pair = state.record.pair
-    confidences = frame["confidence"].to_numpy(np.float64, na_value=np.nan)
-    return PairView(
-        changes=_describe_changes(state, frame),
-        scenes=pair.before.keys | pair.after.keys,
-        confidences=confidences,
-        seen=seen,
-    )
-
-
-def _describe_changes(state: PairState, frame: gpd.GeoDataFrame) -> PairChanges:
-    pair = state.record.pair
-    geometry = np.array(shapely.make_valid(frame.geometry.to_numpy()), dtype=object)
-    return PairChanges(
-        pair_id=pair.pair_id,
-        before=pair.before.start,
-        after=pair.after.start,
-        change_ids=frame["change_id"].tolist(),
-        kinds=frame["kind"].tolist(),
-        geometry=geometry,
-    )

@@ -47,6 +47,12 @@ class PairChanges:
     """Kind of each change."""
     geometry: _Geometries
     """Polygon of each change."""
+    pair_ids: Sequence[str] = ()
+    """Pair of each change, where several of the same days are taken as one; empty: all are of `pair_id`."""
+
+    def name_change(self, place: int) -> str:
+        """Give pair and change, with a slash between."""
+        return f"{self.pair_ids[place] if self.pair_ids else self.pair_id}/{self.change_ids[place]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +220,6 @@ def _begin_event(pair: PairChanges, position: int) -> Event:
         earliest=pair.before,
         latest=pair.after,
         ground=pair.geometry[position],
-        first_sighting=f"{pair.pair_id}/{pair.change_ids[position]}",
+        first_sighting=pair.name_change(position),
         last_seen=pair.after,
     )

@@ -24,7 +24,7 @@ from pipeline.runs.inputs import list_checks
 from pipeline.runs.model_fit import check_model_fit
 from pipeline.runs.record import RECORD_NAME
 from pipeline.runs.record_files import PENDING_NAME, read_record
-from pipeline.scenes.pair import ScenePair, choose_search_area, make_pair
+from pipeline.scenes.pair import ScenePair, choose_search_area, make_block, make_pair
 from pipeline.scenes.reader import read_scene
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
@@ -91,7 +91,7 @@ def check_config(
             pair = make_pair(**scenes, config=config)
             facts.figures |= _measure(pair, config=config)
             if aoi is not None:
-                aoi.lay_on(pair.grid)
+                aoi.lay_on(pair.grid, block=make_block(config))
     if results.get("zones") is not None:
         facts.figures["n_zones"] = len(results["zones"])
     if "model" in results:

@@ -28,7 +28,7 @@ from pipeline.runs.polygons import check_readable, check_unchanged, name_absolut
 from pipeline.runs.record import RECORD_NAME, RunRecord, compute_run_id, make_record
 from pipeline.runs.record_files import discard_record, recall_dtype, write_record
 from pipeline.runs.restore import restore_identity, restore_pair
-from pipeline.scenes.pair import ScenePair
+from pipeline.scenes.pair import ScenePair, make_block
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.opening import open_run_folder
@@ -81,7 +81,7 @@ class Run:
         config = config.model_copy(update=name_absolutely({"aoi": config.aoi, "zones": config.zones}))
         identity = identify_named_model(config.model.name)
         note = check_model_fit(pair, identity=identity, config=config.model)
-        area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid)
+        area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid, block=make_block(config))
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
             folder = folder.guarded(lock.check)
@@ -142,7 +142,7 @@ class Run:
             config=config,
             pair=pair,
             identity=restore_identity(record),
-            area=read_grid_area(config.aoi, grid=pair.grid),
+            area=read_grid_area(config.aoi, grid=pair.grid, block=make_block(config)),
             zones=read_run_zones(config),
             folder=folder,
             lock=lock,

@@ -281,11 +281,12 @@ def list_sample(home: ReviewHome, *, ground: ReviewGround, tiles: pd.DataFrame) 
     if sample is None or sample.run_id != home.run_id:
         return
     judged = tiles[tiles["is_changed"].notna()]
-    places = dict(zip(judged["tile_id"], zip(judged["row"].tolist(), judged["col"].tolist(), strict=True), strict=True))
+    columns = (judged[name].tolist() for name in ("row", "col", "is_changed"))
+    places = dict(zip(judged["tile_id"], zip(*columns, strict=True), strict=True))
     for tile_id in sample.tiles:
         if (found := places.get(tile_id)) is None:
             continue
-        row, col = found
+        row, col, is_changed = found
         yield ReviewItem(
             home=home,
             subject=Subject.TILE,
@@ -293,5 +294,5 @@ def list_sample(home: ReviewHome, *, ground: ReviewGround, tiles: pd.DataFrame) 
             ground=ground,
             window=ground.store.grid.owned_window(row, col),
             told={},
-            is_changed=bool(rows.at[tile_id, "is_changed"]),
+            is_changed=is_changed,
         )

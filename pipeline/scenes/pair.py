@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -15,6 +16,7 @@ from pipeline.config.grid import RegistrationConfig
 from pipeline.config.limits import use_limits
 from pipeline.config.run import RunConfig
 from pipeline.dates import parse_moment
+from pipeline.grid.blocks import LatticeBlock
 from pipeline.grid.grid import Grid, build_grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, UInt8Array, Window
 from pipeline.polygons.aoi import AreaOfInterest
@@ -117,7 +119,7 @@ def find_pair(
         pair = make_pair(before, after, config=config)
         if aoi is not None:
             # Laid on the grid again where it is used; here only so that a wrong one ends the run at once.
-            aoi.lay_on(pair.grid)
+            aoi.lay_on(pair.grid, block=make_block(config))
         pair = _take_known(pair, known=known) or register_dates(pair, config=config.registration)
     notes = dict.fromkeys(list_notes(pair), 1)
     return pair, StageSummary(stage="find_pair", done=2, total=2, seconds=time.perf_counter() - start, notes=notes)
@@ -136,7 +138,8 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         InputError: the two do not make a pair, or the grid does not fit them.
     """
     _check_two_dates(before, after)
-    grid = build_grid(
+    lay_grid = partial(
+        build_grid,
         before.footprint,
         after.footprint,
         crs=config.grid.crs,
@@ -145,11 +148,15 @@ def make_pair(before: Scene, after: Scene, *, config: RunConfig) -> ScenePair:
         overlap_px=config.tiles.overlap_px,
         anchor=config.grid.anchor,
     )
+    block = make_block(config)
+    grid = lay_grid(block=block)
     _check_size(grid, max_tiles=config.grid.max_tiles)
     _check_resolution(before, after, grid=grid)
     samples = None
     if needs_samples(before, after, config=config.tiles.stretch):
-        samples = read_scene_sample(before, grid=grid.coarsen(1)), read_scene_sample(after, grid=grid.coarsen(1))
+        # Of all that the scenes share, also where the run keeps to a block: its neighbours then have the same stretch.
+        whole = (lay_grid() if block is not None else grid).coarsen(1)
+        samples = read_scene_sample(before, grid=whole), read_scene_sample(after, grid=whole)
     stretch = decide_stretch(before, after, config=config.tiles.stretch, samples=samples)
     resampling = config.tiles.resampling
     return ScenePair(
@@ -170,6 +177,20 @@ def _take_known(pair: ScenePair, *, known: ScenePair | None) -> ScenePair | None
     if content_key != known.content_key:
         return None
     return replace(pair, registration=known.registration, content_key=content_key)
+
+
+def make_block(config: RunConfig) -> LatticeBlock | None:
+    """Give the block that a run keeps to; None: it goes over all that its scenes share."""
+    if config.block is None:
+        return None
+    return LatticeBlock(
+        crs=config.grid.crs,
+        east=config.block.east,
+        north=config.block.north,
+        side_px=config.block.size_tiles * (config.grid.tile_size_px - config.tiles.overlap_px),
+        resolution_m=config.grid.resolution_m,
+        is_in_zone=config.block.is_in_zone,
+    )
 
 
 def register_dates(pair: ScenePair, *, config: RegistrationConfig) -> ScenePair:

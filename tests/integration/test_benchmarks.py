@@ -20,6 +20,7 @@ import pytest
         ("run", []),
         ("report_scale", []),
         ("composites", []),
+        ("block_planning", []),
     ],
 )
 def test_a_benchmark_runs_and_tells_its_figures(repository: Path, name: str, options: list[str]) -> None:

@@ -48,7 +48,7 @@ class EventReviews:
         found = []
         for event in events:
             names = [event.first_sighting]
-            names += [f"{pairs[at.pair].pair_id}/{pairs[at.pair].change_ids[at.change]}" for at in event.sightings]
+            names += [pairs[at.pair].name_change(at.change) for at in event.sightings]
             found.append(next((self.settled[name] for name in names if name in self.settled), None))
         return found
 

@@ -19,11 +19,18 @@ NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 PIXELS_OF_ONE = RetentionConfig.model_validate({"pixels": {"newest": 1}})
 
 
-def make_states(*names: str) -> list[Any]:
+def make_states(*names: str, block_id: str | None = None) -> list[Any]:
     """Give pairs that have ended, the newest last."""
-    after = SimpleNamespace(start=NOW)
-    records = [SimpleNamespace(run_name=f"pairs/{name}", pair=SimpleNamespace(after=after)) for name in names]
-    return [SimpleNamespace(record=record, has_result=True, has_folder=True) for record in records]
+    pair = SimpleNamespace(after=SimpleNamespace(start=NOW))
+    return [
+        SimpleNamespace(
+            record=SimpleNamespace(run_name=f"pairs/{name}", pair=pair, block_id=block_id),
+            pair_id=name,
+            has_result=True,
+            has_folder=True,
+        )
+        for name in names
+    ]
 
 
 @pytest.fixture
@@ -33,6 +40,12 @@ def region(tmp_path: Path) -> RunFolder:
         for name in ("run.json", "tiles.zarr/zarr.json", f"marks/{'0' * 64}.json"):
             folder.put(f"pairs/{pair}/{name}", b"{}")
     return folder
+
+
+def test_newest_pair_of_every_block_stays(region: RunFolder) -> None:
+    states = [*make_states("a", block_id="east"), *make_states("b", block_id="west")]
+
+    assert not apply_retention(states, folder=region, config=PIXELS_OF_ONE, now=NOW)
 
 
 def test_pixels_go_with_their_folders(region: RunFolder) -> None:

@@ -1,0 +1,159 @@
+"""A region of several blocks over the border of two UTM zones: each has dates of its own, and nothing counts twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+import shapely
+from distributed import Client
+from made_blocks import EAST, SIDE_M, TILE_PX, WEST, list_made_blocks, write_archive, write_area
+
+from flows.region_pass import run_pairs
+from model.errors import InputError
+from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.regions.forecast import forecast_pass
+from pipeline.regions.region import Region, RegionReport
+from pipeline.runs.run import OpenCluster, detect_changes
+
+pytestmark = pytest.mark.timeout(600)
+
+NOW = dt.datetime(2026, 7, 1, tzinfo=dt.UTC)
+BLOCKS = list_made_blocks()
+BROKEN, NEWER, UNSEEN, CLOUDY = (BLOCKS[number] for number in (0, 3, 6, 8))
+HOUSE_M = 44.0
+
+
+def list_houses() -> tuple[shapely.Geometry, ...]:
+    """Give a house in the west, one on the seam of two blocks, one on the border of the zones, and one in the east."""
+    west, east = BLOCKS[1].bounds, BLOCKS[7].bounds
+    border_x = BLOCKS[4].limits.bounds[2]
+    places = [
+        (WEST, west[0] + 70, west[1] + 70),
+        (WEST, west[0] + 40, west[3]),
+        (WEST, border_x - 2, (west[1] + west[3]) / 2),
+        (EAST, east[2] - 40, east[1] + 70),
+    ]
+    shapes = [(crs, shapely.Point(x, y).buffer(HOUSE_M / 2, cap_style="square")) for crs, x, y in places]
+    return tuple(gpd.GeoSeries([shape], crs=crs).to_crs(WEST).iloc[0] for crs, shape in shapes)
+
+
+def write_scenes(folder: Path) -> None:
+    """Write an archive in which blocks have their best date on other days, none, a cloudy one, or one that is gone."""
+    houses = list_houses()
+    write_archive(
+        folder / "archive",
+        {
+            "s2025": {"day": "2025-06-01", "blocks": [block for block in BLOCKS if block != UNSEEN]},
+            "may": {
+                "day": "2026-05-01",
+                "blocks": [block for block in BLOCKS if block not in (UNSEEN, CLOUDY)],
+                "houses": houses,
+            },
+            "cloudy": {"day": "2026-05-02", "blocks": [CLOUDY], "clouds": 90.0},
+            "june": {"day": "2026-06-01", "blocks": [NEWER], "houses": houses},
+            "broken": {"day": "2026-06-10", "blocks": [BROKEN], "houses": houses},
+        },
+    )
+    write_area(folder / "area.geojson", BLOCKS)
+
+
+def describe_region(folder: Path, **values: Any) -> RegionConfig:
+    settings = {
+        "name": "border",
+        "aoi": str(folder / "area.geojson"),
+        "source": {"kind": "stac", "search": {"href": str(folder / "archive" / "catalog.json")}},
+        "pairing": {"kind": "dates", "before_dates": "2025", "after_dates": "2026"},
+        "dates": {"max_cloud_percent": 50},
+        "output": str(folder / "region"),
+        "grid": {"resolution_m": 1, "tile_size_px": TILE_PX},
+        "tiles": {"shard_size_tiles": 2, "resampling": "nearest"},
+        "registration": {"estimate": False},
+        "model": {"name": "stand-in-outlining"},
+        "blocks": {"size_km": SIDE_M / 1000, "n_blocks_at_once": 3},
+    }
+    return load_region_config(values=settings | values)
+
+
+@pytest.fixture
+def watch(client: Client, shared_cluster: OpenCluster) -> Any:
+    def do_pass(config: RegionConfig) -> RegionReport:
+        with Region.prepare(config) as region:
+            plan = region.plan(NOW)
+            run_pairs(region, plan.to_do, run_pair=partial(detect_changes, open_cluster=shared_cluster))
+            return region.merge(plan, now=NOW)
+
+    return partial(describe_region, cluster={"kind": "address", "address": client.scheduler.address}), do_pass
+
+
+def read_statuses(report: RegionReport) -> dict[str, str]:
+    return {block["block_id"]: block["status"] for block in report.summary.blocks}
+
+
+def read_events(config: RegionConfig) -> gpd.GeoDataFrame:
+    return gpd.read_parquet(Path(config.output) / "report" / "events.parquet")
+
+
+def read_report(config: RegionConfig) -> dict[str, bytes]:
+    folder = Path(config.output) / "report"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watch: Any) -> None:
+    describe, do_pass = watch
+    write_scenes(tmp_path)
+    scene = tmp_path / "archive" / "items" / "broken.tif"
+    lost = scene.rename(tmp_path / "lost.tif")
+    config = describe(tmp_path)
+
+    told = forecast_pass(config, now=NOW)
+    report = do_pass(config)
+
+    # Each block has what its own dates give; one that fails keeps no other back.
+    expected = dict.fromkeys((block.block_id for block in BLOCKS), "done")
+    expected |= {BROKEN.block_id: "failed", UNSEEN.block_id: "no_scene", CLOUDY.block_id: "cloudy"}
+    assert read_statuses(report) == expected
+    assert (told["n_blocks"], told["n_blocks_to_do"], told["n_blocks_cloudy"], told["n_pairs_to_do"]) == (9, 7, 1, 7)
+    assert "broken.tif does not exist" in next(iter(report.summary.failed.values()))
+    line = pd.read_parquet(tmp_path / "region" / "report" / "timeline.parquet").set_index("block_id")
+    assert line["after_id"].to_dict() == {
+        block_id: {NEWER.block_id: "june", BROKEN.block_id: "broken"}.get(block_id, "may")
+        for block_id, status in expected.items()
+        if status in ("done", "failed")
+    }
+    assert len(report.tables.overview) == 3
+
+    # What the border of blocks or of zones runs through is one event, and its area counts once.
+    events = read_events(config)
+    houses = gpd.GeoSeries(list(list_houses()), crs=WEST).to_crs(events.crs)
+    matches = events.sjoin(gpd.GeoDataFrame(geometry=houses.buffer(-HOUSE_M / 4)))
+    assert sorted(matches["index_right"]) == [0, 1, 2, 3]
+    assert sorted(matches["event_id"]) == sorted(events["event_id"])
+    # Thirds of tiles that a corner of a house does not fill are not called changed; twice would be far more.
+    assert events["area_m2"].tolist() == pytest.approx([HOUSE_M**2] * 4, rel=0.06)
+    changes = report.tables.join_changes()
+    assert changes is not None
+    assert sorted(changes.groupby("event_id").size()) == [1, 1, 2, 2]
+    assert changes["area_m2"].sum() == pytest.approx(4 * HOUSE_M**2, rel=0.02)
+
+    # The next pass does the failed block alone; whatever was known keeps its id and its bytes.
+    lost.rename(scene)
+    former = read_report(config)
+    repaired = do_pass(config)
+    known = {block_id: "known" if status == "done" else status for block_id, status in expected.items()}
+    assert read_statuses(repaired) == known | {BROKEN.block_id: "done"}
+    assert read_events(config)["event_id"].tolist() == events["event_id"].tolist()
+    now = read_report(config)
+    pairs = {name for name in former if name.startswith(("changes/", "seen/"))}
+    assert {name: former[name] for name in pairs} == {name: now[name] for name in pairs}
+    assert len(do_pass(config).summary.done) == 0
+    assert read_report(config) == now
+
+    # Blocks of another size would give the same names to other ground.
+    with pytest.raises(InputError, match=r"blocks of 0\.288 km"):
+        forecast_pass(describe(tmp_path, blocks={"size_km": 0.288}), now=NOW)
