@@ -48,10 +48,16 @@ def select_tiles(
     tiles.status_codes[:], tiles.reasons[:] = encode_status(TileStatus.OUTSIDE), OUTSIDE_REASON
     shards = find_shards_inside(is_inside, shard_size_tiles=size)
     places = (place for shard in shards for place in list_tiles_of_shard(grid, shard, shard_size_tiles=size))
+    is_whole = (is_inside & ~ground.is_cut & (ground.n_pixels == grid.stride_px**2)).ravel().tolist()
+    plain: list[int] = []
     for (row, col), known in zip(places, store.read_facts(shards), strict=True):
         problem = store.find_failed_shard(row, col) if store.failed_shards else None
         facts = known if problem is None else None
         index = row * grid.n_cols + col
+        if facts and is_whole[index] and _is_plain(facts):
+            plain.append(index)
+            tiles.cloud_fractions[index] = np.nan if facts.cloud_fraction is None else 0.0
+            continue
         shares = ground.share(facts) if facts and is_inside[row, col] else None
         status, reason = decide_tile(
             facts,
@@ -70,7 +76,19 @@ def select_tiles(
             tiles.cloud_fractions[index] = np.nan if facts.cloud_fraction is None else facts.cloud_fraction
         elif is_inside[row, col]:
             tiles.ground_fractions[index] = ground.n_pixels[row, col] / grid.stride_px**2
+    _select_plain(tiles, plain)
     return tiles, _summarise(tiles, seconds=time.perf_counter() - start)
+
+
+def _is_plain(facts: TileFacts) -> bool:
+    """Tell whether both dates show all of a tile without a cloud, and not the same: most tiles of a region are such."""
+    return facts.valid_fraction == 1.0 and not facts.cloud_fraction and not facts.is_identical
+
+
+def _select_plain(tiles: TileTable, plain: list[int]) -> None:
+    tiles.status_codes[plain], tiles.reasons[plain] = encode_status(None), ""
+    for shares in (tiles.ground_fractions, tiles.shown_fractions, tiles.valid_fractions):
+        shares[plain] = 1.0
 
 
 def _summarise(tiles: TileTable, *, seconds: float) -> StageSummary:
