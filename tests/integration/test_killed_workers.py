@@ -83,9 +83,9 @@ def disturb(
     return open_own_cluster, on_progress
 
 
-@pytest.mark.parametrize("mode", ["sys.exit", "graceful", "segfault"])
+@pytest.mark.parametrize("mode", ["graceful", "segfault"])
 def test_chaos_leaves_no_trace(
-    mode: Literal["sys.exit", "graceful", "segfault"],
+    mode: Literal["graceful", "segfault"],
     tmp_path: Path,
     scenes: MadeScenes,
     undisturbed: dict[str, bytes],

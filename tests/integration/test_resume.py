@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from distributed import Client
-from fork_server import set_environment
 from made_scenes import (
     MadeScenes,
     command_environment,
@@ -23,7 +20,6 @@ from made_scenes import (
 from patience import PATIENCE_S, wait_for
 from stand_in_model import RAISES_COLOUR
 
-from flows.cluster import open_cluster
 from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.summary import StageSummary
 
@@ -123,51 +119,6 @@ def test_killed_command_is_continued(
     assert {name: after[name] for name in kept} == kept
     assert count_parts(run) == N_PARTS
     assert read_table(run) == undisturbed
-
-
-def test_killed_while_writing_tiles_is_continued(
-    tmp_path: Path, scenes: MadeScenes, undisturbed: bytes, shared_cluster: OpenCluster
-) -> None:
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        command_line(*run_arguments(scenes, output=run)),
-        env=command_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_for(lambda: (run / "tiles.zarr").exists() or process.poll() is not None, what="store of tiles", pause_s=0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=PATIENCE_S)
-    assert not (run / "run.json").exists()
-
-    detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
-
-    assert read_table(run) == undisturbed
-
-
-def test_killed_worker_is_made_up_for(tmp_path: Path, scenes: MadeScenes, undisturbed: bytes) -> None:
-    config = make_config(scenes, output=tmp_path / "run")
-    clients: list[Client] = []
-    killed: list[int] = []
-
-    @contextmanager
-    def open_own_cluster() -> Iterator[Client]:
-        with open_cluster(config.cluster) as client:
-            clients.append(client)
-            yield client
-
-    def kill_one_worker(part: StageSummary) -> None:
-        if part.stage == "collect_answers" and part.done and not killed:
-            killed.append(min(clients[0].run(os.getpid).values()))
-            os.kill(killed[0], signal.SIGKILL)
-
-    with set_environment(STAND_IN_SECONDS_PER_TILE="0.1"):
-        report = detect_changes(config, open_cluster=open_own_cluster, on_progress=kill_one_worker)
-
-    assert killed
-    assert report.is_complete
-    assert read_table(tmp_path / "run") == undisturbed
 
 
 def test_failed_tile_is_tried_again(tmp_path: Path, shared_cluster: OpenCluster) -> None:

@@ -10,6 +10,7 @@ import pytest
 from model.errors import InputError
 from model.evaluation.evaluation import evaluate
 from model.home import UNFAMILIAR
+from model.interface import PromptKind
 from model.pairs.folders import cut_tiles, scan_pair_folder
 from model.registry import identify_model, load_model
 from model.training.synthetic_pairs import synthesize_pairs
@@ -17,6 +18,8 @@ from pipeline.config.prompts import load_default_prompts
 
 NAME = "deltavlm-tiny"
 PROMPTS = [prompt.to_prompt() for prompt in load_default_prompts()]
+SHORT = [prompt for prompt in PROMPTS if prompt.kind is not PromptKind.DESCRIBE]
+"""Those whose answers take little time."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def test_it_outlines_what_changed_in_places_it_has_not_seen():
     masks = model.predict_masks(np.ascontiguousarray(pixels))
     assert masks.labels == model.mask_labels == ("building", "road")
     assert masks.probabilities.shape == (16, 2, 256, 256)
-    found = evaluate(model, tiles, prompts=PROMPTS)
+    found = evaluate(model, tiles, prompts=SHORT[:1])
     assert found.value("mask.building.iou") >= 0.5
     assert found.value("mask.road.iou") >= 0.55
     # Nothing changed between an image and itself.
