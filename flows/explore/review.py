@@ -110,7 +110,8 @@ class ReviewDesk:
 
     def _list_said(self, person: str) -> dict[str, Any]:
         book = self._get_book()
-        said, others = {}, dict[str, int]()
+        said: dict[str, Any] = {}
+        others: dict[str, int] = {}
         for home in book.list_homes():
             latest = self._get_keeper(home.folder).read().list_latest()
             for review in book.choose_own(latest, home=home):
@@ -131,8 +132,10 @@ class ReviewDesk:
 
 
 def _list_item(item: ReviewItem) -> dict[str, Any]:
-    plain = {"subject": item.subject.value, "id": item.subject_id}
-    return plain if item.is_blind else clean_values(plain | {name: item.told[name] for name in _LISTED})
+    plain: dict[str, Any] = {"subject": item.subject.value, "id": item.subject_id}
+    if not item.is_blind:
+        plain = clean_values(plain | {name: item.told[name] for name in _LISTED})
+    return plain
 
 
 _LISTED = ("kind", "area_m2", "confidence", "first_seen")
@@ -148,7 +151,7 @@ def _draw(item: ReviewItem) -> dict[str, Any]:
             remedy="run `deltavlm run` again with this --output: it writes what is missing",
         ) from None
     window = item.window
-    drawn: dict[str, Any] = clean_values(
+    shown: dict[str, Any] = clean_values(
         {
             "before": pictures.before_uri,
             "after": pictures.after_uri,
@@ -159,7 +162,7 @@ def _draw(item: ReviewItem) -> dict[str, Any]:
             "description": item.told.get("description"),
         }
     )
-    return drawn
+    return shown
 
 
 def _describe_said(review: Review, *, item: ReviewItem) -> dict[str, Any]:

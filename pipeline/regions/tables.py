@@ -34,6 +34,7 @@ from pipeline.regions.schemas import (
 )
 from pipeline.regions.timeline import Sighting, link_changes
 from pipeline.report.reviewed import ReviewSummary
+from pipeline.reviews.settle import Settled
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME
 from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
@@ -114,6 +115,7 @@ def make_tables(
     views = [pairs.view for pairs in joined]
     pairs_changes = [view.changes for view in views]
     linked = link_changes(pairs_changes)
+    said: Sequence[Settled | None]
     said = [None] * len(linked.events) if reviews is None else reviews.match(linked.events, pairs=pairs_changes)
     by_pairs = [judge_event(looks) for looks in gather_looks(linked.events, views)]
     table = tabulate_events(

@@ -78,7 +78,7 @@ def summarise_reviews(marks: ReviewMarks, *, n_changes: int) -> ReviewSummary:
         marks: What people have said.
         n_changes: Changes that the report tells of.
     """
-    counts = {f"n_{verdict}": count for verdict, count in count_settled(marks.changes).items()}
+    counts: dict[str, Any] = {f"n_{verdict}": count for verdict, count in count_settled(marks.changes).items()}
     return ReviewSummary(
         **counts,
         n_changes=n_changes,

@@ -79,6 +79,7 @@ def test_what_a_person_says_is_in_the_folder_at_once(desk: ReviewDesk, folder: R
     assert (review.kind, review.direction, review.count, review.is_blind) == ("road", "built", 3.0, False)
     assert review.note is not None
     assert "\x1b" not in review.note
+    assert review.missed is not None
     # Fifty by thirty pixels of half a metre, on the ground.
     (area,) = shapely.area([review.missed]) * 111_320**2 * np.cos(np.radians(review.missed.centroid.y))
     assert area == pytest.approx(25 * 15, rel=0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import shapely
@@ -103,7 +104,7 @@ def test_a_verdict_is_found_again_when_an_earlier_pair_comes_in(tmp_path: Path) 
 
 def test_reviews_of_another_region_are_told(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
-    said = {
+    said: dict[str, Any] = {
         "person": "ann",
         "reviewed_at": dt.datetime(2026, 5, 1, tzinfo=dt.UTC),
         "model_id": "m@0",
