@@ -4,8 +4,9 @@ What a model sees of a thing ends at the edge of its tile, and so does the outli
 of a tile comes close to an inner border, or to a corner where four tiles meet, a window of a tile's size is shown to
 the model that lies half a tile further, with the border in its middle. The masks of all windows over one pixel are
 blended, each by how far the pixel lies from that window's edges: towards a border the tile's own mask fades and that of
-the window across it takes over, and the tile on the other side, which looks through the very same window, comes to the
-same values there.
+the window across it takes over, and the tile on the other side, if it looks through the very same window, comes to the
+same values there. If its own mask stays away from the border, or its answers tell of no change, the outline still ends
+there.
 
 What becomes of a tile depends on its own mask, on the pixels around it, and on which tiles around it are asked about:
 not on what the model says of these, on batches, workers or shards, nor on the order of anything.
