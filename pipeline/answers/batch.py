@@ -171,7 +171,9 @@ def _look_over_borders(
 ) -> Masked:
     """Have the model look over the borders of tiles at which something changed."""
     masks, is_open = masked
-    open_tiles = [tiles[index] for index in np.flatnonzero(is_open.any(axis=1))]
+    indexes = np.flatnonzero(is_open.any(axis=1))
+    is_open_kind = dict(zip(interview.outline_kinds, is_open[indexes].T, strict=True))
+    is_drawn = [is_open_kind.get(label, np.zeros(len(indexes), np.bool_)) for label in masks.labels]
 
     def look_again(windows: Sequence[Window]) -> ChangeMasks:
         pairs = interview.store.read_windows(windows)
@@ -180,7 +182,14 @@ def _look_over_borders(
         return call_in_time(partial(model.predict_masks, pairs), limit_s=limit_s, what=what)
 
     asked = around | {(tile.row, tile.col) for tile in tiles}
-    blended = blend_seams(masks, tiles=open_tiles, asked=asked, grid=interview.store.grid, look_again=look_again)
+    blended = blend_seams(
+        masks,
+        tiles=[tiles[index] for index in indexes],
+        is_drawn=np.array(is_drawn, np.bool_).T,
+        asked=asked,
+        grid=interview.store.grid,
+        look_again=look_again,
+    )
     return blended, is_open
 
 

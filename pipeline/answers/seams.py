@@ -4,8 +4,9 @@ What a model sees of a thing ends at the edge of its tile, and so does the outli
 of a tile comes close to an inner border, or to a corner where four tiles meet, a window of a tile's size is shown to
 the model that lies half a tile further, with the border in its middle. The masks of all windows over one pixel are
 blended, each by how far the pixel lies from that window's edges: towards a border the tile's own mask fades and that of
-the window across it takes over, and the tile on the other side, which looks through the very same window, comes to the
-same values there.
+the window across it takes over, and the tile on the other side, if it looks through the very same window, comes to the
+same values there. If its own mask stays away from the border, or its answers tell of no change, the outline still ends
+there.
 
 What becomes of a tile depends on its own mask, on the pixels around it, and on which tiles around it are asked about:
 not on what the model says of these, on batches, workers or shards, nor on the order of anything.
@@ -55,18 +56,26 @@ class SeamPlan:
 
 
 def blend_seams(
-    masks: ChangeMasks, *, tiles: Sequence[Tile], asked: frozenset[Place], grid: Grid, look_again: LookAgain
+    masks: ChangeMasks,
+    *,
+    tiles: Sequence[Tile],
+    is_drawn: npt.NDArray[np.bool_],
+    asked: frozenset[Place],
+    grid: Grid,
+    look_again: LookAgain,
 ) -> ChangeMasks:
     """Blend the masks of tiles with those of windows over their borders, where something changed there.
 
     Args:
         masks: Masks of all that the model saw of the tiles.
         tiles: The tiles.
+        is_drawn: Which labels of each are outlined, (tile, label): no other asks for a further look.
         asked: Row and column of the tiles that are asked about: windows lie on these alone.
         grid: The grid.
         look_again: Is called with some windows at a time, if there are any.
     """
-    plan = plan_windows(masks.probabilities, tiles=tiles, asked=asked, grid=grid)
+    is_near = (masks.probabilities >= NEAR).any(axis=1, where=is_drawn[:, :, np.newaxis, np.newaxis])
+    plan = plan_windows(is_near, tiles=tiles, asked=asked, grid=grid)
     if not plan.windows:
         return masks
     blends = [Blend(layers, tile=tile, grid=grid) for layers, tile in zip(_stack(masks), tiles, strict=True)]
@@ -94,32 +103,34 @@ def _stack(masks: ChangeMasks) -> Masks:
     return np.concatenate([masks.probabilities, *(layer[:, np.newaxis] for layer in masks.aspects.values())], axis=1)
 
 
-def plan_windows(probabilities: Masks, *, tiles: Sequence[Tile], asked: frozenset[Place], grid: Grid) -> SeamPlan:
+def plan_windows(
+    is_near: npt.NDArray[np.bool_], *, tiles: Sequence[Tile], asked: frozenset[Place], grid: Grid
+) -> SeamPlan:
     """Choose the windows.
 
     Args:
-        probabilities: Probability of change of shape (tile, label, y, x).
+        is_near: Where something may have changed in all that the model saw of each tile, (tile, y, x).
         tiles: The tiles.
         asked: As `blend_seams`.
         grid: The grid.
     """
     margin, stride = grid.overlap_px // 2, grid.stride_px
     by_tile = []
-    for of_tile, tile in zip(probabilities, tiles, strict=True):
-        owned = of_tile[:, margin : margin + stride, margin : margin + stride].max(axis=0, initial=0.0) >= NEAR
+    for of_tile, tile in zip(is_near, tiles, strict=True):
+        owned = of_tile[margin : margin + stride, margin : margin + stride]
         steps = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
         by_tile.append(
             [
                 (2 * tile.row + y, 2 * tile.col + x)
                 for y, x in steps
-                if _is_near(owned, step=(y, x))
+                if _comes_close(owned, step=(y, x))
                 and all((tile.row + dy, tile.col + dx) in asked for dy in {0, y} for dx in {0, x})
             ]
         )
     return SeamPlan(windows=sorted({place for places in by_tile for place in places}), by_tile=by_tile)
 
 
-def _is_near(is_changed: npt.NDArray[np.bool_], *, step: Place) -> bool:
+def _comes_close(is_changed: npt.NDArray[np.bool_], *, step: Place) -> bool:
     """Tell whether a mask comes close to a side, or to a corner, of the ground of its tile."""
     reach = CORNER_REACH if all(step) else SIDE_REACH
     parts = []

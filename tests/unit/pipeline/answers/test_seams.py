@@ -49,7 +49,8 @@ def look_at_all(grid: Grid, field: np.ndarray, *, chosen: Sequence[tuple[int, in
     model = NearSighted(field, grid=grid)
     own = model.look([grid.tile_window(tile.row, tile.col) for tile in tiles])
     model.seen.clear()
-    blended = blend_seams(own, tiles=tiles, asked=frozenset(every), grid=grid, look_again=model.look)
+    is_drawn = np.ones((len(tiles), 1), bool)
+    blended = blend_seams(own, tiles=tiles, is_drawn=is_drawn, asked=frozenset(every), grid=grid, look_again=model.look)
     return {
         "own": own.probabilities[:, 0],
         "blended": blended.probabilities[:, 0],
@@ -117,16 +118,32 @@ def test_a_tile_does_not_depend_on_the_others_of_its_batch() -> None:
 
 def test_windows_lie_on_tiles_that_are_asked_about_alone() -> None:
     grid = make_grid(n_rows=2, n_cols=2, tile=TILE)
-    probabilities = np.full((1, 1, TILE, TILE), 0.9, np.float32)
+    is_near = np.ones((1, TILE, TILE), bool)
 
     def plan(*asked: tuple[int, int]) -> list[tuple[int, int]]:
         tiles = [make_tile(grid, 0, 0)]
-        return list(plan_windows(probabilities, tiles=tiles, asked=frozenset(asked), grid=grid).windows)
+        return list(plan_windows(is_near, tiles=tiles, asked=frozenset(asked), grid=grid).windows)
 
     assert plan((0, 0)) == []
     assert plan((0, 0), (0, 1)) == [(0, 1)]
     assert plan((0, 0), (0, 1), (1, 1)) == [(0, 1)]
     assert plan((0, 0), (0, 1), (1, 0), (1, 1)) == [(0, 1), (1, 0), (1, 1)]
+
+
+def test_what_is_not_outlined_asks_for_no_look() -> None:
+    grid = make_grid(n_rows=1, n_cols=2, tile=TILE)
+    masks = ChangeMasks(labels=("road", "building"), probabilities=np.full((2, 2, TILE, TILE), 0.9, np.float32))
+
+    same = blend_seams(
+        masks,
+        tiles=[make_tile(grid, 0, col) for col in (0, 1)],
+        is_drawn=np.zeros((2, 2), bool),
+        asked=frozenset([(0, 0), (0, 1)]),
+        grid=grid,
+        look_again=NearSighted(np.zeros(grid.shape_px), grid=grid).look,
+    )
+
+    assert same is masks
 
 
 def test_a_window_of_its_own_place_is_the_tile() -> None:
