@@ -24,6 +24,7 @@ from pipeline.grid.blocks import Bounds, LatticeBlock, find_zone_bounds, list_zo
 from pipeline.grid.date_line import wrap_shape
 from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.polygons.near import share_ground
+from pipeline.regions.pairs import find_bounds
 
 MAX_BLOCKS = 20_000
 """Blocks of a region at most."""
@@ -76,12 +77,13 @@ def find_blocks(config: RegionConfig, *, area: AreaOfInterest, crs: str) -> tupl
     side_px, resolution_m = count_side_px(config), config.grid.resolution_m
     side_m = side_px * resolution_m
     has_zones = config.grid.crs == "auto"
+    degrees = area.to_degrees()
     if has_zones:
-        _check_extent(area)
+        _check_extent(degrees)
     left, bottom, right, top = area.bring_to(crs).bounds
     if max(right - left, top - bottom) <= side_m:
         return ()
-    lattices = _cut_by_zones(area.to_degrees()) if has_zones else {crs: area.bring_to(crs)}
+    lattices = _cut_by_zones(degrees) if has_zones else {crs: area.bring_to(crs)}
     _check_number(lattices, side_m=side_m)
     return tuple(
         _make_block(crs, place, ground=ground, config=config, side_px=side_px)
@@ -134,10 +136,9 @@ def _hash_cell(ground: BaseGeometry, *, block: LatticeBlock, grid: LatticeGridCo
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
 
 
-def _check_extent(area: AreaOfInterest) -> None:
+def _check_extent(area: BaseGeometry) -> None:
     """Refuse an area that UTM zones do not cover, or that no zone's CRS holds in one table."""
-    # Not cut at the date line, where an island would go all the way round.
-    west, south, east, north = area.bring_to("EPSG:4326").bounds
+    west, south, east, north = find_bounds(area)
     if east - west > MAX_WIDTH_DEGREES:
         raise InputError(
             f"the area is {east - west:.0f} degrees wide",
@@ -153,10 +154,12 @@ def _check_extent(area: AreaOfInterest) -> None:
 
 
 def _cut_by_zones(area: BaseGeometry) -> dict[str, BaseGeometry]:
-    return {
+    parts = {
         code: project_shape(share_ground(area, limits=shapely.box(*bounds)), crs=code)
         for code, bounds in list_zones(area)
     }
+    # What reaches over a border by the last digit alone comes to nothing in metres.
+    return {code: part for code, part in parts.items() if part.area > 0}
 
 
 def cut_into_squares(

@@ -55,11 +55,17 @@ def find_crs(crs: str, *, area: BaseGeometry) -> str:
 
 def find_middle(area: BaseGeometry) -> shapely.Point:
     """Give the middle of an area's bounds in degrees, longitude from -180 to 180, also of one over the date line."""
+    west, south, east, north = find_bounds(area)
+    return shapely.Point((((west + east) / 2 + 180) % 360) - 180, (south + north) / 2)
+
+
+def find_bounds(area: BaseGeometry) -> tuple[float, float, float, float]:
+    """Give west, south, east and north of an area in degrees; of one over the date line, east beyond 180."""
     west, south, east, north = area.bounds
     if east - west > 180:
         # Both sides of the date line: the western hemisphere's part is moved behind the eastern's.
         west, south, east, north = shapely.transform(area, _move_east).bounds
-    return shapely.Point((((west + east) / 2 + 180) % 360) - 180, (south + north) / 2)
+    return west, south, east, north
 
 
 def hash_cell(area: BaseGeometry, *, grid: LatticeGridConfig, crs: str) -> str:
