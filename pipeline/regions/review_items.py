@@ -59,8 +59,10 @@ def _read_sightings(folder: RunFolder) -> gpd.GeoDataFrame:
 
 def _find_offered(sightings: gpd.GeoDataFrame) -> pd.Series[bool]:
     """Tell which are of events that are told, or were until people rejected them: they may think again."""
-    is_told = sightings["is_told"].astype(bool)
-    return is_told | sightings["review"].notna() if "review" in sightings else is_told
+    is_offered: pd.Series[bool] = sightings["is_told"].astype(bool)
+    if "review" in sightings:
+        is_offered = is_offered | sightings["review"].notna()
+    return is_offered
 
 
 def _choose_first(sightings: gpd.GeoDataFrame, *, pairs: Mapping[str, PairState]) -> gpd.GeoDataFrame:
