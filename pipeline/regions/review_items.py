@@ -59,10 +59,10 @@ def _read_sightings(folder: RunFolder) -> gpd.GeoDataFrame:
 
 def _find_offered(sightings: gpd.GeoDataFrame) -> pd.Series[bool]:
     """Tell which are of events that are told, or were until people rejected them: they may think again."""
-    is_told: pd.Series[bool] = sightings["is_told"].astype(bool)
+    is_offered: pd.Series[bool] = sightings["is_told"].astype(bool)
     if "review" in sightings:
-        is_told = is_told | sightings["review"].notna()
-    return is_told
+        is_offered = is_offered | sightings["review"].notna()
+    return is_offered
 
 
 def _choose_first(sightings: gpd.GeoDataFrame, *, pairs: Mapping[str, PairState]) -> gpd.GeoDataFrame:

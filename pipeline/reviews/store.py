@@ -95,7 +95,8 @@ class ReviewKeeper:
             faults += problems
             if not problems:
                 self._sound[name] = found[name]
-        reviews = [review for name in names for review in found.get(name, self._sound.get(name, []))]
+        read = {**self._sound, **found}
+        reviews = [review for name in names for review in read.get(name, [])]
         return ReviewLog(reviews=tuple(reviews), faults=tuple(faults))
 
     def add(self, reviews: Sequence[Review]) -> Added:

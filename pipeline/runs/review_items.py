@@ -98,8 +98,9 @@ class ReviewGround:
                     expected=f"columns from 0 to {window.width} and rows from 0 to {window.height}",
                     remedy="draw it again",
                 )
-            to_ground = self.store.grid.move(window.top, window.left).transform
-            xs, ys = to_ground @ (corners[:, 0], corners[:, 1])  # type: ignore[operator]
+            a, b, c, d, e, f = self.store.grid.move(window.top, window.left).transform[:6]
+            cols, rows = corners.T
+            xs, ys = a * cols + b * rows + c, d * cols + e * rows + f
             polygons.append(shapely.Polygon(np.column_stack(self._find_way("OGC:CRS84").transform(xs, ys))))
         # Boxes over each other are one place, and a line that crosses itself is a shape as well.
         return shapely.union_all(shapely.make_valid(polygons, method="structure", keep_collapsed=False))
@@ -280,19 +281,17 @@ def list_sample(home: ReviewHome, *, ground: ReviewGround, tiles: pd.DataFrame) 
     sample = read_sample(home.folder)
     if sample is None or sample.run_id != home.run_id:
         return
-    judged = tiles[tiles["is_changed"].notna()]
-    columns = (judged[name].tolist() for name in ("row", "col", "is_changed"))
-    places = dict(zip(judged["tile_id"], zip(*columns, strict=True), strict=True))
+    rows: dict[Any, dict[Any, Any]] = tiles.set_index("tile_id")[["row", "col", "is_changed"]].to_dict("index")
     for tile_id in sample.tiles:
-        if (found := places.get(tile_id)) is None:
+        tile = rows.get(tile_id)
+        if tile is None or pd.isna(tile["is_changed"]):
             continue
-        row, col, is_changed = found
         yield ReviewItem(
             home=home,
             subject=Subject.TILE,
             subject_id=tile_id,
             ground=ground,
-            window=ground.store.grid.owned_window(row, col),
+            window=ground.store.grid.owned_window(int(tile["row"]), int(tile["col"])),
             told={},
-            is_changed=is_changed,
+            is_changed=bool(tile["is_changed"]),
         )

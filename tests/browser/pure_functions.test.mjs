@@ -111,7 +111,7 @@ for (const [width, label] of [[213, "200 m"], [25, "20 m"], [7400, "5 km"], [0.4
   test(`a scale bar of at most ${width} m has ${label}`, () => assert.equal(places.chooseLength(width).label, label));
 }
 
-for (const [code, expected] of [[255, "no confidence given"], [199, "> 99 % confident"], [200, "100 % confident"], [83, "42 % confident"], [1, "< 1 % confident"]]) {
+for (const [code, expected] of [[255, "confidence not known"], [199, "> 99 % confident"], [200, "100 % confident"], [83, "42 % confident"], [1, "< 1 % confident"]]) {
   test(`confidence ${code} is written ${expected}`, () => assert.equal(words.formatConfidence(code), expected));
 }
 
