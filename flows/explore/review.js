@@ -358,7 +358,7 @@ class ReviewPage {
 
 function describe(item) {
   const area = item.area_m2 >= 1e4 ? `${(item.area_m2 / 1e4).toFixed(1)} ha` : `${Math.round(item.area_m2)} m²`;
-  const sure = item.confidence === null ? "no confidence given" : `${Math.round(item.confidence * 100)} % confident`;
+  const sure = item.confidence === null ? "confidence not known" : `${Math.round(item.confidence * 100)} % confident`;
   return `${item.kind}, ${area}, ${sure}${item.first_seen ? `, seen ${item.first_seen}` : ""}`;
 }
 
