@@ -24,7 +24,7 @@ from pipeline.config.run import load_config
 from pipeline.scenes.kept_open import KEPT_OPEN
 from pipeline.scenes.pair import find_pair
 from pipeline.scenes.warp_source import WarpSource
-from pipeline.storage.folder import open_run_folder
+from pipeline.storage.opening import open_run_folder
 from pipeline.tiles.shards import create_store, write_shard
 from pipeline.tiles.store import TileStore
 

@@ -74,7 +74,9 @@ def blend_seams(
         grid: The grid.
         look_again: Is called with some windows at a time, if there are any.
     """
-    is_near = ((masks.probabilities >= NEAR) & is_drawn[:, :, np.newaxis, np.newaxis]).any(axis=1)
+    is_near: npt.NDArray[np.bool_] = np.any(
+        (masks.probabilities >= NEAR) & is_drawn[:, :, np.newaxis, np.newaxis], axis=1
+    )
     plan = plan_windows(is_near, tiles=tiles, asked=asked, grid=grid)
     if not plan.windows:
         return masks

@@ -150,4 +150,5 @@ def test_composite_of_which_half_the_scenes_fail_goes_on_with_the_others(scenes:
     assert "after is made of 2 of 3 dates: 1 could not be read" in record["notes"]
     assert sum(str(path) in note for note in record["notes"] for path in broken) == 3
     # Of the west the only scene of before that is left shows nothing.
-    assert record["status_counts"] == {"analysed": N_ROWS * N_COLS // 2, "cloudy": N_ROWS * N_COLS // 2}
+    counts = {status: count for status, count in record["status_counts"].items() if count}
+    assert counts == {"analysed": N_ROWS * N_COLS // 2, "cloudy": N_ROWS * N_COLS // 2}
