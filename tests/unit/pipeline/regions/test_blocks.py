@@ -9,7 +9,7 @@ import geopandas as gpd
 import pyproj
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from shapely.affinity import translate
 
@@ -21,6 +21,8 @@ from pipeline.polygons.aoi import AreaOfInterest
 from pipeline.regions.blocks import RegionBlock, find_blocks
 from pipeline.regions.pairs import find_crs
 
+# Each example cuts dozens of blocks: making a failing one smaller would take longer than to look at it.
+UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 GEOD = pyproj.Geod(ellps="WGS84")
 WHOLE_LATITUDES = st.one_of(st.floats(-79.9, 83.4), st.sampled_from([-79.9, -0.2, 0.0, 83.4]))
 LONGITUDES = st.one_of(st.floats(-180, 179.9), st.sampled_from([-180.0, 5.8, 11.9, 173.9, 179.8]))
@@ -51,7 +53,7 @@ def measure_m2(shape: shapely.Geometry) -> float:
     return sum(abs(GEOD.geometry_area_perimeter(part)[0]) for part in parts)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None, phases=UNSHRUNK)
 @given(west=LONGITUDES, south=WHOLE_LATITUDES, width=st.floats(0.2, 0.9), height=st.floats(0.2, 0.5))
 def test_all_ground_of_an_area_belongs_to_exactly_one_block(
     west: float, south: float, width: float, height: float
@@ -63,12 +65,12 @@ def test_all_ground_of_an_area_belongs_to_exactly_one_block(
 
     shapes = [each.area for each in blocks]
     assert len({each.block_id for each in blocks}) == len(blocks) > 1
-    assert sum(map(measure_m2, shapes)) == pytest.approx(measure_m2(area), rel=1e-6)
-    assert shapely.union_all(shapes).intersection(area).area == pytest.approx(area.area, rel=1e-6)
+    assert sum(map(measure_m2, shapes)) == pytest.approx(measure_m2(area), rel=5e-6)
+    assert shapely.union_all(shapes).intersection(area).area == pytest.approx(area.area, rel=5e-6)
     assert all(shape.is_valid for shape in shapes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None, phases=UNSHRUNK)
 @given(lon=LONGITUDES, lat=WHOLE_LATITUDES, east_m=st.floats(-6000, 6000), north_m=st.floats(-6000, 6000))
 def test_an_object_at_a_border_of_zones_lies_in_its_pieces_once(
     lon: float, lat: float, east_m: float, north_m: float
@@ -77,7 +79,7 @@ def test_an_object_at_a_border_of_zones_lies_in_its_pieces_once(
     place = shapely.Point(*GEOD.fwd(border, lat, 90, east_m)[:2])
     y = GEOD.fwd(place.x, min(max(lat, -79.5), 83.5), 0, north_m)[1]
     house = shapely.box(place.x - 2e-4, y - 2e-4, place.x + 2e-4, y + 2e-4)
-    area = make_box(((border - 0.4 + 180) % 360) - 180, y - 0.1, ((border + 0.4 + 180) % 360) - 180, y + 0.1)
+    area = make_box(((border - 0.6 + 180) % 360) - 180, y - 0.1, ((border + 0.6 + 180) % 360) - 180, y + 0.1)
 
     pieces = [
         shapely.intersection(each.area, translate(house, xoff=turn))
