@@ -234,7 +234,7 @@ def test_scene_that_was_made_anew_replaces_its_pair(watched: Path, address: tupl
 def test_accuracy_is_kept_pair_by_pair_and_reviews_of_events_by_the_region(
     watched: Path, address: tuple[str, str]
 ) -> None:
-    region, tables = watched / "region", read_tables(watched / "region")
+    region = watched / "region"
     assessed = find_assessed_run(str(region))
     assert assessed.events is not None
     event, pair_id = min(assessed.events.ids), Path(assessed.folder.uri).name
@@ -257,7 +257,11 @@ def test_accuracy_is_kept_pair_by_pair_and_reviews_of_events_by_the_region(
     assert [*kept["pairs"]] == [pair_id]
     assert kept["pairs"][pair_id]["tiles"]["counts"][1][0] == 0
     assert kept["reviews_of_events"] == {"right": 0, "wrong": 1, "unsure": 0, "disputed": 0}
-    assert read_tables(region) == tables
+    sightings = pd.concat([gpd.read_parquet(file) for file in (region / "report" / "changes").rglob("*.parquet")])
+    own = sightings[sightings["first_sighting"].eq(event)]
+    assert own["review"].eq("wrong").all()
+    assert not own["is_told"].any()
+    assert not own["event_id"].isin(gpd.read_parquet(region / "report" / "events.parquet")["event_id"]).any()
     assert "How accurate this is" in (region / "report" / "index.html").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="has no pair nothing"):
         find_assessed_run(str(region), pair="nothing")
