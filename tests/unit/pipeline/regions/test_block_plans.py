@@ -59,7 +59,7 @@ def plan(*pieces: ScenePiece, states: list[PairState] | None = None, **values: A
     config = describe(**values)
     own = choose_states(states or [], places=ALL)
     decide = partial(plan_place, config=config, settings="settings", now=NOW, planned_at=NOW)
-    windows = [find_place_windows(each, pairing=config.pairing, now=NOW) for each in own]
+    windows = [find_place_windows(each, config=config, now=NOW) for each in own]
     return plan_blocks(ALL, pieces=pieces, states=own, windows=windows, plan_place=decide)
 
 
