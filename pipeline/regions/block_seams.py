@@ -177,7 +177,7 @@ def _view(
     )
     return PairView(
         changes=changes,
-        scenes=frozenset(scene.key for pair in pairs for scene in (pair.before, pair.after)),
+        scenes=frozenset().union(*(scene.keys for pair in pairs for scene in (pair.before, pair.after))),
         confidences=frame["confidence"].to_numpy(np.float64, na_value=np.nan),
         seen=pd.concat(seen, ignore_index=True) if len(seen) > 1 else next(iter(seen), None),
     )

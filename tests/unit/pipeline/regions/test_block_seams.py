@@ -30,7 +30,7 @@ def make_block(east: int, north: int = 532) -> LatticeBlock:
 
 def make_state(east: int | None, *, after: dt.datetime = AFTER, name: str = "p") -> Any:
     block = None if east is None else make_block(east)
-    scenes = [SimpleNamespace(start=start, collection=None, key=start) for start in (BEFORE, after)]
+    scenes = [SimpleNamespace(start=start, collection=None, keys=frozenset({start})) for start in (BEFORE, after)]
     pair = SimpleNamespace(pair_id=f"{name}-{east}", before=scenes[0], after=scenes[1])
     record = SimpleNamespace(pair=pair, block=block, block_id=block and block.block_id)
     return SimpleNamespace(record=record, pair_id=pair.pair_id)
@@ -112,6 +112,15 @@ def test_pair_that_is_alone_stays_as_it_is() -> None:
 
     assert joined.frame is frame
     assert [rows.tolist() for rows in joined.rows] == [[0, 1]]
+
+
+def test_pairs_have_all_scenes_in_common_that_their_composites_are_made_of() -> None:
+    state = make_state(None)
+    state.record.pair.after.keys = frozenset({"first", "second"})
+
+    joined = join_pairs([state], [make_frame(box(0, 0, 10, 10))], seen=[None], places=[0])
+
+    assert joined.view.scenes == {BEFORE, "first", "second"}
 
 
 def test_what_lies_beyond_the_zone_is_cut_off_and_its_area_shrinks() -> None:
