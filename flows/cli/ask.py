@@ -77,8 +77,8 @@ def ask_command(
     pair, record = read_place(request)
     name, notes = choose_model(model, record=record)
     with console.status(f"Loading {name} ..."):
-        loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
-    notes += [*compare_models(loaded, record=record), *(record.notes if record is not None else ())]
+        loaded, differences = load_for_run(name, record=record, device=device, dtype=dtype)
+    notes += [*differences, *(record.notes if record is not None else ())]
     for note in notes:
         console.print(f"Note: {note}", markup=False, style="yellow", highlight=False, soft_wrap=True)
     session = Session(loaded, pair, console=console, run=request.run, tile_id=request.tile_id)
@@ -172,6 +172,21 @@ def compare_models(model: ChangeModel, *, record: RunRecord | None) -> list[str]
     return [
         f"{model.identity.model_id} answers; the run's answers come from {record.model['model_id']}, and may differ"
     ]
+
+
+def load_for_run(
+    name: str, *, record: RunRecord | None, device: str, dtype: str | None
+) -> tuple[ChangeModel, list[str]]:
+    """Load a model to answer about a run, and tell what is to be noted of it.
+
+    Args:
+        name: Name of the model, as `choose_model` gives it.
+        record: The run; None: there is none.
+        device: Where it computes.
+        dtype: Its precision; None: that of the run.
+    """
+    loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
+    return loaded, compare_models(loaded, record=record)
 
 
 def make_header(

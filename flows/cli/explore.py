@@ -112,16 +112,15 @@ class _Explored:
         """Load the model, if there is one to be asked; gives it with what is to be known of it."""
         if self.record is None:
             return None, []
-        from flows.cli.ask import choose_dtype, choose_model, compare_models
+        from flows.cli.ask import choose_model, load_for_run
         from flows.explore.chat import ChatDesk
-        from model.registry import load_named_model
 
         name, notes = choose_model(model, record=self.record)
         if not console.is_terminal:
             console.print(f"Loading {name} ...", markup=False, highlight=False, soft_wrap=True)
         with console.status(f"Loading {name} ..."):
-            loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(self.record))
-        return ChatDesk(loaded, folder=self.folder), [*notes, *compare_models(loaded, record=self.record)]
+            loaded, differences = load_for_run(name, record=self.record, device=device, dtype=dtype)
+        return ChatDesk(loaded, folder=self.folder), [*notes, *differences]
 
     @contextmanager
     def open_app(

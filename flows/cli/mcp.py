@@ -39,12 +39,11 @@ def mcp_command(
     from flows.assistants.sources import find_sources
 
     def load_model(record: RunRecord) -> tuple[ChangeModel, list[str]]:
-        from flows.cli.ask import choose_dtype, choose_model, compare_models
-        from model.registry import load_named_model
+        from flows.cli.ask import choose_model, load_for_run
 
         name, notes = choose_model(model, record=record)
-        loaded = load_named_model(name, device=device, dtype=dtype or choose_dtype(record))
-        return loaded, [*notes, *compare_models(loaded, record=record)]
+        loaded, differences = load_for_run(name, record=record, device=device, dtype=dtype)
+        return loaded, [*notes, *differences]
 
     sources = find_sources(places)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

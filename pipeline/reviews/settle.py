@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import shapely
+
 from pipeline.reviews.review import Review, Subject, Verdict
 
 Value = TypeVar("Value", str, float)
@@ -70,6 +72,16 @@ def _choose(reviews: Sequence[Review]) -> Verdict | None:
 def _agree(values: Iterable[Value | None]) -> Value | None:
     told = {value for value in values if value is not None}
     return told.pop() if len(told) == 1 else None
+
+
+def count_missed(reviews: Iterable[Review]) -> int:
+    """Count the places that people have drawn as missed."""
+    return sum(len(shapely.get_parts(review.missed)) for review in reviews if review.missed is not None)
+
+
+def count_people(reviews: Iterable[Review]) -> int:
+    """Count the people who have looked."""
+    return len({review.person for review in reviews})
 
 
 def count_settled(settled: Mapping[str, Settled]) -> dict[str, int]:

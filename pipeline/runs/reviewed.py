@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import geopandas as gpd
-import shapely
 
 from pipeline.accuracy.assess import sort_reviews
 from pipeline.accuracy.figures import ReportFacts
@@ -15,7 +14,7 @@ from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
 from pipeline.report.reviewed import ReviewMarks
 from pipeline.reviews.review import Subject
-from pipeline.reviews.settle import settle_reviews
+from pipeline.reviews.settle import count_missed, count_people, settle_reviews
 from pipeline.reviews.store import has_reviews, read_reviews
 from pipeline.runs.prepare import Run
 
@@ -57,7 +56,7 @@ def review_totals(run: Run, totals: Totals, *, findings: gpd.GeoDataFrame) -> Re
     return ReviewMarks(
         tiles=settle_reviews(reviews, subject=Subject.TILE),
         changes=settle_reviews(reviews, subject=Subject.CHANGE),
-        n_missed=sum(len(shapely.get_parts(review.missed)) for review in reviews if review.missed is not None),
-        n_people=len({review.person for review in reviews}),
+        n_missed=count_missed(reviews),
+        n_people=count_people(reviews),
         notes=tuple(notes),
     )

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import shapely
-
 from pipeline.accuracy.assess import sort_reviews
 from pipeline.regions.events.status import EventStatus
 from pipeline.regions.events.status import Verdict as PairsVerdict
 from pipeline.regions.timeline import Event, PairChanges
 from pipeline.report.reviewed import ReviewMarks, ReviewSummary, summarise_reviews
 from pipeline.reviews.review import Subject, Verdict
-from pipeline.reviews.settle import Settled, settle_reviews
+from pipeline.reviews.settle import Settled, count_missed, count_people, settle_reviews
 from pipeline.reviews.store import has_reviews, read_reviews
 from pipeline.storage.folder import RunFolder
 
@@ -81,8 +79,8 @@ def read_event_reviews(folder: RunFolder, *, name: str) -> EventReviews | None:
     reviews, notes = sort_reviews(log, run_id=name, known=known)
     return EventReviews(
         settled=settle_reviews(reviews, subject=Subject.EVENT),
-        n_missed=sum(len(shapely.get_parts(review.missed)) for review in reviews if review.missed is not None),
-        n_people=len({review.person for review in reviews}),
+        n_missed=count_missed(reviews),
+        n_people=count_people(reviews),
         notes=tuple(notes),
     )
 
