@@ -159,6 +159,11 @@ def _score_each(texts: Sequence[CaptionedText]) -> tuple[Floats, Floats]:
     return np.stack([rouge, ones], axis=1), np.stack([cider, ones], axis=1)
 
 
+def score_cider(texts: Sequence[CaptionedText]) -> float:
+    """Give the CIDEr-D of all texts together; 0 of none."""
+    return float(_score_each(texts)[1][:, 0].mean()) if texts else 0.0
+
+
 def _to_scorer_form(texts: Sequence[CaptionedText]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     references = {
         index: [tokens for reference in text.references if (tokens := tokenize_caption(reference))]

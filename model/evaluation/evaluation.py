@@ -17,6 +17,7 @@ from model.evaluation.captions import CaptionedText, Meteor, has_java, measure_c
 from model.evaluation.cases import AnsweredCase, AnsweredTile, EvaluationTile, Skipped, make_labelled_tile
 from model.evaluation.certainty import measure_certainty
 from model.evaluation.failures import FailureAlbum
+from model.evaluation.lookup import look_up_descriptions
 from model.evaluation.mask_scores import measure_masks
 from model.evaluation.measures import BootstrapSettings, Figure, Measure, estimate_figures, mean
 from model.evaluation.objects import measure_directions, measure_objects
@@ -172,6 +173,11 @@ def evaluate_tiles(
     )
 
 
+LOOKUP = "describe.lookup"
+LOOKUP_FIGURES = (".bleu4", ".cider")
+"""What is told of a table of sentences in the model's place."""
+
+
 def _take_notes(model: ChangeModel) -> list[str]:
     if not isinstance(model, NotingModel):
         return []
@@ -201,6 +207,9 @@ def list_measures(tiles: Sequence[AnsweredTile], *, notes: list[str], meteor: Me
             if cases[kind] or (kind is PromptKind.DESCRIBE and not in_dialogue):
                 name = prefix.rstrip(".") if kind is PromptKind.DIALOGUE else f"{prefix}{kind.value}"
                 measures += _measure_words(cases[kind], prefix=name, meteor=meteor)
+        if not in_dialogue and (looked_up := look_up_descriptions(tiles)):
+            words = _measure_words(looked_up, prefix=LOOKUP, meteor=None)
+            measures += [replace(m, baseline=None) for m in words if m.name.endswith(LOOKUP_FIGURES)]
     return [*measures, *_measure_truths_apart(tiles), *_measure_pixels(tiles)]
 
 
