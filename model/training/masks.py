@@ -24,6 +24,7 @@ from model.registry import find_model_folder
 from model.training.aspects import aspect_loss, extend_decoder, trace_aspects
 from model.training.augmentation import Augmentation
 from model.training.dataset import SampleStream, Source, count_items, stack_dates
+from model.training.fused_tower import FusedTower
 from model.training.progress import TrainingProgress
 from model.training.recipe import MaskTrainingConfig
 from model.training.running import (
@@ -121,6 +122,7 @@ class MaskTrainingModel(PartlyTrained):
             raise ValueError("this model has no mask branch; expected one with a mask_config; add it first")
         self.model = model.requires_grad_(requires_grad=False)
         model.mask_decoder.requires_grad_()
+        self.tower = FusedTower(model.vision_model)
         self.positive_weight = positive_weight
 
     @property
@@ -141,8 +143,10 @@ class MaskTrainingModel(PartlyTrained):
             is_aspect_known: bool of the same shape.
         """
         with torch.no_grad():
-            features = self.model.mask_features(*self.model.encode_dates(pixel_values))
-        logits = self.decoder(features).float()
+            with self.tower.stand_in(self.model):
+                *dates, maps = self.model.see_dates(pixel_values)
+            features = self.model.mask_features(*dates)
+        logits = self.decoder(features, trunk_maps=maps).float()
 
         def compare(part: slice) -> Tensor:
             return mask_loss(
@@ -159,7 +163,7 @@ class MaskTrainingModel(PartlyTrained):
 def prepare_mask_decoder(model: DeltaVlmForConditionalGeneration, config: MaskTrainingConfig) -> None:
     """Give a model a fresh mask branch, or leave it the one that it has, as the config says, with aspects."""
     if config.keeps_decoder and model.mask_decoder is not None:
-        extend_decoder(model, aspects=config.decoder.aspects)
+        extend_decoder(model, aspects=config.decoder.aspects, has_trunk_maps=config.decoder.has_trunk_maps)
     else:
         add_mask_decoder(model, config.decoder.model_dump())
 

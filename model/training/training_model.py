@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -17,13 +17,18 @@ from transformers.modeling_utils import PreTrainedModel
 from model.configuration import ConvVisionConfig
 from model.errors import InputError
 from model.interface import CELL_NAMES
-from model.modeling import DeltaVlmForConditionalGeneration
+from model.modeling import DeltaVlmForConditionalGeneration, DeltaVlmOutput
 from model.pairs.details import load_details
 from model.processing import IGNORED_LABEL
 from model.training.averaging import WeightAverage
 from model.training.collation import KINDS
+from model.training.fused_tower import FusedTower
 from model.training.heads import DetailHead, DifferenceHead, QueryHead, detail_loss, fact_loss
 from model.vision import TRUNK_STRIDE_PX
+
+N_ROW_GROUPS = 6
+"""Parts that the rows of a batch are computed in, the short ones apart from the long ones: of rows padded to the
+longest of the batch, seven tenths were padding."""
 
 
 def choose_trained(names: Sequence[str], *, trained: Sequence[str], frozen: Sequence[str] = ()) -> set[str]:
@@ -167,6 +172,18 @@ class PartlyTrained(nn.Module):
                 yield name
 
 
+class ReadRows(NamedTuple):
+    """What a model made of some rows of a batch."""
+
+    loss: Tensor
+    """Mean cross-entropy over the target tokens."""
+    logits: Tensor
+    """Of the positions that were asked for, shape (n, positions, vocabulary)."""
+    queries: Tensor
+    """What the Q-Former's queries hold, shape (n, queries, Q-Former width)."""
+    n_targets: int
+
+
 class TrainingModel(PartlyTrained):
     """A DeltaVLM between auxiliary heads; one loss."""
 
@@ -188,6 +205,8 @@ class TrainingModel(PartlyTrained):
         learned = choose_trained(names, trained=trained_parts, frozen=frozen_parts)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in learned)
+        does_tower_learn = any(parameter.requires_grad for parameter in model.vision_model.parameters())
+        self.tower = None if does_tower_learn else FusedTower(model.vision_model)
         self.difference_head: DifferenceHead | None = None
         self.query_head: QueryHead | None = None
         self.detail_head: DetailHead | None = None
@@ -212,25 +231,72 @@ class TrainingModel(PartlyTrained):
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
         """Give the loss and its parts; outside of training also the figures of `measure_answers`."""
-        output = self.model(**inputs, pair_index=pair_index, use_cache=False)
-        losses: dict[str, Tensor] = {"text": output.loss}
-        loss = self.text_loss_weight * output.loss
+        with nullcontext() if self.tower is None else self.tower.stand_in(self.model):
+            features = self.model.encode_pairs(inputs["pixel_values"])
+        groups = group_rows(inputs["attention_mask"]) if self.training else [torch.arange(len(pair_index))]
+        read = [self._read(rows, pair_index=pair_index, features=features, inputs=inputs) for rows in groups]
+        order = torch.cat(groups).to(pair_index.device)
+        asked, queries = pair_index[order], torch.cat([part.queries for part in read])
+        losses: dict[str, Tensor] = {"text": average_losses(read)}
+        loss = self.text_loss_weight * losses["text"]
         if self.difference_head is not None and self.query_head is not None:
-            seen = self.difference_head(output.difference_features).float()
-            losses["difference"] = fact_loss(seen, fact_targets, fact_known)
-            gathered = self.query_head(output.query_output).float()
-            losses["query"] = fact_loss(gathered, fact_targets[pair_index], fact_known[pair_index])
+            losses["difference"] = fact_loss(self.difference_head(features).float(), fact_targets, fact_known)
+            gathered = self.query_head(queries).float()
+            losses["query"] = fact_loss(gathered, fact_targets[asked], fact_known[asked])
             loss = loss + self.auxiliary_loss_weight * (losses["difference"] + losses["query"])
         if self.detail_head is not None and detail_targets is not None and detail_known is not None:
-            named = self.detail_head(output.query_output).float()
-            losses["detail"] = detail_loss(named, detail_targets[pair_index], detail_known[pair_index])
+            named = self.detail_head(queries).float()
+            losses["detail"] = detail_loss(named, detail_targets[asked], detail_known[asked])
             loss = loss + self.auxiliary_loss_weight * losses["detail"]
         if not self.training and answer_kinds is not None:
-            logits = output.logits[:, -inputs["labels"].shape[1] :]
+            logits = read[0].logits[:, -inputs["labels"].shape[1] :]
             losses["figures"] = measure_answers(
                 logits, inputs["labels"], kinds=answer_kinds, pair_index=pair_index, n_pairs=len(fact_targets)
             )
         return {"loss": loss, **losses}
+
+    def _read(self, rows: Tensor, *, pair_index: Tensor, features: Tensor, inputs: Mapping[str, Tensor]) -> ReadRows:
+        """Let the model read some rows of a batch, as long as the longest of them."""
+        n_text = longest(inputs["attention_mask"][rows])
+        n_asked = longest(inputs["qformer_attention_mask"][rows])
+        labels = inputs["labels"][rows, :n_text]
+        is_labelled = (labels != IGNORED_LABEL).any(dim=0)
+        # A label is predicted one position before its own; outside of training figures need all positions.
+        first = int(is_labelled.int().argmax()) - 1
+        output: DeltaVlmOutput = self.model(
+            difference_features=features,
+            pair_index=pair_index[rows],
+            input_ids=inputs["input_ids"][rows, :n_text],
+            attention_mask=inputs["attention_mask"][rows, :n_text],
+            labels=labels,
+            qformer_input_ids=inputs["qformer_input_ids"][rows, :n_asked],
+            qformer_attention_mask=inputs["qformer_attention_mask"][rows, :n_asked],
+            logits_to_keep=n_text - first if self.training else 0,
+            use_cache=False,
+        )
+        return ReadRows(
+            loss=cast(Tensor, output.loss),
+            logits=cast(Tensor, output.logits),
+            queries=cast(Tensor, output.query_output),
+            n_targets=int((labels[:, 1:] != IGNORED_LABEL).sum()),
+        )
+
+
+def group_rows(attention_mask: Tensor) -> list[Tensor]:
+    """Group the rows of a batch by their length: int64 numbers of rows, each in one group."""
+    return list(attention_mask.sum(dim=1).argsort(stable=True).chunk(N_ROW_GROUPS))
+
+
+def longest(attention_mask: Tensor) -> int:
+    """Give the length of the longest of rows that are padded on the right."""
+    return int(attention_mask.sum(dim=1).max())
+
+
+def average_losses(read: Sequence[ReadRows]) -> Tensor:
+    """Average the losses of groups of rows, each token as much as any other; 0 where there is none."""
+    # Of a group without targets the mean is no number.
+    sums = [part.loss * part.n_targets if part.n_targets else part.queries.sum() * 0 for part in read]
+    return torch.stack(sums).sum() / max(sum(part.n_targets for part in read), 1)
 
 
 def build_heads(model: DeltaVlmForConditionalGeneration) -> tuple[DifferenceHead, QueryHead]:

@@ -207,5 +207,5 @@ def test_the_shipped_recipes_are_told_apart_by_their_kind(repository):
     mask = load_training_config(repository / "configs" / "train-tiny-mask.yaml")
     assert isinstance(mask, MaskTrainingConfig)
     assert mask.decoder.labels == LABELS
-    for name in ("train-tiny.yaml", "train-tiny-language.yaml"):
+    for name in ("train-tiny.yaml", "train-tiny-words.yaml"):
         assert isinstance(load_training_config(repository / "configs" / name), TrainingConfig)

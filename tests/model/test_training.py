@@ -213,6 +213,29 @@ def test_the_order_of_the_dates_reaches_the_loss_through_the_difference_percepti
     assert all(gradient.abs().sum() > 0 for gradient in gradients.values())
 
 
+def test_rows_grouped_by_length_and_a_fused_tower_give_the_loss_of_all_at_once(model, processor):
+    training = TrainingModel(copy_model(model), text_loss_weight=1.0, frozen_parts=["vision_model", "difference"])
+    for module in training.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    training.model.qformer.config.attention_probs_dropout_prob = 0.0
+    batch = make_batch(processor)
+    with torch.no_grad():
+        grouped, whole = training.train()(**batch), training.eval()(**batch)
+    assert len({int(n) for n in batch["attention_mask"].sum(dim=1)}) > 1
+    for name in ("text", "difference", "query", "detail", "loss"):
+        torch.testing.assert_close(grouped[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+def test_what_does_not_learn_is_saved_as_it_was(model, processor):
+    training = TrainingModel(copy_model(model), text_loss_weight=1.0, frozen_parts=["vision_model"]).train()
+    before = {name: value.clone() for name, value in training.model.vision_model.state_dict().items()}
+    training(**make_batch(processor))["loss"].backward()
+    after = training.model.vision_model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
 def test_answers_are_measured_as_a_greedy_search_would_say_them():
     labels = torch.tensor([[-100, 4, 2], [-100, 5, 2], [-100, -100, 2]])
     logits = torch.full((3, 3, 8), -20.0)
