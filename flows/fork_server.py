@@ -58,15 +58,23 @@ def can_fork(*, device: str, n_gpus: int) -> bool:
     return sys.platform == "linux" and (device == "cpu" or not n_gpus)
 
 
+def list_preloads(*, has_weights: bool) -> list[str]:
+    """List the modules that the server imports, in their order; Python passes over one that is not there.
+
+    Args:
+        has_weights: As of `start_fork_server`.
+    """
+    weights = [_WEIGHTS_PRELOAD] if has_weights else []
+    return [_FIRST_PRELOAD, *_PRELOADS, *_LATE_PRELOADS, *weights, _LAST_PRELOAD]
+
+
 def start_fork_server(*, has_weights: bool) -> None:
     """Start the server, unless it runs; it imports in its own time, and ends with this process.
 
     Args:
         has_weights: Whether the workers hold weights themselves, so that they need torch.
     """
-    weights = [_WEIGHTS_PRELOAD] if has_weights else []
-    preloads = [_FIRST_PRELOAD, *_PRELOADS, *_LATE_PRELOADS, *weights, _LAST_PRELOAD]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(preloads)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list_preloads(has_weights=has_weights))
     former = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
     os.environ.update(_SERVER_ENVIRONMENT)
     try:
