@@ -188,7 +188,8 @@ def keep_answers(
 def tell_findings(record: Any, *, answers: list[str], tiles: Any, store: Any, clock: Clock) -> tuple[Any, Any]:
     """Make the two tables of a pair's run out of its answers, as a run does without the rest of its report."""
     from pipeline.answers.parts import AnswerParts
-    from pipeline.findings.extract import extract_findings, make_findings_schema
+    from pipeline.findings.columns import make_findings_schema
+    from pipeline.findings.extract import extract_findings
     from pipeline.findings.totals import sum_up
     from pipeline.storage.names import CHANGES_NAME, TILES_NAME
     from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert

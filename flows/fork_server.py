@@ -40,14 +40,32 @@ _SERVER_ENVIRONMENT = START_ENVIRONMENT | {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
+_FIRST_PRELOAD, _LAST_PRELOAD = "flows.waiting_collector", "flows.frozen_imports"
 _PRELOADS = ("flows.signals", "pipeline.answers.batch", "pipeline.tiles.write")
+_LATE_PRELOADS = (
+    "distributed.nanny",
+    "pipeline.workers.models",
+    "scipy.ndimage",
+    "skimage.measure",
+    "skimage.segmentation",
+)
+# ^ What those would import only once they need it.
 _WEIGHTS_PRELOAD = "model.answering"
-_LAST_PRELOAD = "flows.frozen_imports"
 
 
 def can_fork(*, device: str, n_gpus: int) -> bool:
     """Tell whether workers may be forked here: CUDA does not survive that, and macOS's own libraries do not like it."""
     return sys.platform == "linux" and (device == "cpu" or not n_gpus)
+
+
+def list_preloads(*, has_weights: bool) -> list[str]:
+    """List the modules that the server imports, in their order; Python passes over one that is not there.
+
+    Args:
+        has_weights: As of `start_fork_server`.
+    """
+    weights = [_WEIGHTS_PRELOAD] if has_weights else []
+    return [_FIRST_PRELOAD, *_PRELOADS, *_LATE_PRELOADS, *weights, _LAST_PRELOAD]
 
 
 def start_fork_server(*, has_weights: bool) -> None:
@@ -56,8 +74,7 @@ def start_fork_server(*, has_weights: bool) -> None:
     Args:
         has_weights: Whether the workers hold weights themselves, so that they need torch.
     """
-    preloads = [*_PRELOADS, *([_WEIGHTS_PRELOAD] if has_weights else []), _LAST_PRELOAD]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(preloads)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list_preloads(has_weights=has_weights))
     former = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
     os.environ.update(_SERVER_ENVIRONMENT)
     try:

@@ -7,3 +7,4 @@ for half a second, and by writing to them took pages of its own in place of thos
 import gc
 
 gc.freeze()
+gc.enable()

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.segmentation import watershed
+import scipy
+import skimage
 
 CHANGED_FROM = 0.5
 MIN_REMOVED = 0.65
@@ -35,13 +35,15 @@ def split_touching(probabilities: npt.NDArray[np.float32], borders: npt.NDArray[
         Number of the building that each pixel belongs to, 0 for none, of the same shape.
     """
     is_building = probabilities >= CHANGED_FROM
-    whole, n_whole = ndimage.label(is_building)
-    cores, n_cores = ndimage.label(is_building & (borders < CHANGED_FROM))
+    whole, n_whole = scipy.ndimage.label(is_building)
+    cores, n_cores = scipy.ndimage.label(is_building & (borders < CHANGED_FROM))
     # What is border all over is a building all the same.
     lost = np.setdiff1d(np.arange(1, n_whole + 1), np.unique(whole[cores > 0]))
     for number, label in enumerate(lost, start=n_cores + 1):
         cores[whole == label] = number
-    return np.asarray(watershed(borders - probabilities, markers=cores, mask=is_building), np.int32)
+    return np.asarray(
+        skimage.segmentation.watershed(borders - probabilities, markers=cores, mask=is_building), np.int32
+    )
 
 
 def tell_direction(removed: npt.NDArray[np.float32], *, changed: npt.NDArray[np.bool_]) -> Direction | None:

@@ -39,6 +39,10 @@ from flows.cli.serve import serve_command
 from flows.cli.synthesize import synthesize_command
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from distributed import Client
+
     from model.errors import InputError
     from pipeline.config.run import RunConfig
     from pipeline.report.result import Report
@@ -112,20 +116,33 @@ def run_command(
     settings = load_config(config, values=values, assignments=assignments or ())
     _begin_to_start_workers(settings)
     # Only now, as these take as long as what the workers import meanwhile.
-    from functools import partial
+    from flows.importing import import_undisturbed
 
-    from flows.cli.console import make_console, show_report
-    from flows.cli.progress import show_progress
-    from flows.cluster import check_cluster, open_run_cluster
-    from flows.signals import stop_on_signals
-    from pipeline.runs.run import detect_changes
+    with import_undisturbed():
+        from flows.cli.console import make_console, show_report
+        from flows.cli.progress import show_progress
+        from flows.signals import stop_on_signals
+        from pipeline.runs.run import detect_changes
 
-    check_cluster(settings.cluster)
+    if settings.cluster.kind != "local":
+        from flows.cluster import check_cluster
+
+        check_cluster(settings.cluster)
     console = make_console()
     with stop_on_signals(), show_progress(console) as on_progress:
-        report = detect_changes(settings, open_cluster=partial(open_run_cluster, settings), on_progress=on_progress)
+        report = detect_changes(settings, open_cluster=lambda: _open_cluster(settings), on_progress=on_progress)
     show_report(console, report)
     _end_with_report(report, is_json=is_json)
+
+
+def _open_cluster(settings: RunConfig) -> AbstractContextManager[Client]:
+    """Open the cluster of a run; not before one is asked for, as Dask takes longer to import than a finished run."""
+    from flows.importing import import_undisturbed
+
+    with import_undisturbed():
+        from flows.cluster import open_run_cluster
+
+    return open_run_cluster(settings)
 
 
 def _begin_to_start_workers(settings: RunConfig) -> None:

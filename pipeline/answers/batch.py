@@ -28,7 +28,6 @@ from pipeline.grid.window import Window
 from pipeline.summary import StageSummary
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
-from pipeline.workers.models import hold_model
 from pipeline.workers.outcomes import call_in_time
 
 STAGE = "collect_answers"
@@ -132,6 +131,9 @@ def answer_batch(
         lack: What is not there of it.
         around: Row and column of the other tiles that are asked about and touch one of these.
     """
+    # Not at the top: Dask takes half a second to import, and a finished run asks no worker.
+    from pipeline.workers.models import hold_model
+
     start = time.perf_counter()
     pairs = interview.store.read_pairs(tiles)
     n_bytes = pairs.nbytes

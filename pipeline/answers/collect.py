@@ -13,9 +13,8 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-from distributed import Client, KilledWorker
 
 from model.errors import FolderError
 from model.interface import ModelIdentity, Prompt
@@ -29,9 +28,12 @@ from pipeline.config.model import ModelConfig
 from pipeline.summary import PART_REPAIRED, ProgressCallback, StageSummary, ignore_progress
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
-from pipeline.workers.models import register_model, unregister_model
 from pipeline.workers.outcomes import TaskFailedError
-from pipeline.workers.tasks import Call, run_bounded
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pipeline.workers.tasks import Call
 
 MIN_BATCHES_WITHOUT_AN_ANSWER = 8
 """Fewest batches that may go by without any tile of them being answered before the stage gives up."""
@@ -118,6 +120,8 @@ def collect_answers(
             on_progress(part)
     finally:
         if asking.max_asked:
+            from pipeline.workers.models import unregister_model
+
             unregister_model(client, model=model, identity=identity)
     parts = AnswerParts(
         folder=store.folder,
@@ -176,6 +180,10 @@ class _Asking:
             yield from self._line_up(batch, origin=origin)
         if not self.line:
             return
+        # Not at the top: Dask takes half a second to import, and a finished run asks no worker.
+        from pipeline.workers.models import register_model
+        from pipeline.workers.tasks import run_bounded
+
         interview = self.interview
         register_model(
             client, model=interview.model, identity=interview.identity, limit_s=interview.limits.model_load_s
@@ -206,6 +214,8 @@ class _Asking:
         # ^ not derived from the content: runs into two folders may share a scheduler, not a task.
         self.asked[key] = piece
         self.max_asked = max(self.max_asked, len(self.asked))
+        from pipeline.workers.tasks import Call
+
         return Call(key, (self.interview, piece.tiles, piece.lack, self._find_around(piece.tiles)))
 
     def _find_around(self, tiles: Batch) -> frozenset[Place]:
@@ -236,7 +246,7 @@ class _Asking:
                 yield from self._line_up(part, origin=piece.origin, is_first=True)
             return
         self.hopeless.add((piece.origin, tiles[0].tile_id if is_late else ""))
-        if isinstance(problem, KilledWorker) and not is_alone:
+        if _is_deadly(problem) and not is_alone:
             self.suspects.append(tiles)
         else:
             yield self._fail([tiles], reason=describe_failure(problem))
@@ -268,9 +278,15 @@ class _Asking:
 
 def describe_failure(problem: BaseException) -> str:
     """Say in one line why a batch failed."""
-    if isinstance(problem, KilledWorker):
+    if _is_deadly(problem):
         return "the worker died again and again while it was at work on the tile"
     name = problem.kind if isinstance(problem, TaskFailedError) else type(problem).__name__
     words = problem.words if isinstance(problem, TaskFailedError) else str(problem)
     lines = redact_text(words).splitlines()
     return f"{name}: {lines[0][:200]}" if lines else name
+
+
+def _is_deadly(problem: BaseException) -> bool:
+    from distributed import KilledWorker
+
+    return isinstance(problem, KilledWorker)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import rasterio.features
+import scipy
 import shapely
-from scipy import ndimage
-from skimage.measure import label as label_equal
+import skimage
 
 from model.instances import split_touching
 
@@ -50,11 +50,11 @@ def label_pieces(seen: Probabilities, *, borders: Probabilities | None, owned: S
         owned: The tile's own ground in it.
     """
     if borders is None:
-        return np.asarray(ndimage.label(seen[owned] >= THRESHOLD)[0], np.int32)
+        return np.asarray(scipy.ndimage.label(seen[owned] >= THRESHOLD)[0], np.int32)
     # Split by all that was seen and cut afterwards: a building's core may lie with a neighbour, and what is cut off
     # one may be in parts here.
     instances = split_touching(seen, borders)[owned]
-    labels = label_equal(instances, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    labels = skimage.measure.label(instances, background=0, connectivity=1)
     numbers, firsts = np.unique(labels, return_index=True)
     ranks = np.zeros(numbers.max() + 1, np.int32)
     is_piece = numbers > 0
@@ -76,9 +76,9 @@ def measure_pieces(
     firsts, numbers = firsts[numbers > 0], numbers[numbers > 0]
     rows, cols = np.divmod(firsts, labels.shape[1])
     sizes = np.bincount(labels.ravel())[1:]
-    means = ndimage.mean(probabilities.astype(np.float64), labels, numbers)
-    peaks = ndimage.maximum(probabilities, labels, numbers)
-    told = None if removed is None else ndimage.mean(removed.astype(np.float64), labels, numbers)
+    means = scipy.ndimage.mean(probabilities.astype(np.float64), labels, numbers)
+    peaks = scipy.ndimage.maximum(probabilities, labels, numbers)
+    told = None if removed is None else scipy.ndimage.mean(removed.astype(np.float64), labels, numbers)
     for at, (row, col, size, mean, peak) in enumerate(zip(rows, cols, sizes, means, peaks, strict=True)):
         yield MeasuredPiece(
             row=int(row),

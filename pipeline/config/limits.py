@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from model.web import WebLimits
 from pipeline.config.loading import StrictConfig
+
+if TYPE_CHECKING:
+    from model.web import WebLimits
 
 TILES_AT_LEAST = 2
 """A batch has the time of so many tiles more than it has, as the first words of a model take longer."""
@@ -57,6 +60,9 @@ class LimitsConfig(StrictConfig):
 
     def to_web(self) -> WebLimits:
         """Give what is borne of a server."""
+        # What asks servers takes longer to import than all other settings.
+        from model.web import WebLimits
+
         return WebLimits(silence_s=self.server_silence_s, total_s=self.server_request_s)
 
 

@@ -17,49 +17,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from model.errors import InputError
 from model.home import ModelFit
-from model.interface import ModelIdentity, Prompt, PromptKind
+from model.interface import ModelIdentity, Prompt
 from pipeline.answers.meaning import GivenAnswers
 from pipeline.answers.parts import AnswerParts
 from pipeline.dates import parse_moment
+from pipeline.findings.columns import make_findings_schema
 from pipeline.findings.decide import judge_tiles
 from pipeline.grid.grid import Grid, name_tile
 from pipeline.summary import StageSummary
-from pipeline.tables.fields import describe_field, insert_fields
 from pipeline.tables.geoparquet import make_frame
-from pipeline.tables.schemas import COMPOSITE_FIELDS, FINDINGS_SCHEMA, TILE_REVIEW_FIELDS, TileStatus
+from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile, TileTable
 from pipeline.tiles.tile_dates import TileDates
 
 STAGE = "extract_findings"
-
-
-def make_findings_schema(prompts: Sequence[Prompt], *, is_composed: bool = False) -> pa.Schema:
-    """Give the columns of ``tiles.parquet`` for some prompts: each of kind `ask` has its own.
-
-    Args:
-        prompts: The questions of the run.
-        is_composed: Whether each scene is made of several dates.
-
-    Raises:
-        InputError: a prompt has the name of another column.
-    """
-    schema = insert_fields(FINDINGS_SCHEMA, COMPOSITE_FIELDS if is_composed else (), before="status")
-    position = schema.get_field_index("model_id")
-    for prompt in prompts:
-        if prompt.kind is not PromptKind.ASK:
-            continue
-        if prompt.name in {*schema.names, *(field.name for field in TILE_REVIEW_FIELDS), "bbox"}:
-            raise InputError(
-                f"prompts: {prompt.name!r} of kind ask is the name of another column of tiles.parquet",
-                expected="a name of its own",
-                remedy=f"rename it, for example to {prompt.name}_answer",
-            )
-        schema = schema.insert(position, describe_field(prompt.name, pa.string(), f"Answer to: {prompt.text.strip()}"))
-        position += 1
-    return schema
 
 
 def extract_findings(

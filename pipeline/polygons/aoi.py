@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import scipy
 import shapely
-from scipy.ndimage import binary_dilation
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
@@ -23,6 +22,9 @@ from pipeline.grid.date_line import wrap_shape
 from pipeline.grid.grid import Grid
 from pipeline.polygons.files import has_shape, read_polygons, unwrap_date_line
 from pipeline.polygons.near import lie_near, place_polygons, share_ground
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 _EDGE_CUTS = 256
 BOXES_AT_ONCE = 65_536
@@ -175,7 +177,7 @@ def find_shards_needed(grid: Grid, *, area: GridArea | None, shard_size_tiles: i
     """
     is_inside = find_inside(grid, area=area)
     if grid.overlap_px:
-        is_inside = np.asarray(binary_dilation(is_inside, structure=np.ones((3, 3))), dtype=np.bool_)
+        is_inside = np.asarray(scipy.ndimage.binary_dilation(is_inside, structure=np.ones((3, 3))), dtype=np.bool_)
     return find_shards_inside(is_inside, shard_size_tiles=shard_size_tiles)
 
 

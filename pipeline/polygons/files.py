@@ -6,14 +6,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from model.errors import InputError
 from pipeline.grid.date_line import unwrap_shape
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 _FORMATS = frozenset(
     {
@@ -68,7 +71,8 @@ def has_shape(geometry: gpd.GeoSeries) -> npt.NDArray[np.bool_]:
 
 
 def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
-    # Not before it is needed: it brings a GDAL of its own, of 30 MB.
+    # Not before they are needed: most runs have no polygons, and pyogrio brings a GDAL of its own, of 30 MB.
+    import geopandas as gpd
     import pyogrio
 
     try:
@@ -121,5 +125,7 @@ def unwrap_date_line(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
     """Let polygons in degrees run on over the date line, as `unwrap_shape` does; those in other CRSs stay."""
     if not geometry.crs.is_geographic:
         return geometry
+    import geopandas as gpd
+
     shapes = [unwrap_shape(shape) for shape in geometry.to_numpy()]
     return gpd.GeoSeries(shapes, index=geometry.index, crs=geometry.crs)

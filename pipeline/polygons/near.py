@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import geopandas as gpd
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 import pyproj
@@ -10,6 +11,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.grid import Grid
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 _LARGEST_STEP_M = 1000.0
 _LARGEST_STEP_DEGREES = 0.01
@@ -37,6 +41,8 @@ def place_polygons(geometry: gpd.GeoSeries, *, grid: Grid) -> npt.NDArray[np.obj
     """
     if geometry.crs == pyproj.CRS.from_user_input(grid.crs):
         return np.asarray(geometry.to_numpy(), dtype=np.object_)
+    import geopandas as gpd
+
     near = keep_near(cut_edges(geometry).to_crs("EPSG:4326").to_numpy(), grid=grid)
     shapes = gpd.GeoSeries(near, crs="EPSG:4326").to_crs(grid.crs).to_numpy()
     is_broken = ~shapely.is_valid(shapes)

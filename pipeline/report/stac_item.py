@@ -28,7 +28,7 @@ from model.interface import ENGINE_VERSION, ModelIdentity, Prompt
 from model.redaction import redact_uri, shorten_text
 from model.safe_text import clean_line
 from pipeline.dates import parse_moment
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.accuracy_words import summarise_accuracy
 from pipeline.report.result import Report

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from model.interface import Prompt
 from model.sealing import encode_sealed
+from pipeline.findings.columns import make_findings_schema
 from pipeline.findings.dates import is_composed
 from pipeline.findings.doubts import list_doubts
-from pipeline.findings.extract import make_findings_schema
 from pipeline.findings.totals import Totals
 from pipeline.grid.grid import Grid
 from pipeline.report.page.page import render_page

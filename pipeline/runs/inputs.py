@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.errors import InputError
 from model.registry import find_model_folder, find_model_source
 from pipeline.config.run import SCENE_KEYS, RunConfig
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.polygons.aoi import AreaOfInterest
-from pipeline.polygons.zones import Zones
 from pipeline.runs.polygons import read_run_zones
 from pipeline.scenes.signing import check_signer
 from pipeline.storage.opening import check_foreign, find_folder
 from pipeline.uris import is_remote
 from pipeline.workers.memory import check_memory
+
+if TYPE_CHECKING:
+    from pipeline.polygons.zones import Zones
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.errors import InputError
 from model.redaction import MASK
 from pipeline.config.run import RunConfig
-from pipeline.polygons.zones import Zones, read_zones
+
+if TYPE_CHECKING:
+    from pipeline.polygons.zones import Zones
 
 _TITLES = {"aoi": "area of interest", "zones": "zones"}
 _REMEDIES = {
@@ -35,6 +37,9 @@ def read_run_zones(config: RunConfig) -> Zones | None:
     """
     if config.zones is None:
         return None
+    # pandas and geopandas take as long to import as a finished run needs to see that it is finished.
+    from pipeline.polygons.zones import read_zones
+
     return read_zones(config.zones, id_column=config.zones_id_column, name_column=config.zones_name_column)
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from distributed import Client
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
@@ -18,9 +17,8 @@ from model.registry import identify_named_model
 from pipeline.answers.parts import AnswerParts
 from pipeline.config.loading import RECORDED
 from pipeline.config.run import RunConfig
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.polygons.aoi import GridArea, read_grid_area
-from pipeline.polygons.zones import Zones
 from pipeline.report.result import Report
 from pipeline.runs.inputs import RunPolygons
 from pipeline.runs.model_fit import check_model_fit, judge_model_fit
@@ -35,8 +33,11 @@ from pipeline.storage.opening import open_run_folder
 from pipeline.summary import ProgressCallback, StageSummary
 from pipeline.tiles.ground import find_extent
 from pipeline.tiles.store import TileStore
-from pipeline.workers.checks import check_workers
-from pipeline.workers.models import settle_dtype
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pipeline.polygons.zones import Zones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,10 @@ class Run:
             InputError: a worker has other packages, does not see the run's folder or a scene, or would answer in
                 another precision than the others.
         """
+        # Not at the top: Dask takes half a second to import, and a finished run asks no worker.
+        from pipeline.workers.checks import check_workers
+        from pipeline.workers.models import settle_dtype
+
         check_workers(client, folder=self.folder, scenes=[*self.pair.before.uris, *self.pair.after.uris])
         run = self.with_dtype(settle_dtype(client, self.config.model).dtype)
         discard_record(run.folder, run_id=run.run_id, shard_size_tiles=run.config.tiles.shard_size_tiles)

@@ -15,11 +15,13 @@ PENDING_NAME = "run.pending.json"
 
 def write_record(record: RunRecord, *, folder: RunFolder) -> None:
     """Put ``run.json``, or put the former one back if it tells the same result: it has the times of the real work."""
+    text = record.to_json()
     with suppress(InputError):
-        former = recall_record(folder)
-        if former.is_same_result(record):
-            record = former
-    folder.put(RECORD_NAME, record.to_json())
+        former, name = _recall_text(folder)
+        # A record of many tiles is long: it is encoded once, and read back to be compared as what it will be.
+        if _decode(former, folder=folder, name=name).is_same_result(_decode(text, folder=folder, name=RECORD_NAME)):
+            text = former
+    folder.put(RECORD_NAME, text)
     folder.delete([PENDING_NAME])
 
 
@@ -37,19 +39,23 @@ def read_record(folder: RunFolder) -> RunRecord:
         InputError: the run has not ended, its report is being made anew, or the file is damaged.
     """
     try:
-        return _read_named(folder, RECORD_NAME)
+        return _decode(folder.read(RECORD_NAME), folder=folder, name=RECORD_NAME)
     except FileNotFoundError:
-        if folder.has(PENDING_NAME):
-            raise InputError(
-                f"the report of {folder.uri} is being made anew, or that was stopped half-way",
-                expected=f"a run whose report is whole, with its {RECORD_NAME}",
-                remedy=f"let it end, or make the report again with `deltavlm report {folder.uri}`",
-            ) from None
-        raise InputError(
-            f"{folder.uri} has no {RECORD_NAME}",
-            expected="the folder of a run that has ended",
-            remedy="run `deltavlm run` with this --output to its end first",
-        ) from None
+        raise _describe_lack(folder) from None
+
+
+def _describe_lack(folder: RunFolder) -> InputError:
+    if folder.has(PENDING_NAME):
+        return InputError(
+            f"the report of {folder.uri} is being made anew, or that was stopped half-way",
+            expected=f"a run whose report is whole, with its {RECORD_NAME}",
+            remedy=f"let it end, or make the report again with `deltavlm report {folder.uri}`",
+        )
+    return InputError(
+        f"{folder.uri} has no {RECORD_NAME}",
+        expected="the folder of a run that has ended",
+        remedy="run `deltavlm run` with this --output to its end first",
+    )
 
 
 def recall_record(folder: RunFolder) -> RunRecord:
@@ -58,15 +64,20 @@ def recall_record(folder: RunFolder) -> RunRecord:
     Raises:
         InputError: the run has not ended, or the file is damaged.
     """
+    text, name = _recall_text(folder)
+    return _decode(text, folder=folder, name=name)
+
+
+def _recall_text(folder: RunFolder) -> tuple[bytes, str]:
+    """Read the file of the two that is there, and give its name with it."""
     for name in (RECORD_NAME, PENDING_NAME):
         with suppress(FileNotFoundError):
-            return _read_named(folder, name)
-    # Neither is there, which is told as to everyone.
-    return read_record(folder)
+            return folder.read(name), name
+    raise _describe_lack(folder)
 
 
-def _read_named(folder: RunFolder, name: str) -> RunRecord:
-    return RunRecord.from_json(folder.read(name), source=folder.join(name))
+def _decode(text: bytes, *, folder: RunFolder, name: str) -> RunRecord:
+    return RunRecord.from_json(text, source=folder.join(name))
 
 
 def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> None:

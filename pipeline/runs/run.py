@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
-
-from distributed import Client
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 
 from model.errors import InputError
 from pipeline.answers.collect import collect_answers
@@ -36,9 +34,10 @@ from pipeline.workers.late_client import LateClient
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from distributed import Client
 
 
-OpenCluster = Callable[[], AbstractContextManager[Client]]
+OpenCluster: TypeAlias = "Callable[[], AbstractContextManager[Client]]"
 """Starts or finds workers; called only once the input is known to be right, and for a finished run only if need be."""
 
 Result = TypeVar("Result")
@@ -81,7 +80,7 @@ def detect_changes(
         with ExitStack() as stack:
             if run.is_finished:
                 # As a rule nothing is missing, and workers take longer to start than all else.
-                client = cast(Client, LateClient(lambda: _open_workers(run, open_cluster, stack=stack)[1]))
+                client = cast("Client", LateClient(lambda: _open_workers(run, open_cluster, stack=stack)[1]))
             else:
                 run, client = _open_workers(run, open_cluster, stack=stack)
             store = stages.write_tiles(run, client=client)

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from model.errors import InputError
 from pipeline.config.limits import get_limits
@@ -211,7 +211,7 @@ def grow(mask: BoolArray, radius_px: int) -> BoolArray:
     values = mask.view(np.uint8)
     for dy in range(min(radius_px, height - 1) + 1):
         half_px = math.isqrt(radius_px**2 - dy**2)
-        spread = ndimage.maximum_filter1d(values, 2 * half_px + 1, axis=1, mode="constant").view(np.bool_)
+        spread = scipy.ndimage.maximum_filter1d(values, 2 * half_px + 1, axis=1, mode="constant").view(np.bool_)
         grown[dy:] |= spread[: height - dy]
         grown[: height - dy] |= spread[dy:]
     return grown

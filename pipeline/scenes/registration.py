@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, ndimage
-from skimage.registration import phase_cross_correlation
+import scipy
+import skimage
 
 from pipeline.config.grid import RegistrationConfig
 from pipeline.grid.grid import Grid
@@ -223,13 +223,13 @@ def estimate_shift(
         edges = _compute_edges(pixels)
         if not is_clear.any() or edges[is_clear].std() < _MIN_TEXTURE:
             return None
-        spectra.append(fft.fft2((edges - np.average(edges, weights=taper)) * taper))
+        spectra.append(scipy.fft.fft2((edges - np.average(edges, weights=taper)) * taper))
     weights = np.sqrt(_weigh_frequencies(is_valid.shape))
     # Frequencies that are hardly there are mostly noise and the window's own: those are not raised to full weight.
     first, second = (spectrum / (np.abs(spectrum) + np.abs(spectrum).mean()) * weights for spectrum in spectra)
     if _measure_peak(first * second.conj(), reach_px=max_shift_px) < _MIN_PEAK:
         return None
-    shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
+    shift, _, _ = skimage.registration.phase_cross_correlation(
         first, second, space="fourier", upsample_factor=_UPSAMPLING, normalization=None
     )
     # The library tells how to move the later date onto the earlier one.
@@ -242,7 +242,7 @@ def _measure_peak(product: npt.NDArray[np.complex64], *, reach_px: float) -> flo
 
     Windows make the correlation of noise itself higher for small shifts, so only such shifts are looked at.
     """
-    correlation = np.abs(fft.fftshift(fft.ifft2(product)))
+    correlation = np.abs(scipy.fft.fftshift(scipy.fft.ifft2(product)))
     middles = [length // 2 for length in correlation.shape]
     reaches = [min(int(np.ceil(reach_px)), length // 4) for length in correlation.shape]
     near = correlation[tuple(slice(m - r, m + r + 1) for m, r in zip(middles, reaches, strict=True))]
@@ -260,18 +260,18 @@ def _fade_out(is_valid: BoolArray) -> tuple[BoolArray, FloatArray]:
     window = np.outer(*(np.hanning(length).astype(np.float32) for length in is_valid.shape))
     if is_valid.all():
         return is_valid, window
-    is_clear = ndimage.binary_erosion(is_valid, iterations=_HIDDEN_PX, border_value=1)
-    softened = ndimage.gaussian_filter(is_clear.astype(np.float32), _HIDDEN_PX) * is_clear
+    is_clear = scipy.ndimage.binary_erosion(is_valid, iterations=_HIDDEN_PX, border_value=1)
+    softened = scipy.ndimage.gaussian_filter(is_clear.astype(np.float32), _HIDDEN_PX) * is_clear
     return is_clear, np.asarray(softened * window, dtype=np.float32)
 
 
 def _compute_edges(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     grey = pixels.astype(np.float32).mean(axis=0)
-    return np.asarray(ndimage.gaussian_gradient_magnitude(grey, _EDGE_SIGMA_PX), dtype=np.float32)
+    return np.asarray(scipy.ndimage.gaussian_gradient_magnitude(grey, _EDGE_SIGMA_PX), dtype=np.float32)
 
 
 def _weigh_frequencies(shape: tuple[int, ...]) -> FloatArray:
-    rows, cols = (fft.fftfreq(length).astype(np.float32) for length in shape)
+    rows, cols = (scipy.fft.fftfreq(length).astype(np.float32) for length in shape)
     squared = rows[:, np.newaxis] ** 2 + cols[np.newaxis, :] ** 2
     return np.asarray(np.exp(-squared / (2 * _FREQUENCY_SIGMA**2)), dtype=np.float32)
 

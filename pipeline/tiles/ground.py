@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
@@ -35,7 +35,8 @@ def find_extent(pair: ScenePair) -> BaseGeometry:
     # In degrees first: a map of the world has no place in a UTM zone.
     reach = shapely.intersection(before, move_beside(pair.after.footprint, lon=before.envelope.centroid.x))
     cut = shapely.segmentize(reach, max(reach.length / _EDGE_CUTS, 1e-9))
-    extent = gpd.GeoSeries([cut], crs="EPSG:4326").to_crs(pair.grid.crs).make_valid().iloc[0]
+    transformer = pyproj.Transformer.from_crs("EPSG:4326", pair.grid.crs, always_xy=True)
+    extent = shapely.make_valid(shapely.transform(cut, lambda xy: np.column_stack(transformer.transform(*xy.T))))
     if pair.registration is not None and any(pair.registration.correction_px):
         # What is read from so far down and to the right lies so far up and to the left.
         rows_px, cols_px = pair.registration.correction_px

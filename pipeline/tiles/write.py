@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import distributed
 
 from model.errors import FolderError, InputError
 from model.redaction import redact_text
@@ -28,7 +27,9 @@ from pipeline.tiles.shards import (
 )
 from pipeline.tiles.store import TileStore
 from pipeline.workers.outcomes import TaskFailedError
-from pipeline.workers.tasks import Call, run_bounded
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 WAITS_IN_VAIN = 3
 """So many shards in a row that fail only after a server was silent for as long as it may be, and no more are tried."""
@@ -41,7 +42,7 @@ def write_tiles(
     *,
     folder: RunFolder,
     config: TilesConfig,
-    client: distributed.Client,
+    client: Client,
     max_in_flight: int | None,
     area: GridArea | None = None,
     limits: LimitsConfig = DEFAULT_LIMITS,
@@ -102,12 +103,17 @@ def _write_shards(
     *,
     folder: RunFolder,
     shard_size_tiles: int,
-    client: distributed.Client,
+    client: Client,
     max_in_flight: int | None,
     limits: LimitsConfig,
     problems: dict[tuple[int, int], BaseException],
 ) -> Iterator[StageSummary]:
     """Write shards, and give what has become of their tiles as they come; why a shard failed is put into problems."""
+    if not shards:
+        return
+    # Not at the top: Dask takes half a second to import, and a finished run asks no worker.
+    from pipeline.workers.tasks import Call, run_bounded
+
     # Not named by the content: runs into two folders may share a scheduler, not a task.
     missing = {f"write-shard-{uuid4().hex}": shard for shard in shards}
     calls = (Call(key, (folder, pair, shard_size_tiles, *shard, limits)) for key, shard in tuple(missing.items()))

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
-from dask.utils import format_bytes, parse_bytes
-
 from model.errors import InputError
 from model.inspection import LIBRARIES_BYTES, WeightSizes, measure_weights, read_memory_bytes
 from model.registry import find_model_folder, find_model_source
@@ -85,6 +83,9 @@ def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: fl
     Raises:
         InputError: it is not enough to hold the weights.
     """
+    # Only workers need Dask, and a finished run has none.
+    from dask.utils import format_bytes, parse_bytes
+
     wanted = need.ample_bytes if asked is None else parse_bytes(asked)
     limit = int(min(wanted, memory_bytes))
     if limit < need.least_bytes:

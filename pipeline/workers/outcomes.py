@@ -14,8 +14,6 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from distributed import get_worker
-
 from model.errors import InputError
 from model.redaction import redact_text, shorten_text
 
@@ -119,6 +117,8 @@ def call_in_time(call: Callable[[], Result], *, limit_s: float, what: str) -> Re
 
 def _end_worker() -> None:
     """End this process a little later, if it is a worker's that a nanny watches, else leave the cluster."""
+    from distributed import get_worker
+
     try:
         worker = get_worker()
     except ValueError:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.interface import Prompt, PromptKind
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
 from pipeline.report.result import Report

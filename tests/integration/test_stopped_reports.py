@@ -21,15 +21,13 @@ from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, MadeScenes, make
 from stand_in_model import StandInModel
 
 from model.errors import InputError
-from pipeline.answers import batch as interview
-from pipeline.answers import collect as answers
 from pipeline.config.region import RegionConfig, TellingConfig, load_region_config
 from pipeline.regions import report as region_files
 from pipeline.regions.pair_records import PairState, PairStatus, read_states
 from pipeline.regions.record import REGION_NAME
 from pipeline.regions.region import Region
 from pipeline.report import write as report
-from pipeline.runs import kept, prepare, record
+from pipeline.runs import kept, record
 from pipeline.runs.check import check_run
 from pipeline.runs.export import export_report
 from pipeline.runs.read import list_changed_tiles, read_tile_pair
@@ -42,7 +40,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import PAGE_NAME, TILES_NAME, is_run_file
 from pipeline.storage.object_facts import describe_bytes
 from pipeline.storage.plain_files import PlainFiles
-from pipeline.tiles import write as tiles
+from pipeline.workers import checks, models, tasks
 from pipeline.workers.tasks import Call, run_bounded
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
@@ -65,13 +63,12 @@ def run_here(
 @pytest.fixture(scope="module", autouse=True)
 def no_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (tiles, answers):
-            patch.setattr(module, "run_bounded", run_here)
-        patch.setattr(answers, "register_model", lambda client, **model: None)
-        patch.setattr(answers, "unregister_model", lambda client, **model: None)
-        patch.setattr(interview, "hold_model", lambda model, **how: nullcontext(StandInModel()))
-        patch.setattr(prepare, "check_workers", lambda client, **what: None)
-        patch.setattr(prepare, "settle_dtype", lambda client, model: SimpleNamespace(dtype="float32"))
+        patch.setattr(tasks, "run_bounded", run_here)
+        patch.setattr(models, "register_model", lambda client, **model: None)
+        patch.setattr(models, "unregister_model", lambda client, **model: None)
+        patch.setattr(models, "hold_model", lambda model, **how: nullcontext(StandInModel()))
+        patch.setattr(checks, "check_workers", lambda client, **what: None)
+        patch.setattr(models, "settle_dtype", lambda client, model: SimpleNamespace(dtype="float32"))
         # Most of the time of a small report.
         patch.setattr(report, "draw_plots", lambda figures: {"made.png": b"plot of a run"})
         patch.setattr(region_files, "draw_plots", lambda figures: {"made.png": b"plot of a region"})
@@ -254,8 +251,7 @@ def test_a_finished_run_is_looked_through_without_workers_and_one_that_lacks_ans
 
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     config = make_config(scenes, output=run)
-    for module in (tiles, answers):
-        monkeypatch.setattr(module, "run_bounded", run_bounded)
+    monkeypatch.setattr(tasks, "run_bounded", run_bounded)
 
     detect_changes(config, open_cluster=fail)
     next((run / "answers").iterdir()).unlink()

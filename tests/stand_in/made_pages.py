@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.interface import Prompt, PromptKind
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
 from pipeline.report.write import write_report

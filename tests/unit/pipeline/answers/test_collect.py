@@ -17,8 +17,6 @@ from distributed import KilledWorker
 
 from model.errors import InputError
 from model.interface import Answer, ModelIdentity, Prompt, PromptKind
-from pipeline.answers import batch as interview_module
-from pipeline.answers import collect as module
 from pipeline.answers.batch import Interview
 from pipeline.answers.collect import (
     MIN_BATCHES_WITHOUT_AN_ANSWER,
@@ -33,6 +31,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.summary import StageSummary
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.table import Tile
+from pipeline.workers import models, tasks
 from pipeline.workers.tasks import Call
 
 CHANGED = Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Changed?")
@@ -99,8 +98,8 @@ class FakeCluster:
 def make_cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeCluster]:
     def make(spoil: Callable[[Sequence[Tile], int], BaseException | None] = lambda tiles, n: None) -> FakeCluster:
         cluster = FakeCluster(spoil)
-        monkeypatch.setattr(module, "run_bounded", cluster.run_bounded)
-        monkeypatch.setattr(interview_module, "hold_model", lambda model, **how: nullcontext(FakeModel()))
+        monkeypatch.setattr(tasks, "run_bounded", cluster.run_bounded)
+        monkeypatch.setattr(models, "hold_model", lambda model, **how: nullcontext(FakeModel()))
         return cluster
 
     return make
@@ -213,7 +212,7 @@ def test_what_the_model_notes_is_in_the_summary(tmp_path: Path, make_cluster, mo
             return {"out of memory: batches of 2 tiles from here on": 1}
 
     cluster = make_cluster()
-    monkeypatch.setattr(interview_module, "hold_model", lambda model, **how: nullcontext(NotingModel()))
+    monkeypatch.setattr(models, "hold_model", lambda model, **how: nullcontext(NotingModel()))
     _, summary = collect(cluster, FakeStore(tmp_path, shard_size_tiles=2), make_tiles(2, 4))
 
     assert summary.notes == {"out of memory: batches of 2 tiles from here on": 2}

@@ -14,7 +14,8 @@ import shapely
 from model.errors import InputError
 from model.interface import ModelIdentity, Prompt, PromptKind
 from pipeline.answers.parts import ANSWERS_SCHEMA
-from pipeline.findings.extract import extract_findings, make_findings_schema
+from pipeline.findings.columns import make_findings_schema
+from pipeline.findings.extract import extract_findings
 from pipeline.grid.grid import Grid
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.schemas import FINDINGS_SCHEMA, TileStatus

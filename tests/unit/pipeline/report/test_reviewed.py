@@ -15,7 +15,7 @@ from made_pages import GRID, PlainStore, make_findings
 
 from model.errors import InputError
 from model.interface import Prompt, PromptKind
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.findings.totals import sum_up
 from pipeline.report.reviewed import ReviewMarks, ReviewSummary, describe_reviews, mark_zones, summarise_reviews
 from pipeline.report.write import Report, write_report

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pipeline.polygons.aoi
-import pipeline.tiles.write
+import pipeline.workers.tasks
 from pipeline.config.grid import TilesConfig
 from pipeline.config.run import load_config
 from pipeline.grid.grid import Grid
@@ -110,7 +110,7 @@ def test_shards_outside_the_area_are_neither_read_nor_written(
         return read_block(self, date, window=window)
 
     monkeypatch.setattr(ScenePair, "read_block", note)
-    monkeypatch.setattr(pipeline.tiles.write, "run_bounded", run_here)
+    monkeypatch.setattr(pipeline.workers.tasks, "run_bounded", run_here)
     # One tile in the second shard of the first row of shards, and its neighbour in the third.
     shape = shapely.union(pair.grid.tile_polygon(1, 3), pair.grid.tile_polygon(1, 4))
     area = read_grid_area(save(tmp_path / "aoi.parquet", shape), grid=pair.grid)
@@ -145,7 +145,7 @@ def test_a_server_that_stalls_is_waited_for_a_few_times_and_no_more(
             problem = SlowSceneError("scene.tif cannot be read (too slow)", expected="a scene", remedy="try again")
             yield call.key, function(*call.arguments) if is_first else problem
 
-    monkeypatch.setattr(pipeline.tiles.write, "run_bounded", stall)
+    monkeypatch.setattr(pipeline.workers.tasks, "run_bounded", stall)
     config, nobody = TilesConfig(shard_size_tiles=2), cast(Client, None)
 
     store, summary = write_tiles(
@@ -164,7 +164,7 @@ def test_a_server_that_stalls_is_waited_for_a_few_times_and_no_more(
 def test_what_earlier_runs_have_left_outside_the_area_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: ScenePair
 ) -> None:
-    monkeypatch.setattr(pipeline.tiles.write, "run_bounded", run_here)
+    monkeypatch.setattr(pipeline.workers.tasks, "run_bounded", run_here)
     aoi = read_grid_area(save(tmp_path / "aoi.parquet", pair.grid.tile_polygon(1, 3)), grid=pair.grid)
     nobody = cast(Client, None)
     listed = []

@@ -14,7 +14,7 @@ from PIL import Image
 
 import pipeline.report.page.tile_files
 from model.interface import Prompt, PromptKind
-from pipeline.findings.extract import make_findings_schema
+from pipeline.findings.columns import make_findings_schema
 from pipeline.grid.grid import Grid
 from pipeline.report.page.tile_files import choose_told, make_tile_files, paint_pair, word_answer
 from pipeline.storage.folder import RunFolder
