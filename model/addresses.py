@@ -51,6 +51,11 @@ def keep_public(host: str) -> None:
     _public_hosts.add(_name_host(host))
 
 
+def is_kept_public(host: str) -> bool:
+    """Tell whether `keep_public` was told so of a host."""
+    return _name_host(host) in _public_hosts
+
+
 def is_public(text: str) -> bool:
     """Tell whether an address, IPv4 or IPv6, is one that anybody can reach, those wrapped in IPv6 included."""
     address = ipaddress.ip_address(text.partition("%")[0])

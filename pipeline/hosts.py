@@ -7,10 +7,11 @@ runs in: this machine, its neighbours and the metadata service of a cloud would 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from model.addresses import LOOKUP_S, find_addresses, is_public, keep_public
+from model.addresses import LOOKUP_S, find_addresses, is_kept_public, is_public, keep_public
 from model.errors import InputError
 from model.redaction import redact_uri
 
@@ -32,7 +33,10 @@ def check_host(uri: str, *, named_by: str, what: str) -> None:
         InputError: it leads to a loopback, link-local, private or otherwise not public address, by number or by name.
     """
     parts = urlsplit(uri)
-    if parts.scheme.lower() not in _PORTS or _read_origin(uri) == _read_origin(named_by):
+    if parts.scheme.lower() not in _PORTS:
+        return
+    if _read_origin(uri) == _read_origin(named_by):
+        hold_host(uri)
         return
     is_odd = _UNUSUAL.search(uri) is not None or not parts.hostname
     closed = [address for address in _find_addresses(parts.hostname or "") if not is_public(address)]
@@ -43,6 +47,22 @@ def check_host(uri: str, *, named_by: str, what: str) -> None:
             remedy="do not trust this document; if it may lead there, set storage.allow_private_hosts to true",
         )
     keep_public(parts.hostname or "")
+
+
+def hold_host(uri: str) -> None:
+    """Let a host that is found at public addresses, whoever names it, be asked at those alone from now on."""
+    parts = urlsplit(uri)
+    if parts.scheme.lower() not in _PORTS:
+        return
+    addresses = _find_addresses(parts.hostname or "")
+    if addresses and all(map(is_public, addresses)):
+        keep_public(parts.hostname or "")
+
+
+def find_held_hosts(uris: Iterable[str]) -> tuple[str, ...]:
+    """Give the hosts of files that are asked at public addresses alone, as other processes have to know."""
+    hosts = {urlsplit(uri).hostname or "" for uri in uris if urlsplit(uri).scheme.lower() in _PORTS}
+    return tuple(sorted(filter(is_kept_public, hosts)))
 
 
 def check_redirect(source: str, target: str) -> None:

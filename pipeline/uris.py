@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote, urlsplit
 from model.errors import InputError
 
 S3_SCHEME = "s3://"
+AUX_SUFFIX = ".aux.xml"
+"""Ends the name of the file in which GDAL keeps what a raster's own format has no place for."""
 _URL_LETTERS = "/%:@!$&'()*+,;=~-._[]?"
 # ^ What stands in a URL as it is, beside letters and digits: what was encoded already among them.
 

@@ -14,8 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from model.checking import read_notes
-from model.interface import ENGINE_VERSION, Answer, ChangeMasks, ChangeModel, MaskModel, ModelIdentity, Prompt
+from model.interface import (
+    ENDPOINT_PREFIX,
+    ENGINE_VERSION,
+    Answer,
+    ChangeMasks,
+    ChangeModel,
+    MaskModel,
+    ModelIdentity,
+    PairContext,
+    Prompt,
+)
 from pipeline.answers.contexts import Dates, describe_contexts
+from pipeline.answers.first_tile import try_first_tile
 from pipeline.answers.meaning import list_witnesses
 from pipeline.answers.outlines import OUTLINE_VERSION, trace_masks
 from pipeline.answers.parts import decode_part, encode_outlines, encode_part
@@ -137,8 +148,15 @@ def answer_batch(
     start = time.perf_counter()
     pairs = interview.store.read_pairs(tiles)
     n_bytes = pairs.nbytes
-    put_questions = _prepare_questions(interview, tiles, lack, pairs=pairs)
+    contexts = None
+    if interview.model.reads_context:
+        contexts = describe_contexts(tiles, grid=interview.store.grid, dates=interview.dates)
+    put_questions = _prepare_questions(interview, tiles, lack, pairs=pairs, contexts=contexts)
     with hold_model(interview.model, identity=interview.identity, is_reading_ahead=interview.is_reading_ahead) as model:
+        if not interview.model.name.startswith(ENDPOINT_PREFIX):
+            # Of one behind a server every request has its end.
+            name, limits = interview.identity.weight_hash, interview.limits
+            try_first_tile(model, name=name, pairs=pairs, contexts=contexts, prompts=lack.prompts, limits=limits)
         what = f"the model's answer about {len(tiles)} tiles"
         limit_s = interview.limits.find_batch_s(len(tiles))
         answered, masked = call_in_time(partial(put_questions, model), limit_s=limit_s, what=what)
@@ -196,12 +214,14 @@ def _look_over_borders(
 
 
 def _prepare_questions(
-    interview: Interview, tiles: Batch, lack: Lack, *, pairs: npt.NDArray[np.uint8]
+    interview: Interview,
+    tiles: Batch,
+    lack: Lack,
+    *,
+    pairs: npt.NDArray[np.uint8],
+    contexts: Sequence[PairContext] | None,
 ) -> Callable[[ChangeModel], Answered]:
     """Read what else is to be known before a model is asked, and give what asks it."""
-    contexts = None
-    if interview.model.reads_context:
-        contexts = describe_contexts(tiles, grid=interview.store.grid, dates=interview.dates)
     kinds, screen, witnesses = interview.outline_kinds, interview.screen, list_witnesses(interview.prompts)
     wanted = {prompt.name for prompt in (*(witnesses if kinds else ()), *([screen] if screen else ()))}
     answered = [prompt for prompt in interview.prompts if prompt.name in wanted and prompt not in lack.prompts]

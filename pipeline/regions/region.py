@@ -207,7 +207,7 @@ class Region(SettledRegion):
         settled = SettledRegion.settle(config)
         folder = open_region_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            yield cls(**{**vars(settled), "folder": folder.guarded(lock.check)}, lock=lock)
+            yield cls(**{**vars(settled), "folder": folder.guarded(lock.check, owner=lock.owner)}, lock=lock)
 
     @contextmanager
     def attempt(self, record: PairRecord) -> Iterator[None]:

@@ -85,7 +85,7 @@ class Run:
         area = None if polygons.aoi is None else polygons.aoi.lay_on(pair.grid, block=make_block(config))
         folder = open_run_folder(config.output, retry_timeout_s=config.storage.retry_timeout_s)
         with hold_lock(folder, timeout_s=config.storage.lock_timeout_s) as lock:
-            folder = folder.guarded(lock.check)
+            folder = folder.guarded(lock.check, owner=lock.owner)
             run = cls(
                 config=config,
                 pair=pair,

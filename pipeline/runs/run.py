@@ -116,7 +116,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
     folder = find_run_folder(uri)
     record = recall_record(folder)
     with hold_lock(folder) as lock:
-        folder = folder.guarded(lock.check)
+        folder = folder.guarded(lock.check, owner=lock.owner)
         run = Run.restore(record, folder=folder, lock=lock, zones=zones)
         store, answers = restore_store(record, folder=folder), restore_answers(record, folder=folder)
         if missing := store.list_missing_shards(area=run.area):

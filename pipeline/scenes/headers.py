@@ -18,15 +18,16 @@ from rasterio.transform import from_gcps
 from model.errors import InputError
 from pipeline.dates import format_moment, parse_moment
 from pipeline.grid.grid import GDAL_ERRORS
+from pipeline.hosts import find_held_hosts
 from pipeline.scenes.held_vrt import open_vrt
 from pipeline.scenes.integrity import compute_checksum, read_etag
 from pipeline.scenes.memory import check_size, count_block_bytes
-from pipeline.scenes.rasters import AUX_SUFFIX, open_raster, refuse_unreadable
+from pipeline.scenes.rasters import open_raster, refuse_unreadable
 from pipeline.scenes.scene import Access, ControlPoint
 from pipeline.scenes.sidecars import Sidecars, find_sidecars
 from pipeline.scenes.signing import read_signed
 from pipeline.scenes.vrt import Vrt, choose_text, read_vrt
-from pipeline.uris import is_remote, split_zip_uri
+from pipeline.uris import AUX_SUFFIX, is_remote, split_zip_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,22 +109,24 @@ def read_header(uri: str, *, root: str | None = None, allow_private: bool = Fals
 
 
 def _open_and_read(uri: str, *, vrt: Vrt | None, etag: str | None, allow_private: bool) -> RasterHeader:
-    with _open(uri, vrt) as dataset, ExitStack() as beside:
+    with _open(uri, vrt, allow_private=allow_private) as dataset, ExitStack() as beside:
         check_size(dataset, uri=uri)
         sidecars = find_sidecars(uri, dataset=dataset, allow_private=allow_private)
         told = dataset
         if vrt is None and (sidecars.has_aux or not is_remote(uri)):
-            told = beside.enter_context(open_raster(uri, with_sidecars=True))
+            told = beside.enter_context(open_raster(uri, with_sidecars=True, allow_private=allow_private))
         files = _list_files(told, uri=uri, sidecars=sidecars) if vrt is None else list(vrt.files)
+        rasters = () if vrt is None else vrt.rasters
         access = Access(
             driver=dataset.driver,
             block_bytes=count_block_bytes(dataset),
             vrt="" if vrt is None else vrt.text,
-            rasters=() if vrt is None else vrt.rasters,
+            rasters=rasters,
             files=tuple(files),
             mask=sidecars.mask,
             overviews=sidecars.overviews,
             allow_private=allow_private,
+            public_hosts=find_held_hosts([uri, *rasters, *files]),
         )
         checksum = compute_checksum(uri, files=files, etag=etag, allow_private=allow_private)
         header = _read(dataset, told=told, uri=uri, checksum=checksum)
@@ -135,12 +138,12 @@ def _open_and_read(uri: str, *, vrt: Vrt | None, etag: str | None, allow_private
         )
 
 
-def _open(uri: str, vrt: Vrt | None) -> AbstractContextManager[DatasetReader]:
+def _open(uri: str, vrt: Vrt | None, *, allow_private: bool) -> AbstractContextManager[DatasetReader]:
     if vrt is None:
-        return open_raster(uri)
+        return open_raster(uri, allow_private=allow_private)
     # Its shape stands in its text.
     text, rasters = choose_text(vrt.text, rasters=vrt.rasters, window=(0, 0, 0, 0))
-    return open_vrt(text, rasters=rasters)
+    return open_vrt(text, rasters=rasters, allow_private=allow_private)
 
 
 def _list_files(told: DatasetReader, *, uri: str, sidecars: Sidecars) -> list[str]:

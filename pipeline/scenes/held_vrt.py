@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
+from pipeline.scenes.gate import find_address
 from pipeline.scenes.rasters import (
     name_for_gdal,
     open_checked,
@@ -19,7 +20,6 @@ from pipeline.scenes.rasters import (
     share_settings,
     undo_gdal_name,
 )
-from pipeline.scenes.signing import sign_uri
 from pipeline.uris import is_remote
 
 SOURCE_TAGS = ("SourceFilename", "SourceDataset")
@@ -32,14 +32,14 @@ _CHECKS_KEPT = 1 << 16
 
 
 @contextmanager
-def open_vrt(text: str, *, rasters: Collection[str]) -> Iterator[DatasetReader]:
+def open_vrt(text: str, *, rasters: Collection[str], allow_private: bool = False) -> Iterator[DatasetReader]:
     """Open a VRT in words of our own, as `hold_vrt` does, and have GDAL told what it needs meanwhile.
 
     Raises:
         InputError, rasterio.errors.RasterioError: as of `hold_vrt`.
     """
-    signed = {uri: sign_uri(uri) for uri in rasters}
-    with share_settings(rasters), hold_vrt(text, rasters=signed) as dataset:
+    addresses = {uri: find_address(uri, allow_private=allow_private) for uri in rasters}
+    with share_settings(addresses.values()), hold_vrt(text, rasters=addresses) as dataset:
         yield dataset
 
 
@@ -58,7 +58,7 @@ def hold_vrt(
 
     Args:
         text: The VRT.
-        rasters: All that it names, as resolved URIs, and the address that each is opened by, as `sign_uri` gives it.
+        rasters: All that it names, as resolved URIs, and the address that opens each, as `find_address` gives it.
         shapes: What some of them were when they were looked at.
 
     Raises:
@@ -66,34 +66,36 @@ def hold_vrt(
         rasterio.errors.RasterioError: one is no such raster.
     """
     with ExitStack() as held:
-        for uri, signed in rasters.items():
+        for uri, address in rasters.items():
             if is_remote(uri):
-                found = _tell_shape(held.enter_context(open_checked(uri, signed=signed)))
+                found = _tell_shape(held.enter_context(open_checked(uri, address=address)))
             else:
                 found = _look(uri, read_version(uri))
             if shapes is not None and found != shapes.get(uri, found):
                 raise refuse_changed(uri)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = held.enter_context(closing(DatasetReader(_sign_names(text, rasters), driver=["VRT"])))
+            dataset = held.enter_context(closing(DatasetReader(_put_addresses(text, rasters), driver=["VRT"])))
         yield dataset
 
 
-def _sign_names(text: str, signed: Mapping[str, str]) -> str:
-    """Put signed addresses into a VRT in words of our own, and into those that it holds."""
-    if all(uri == address for uri, address in signed.items()):
+def _put_addresses(text: str, addresses: Mapping[str, str]) -> str:
+    """Put the addresses by which files are opened into a VRT in words of our own, and into those that it holds."""
+    if all(uri == address for uri, address in addresses.items()):
         return text
     root = ElementTree.fromstring(text)
     for element in (found for tag in SOURCE_TAGS for found in root.iter(tag)):
         name = element.text or ""
         uri = undo_gdal_name(name)
-        element.text = _sign_names(name, signed) if name.startswith("<") else name_for_gdal(signed.get(uri, uri))
+        element.text = (
+            _put_addresses(name, addresses) if name.startswith("<") else name_for_gdal(addresses.get(uri, uri))
+        )
     return ElementTree.tostring(root, encoding="unicode")
 
 
 @lru_cache(maxsize=_CHECKS_KEPT)
 def _look(uri: str, version: tuple[int, int]) -> Shape:  # noqa: ARG001  (a changed file is looked at again)
-    with open_checked(uri, signed=uri) as dataset:
+    with open_checked(uri, address=uri) as dataset:
         return _tell_shape(dataset)
 
 

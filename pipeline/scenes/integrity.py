@@ -18,6 +18,7 @@ from obstore.exceptions import BaseError as ObstoreError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from model.addresses import keep_public
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS
 from pipeline.grid.window import BoolArray
@@ -79,8 +80,15 @@ def check_unchanged(asset: Asset) -> None:
         InputError: it is.
         OSError: the server does not answer.
     """
+    _hold_hosts(asset)
     if is_remote(asset.uri):
         _check_etag_again(asset.uri, asset.checksum, asset.access.files, asset.access.allow_private)
+
+
+def _hold_hosts(asset: Asset) -> None:
+    """Have this process too ask hosts that were found at public addresses at those alone."""
+    for host in asset.access.public_hosts:
+        keep_public(host)
 
 
 @lru_cache(maxsize=_CHECKS_KEPT)
@@ -178,7 +186,13 @@ def _look_through(sources: Sequence[BandSource], *, is_small: bool) -> bool:
 def open_asset(asset: Asset) -> Iterator[DatasetReader]:
     """Open a raster as it was found: of a VRT its text in words of our own."""
     access = asset.access
-    with open_vrt(access.vrt, rasters=access.rasters) if access.vrt else open_raster(asset.uri) as dataset:
+    _hold_hosts(asset)
+    is_open = access.allow_private
+    with (
+        open_vrt(access.vrt, rasters=access.rasters, allow_private=is_open)
+        if access.vrt
+        else open_raster(asset.uri, allow_private=is_open)
+    ) as dataset:
         yield dataset
 
 
@@ -216,7 +230,10 @@ def _read_through(dataset: DatasetReader, *, sources: Sequence[BandSource]) -> b
     """Read every pixel; tell whether any is valid."""
     asset, has_valid = sources[0].asset, False
     with ExitStack() as beside:
-        mask = beside.enter_context(open_raster(asset.access.mask)) if asset.access.mask else None
+        is_open = asset.access.allow_private
+        mask = (
+            beside.enter_context(open_raster(asset.access.mask, allow_private=is_open)) if asset.access.mask else None
+        )
         for row in range(0, dataset.height, _STRIP_ROWS):
             window = Window(0, row, dataset.width, min(_STRIP_ROWS, dataset.height - row))
             pixels = dataset.read([source.band for source in sources], window=window)

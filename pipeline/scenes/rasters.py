@@ -6,11 +6,12 @@ import logging
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 import httpx
 import obstore
@@ -22,19 +23,17 @@ from model.errors import InputError
 from model.redaction import remember_secrets
 from model.web import TRANSIENT_STATUSES, Reply, fetch, redact_record
 from pipeline.config.limits import LimitsConfig, get_limits
-from pipeline.hosts import check_redirect
+from pipeline.hosts import check_redirect, hold_host
+from pipeline.scenes.gate import find_address, is_at_gate, name_servers
 from pipeline.scenes.memory import check_size
 from pipeline.scenes.signing import renew_signatures, sign_uri
 from pipeline.storage.object_store import open_object
 from pipeline.storage.s3_access import read_s3_access
-from pipeline.uris import REMOTE_SCHEMES, S3_SCHEME, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
+from pipeline.uris import AUX_SUFFIX, REMOTE_SCHEMES, S3_SCHEME, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
 
 CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
 # ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
-
-AUX_SUFFIX = ".aux.xml"
-"""Ends the name of the file in which GDAL keeps what a raster's own format has no place for."""
 
 _REFUSED = {401, 403}
 _SLOW_BYTES_PER_S = 1000
@@ -74,34 +73,36 @@ def resolve_uri(uri: str) -> str:
 
 
 @contextmanager
-def open_raster(uri: str, *, with_sidecars: bool = False) -> Iterator[DatasetReader]:
+def open_raster(uri: str, *, with_sidecars: bool = False, allow_private: bool = False) -> Iterator[DatasetReader]:
     """Open a raster by itself: no file beside it and none that it names is looked at.
 
     Args:
         uri: What `resolve_uri` gave.
         with_sidecars: Read the small files beside it too, which may tell CRS, transform and nodata. Masks and overviews
             must not be asked for then: GDAL would open those of any format.
+        allow_private: Whether its server may lead to hosts of closed networks.
 
     Raises:
         InputError: it names another file as its overviews, or would take more memory than any raster should.
         rasterio.errors.RasterioError: this is nothing that GDAL can read.
     """
-    with share_settings([uri], sidecars_of=uri if with_sidecars else None):
+    address = find_address(uri, allow_private=allow_private)
+    with share_settings([address], sidecars_of=address if with_sidecars else None):
         if with_sidecars and is_remote(uri):
             # Read here, and kept: GDAL reads it later, while it lets no other thread run.
             with suppress(RasterioError):
-                DatasetReader(name_for_gdal(uri + AUX_SUFFIX), driver=list(_DRIVERS)).close()
-        with open_checked(uri, signed=sign_uri(uri)) as dataset:
+                DatasetReader(name_for_gdal(address + AUX_SUFFIX), driver=list(_DRIVERS)).close()
+        with open_checked(uri, address=address) as dataset:
             yield dataset
 
 
 @contextmanager
-def open_checked(uri: str, *, signed: str) -> Iterator[DatasetReader]:
+def open_checked(uri: str, *, address: str) -> Iterator[DatasetReader]:
     """Open a raster inside `share_settings`.
 
     Args:
         uri: What `resolve_uri` gave.
-        signed: The address that it is opened by, as `sign_uri` gave it.
+        address: That by which it is opened, as `find_address` gave it.
 
     Raises:
         InputError, rasterio.errors.RasterioError: as of `open_raster`.
@@ -109,7 +110,7 @@ def open_checked(uri: str, *, signed: str) -> Iterator[DatasetReader]:
     with warnings.catch_warnings():
         # Said in better words by whoever finds the CRS or the transform missing.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = DatasetReader(name_for_gdal(signed), driver=list(_DRIVERS))
+        dataset = DatasetReader(name_for_gdal(address), driver=list(_DRIVERS))
     with closing(dataset):
         # On the dataset that is read from: a server may give another file the next time.
         check_size(dataset, uri=uri)
@@ -179,12 +180,12 @@ def undo_gdal_name(name: str) -> str:
 
 
 @contextmanager
-def share_settings(uris: Iterable[str], *, sidecars_of: str | None = None) -> Iterator[None]:
+def share_settings(addresses: Collection[str], *, sidecars_of: str | None = None) -> Iterator[None]:
     """Set what GDAL is told for all reads of this package.
 
     Args:
-        uris: The rasters that are read.
-        sidecars_of: The one raster of which GDAL may read the small files beside it, too.
+        addresses: Those by which the rasters are opened that are read.
+        sidecars_of: The address of the one of which GDAL may read the small files beside it, too.
     """
     options: dict[str, Any] = {
         "GDAL_CACHEMAX": CACHE_BYTES,
@@ -193,8 +194,12 @@ def share_settings(uris: Iterable[str], *, sidecars_of: str | None = None) -> It
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR" if sidecars_of is None else "NO",
         **_limit_http(get_limits()),
     }
-    if any(uri.startswith(S3_SCHEME) for uri in uris):
+    if any(address.startswith(S3_SCHEME) for address in addresses):
         options |= read_s3_access(os.environ).to_gdal()
+    if any(map(is_at_gate, addresses)):
+        # The gate is on this machine; a proxy on the way to servers is its business.
+        options |= {"GDAL_HTTP_PROXY": ""}
+        options |= {"GDAL_HTTPS_PROXY": proxy} if (proxy := getproxies().get("https")) else {}
     if sidecars_of is not None and is_remote(sidecars_of):
         # Each is asked for by its name, of which the settings leave one.
         ending = PurePosixPath(urlsplit(sidecars_of).path).suffix or "{noext}"
@@ -236,6 +241,8 @@ def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None,
         InputError: it does not answer otherwise either, or redirects to where it may not.
     """
     check = None if allow_private else check_redirect
+    if not allow_private:
+        hold_host(sign_uri(uri))
 
     def ask(signed: str) -> Reply:
         limits = get_limits().to_web()
@@ -260,7 +267,7 @@ def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None,
 
 def refuse_unreadable(uri: str, problem: Exception) -> InputError:
     """Make the error of a raster that GDAL gives up on, with GDAL's own last words."""
-    words = str(problem.__cause__ or problem).strip().rstrip(".")
+    words = name_servers(str(problem.__cause__ or problem)).strip().rstrip(".")
     return InputError(
         f"{uri} cannot be read ({words})",
         expected="a whole GeoTIFF or COG, VRT, JPEG 2000, PNG, JPEG or IMG",

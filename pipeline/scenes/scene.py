@@ -53,6 +53,8 @@ class Access:
     """Raster beside the file that is its first overview and holds the others; empty where they are inside."""
     allow_private: bool = False
     """Whether servers may lead to hosts of closed networks."""
+    public_hosts: tuple[str, ...] = ()
+    """Hosts of these files that were found at public addresses; whoever reads the files asks them at those alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
-from pipeline.scenes.rasters import AUX_SUFFIX, NotServedError, open_raster, read_start, refuse_unreadable
+from pipeline.scenes.rasters import NotServedError, open_raster, read_start, refuse_unreadable
 from pipeline.scenes.signing import is_signing
-from pipeline.uris import is_remote, split_zip_uri
+from pipeline.uris import AUX_SUFFIX, is_remote, split_zip_uri
 
 _MASK_SUFFIX, _OVERVIEW_SUFFIX = ".msk", ".ovr"
 _TIFF_SIGNS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -71,8 +71,16 @@ def find_sidecars(uri: str, *, dataset: DatasetReader, allow_private: bool) -> S
                 raise _refuse(uri + suffix, "is no TIFF")
             # Some servers answer whatever is asked for with a page of words.
             del heads[suffix]
-    has_mask = bool(heads.get(_MASK_SUFFIX)) and not is_masked and _is_mask(uri + _MASK_SUFFIX, dataset=dataset)
-    factors = _list_factors(uri + _OVERVIEW_SUFFIX, dataset=dataset) if heads.get(_OVERVIEW_SUFFIX) else ()
+    has_mask = (
+        bool(heads.get(_MASK_SUFFIX))
+        and not is_masked
+        and _is_mask(uri + _MASK_SUFFIX, dataset=dataset, allow_private=allow_private)
+    )
+    factors = (
+        _list_factors(uri + _OVERVIEW_SUFFIX, dataset=dataset, allow_private=allow_private)
+        if heads.get(_OVERVIEW_SUFFIX)
+        else ()
+    )
     return Sidecars(
         mask=uri + _MASK_SUFFIX if has_mask else "",
         overviews=uri + _OVERVIEW_SUFFIX if factors else "",
@@ -95,8 +103,8 @@ def _read_head(uri: str, *, allow_private: bool) -> bytes:
         raise refuse_unreadable(uri, problem) from None
 
 
-def _is_mask(uri: str, *, dataset: DatasetReader) -> bool:
-    with open_raster(uri) as mask:
+def _is_mask(uri: str, *, dataset: DatasetReader, allow_private: bool) -> bool:
+    with open_raster(uri, allow_private=allow_private) as mask:
         flags = mask.tags().get("INTERNAL_MASK_FLAGS_1", "")
         if not flags.isdigit() or not int(flags) & MaskFlags.per_dataset:
             return False
@@ -105,8 +113,8 @@ def _is_mask(uri: str, *, dataset: DatasetReader) -> bool:
         return True
 
 
-def _list_factors(uri: str, *, dataset: DatasetReader) -> tuple[int, ...]:
-    with open_raster(uri) as first:
+def _list_factors(uri: str, *, dataset: DatasetReader, allow_private: bool) -> tuple[int, ...]:
+    with open_raster(uri, allow_private=allow_private) as first:
         is_smaller = first.width < dataset.width and first.height < dataset.height
         if not is_smaller or first.count < dataset.count or first.dtypes[: dataset.count] != dataset.dtypes:
             return ()

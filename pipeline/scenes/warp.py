@@ -22,6 +22,7 @@ from rasterio.windows import Window as RasterWindow
 from model.errors import InputError
 from pipeline.grid.grid import GDAL_ERRORS, Grid, compute_warp_scale
 from pipeline.grid.window import BoolArray, Window
+from pipeline.scenes.gate import name_servers
 from pipeline.scenes.kept_open import KEPT_OPEN
 from pipeline.scenes.memory import DECODED
 from pipeline.scenes.rasters import refuse_unreadable, share_settings
@@ -174,7 +175,7 @@ def _read_by_transform(sources: Sequence[BandSource], *, grid: Grid, window: Win
         with source.hold() as dataset, closing(_warp(dataset, sources, grid=grid, method=method)) as vrt:
             yield vrt
 
-    with share_settings(source.rasters), DECODED.take(source.block_bytes), KEPT_OPEN.take(key, hold) as vrt:
+    with share_settings(source.addresses), DECODED.take(source.block_bytes), KEPT_OPEN.take(key, hold) as vrt:
         if not shows_something(vrt.src_dataset, sources, nodata=nodata, window=source_window):
             return None
         # One read for all: GDAL warps every band of a block at once.
@@ -221,7 +222,7 @@ def _read_by_points(sources: Sequence[BandSource], *, grid: Grid, window: Window
     found = np.zeros((n_bands + 1, height, width), dtype=sources[0].dtype)
     x_scale, y_scale = _scale(sources[0].asset, grid=grid)
     source = find_source(sources, grid=grid, window=window)
-    with share_settings(source.rasters), DECODED.take(source.block_bytes), source.hold() as dataset:
+    with share_settings(source.addresses), DECODED.take(source.block_bytes), source.hold() as dataset:
         points, crs = dataset.gcps
         for top, left in product(
             range(row // size * size, row + height, size), range(col // size * size, col + width, size)
@@ -260,7 +261,7 @@ def _spare_detail(sources: Sequence[BandSource], *, grid: Grid) -> list[BandSour
 
 def _name_culprit(sources: Sequence[BandSource], problem: Exception) -> InputError:
     uris = list(dict.fromkeys(source.asset.uri for source in sources))
-    words = f"{problem.__cause__} {problem}"
+    words = name_servers(f"{problem.__cause__} {problem}")
     named = [uri for uri in uris if uri in words]
     return refuse_unreadable(named[0] if named else " or ".join(uris), problem)
 

@@ -21,11 +21,11 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.grid.grid import Grid, compute_warp_scale
 from pipeline.grid.window import Window
+from pipeline.scenes.gate import find_address
 from pipeline.scenes.held_vrt import Shape, hold_vrt
 from pipeline.scenes.integrity import check_unchanged
 from pipeline.scenes.rasters import name_for_gdal, read_version
 from pipeline.scenes.scene import Asset, BandSource
-from pipeline.scenes.signing import sign_uri
 from pipeline.scenes.sparse import holds_blocks
 from pipeline.scenes.vrt import MOST_HELD, choose_text
 from pipeline.uris import is_remote
@@ -57,8 +57,8 @@ class WarpSource:
     """The VRT."""
     rasters: tuple[str, ...]
     """All that it names, as resolved URIs."""
-    signed: tuple[str, ...] = field(repr=False)
-    """The address that each of them is opened by: once a signature runs out, it is another raster."""
+    addresses: tuple[str, ...] = field(repr=False)
+    """That by which each of them is opened: once a signature runs out, it is another raster."""
     shapes: tuple[tuple[str, Shape], ...]
     """What some of them were when the scene was looked at."""
     versions: tuple[tuple[int, int], ...]
@@ -69,7 +69,7 @@ class WarpSource:
     @contextmanager
     def hold(self) -> Iterator[DatasetReader]:
         """Open it, as `hold_vrt` does."""
-        rasters = dict(zip(self.rasters, self.signed, strict=True))
+        rasters = dict(zip(self.rasters, self.addresses, strict=True))
         with hold_vrt(self.text, rasters=rasters, shapes=dict(self.shapes)) as dataset:
             yield dataset
 
@@ -83,17 +83,17 @@ def find_source(sources: Sequence[BandSource], *, grid: Grid, window: Window) ->
     """
     assets = {source.asset.uri: source.asset for source in sources}.values()
     texts: dict[str, str] = {}
-    rasters: list[str] = []
+    addresses: dict[str, str] = {}
     for asset in assets:
         check_unchanged(asset)
         access = asset.access
         if access.vrt:
             area = _find_pixels(asset, grid=grid, window=window)
             texts[asset.uri], named = choose_text(access.vrt, rasters=access.rasters, window=area)
-            rasters += named
         else:
-            rasters.append(asset.uri)
-        rasters += [uri for uri in (access.mask, access.overviews) if uri]
+            named = [asset.uri]
+        beside = [uri for uri in (access.mask, access.overviews) if uri]
+        addresses |= {uri: find_address(uri, allow_private=access.allow_private) for uri in (*named, *beside)}
     shapes = {
         asset.uri: (asset.access.driver, *(asset.full_size_px or (asset.width, asset.height)))
         for asset in assets
@@ -101,10 +101,10 @@ def find_source(sources: Sequence[BandSource], *, grid: Grid, window: Window) ->
     }
     return WarpSource(
         text=describe_vrt(sources, texts=texts),
-        rasters=tuple(rasters),
-        signed=tuple(sign_uri(uri) for uri in rasters),
+        rasters=tuple(addresses),
+        addresses=tuple(addresses.values()),
         shapes=tuple(shapes.items()),
-        versions=tuple(read_version(uri) for uri in rasters if not is_remote(uri)),
+        versions=tuple(read_version(uri) for uri in addresses if not is_remote(uri)),
         block_bytes=max(asset.access.block_bytes for asset in assets),
     )
 

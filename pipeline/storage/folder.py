@@ -19,6 +19,8 @@ from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import ObjectStore
 
 from model.errors import FolderError
+from pipeline.storage.lock_holder import Holder, tell_loss
+from pipeline.storage.names import LOCK_NAME
 from pipeline.storage.object_store import RETRY_TIMEOUT_S, explain_failure, open_store, repeat_request
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.storage.zarr_files import PlainStore
@@ -44,19 +46,40 @@ class RunFolder:
     """Whether the folder was made before, so that none is made in its place where it is gone."""
     guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
     """Called before each write and removal: raises where somebody else has the right to them. Stays in its process."""
+    owner: str = field(default="", compare=False, repr=False)
+    """Name of the run that the lock belongs to, which its workers look at before each write; empty: nobody does."""
 
-    def __reduce__(self) -> tuple[type[RunFolder], tuple[str, float, bool]]:
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[str, float, bool, None, str]]:
         # A worker that outlives its run must not bring back a folder that somebody has removed.
-        return RunFolder, (self.uri, self.retry_timeout_s, True)
+        return RunFolder, (self.uri, self.retry_timeout_s, True, None, self.owner)
 
     @property
     def is_remote(self) -> bool:
         """Whether the run is in a bucket."""
         return is_remote(self.uri)
 
-    def guarded(self, guard: Callable[[], None]) -> RunFolder:
-        """Give the folder with writes that are allowed only while a guard raises nothing."""
-        return replace(self, guard=guard)
+    def guarded(self, guard: Callable[[], None], *, owner: str = "") -> RunFolder:
+        """Give the folder with writes that are allowed only while a guard raises nothing.
+
+        Args:
+            guard: For this process.
+            owner: For workers: they write only as long as the lock is not known to be another run's.
+        """
+        return replace(self, guard=guard, owner=owner)
+
+    def check_right(self) -> None:
+        """Make sure that the right to write and remove still stands, as far as this process can tell.
+
+        Raises:
+            FolderError: somebody else has it by now.
+        """
+        if self.guard is not None:
+            self.guard()
+        elif self.owner:
+            holder = Holder.from_json(self._read_or_none(LOCK_NAME) or b"")
+            # One that is gone, or that a file system does not show yet, is nobody's.
+            if holder is not None and holder.owner != self.owner:
+                raise tell_loss(self.uri, f"it went to {holder.describe()}")
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -105,8 +128,7 @@ class RunFolder:
         return path.stat().st_size
 
     def _put(self, name: str, content: bytes | Path) -> None:
-        if self.guard is not None:
-            self.guard()
+        self.check_right()
         try:
             with self.clear_errors():
                 if self.is_remote:
@@ -229,8 +251,8 @@ class RunFolder:
         Raises:
             FolderError: one cannot be removed, or is no plain file.
         """
-        if names and self.guard is not None:
-            self.guard()
+        if names:
+            self.check_right()
         with self.clear_errors():
             for name in names if not self.is_remote else ():
                 with suppress(FileNotFoundError):

@@ -34,6 +34,10 @@ _SHORT_PATIENCE_S = 10.0
 class RunLock(Protocol):
     """The right to write into a folder."""
 
+    @property
+    def owner(self) -> str:
+        """Name of the run that has it, as the lock tells."""
+
     def check(self) -> None:
         """Make sure that the right still stands.
 
@@ -77,6 +81,8 @@ class FileLock:
     """The file."""
     descriptor: int
     """The file, open and locked."""
+    owner: str
+    """Name of the run that has locked it."""
 
     def check(self) -> None:
         """Make sure that the locked file is the one that others would try to lock."""
@@ -93,13 +99,13 @@ class FileLock:
 
 @contextmanager
 def _hold_file(folder: RunFolder) -> Iterator[FileLock]:
-    path = Path(folder.join(LOCK_NAME))
+    path, me = Path(folder.join(LOCK_NAME)), Holder()
     with folder.clear_errors():
-        lock = _lock_file(path)
+        lock = _lock_file(path, owner=me.owner)
     try:
         with folder.clear_errors():
             os.ftruncate(lock.descriptor, 0)
-            os.write(lock.descriptor, Holder().to_json())
+            os.write(lock.descriptor, me.to_json())
         yield lock
     finally:
         # Gone before it is let go of: whoever has opened it meanwhile finds out and opens the next one.
@@ -109,10 +115,10 @@ def _hold_file(folder: RunFolder) -> Iterator[FileLock]:
         os.close(lock.descriptor)
 
 
-def _lock_file(path: Path) -> FileLock:
+def _lock_file(path: Path, *, owner: str) -> FileLock:
     while True:
         descriptor = _open_file(path)
-        lock = FileLock(path=path, descriptor=descriptor)
+        lock = FileLock(path=path, descriptor=descriptor, owner=owner)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

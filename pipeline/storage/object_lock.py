@@ -69,6 +69,11 @@ class ObjectLock:
         self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._show_life, name="run-lock", daemon=True)
 
+    @property
+    def owner(self) -> str:
+        """Name of the run that takes it."""
+        return self._me.owner
+
     def acquire(self, store: ObjectStore | None = None, *, patience_s: float = 0.0) -> None:
         """Take the lock and begin to show life.
 

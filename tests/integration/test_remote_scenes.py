@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -51,10 +52,9 @@ def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
         yield server
 
 
-@pytest.fixture
-def folder_uri(tmp_path: Path) -> Iterator[str]:
-    """Serve the folder from a process of its own: GDAL opens what a VRT names while it lets no other thread run."""
-    handler = type("Handler", (RangeHandler,), {"folder": tmp_path})
+@contextmanager
+def serve_apart(handler: type[RangeHandler]) -> Iterator[str]:
+    """Serve from a process of its own: GDAL opens what a VRT names while it lets no other thread run."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     process = multiprocessing.get_context("fork").Process(target=server.serve_forever, daemon=True)
     process.start()
@@ -62,6 +62,12 @@ def folder_uri(tmp_path: Path) -> Iterator[str]:
     process.kill()
     process.join()
     server.server_close()
+
+
+@pytest.fixture
+def folder_uri(tmp_path: Path) -> Iterator[str]:
+    with serve_apart(type("Handler", (RangeHandler,), {"folder": tmp_path})) as uri:
+        yield uri
 
 
 @pytest.fixture
@@ -339,6 +345,44 @@ def inner() -> Iterator[tuple[str, list[str]]]:
     """Give the address of a service that only this machine can reach, and what it was asked for."""
     with start_asked_server() as address_and_paths:
         yield address_and_paths
+
+
+class LeadingHandler(RangeHandler):
+    """Serves files to whoever looks at their beginning, and leads those elsewhere who read on."""
+
+    closed = ""
+    leading = ""
+
+    def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
+        is_look = self.command == "GET" and self.headers.get("Range") in {None, "bytes=0-0"}
+        is_leading = self.path.endswith(f"/{self.leading}") and not is_look
+        self.moved = {self.path: f"{self.closed}/secret"} if is_leading else {}  # type: ignore[misc]
+        super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
+
+
+@pytest.mark.parametrize("leading", ["scene.tif", "scene.tif.ovr", "scene.tif.msk", "scene.tif.aux.xml"])
+def test_a_server_leads_gdal_no_further_than_us(
+    tmp_path: Path, etag: str, inner: tuple[str, list[str]], leading: str
+) -> None:
+    closed, asked = inner
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False, TIFF_USE_OVR=True):
+        with rasterio.open(tmp_path / "scene.tif", "r+") as dataset:
+            dataset.write_mask(np.full((64, 64), 255, np.uint8))
+        with rasterio.open(tmp_path / "scene.tif", "r+") as dataset:
+            dataset.build_overviews([2])
+    (tmp_path / "scene.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    handler = type("Handler", (LeadingHandler,), {"folder": tmp_path, "closed": closed, "leading": leading})
+    with serve_apart(handler) as folder:
+        config = SceneConfig(uri=f"{folder}/scene.tif")
+        if leading == "scene.tif.aux.xml":
+            # As where it is not there.
+            assert read_scene(config, date="before").checksum
+        else:
+            with pytest.raises(InputError, match=r"scene\.tif.* cannot be read \(.*403"):
+                read_scene(config, date="before")
+    assert asked == []
 
 
 ITEM = {

@@ -366,6 +366,25 @@ def test_a_run_without_its_lock_writes_nothing_more(tmp_path: Path) -> None:
     assert folder.read("run.json") == b"{}"
 
 
+def test_a_worker_writes_until_the_lock_is_another_runs(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    with hold_lock(folder) as lock:
+        of_worker: RunFolder = pickle.loads(  # noqa: S301 - as Dask does
+            pickle.dumps(folder.guarded(lock.check, owner=lock.owner))
+        )
+        of_worker.put("marks/a.json", b"of the first run")
+    # Nobody is at work in its place.
+    of_worker.put("marks/a.json", b"a moment later")
+
+    with hold_lock(folder):
+        folder.put("marks/a.json", b"of the second run")
+        for write in (lambda: of_worker.put("marks/a.json", b"late"), lambda: of_worker.delete(["marks/a.json"])):
+            with pytest.raises(FolderError, match=r"has lost its lock \(it went to process \d+"):
+                write()
+
+    assert folder.read("marks/a.json") == b"of the second run"
+
+
 def test_the_thread_shows_life_by_itself() -> None:
     store = MemoryStore()
     others = set(threading.enumerate())
