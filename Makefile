@@ -1,4 +1,4 @@
-# make setup | demo | test | test-fast | bench | docs | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
+# make setup | demo | demo-region | test | test-fast | bench | docs | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test test-fast bench docs lint pictures weights
+.PHONY: setup demo demo-region test test-fast bench docs lint pictures weights
 
 setup: $(INSTALLED)
 
@@ -27,6 +27,10 @@ demo: setup
 	@$(BIN)/deltavlm data synthesize $(DEMO)/scenes --seed 6 --size-px 2048 --resolution-m 0.5 > $(DEMO)/scenes.json
 	@$(BIN)/deltavlm run $(DEMO)/scenes/before.tif $(DEMO)/scenes/after.tif --output $(DEMO)/run \
 		--config configs/demo.yaml > $(DEMO)/result.json
+
+# A region of 3 x 3 blocks over the border of two UTM zones, three passes a week apart, and what they tell beside the truth.
+demo-region: setup
+	@$(BIN)/python benchmarks/region_truth.py --folder runs/demo-region
 
 # More processes than cores, as many tests wait for others; the tests of a file stay together and share what it has made.
 # In the order of the folders, slow files first, small ones last.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import UUID
 
 from prefect import Task, flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -14,6 +15,7 @@ from flows.artifacts.pass_page import choose_notifiers, tabulate_blocks, word_me
 from flows.artifacts.publish import publish_page, publish_table
 from flows.cluster import check_cluster
 from flows.detect_changes import detect_changes_flow
+from flows.late_runs import skip_late_runs
 from flows.notifications import send_messages
 from flows.permissions import check_region, is_from_server, read_permissions
 from flows.region_pass import describe_pass, run_pairs, settle_now
@@ -54,6 +56,8 @@ def monitor_region_flow(region: RegionConfig, as_of: dt.datetime | None = None) 
     check_cluster(region.cluster)
     now = settle_now(as_of)
     logger = get_run_logger()
+    if as_of is None and is_from_server() and (n_skipped := skip_late_runs(UUID(runtime.deployment.id), now=now)):
+        logger.info("%d passes that were due before this one are skipped", n_skipped)
     with Region.prepare(region) as watched:
         plan = _run_task("plan-pairs", lambda: watched.plan(now), retry_delays_s=PLAN_RETRY_DELAYS_S)
         logger.info(

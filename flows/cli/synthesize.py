@@ -11,7 +11,8 @@ import typer
 
 from flows.cli.options import JsonFlag
 
-SCENE_SIZE_PX, TILE_SIZE_PX = 2048, 256
+SCENE_SIZE_PX, TILE_SIZE_PX, ARCHIVE_SIZE_PX = 2048, 256, 1344
+ARCHIVE_DATES = "2025-05-20,2025-05-27,2025-06-03,2026-06-03,2026-06-10,2026-06-17"
 CHANGE_LEVEL, SCENE_REMOVAL_LEVEL, TILE_REMOVAL_LEVEL = 0.3, 0.0, 0.15
 """Defaults; they stand here so that ``--help`` need not load OpenCV and geopandas."""
 
@@ -31,10 +32,21 @@ def synthesize_command(
             "try `deltavlm monitor` with.",
         ),
     ] = None,
+    is_archive: Annotated[
+        bool,
+        typer.Option(
+            "--archive",
+            help="Make scenes as the archive of a satellite has them: a STAC catalog, a file per band, clouds with "
+            "their classes, two UTM zones. The first half of --dates shows the place before it changes. "
+            f"Dates left out: {ARCHIVE_DATES}.",
+        ),
+    ] = False,
     size_px: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help=f"Width and height in pixels; {SCENE_SIZE_PX} for scenes, {TILE_SIZE_PX} for tiles."
+            metavar="N",
+            help=f"Width and height in pixels; {SCENE_SIZE_PX} for scenes, {TILE_SIZE_PX} for tiles, {ARCHIVE_SIZE_PX} "
+            "for an archive.",
         ),
     ] = None,
     resolution_m: Annotated[float, typer.Option(metavar="METRES", help="Size of a pixel in metres.")] = 0.5,
@@ -64,10 +76,13 @@ def synthesize_command(
     """
     from flows.cli.console import make_console, print_result, show_files
 
-    if dates is not None and n_tiles is not None:
-        raise typer.BadParameter("--dates makes scenes and --n-tiles small pairs; give one of the two")
-    if dates is not None:
-        result: dict[str, Any] = _make_series(folder, dates, seed, size_px, resolution_m, change_level, removal_level)
+    if (dates is not None or is_archive) and n_tiles is not None:
+        raise typer.BadParameter("--dates and --archive make scenes and --n-tiles small pairs; give one of the two")
+    if is_archive:
+        days = ARCHIVE_DATES if dates is None else dates
+        result: dict[str, Any] = _make_archive(folder, days, seed, size_px, resolution_m, change_level, removal_level)
+    elif dates is not None:
+        result = _make_series(folder, dates, seed, size_px, resolution_m, change_level, removal_level)
     elif n_tiles is None:
         result = _make_scenes(folder, seed, size_px, resolution_m, change_level, removal_level)
     else:
@@ -110,15 +125,9 @@ def _make_series(
     """Makes a scene per day; returns the paths of its files."""
     from pipeline.training_data.scenes import write_synthetic_series
 
-    try:
-        days = [dt.date.fromisoformat(day.strip()) for day in dates.split(",")]
-    except ValueError as problem:
-        raise typer.BadParameter(
-            f"--dates {dates} ({problem}); write days as 2024-06-15, with commas between"
-        ) from None
     files = write_synthetic_series(
         folder,
-        dates=days,
+        dates=_read_days(dates),
         seed=seed,
         size_px=SCENE_SIZE_PX if size_px is None else size_px,
         resolution_m=resolution_m,
@@ -126,6 +135,39 @@ def _make_series(
         removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
     )
     return {"scenes": [str(path) for path in files.scenes], "area": str(files.area)}
+
+
+def _make_archive(
+    folder: Path,
+    dates: str,
+    seed: int,
+    size_px: int | None,
+    resolution_m: float,
+    change_level: float,
+    removal_level: float | None,
+) -> dict[str, str]:
+    """Makes an archive; returns the paths of its files."""
+    from pipeline.training_data.synthetic_archives import write_synthetic_archive
+
+    files = write_synthetic_archive(
+        folder,
+        dates=_read_days(dates),
+        seed=seed,
+        size_px=ARCHIVE_SIZE_PX if size_px is None else size_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
+    )
+    return {name: str(path) for name, path in asdict(files).items()}
+
+
+def _read_days(dates: str) -> list[dt.date]:
+    try:
+        return [dt.date.fromisoformat(day.strip()) for day in dates.split(",")]
+    except ValueError as problem:
+        raise typer.BadParameter(
+            f"--dates {dates} ({problem}); write days as 2024-06-15, with commas between"
+        ) from None
 
 
 def _make_tiles(

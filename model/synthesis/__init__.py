@@ -10,6 +10,7 @@ enters the landscape with the dates at which it stands (`landscape`), a building
 Then both dates are drawn block by block (`drawing`): the ground from sheets of texture that repeat without a seam
 (`textures`), roads and roofs with their heights (`canvas`), and trees where the ground bears them. At last each date
 has its own sun, season and camera (`light`). `pairs` does all this for one scene, or for many tiles of one landscape.
+`clouds` hides some of it.
 """
 
 from model.synthesis.pairs import (

@@ -102,6 +102,7 @@ class Interview:
                 if (screen := self.screen) is not None and prompt != screen
                 else []
             ),
+            *self._list_gaps(tiles),
         ]
         return f"answers/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
 
@@ -120,8 +121,14 @@ class Interview:
             self.outline_kinds,
             OUTLINE_VERSION,
             sorted(around),
+            *self._list_gaps(tiles, around=around),
         ]
         return f"outlines/{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.parquet"
+
+    def _list_gaps(self, tiles: Sequence[Tile], *, around: frozenset[Place] = frozenset()) -> list[list[str]]:
+        """Give what the content key does not tell of the pixels; nothing where there is nothing of that kind."""
+        gaps = self.store.list_gaps([*((tile.row, tile.col) for tile in tiles), *around])
+        return [["without", *gaps]] if gaps else []
 
     def name_parts(self, *, tiles: Sequence[Tile], around: frozenset[Place] = frozenset()) -> list[str]:
         """Name all parts that some tiles are to give: one per prompt, and the outlines where there are any."""

@@ -27,6 +27,7 @@ from pipeline.regions.events.looks import PairView
 from pipeline.regions.pair_records import PairState
 from pipeline.regions.timeline import PairChanges
 
+_TOLD_BY_SUREST = ("change", "description")
 _LEAST_SHARE = 1e-6
 # ^ Part of a shape that rounding may move over a border.
 
@@ -138,24 +139,34 @@ def _label_pieces(pieces: gpd.GeoDataFrame, *, blocks: IntArray, state: PairStat
 def _join_pieces(
     pieces: gpd.GeoDataFrame, *, pair_ids: npt.NDArray[np.str_], labels: IntArray
 ) -> tuple[gpd.GeoDataFrame, npt.NDArray[np.str_]]:
-    """Give one row per change, with the words and dates of the piece whose name comes first, and the pair of each."""
+    """Give a row per change, of the piece whose name comes first but for what the surest tells, and each one's pair."""
     order = np.lexsort((pieces["change_id"].to_numpy(str), pair_ids, labels))
     firsts = order[np.unique(labels[order], return_index=True)[1]]
     joined = pieces.iloc[firsts].reset_index(drop=True)
     sizes = np.bincount(labels)
+    # Runs of former versions have no change.
+    told_columns = [column for column in _TOLD_BY_SUREST if column in pieces]
     shapes = joined.geometry.to_numpy().copy()
     confidences = joined["confidence"].to_numpy(np.float64, na_value=np.nan).copy()
     for label in np.flatnonzero(sizes > 1):
-        own = pieces.iloc[np.flatnonzero(labels == label)]
+        own = pieces.iloc[order[labels[order] == label]]
         shapes[label] = shapely.union_all(own.geometry.to_numpy())
         told = own[own["confidence"].notna()]
         joined.loc[label, "area_m2"] = own["area_m2"].sum()
         if len(told):
             own_confidences = told["confidence"].to_numpy(np.float64)
             confidences[label] = np.average(own_confidences, weights=told["area_m2"])
-            joined.loc[label, "description"] = told["description"].iloc[int(own_confidences.argmax())]
+        for column in told_columns:
+            joined.loc[label, column] = _choose_surest(own, column=column)
     joined["confidence"] = pd.Series(confidences).astype(pieces["confidence"].dtype)
     return joined.set_geometry(shapes, crs=pieces.crs), pair_ids[firsts]
+
+
+def _choose_surest(pieces: gpd.GeoDataFrame, *, column: str) -> str | None:
+    """Give what the most confident piece tells, of equal ones the first; None where none tells."""
+    told = pieces[pieces[column].notna()]
+    confidences = told["confidence"].to_numpy(np.float64, na_value=-1.0)
+    return str(told[column].iloc[int(confidences.argmax())]) if len(told) else None
 
 
 def _view(

@@ -345,11 +345,13 @@ def find_figures(run: RunRecord) -> dict[str, Any]:
 
 
 def _find_gap(pair: RegionPair, run: RunRecord) -> str | None:
-    """Tell which date was read from fewer pieces than planned: some may vanish in between."""
+    """Tell which date was read from fewer pieces than planned: some vanish in between, some while they are read."""
     for date, scene in (("before", pair.before), ("after", pair.after)):
         n_read = len(run.inputs[date]["parts"])
         if n_read < len(scene.piece_ids):
             return f"{date}: only {n_read} of {len(scene.piece_ids)} parts of {scene.scene_id} were there to be read"
+    if run.gaps:
+        return f"{len(run.gaps)} shards lack a scene that could not be read there; the first {run.gaps[0][2]}"
     return None
 
 

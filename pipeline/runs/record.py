@@ -89,6 +89,8 @@ class RunRecord:
     """How far people have reviewed the report, as `ReviewSummary.to_dict` gives it; None: not at all."""
     failed_shards: Sequence[tuple[int, int, str]]
     """Row and column of shards of the tile store that could not be written, and why."""
+    gaps: Sequence[tuple[int, int, str]] = ()
+    """Row and column of shards that are made without a scene that could not be read there, and which and why."""
     failures: Mapping[str, str]
     """Why a tile has no answer, by tile id."""
     files: Mapping[str, Mapping[str, int | str]]
@@ -212,6 +214,7 @@ def make_record(
         zone_counts=dict(report.zone_counts),
         reviews=report.reviews.to_dict() if report.reviews is not None else None,
         failed_shards=[(row, col, why) for (row, col), why in sorted(store.failed_shards.items())],
+        gaps=[(row, col, why) for (row, col), why in sorted(store.gaps.items())],
         failures=dict(answers.failures),
         files={**report.files, **answers.describe()},
         stages=[stage.to_dict() for stage in stages],

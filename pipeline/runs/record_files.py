@@ -86,7 +86,7 @@ def discard_record(folder: RunFolder, *, run_id: str, shard_size_tiles: int) -> 
         former = recall_record(folder)
         # Equal runs may lay out their stores differently, and the store is made anew then.
         is_kept = (former.run_id, former.config["tiles"]["shard_size_tiles"]) == (run_id, shard_size_tiles)
-        is_kept = is_kept and not former.failures and not former.failed_shards
+        is_kept = is_kept and not (former.failures or former.failed_shards or former.gaps)
     except (InputError, KeyError, TypeError):
         is_kept = False
     if not is_kept:

@@ -60,6 +60,7 @@ def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:
         content_key=record.content_key,
         shard_size_tiles=int(record.config["tiles"]["shard_size_tiles"]),
         failed_shards={(row, col): why for row, col, why in record.failed_shards},
+        gaps={(row, col): why for row, col, why in record.gaps},
     )
 
 

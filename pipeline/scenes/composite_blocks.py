@@ -55,7 +55,7 @@ def read_composite(
     with use_signer(scene.sign):
         block = reading.take_first(window) if scene.rule == "first_clear" else reading.take_medians(window)
     reading.check()
-    return replace(block, unread=tuple(problem.found for problem in reading.problems.values()))
+    return replace(block, unread=reading.list_unread())
 
 
 @dataclass(kw_only=True)
@@ -68,6 +68,11 @@ class _Reading:
     limits: BandLimits | None
     problems: dict[int, InputError] = field(default_factory=dict)
     read: set[int] = field(default_factory=set)
+
+    def list_unread(self) -> tuple[str, ...]:
+        return tuple(
+            f"{self.scene.dates[place].scene_id} ({problem.found})" for place, problem in sorted(self.problems.items())
+        )
 
     def check(self) -> None:
         if self.problems and not self.read:

@@ -31,7 +31,7 @@ MARKS_FOLDER = "marks"
 """Where they are in the folder of a run."""
 MARK_VERSION = 2
 """Part of every mark's name: raised when marks come to tell other things than before."""
-_KEYS = {"before", "after", "both", "cloudy", "identical", "checksums", "thumbnail", "objects", "dates"}
+_KEYS = {"before", "after", "both", "cloudy", "identical", "checksums", "thumbnail", "objects", "dates", "unread"}
 
 
 def list_tiles_of_shard(grid: Grid, shard: tuple[int, int], *, shard_size_tiles: int) -> list[tuple[int, int]]:

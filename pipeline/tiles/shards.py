@@ -190,7 +190,7 @@ def write_shard(
         encoded = [encode_shard(_get_array(group, name), content, ys=ys, xs=xs) for name, content in contents]
         objects = dict(zip(_list_objects(shard), encoded, strict=True))
         mark = describe_shard(pixels, is_valid, is_cloudy=is_cloudy, tile_size_px=grid.stride_px) | dates
-    mark |= {"objects": _put_shard(folder, objects)}
+    mark |= {"objects": _put_shard(folder, objects)} | ({"unread": sorted(notes)} if notes else {})
     data = encode_mark(mark)
     folder.put(name_mark(pair.content_key, shard, shard_size_tiles=shard_size_tiles), data)
     return StageSummary(

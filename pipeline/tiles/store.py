@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -50,6 +50,8 @@ class TileStore:
     """Side of a shard in tiles."""
     failed_shards: Mapping[tuple[int, int], str] = field(default_factory=dict)
     """Shards (row, column) that could not be written, with the reason."""
+    gaps: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """Shards (row, column) that are made without a scene that could not be read there, with which and why."""
 
     def open(self) -> zarr.Group:
         """Open the arrays ``pixels`` (date, band, y, x) and ``valid`` (date, y, x), both uint8, to be read.
@@ -179,6 +181,18 @@ class TileStore:
             return self.failed_shards.get(self._find_shard(row, col))
         touched = (self._find_shard(*owner) for owner in self._list_owners(self.grid.tile_window(row, col)))
         return next((self.failed_shards[shard] for shard in touched if shard in self.failed_shards), None)
+
+    def list_gaps(self, places: Iterable[tuple[int, int]]) -> list[str]:
+        """Say without which scenes the shards of some tiles and of their margins are made; nothing where with all.
+
+        Args:
+            places: Row and column of each tile.
+        """
+        if not self.gaps:
+            return []
+        owners = {owner for place in places for owner in self._list_owners(self.grid.tile_window(*place))}
+        touched = {self._find_shard(*owner) for owner in owners}
+        return [f"{shard}: {self.gaps[shard]}" for shard in sorted(touched & self.gaps.keys())]
 
     def _read_written(self, shard: tuple[int, int]) -> WrittenTiles:
         written = read_written(

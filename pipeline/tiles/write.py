@@ -16,7 +16,7 @@ from pipeline.polygons.aoi import GridArea, find_shards_needed
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.folder import RunFolder
 from pipeline.summary import SHARD_REPAIRED, ProgressCallback, StageSummary, ignore_progress
-from pipeline.tiles.marks import find_whole_shards, list_damaged_shards, list_tiles_of_shard
+from pipeline.tiles.marks import list_damaged_shards, list_tiles_of_shard, read_marks
 from pipeline.tiles.shards import (
     SlowSceneError,
     create_store,
@@ -50,6 +50,8 @@ def write_tiles(
 ) -> tuple[TileStore, StageSummary]:
     """Write the pixels of both dates into the run's store, shard by shard; those that are whole are kept.
 
+    One that was made without a scene that could not be read there is made anew.
+
     Shards without any tile inside the area of interest are neither read nor written. Where server after server is
     waited for in vain, the rest is not read either. Items of the summary are tiles.
 
@@ -73,6 +75,7 @@ def write_tiles(
     )
     on_progress(summary)
     problems: dict[tuple[int, int], BaseException] = {}
+    gaps: dict[tuple[int, int], str] = {}
     for part in _write_shards(
         pair,
         [shard for shard in shards if shard not in whole],
@@ -82,6 +85,7 @@ def write_tiles(
         max_in_flight=max_in_flight,
         limits=limits,
         problems=problems,
+        gaps=gaps,
     ):
         summary += part
         on_progress(part)
@@ -93,6 +97,7 @@ def write_tiles(
         content_key=pair.content_key,
         shard_size_tiles=size,
         failed_shards={shard: _describe_problem(problem) for shard, problem in sorted(problems.items())},
+        gaps=dict(sorted(gaps.items())),
     )
     return store, summary
 
@@ -107,8 +112,12 @@ def _write_shards(
     max_in_flight: int | None,
     limits: LimitsConfig,
     problems: dict[tuple[int, int], BaseException],
+    gaps: dict[tuple[int, int], str],
 ) -> Iterator[StageSummary]:
-    """Write shards, and give what has become of their tiles as they come; why a shard failed is put into problems."""
+    """Write shards, and give what has become of their tiles as they come.
+
+    Why a shard failed is put into problems, and which scenes it is made without into gaps.
+    """
     if not shards:
         return
     # Not at the top: Dask takes half a second to import, and a finished run asks no worker.
@@ -131,6 +140,8 @@ def _write_shards(
                 raise outcome
             if not isinstance(outcome, BaseException):
                 waits.clear()
+                if outcome.notes:
+                    gaps[shard] = "; ".join(sorted(outcome.notes))
                 yield outcome
                 continue
             problems[shard] = outcome
@@ -153,7 +164,7 @@ def _count_failed(grid: Grid, shards: Sequence[tuple[int, int]], *, shard_size_t
 def _prepare_store(
     folder: RunFolder, pair: ScenePair, *, shards: Sequence[tuple[int, int]], shard_size_tiles: int
 ) -> tuple[set[tuple[int, int]], int]:
-    """Give the shards that are whole, and how many are there but damaged."""
+    """Give the shards that are whole and without gaps, and how many are there but damaged."""
     try:
         with folder.clear_errors():
             group = open_store(folder)
@@ -168,9 +179,12 @@ def _prepare_store(
         create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
     describe_store(folder, pair, shard_size_tiles=shard_size_tiles)
-    whole = find_whole_shards(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles)
+    whole, with_gaps = set(), set()
+    for shard, mark in read_marks(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles):
+        if mark is not None:
+            (with_gaps if mark.get("unread") else whole).add(shard)
     damaged = list_damaged_shards(
-        folder, shards, whole=whole, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
+        folder, shards, whole=whole | with_gaps, content_key=pair.content_key, shard_size_tiles=shard_size_tiles
     )
     return whole, len(damaged)
 

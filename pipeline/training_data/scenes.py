@@ -101,7 +101,7 @@ def write_synthetic_pair(
         removal_level=removal_level,
     )
     transform = Affine(resolution_m, 0.0, origin[0], 0.0, -resolution_m, origin[1])
-    truth = _tabulate_truth(pair, transform, scene_crs)
+    truth = tabulate_truth(pair, transform, scene_crs)
     files = SyntheticFiles(
         before=folder / "before.tif",
         after=folder / "after.tif",
@@ -161,6 +161,16 @@ def check_request(seed: int, size_px: tuple[int, int], resolution_m: float, leve
             )
 
 
+def check_dates(dates: Sequence[dt.date]) -> None:
+    """Raises InputError for days that make no series."""
+    if len(dates) < 2 or any(later <= earlier for earlier, later in pairwise(dates)):
+        raise InputError(
+            f"the dates are {', '.join(str(date) for date in dates) or 'none'}",
+            expected="at least two days, each later than the one before",
+            remedy="pass for example --dates 2024-06-15,2025-06-18",
+        )
+
+
 def resolve_crs(crs: str) -> CRS:
     """Returns the CRS of a name, which must be projected and in metres."""
     expected = "a projected CRS in metres"
@@ -174,7 +184,7 @@ def resolve_crs(crs: str) -> CRS:
     return resolved
 
 
-def _tabulate_truth(pair: SyntheticPair, transform: Affine, crs: CRS) -> gpd.GeoDataFrame:
+def tabulate_truth(pair: SyntheticPair, transform: Affine, crs: CRS) -> gpd.GeoDataFrame:
     """Returns one row per building and road, its outline cut at the scene's border."""
     height_px, width_px = pair.change_mask.shape
     frame = shapely.box(0.0, 0.0, float(width_px), float(height_px))
@@ -281,12 +291,7 @@ def write_synthetic_series(
     Raises:
         InputError: The dates, the seed, the size, the resolution, a level or the folder cannot be used.
     """
-    if len(dates) < 2 or any(later <= earlier for earlier, later in pairwise(dates)):
-        raise InputError(
-            f"the dates are {', '.join(str(date) for date in dates) or 'none'}",
-            expected="at least two days, each later than the one before",
-            remedy="pass for example --dates 2024-06-15,2025-06-18",
-        )
+    check_dates(dates)
     check_request(seed, (size_px, size_px), resolution_m, {"change": change_level, "removal": removal_level})
     crs = resolve_crs(DEFAULT_CRS)
     pair = synthesize_pair(

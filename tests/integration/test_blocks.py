@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import pandas as pd
 import pytest
 import shapely
 from distributed import Client
+from fork_server import FORKING
+from killed_client import make_pass_client
 from made_blocks import EAST, SIDE_M, TILE_PX, WEST, list_made_blocks, write_archive, write_area
+from region_passes import make_pass
 
-from flows.region_pass import run_pairs
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.regions.forecast import forecast_pass
-from pipeline.regions.region import Region, RegionReport
+from pipeline.regions.region import RegionReport
 from pipeline.runs.run import OpenCluster, detect_changes
 
 pytestmark = pytest.mark.timeout(600)
@@ -27,6 +30,7 @@ NOW = dt.datetime(2026, 7, 1, tzinfo=dt.UTC)
 BLOCKS = list_made_blocks()
 BROKEN, NEWER, UNSEEN, CLOUDY = (BLOCKS[number] for number in (0, 3, 6, 8))
 HOUSE_M = 44.0
+N_KILLS = 3
 
 
 def list_houses() -> tuple[shapely.Geometry, ...]:
@@ -83,10 +87,7 @@ def describe_region(folder: Path, **values: Any) -> RegionConfig:
 @pytest.fixture
 def watch(client: Client, shared_cluster: OpenCluster) -> Any:
     def do_pass(config: RegionConfig) -> RegionReport:
-        with Region.prepare(config) as region:
-            plan = region.plan(NOW)
-            run_pairs(region, plan.to_do, run_pair=partial(detect_changes, open_cluster=shared_cluster))
-            return region.merge(plan, now=NOW)
+        return make_pass(config, now=NOW, run_pair=partial(detect_changes, open_cluster=shared_cluster))
 
     return partial(describe_region, cluster={"kind": "address", "address": client.scheduler.address}), do_pass
 
@@ -157,3 +158,34 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
     # Blocks of another size would give the same names to other ground.
     with pytest.raises(InputError, match=r"blocks of 0\.288 km"):
         forecast_pass(describe(tmp_path, blocks={"size_km": 0.288}), now=NOW)
+
+
+def test_pass_that_is_killed_at_random_moments_tells_the_same(tmp_path: Path, client: Client, watch: Any) -> None:
+    describe, do_pass = watch
+    blocks = BLOCKS[1:3]
+    years = {"s2025": {"day": "2025-06-01", "blocks": blocks}, "s2026": {"day": "2026-06-01", "blocks": blocks}}
+    years["s2026"]["houses"] = list_houses()[:2]
+    write_archive(tmp_path / "archive", years)
+    write_area(tmp_path / "area.geojson", blocks)
+    whole, killed = describe(tmp_path, output=str(tmp_path / "whole")), describe(tmp_path)
+    do_pass(whole)
+    dice = random.Random(4)
+    n_done = []
+
+    # The earliest first: on a fast machine a late one comes when all is done.
+    for seconds in sorted(dice.uniform(0.3, 2.5) for _ in range(N_KILLS)):
+        process = FORKING.Process(target=make_pass_client, args=(killed, NOW, client.scheduler.address))
+        process.start()
+        process.join(timeout=seconds)
+        process.kill()
+        process.join()
+        n_done.append(len(list((tmp_path / "region").glob("blocks/*/pairs/*/run.json"))))
+    report = do_pass(killed)
+
+    assert n_done[0] < len(blocks)
+    assert report.is_complete
+    assert len(read_events(killed)) == 2
+    told, expected = read_report(killed), read_report(whole)
+    assert {name: data for name, data in told.items() if name.endswith(".parquet")} == {
+        name: data for name, data in expected.items() if name.endswith(".parquet")
+    }

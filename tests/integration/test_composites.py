@@ -16,13 +16,13 @@ import shapely
 from distributed import Client
 from made_scenes import CELL_PX, LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M
 from rasterio.transform import from_origin
+from region_passes import make_pass
 
 from flows.cluster import open_run_cluster
-from flows.region_pass import run_pairs
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
-from pipeline.regions.region import Region, RegionReport
-from pipeline.runs.run import detect_changes, rebuild_report
+from pipeline.runs.run import StageCall, detect_changes, rebuild_report
+from pipeline.summary import StageSummary, ignore_progress
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -88,15 +88,28 @@ def run_one(config: RunConfig) -> None:
     detect_changes(config, open_cluster=partial(open_run_cluster, config))
 
 
-def make_pass(config: RegionConfig) -> RegionReport:
-    with Region.prepare(config) as region:
-        plan = region.plan(NOW)
-        run_pairs(region, plan.to_do, run_pair=run_one)
-        return region.merge(plan, now=NOW)
+def run_without(path: Path, config: RunConfig) -> None:
+    """Run a pair while whose shards are written a file is gone, though it was there when the scenes were found."""
+
+    def around(stage: str, call: StageCall[Any]) -> tuple[Any, StageSummary]:
+        if stage != "write_tiles":
+            return call(ignore_progress)
+        hidden = path.rename(path.with_name("hidden"))
+        result = call(ignore_progress)
+        hidden.rename(path)
+        return result
+
+    detect_changes(config, open_cluster=partial(open_run_cluster, config), around_stage=around)
 
 
 def read_tables(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("report/*.parquet")}
+
+
+def find_first_seen(run: Path) -> str:
+    """Give the day on which the one change of a run was first seen."""
+    (day,) = gpd.read_parquet(run / "report" / "changes.parquet")["first_seen"].astype(str).str[:10]
+    return str(day)
 
 
 @pytest.fixture
@@ -106,7 +119,8 @@ def scenes(tmp_path: Path) -> Path:
 
 
 def test_composites_see_what_no_single_date_does(scenes: Path, client: Client) -> None:
-    report = make_pass(make_region(scenes, client, composite="first_clear", cloud_buffer_m=0))
+    config = make_region(scenes, client, composite="first_clear", cloud_buffer_m=0)
+    report = make_pass(config, now=NOW, run_pair=run_one)
     assert report.is_complete
     (state,) = report.states
     run = scenes / "region" / state.record.run_name
@@ -120,7 +134,7 @@ def test_composites_see_what_no_single_date_does(scenes: Path, client: Client) -
     assert tiles["n_scenes"].eq(2).all()
     changes = gpd.read_parquet(run / "report" / "changes.parquet")
     assert changes["tile_ids"].tolist() == ["r0000_c0000"]
-    assert changes["first_seen"].astype(str).str[:10].tolist() == [AFTER[2]]
+    assert find_first_seen(run) == AFTER[2]
 
     item = json.loads((run / "report" / "item.json").read_bytes())
     told = item["properties"]["deltavlm:before"]
@@ -132,7 +146,7 @@ def test_composites_see_what_no_single_date_does(scenes: Path, client: Client) -
     tables = read_tables(run)
     rebuild_report(str(run))
     assert read_tables(run) == tables
-    assert make_pass(make_region(scenes, client, composite="first_clear", cloud_buffer_m=0)).summary.n_skipped == 1
+    assert make_pass(config, now=NOW, run_pair=run_one).summary.n_skipped == 1
 
 
 def test_composite_of_which_half_the_scenes_fail_goes_on_with_the_others(scenes: Path, client: Client) -> None:
@@ -140,7 +154,7 @@ def test_composite_of_which_half_the_scenes_fail_goes_on_with_the_others(scenes:
     for path in broken:
         path.write_bytes(b"not a raster")
     config = make_region(scenes, client, composite="median", cloud_buffer_m=0)
-    report = make_pass(config)
+    report = make_pass(config, now=NOW, run_pair=run_one)
     (state,) = report.states
     words = f"before: only 1 of 3 parts of median of 3 dates, {BEFORE[0]} to {BEFORE[2]} were there to be read"
 
@@ -152,3 +166,28 @@ def test_composite_of_which_half_the_scenes_fail_goes_on_with_the_others(scenes:
     # Of the west the only scene of before that is left shows nothing.
     counts = {status: count for status, count in record["status_counts"].items() if count}
     assert counts == {"analysed": N_ROWS * N_COLS // 2, "cloudy": N_ROWS * N_COLS // 2}
+
+
+def test_scene_that_fails_while_it_is_read_leaves_a_gap_that_the_next_pass_fills(scenes: Path, client: Client) -> None:
+    config = make_region(scenes, client, composite="first_clear", cloud_buffer_m=0)
+    gone = scenes / "scenes" / f"scene_{AFTER[2].replace('-', '')}.tif"
+    report = make_pass(config, now=NOW, run_pair=partial(run_without, gone))
+    (state,) = report.states
+    run = scenes / "region" / state.record.run_name
+    record = json.loads((run / "run.json").read_bytes())
+
+    assert "shards lack a scene that could not be read there" in report.summary.failed[state.pair_id]
+    assert all(str(gone) in why for _, _, why in record["gaps"])
+    assert any(str(gone) in note for note in record["notes"])
+    # In place of the newest date the first, as the second is cloudy there.
+    assert find_first_seen(run) == AFTER[0]
+    rebuild_report(str(run))
+    assert json.loads((run / "run.json").read_bytes())["gaps"] == record["gaps"]
+
+    assert make_pass(config, now=NOW, run_pair=run_one).is_complete
+    filled = json.loads((run / "run.json").read_bytes())
+    assert (filled["gaps"], find_first_seen(run)) == ([], AFTER[2])
+    assert not any(str(gone) in note for note in filled["notes"])
+    whole = load_region_config(values=config.model_dump() | {"output": str(scenes / "whole")})
+    make_pass(whole, now=NOW, run_pair=run_one)
+    assert read_tables(run) == read_tables(scenes / "whole" / state.record.run_name)

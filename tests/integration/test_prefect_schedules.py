@@ -127,14 +127,25 @@ def test_a_cron_schedule_fires_and_tells_people_what_is_new(
     assert [name for name in names if name.startswith("deltavlm: tell of failures in city")]
 
 
-def test_of_two_runs_at_once_the_later_is_cancelled(server: PrefectServer, tmp_path: Path) -> None:
+def test_a_schedule_that_is_left_out_is_gone_and_of_two_runs_at_once_the_later_is_cancelled(
+    server: PrefectServer, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
+    # As the server knows it from when the region's file had a schedule.
+    flow = server.post("flows/", name="monitor-region")
+    schedule = {"schedule": {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}, "active": True}
+    former = server.post("deployments/", name="busy", flow_id=flow["id"], schedules=[schedule])
+    assert len(former["schedules"]) == 1
     with ExitStack() as stack:
         stack.enter_context(set_environment(STAND_IN_WAITS_FOR=str(gate)))
         waiting = stack.enter_context(open_cluster(ClusterConfig(n_workers=1, allow_unencrypted=True)))
         region = write_region(tmp_path, name="busy", address=waiting.scheduler.address)
         stack.enter_context(server.work(*command_line("serve", str(region), "--limit", "2")))
-        deployment = server.wait_for(lambda: server.find_deployment("busy"), what="deployment")
+        deployment = server.wait_for(
+            lambda: found if (found := server.find_deployment("busy")) and not found["schedules"] else None,
+            what="deployment without its former schedule",
+        )
+        assert deployment["id"] == former["id"]
         first = server.start_run(deployment)
         server.wait_for_state(first, "RUNNING")
         second = server.start_run(deployment)

@@ -20,24 +20,29 @@ from pipeline.regions.blocks import bring_to_degrees
 
 TILE_PX, SIZE_TILES = 48, 3
 SIDE_M = TILE_PX * SIZE_TILES
-"""Side of a block; pixels are of 1 m."""
+"""Side of a block in metres where pixels are of 1 m, and in pixels."""
 WEST, EAST = "EPSG:32632", "EPSG:32633"
 BORDER_LON, LAT = 12.0, 50.0
-MARGIN_M = 60
+MARGIN_PX = 60
 
 
-def list_made_blocks() -> list[LatticeBlock]:
+def list_made_blocks(*, resolution_m: float = 1.0, lat: float = LAT) -> list[LatticeBlock]:
     """Give the blocks: two columns in the western zone, the second on the border, and one in the eastern."""
     eastings, northings = {}, {}
+    side_m = SIDE_M * resolution_m
     for crs in (WEST, EAST):
-        x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(BORDER_LON, LAT)
-        eastings[crs], northings[crs] = int(x // SIDE_M), int(y // SIDE_M)
+        x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(BORDER_LON, lat)
+        eastings[crs], northings[crs] = int(x // side_m), int(y // side_m)
     columns = [(WEST, eastings[WEST] - 1), (WEST, eastings[WEST]), (EAST, eastings[EAST])]
-    return [make_block(crs, east, northings[crs] + row) for crs, east in columns for row in range(3)]
+    return [
+        make_block(crs, east, northings[crs] + row, resolution_m=resolution_m)
+        for crs, east in columns
+        for row in range(3)
+    ]
 
 
-def make_block(crs: str, east: int, north: int) -> LatticeBlock:
-    return LatticeBlock(crs=crs, east=east, north=north, side_px=SIDE_M, resolution_m=1.0, is_in_zone=True)
+def make_block(crs: str, east: int, north: int, *, resolution_m: float = 1.0) -> LatticeBlock:
+    return LatticeBlock(crs=crs, east=east, north=north, side_px=SIDE_M, resolution_m=resolution_m, is_in_zone=True)
 
 
 def write_area(path: Path, blocks: Sequence[LatticeBlock]) -> Path:
@@ -48,10 +53,11 @@ def write_area(path: Path, blocks: Sequence[LatticeBlock]) -> Path:
 
 
 def find_frame(blocks: Sequence[LatticeBlock]) -> tuple[float, float, float, float]:
-    """Give left, bottom, right and top of what holds all blocks, in whole metres of the western zone."""
+    """Give left, bottom, right and top of what holds all blocks, in whole pixels of the western zone."""
+    size, margin = blocks[0].resolution_m, MARGIN_PX * blocks[0].resolution_m
     shapes = gpd.GeoSeries([bring_to_degrees(block.limits, block=block) for block in blocks], crs="EPSG:4326")
-    left, bottom, right, top = shapes.to_crs(WEST).total_bounds
-    return left // 1 - MARGIN_M, bottom // 1 - MARGIN_M, right // 1 + MARGIN_M, top // 1 + MARGIN_M
+    left, bottom, right, top = shapes.to_crs(WEST).total_bounds // size * size
+    return left - margin, bottom - margin, right + margin, top + margin
 
 
 def write_archive(folder: Path, scenes: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.cli import synthesize as synthesize_command
 from flows.cli.main import main
 from model.synthesis.pairs import DEFAULT_CHANGE_LEVEL, DEFAULT_REMOVAL_LEVEL
+from pipeline.training_data import synthetic_archives
+from pipeline.training_data.synthetic_archives import SyntheticArchive
 
 RunMain = Callable[..., tuple[int, str, str]]
 
@@ -47,9 +50,26 @@ def test_tiles_are_written_and_counted(tmp_path: Path, run_main: RunMain) -> Non
     assert [len(list((folder / part).iterdir())) for part in ("A", "B", "label")] == [3, 3, 3]
 
 
+def test_archive_is_written_with_dates_of_its_own(
+    tmp_path: Path, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def write(folder: Path, **values: Any) -> SyntheticArchive:
+        asked.update(values)
+        return SyntheticArchive(catalog=folder / "c", area=folder / "a", truth=folder / "t")
+
+    monkeypatch.setattr(synthetic_archives, "write_synthetic_archive", write)
+    code, out, _ = run_main(str(tmp_path), "--archive", "--seed", "2")
+    assert (code, json.loads(out)) == (0, {name: str(tmp_path / name[0]) for name in ("catalog", "area", "truth")})
+    assert (asked["seed"], asked["size_px"], len(asked["dates"])) == (2, synthesize_command.ARCHIVE_SIZE_PX, 6)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--archive", "--n-tiles", "2"), "give one of the two"),
+        (("--archive", "--dates", "2026-13-01"), "write days as"),
         (("--n-tiles", "2", "--resolution-m", "9"), "resolution_m is 9.0"),
         (("--size-px", "64", "--removal-level", "7"), "the removal level is 7.0"),
         (("--n-tiles", "2", "--beside", "nowhere"), "no pairs in nowhere"),

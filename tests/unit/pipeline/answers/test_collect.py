@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,10 @@ class FakeStore:
         self.folder = RunFolder(str(folder))
         self.content_key = "abc"
         self.shard_size_tiles = shard_size_tiles
+        self.gaps: list[str] = []
+
+    def list_gaps(self, places: Iterable[tuple[int, int]]) -> list[str]:
+        return self.gaps
 
     def read_pairs(self, tiles: Sequence[Tile]) -> Any:
         values = np.array([10 * tile.row + tile.col for tile in tiles], dtype=np.uint8)
@@ -141,10 +145,13 @@ def test_part_is_named_after_all_that_the_answers_depend_on(tmp_path: Path) -> N
     interview = Interview(store=store, prompts=(CHANGED,), model=ModelConfig(), identity=IDENTITY)  # type: ignore[arg-type]
     other_store = FakeStore(tmp_path, shard_size_tiles=2)
     other_store.content_key = "abd"
+    with_gap = FakeStore(tmp_path, shard_size_tiles=2)
+    with_gap.gaps = ["(0, 0): a scene that could not be read"]
     name = interview.name_part(CHANGED, tiles=tiles)
 
     others = [
         replace(interview, store=other_store).name_part(CHANGED, tiles=tiles),  # type: ignore[arg-type]
+        replace(interview, store=with_gap).name_part(CHANGED, tiles=tiles),  # type: ignore[arg-type]
         replace(interview, model=ModelConfig(dtype="bfloat16")).name_part(CHANGED, tiles=tiles),
         replace(interview, identity=replace(IDENTITY, weight_hash="beef")).name_part(CHANGED, tiles=tiles),
         interview.name_part(replace(CHANGED, text="Changed!"), tiles=tiles),

@@ -55,12 +55,14 @@ def describe(**values: Any) -> RegionConfig:
     return load_region_config(values=plain | values)
 
 
-def plan(*pieces: ScenePiece, states: list[PairState] | None = None, **values: Any) -> PassPlan:
+def plan(
+    *pieces: ScenePiece, states: list[PairState] | None = None, places: tuple[Place, ...] = ALL, **values: Any
+) -> PassPlan:
     config = describe(**values)
-    own = choose_states(states or [], places=ALL)
+    own = choose_states(states or [], places=places)
     decide = partial(plan_place, config=config, settings="settings", now=NOW, planned_at=NOW)
     windows = [find_place_windows(each, config=config, now=NOW) for each in own]
-    return plan_blocks(ALL, pieces=pieces, states=own, windows=windows, plan_place=decide)
+    return plan_blocks(places, pieces=pieces, states=own, windows=windows, plan_place=decide)
 
 
 def end(record: PairRecord, status: PairStatus = PairStatus.DONE, **values: Any) -> PairState:
@@ -115,6 +117,20 @@ def test_every_block_has_its_own_best_dates(
     }
     assert all(block.reason for block in made.blocks if block.status is not BlockStatus.TO_DO)
     assert made.n_scenes == len({each.start for each in pieces})
+
+
+def test_one_block_of_fifty_without_any_scene_keeps_no_other_back() -> None:
+    places = tuple(make_place(number) for number in range(50))
+    without = places[17]
+    shown = (places[0], places[16]), (places[18], places[49])
+    days = ("2025-06-01", "2026-06-01")
+    pieces = [piece(f"{day} {number}", day, *ends) for day in days for number, ends in enumerate(shown)]
+
+    made = plan(*pieces, places=places)
+
+    assert [each.block_id for each in made.blocks if each.status is not BlockStatus.TO_DO] == [without.block_id]
+    assert (made.blocks[17].status, made.blocks[17].reason) == (BlockStatus.NO_SCENE, "no scene shows it")
+    assert [record.block_id for record in made.to_do] == [each.block_id for each in places if each is not without]
 
 
 def test_blocks_that_are_done_or_given_up_are_told() -> None:

@@ -94,15 +94,42 @@ def test_pieces_that_meet_along_a_border_are_one_event(
 
 def test_change_of_two_pieces_has_the_words_of_the_surer_and_the_mean_confidence() -> None:
     west, east = make_frame(box(80, 0, 100, 20), confidences=(0.9,)), make_frame(box(100, 0, 160, 20))
-    east["description"] = "others"
+    east["description"], west["change"], east["change"] = "others", "removed", "built"
 
     joined = join_pairs([make_state(0), make_state(1)], [west, east], seen=[None, None], places=[0, 1])
 
     (row,) = joined.frame.to_dict("records")
-    assert row["description"] == "words 0"
+    assert (row["description"], row["change"]) == ("words 0", "removed")
     assert row["confidence"] == pytest.approx((0.9 * 400 + 0.5 * 1200) / 1600)
     assert row["geometry"].equals(box(80, 0, 160, 20))
     assert joined.view.confidences.tolist() == [pytest.approx(0.6)]
+
+
+@pytest.mark.parametrize(
+    ("confidences", "changes", "told"),
+    [
+        ((0.5, 0.9), ("removed", "built"), "built"),
+        ((0.9, 0.5), ("removed", "built"), "removed"),
+        # The surer one does not tell.
+        ((0.9, 0.5), (None, "built"), "built"),
+        ((None, 0.1), ("removed", "built"), "built"),
+        # Of equal ones that whose name comes first.
+        ((0.5, 0.5), ("removed", "built"), "removed"),
+        ((None, None), ("removed", "built"), "removed"),
+        ((0.9, 0.5), (None, None), None),
+    ],
+)
+def test_change_over_a_border_is_that_of_the_surest_piece(
+    confidences: tuple[Any, ...], changes: tuple[str | None, ...], told: str | None
+) -> None:
+    frames = [make_frame(box(80, 0, 100, 20)), make_frame(box(100, 0, 160, 20))]
+    for frame, confidence, change in zip(frames, confidences, changes, strict=True):
+        frame["confidence"] = pd.array([confidence], dtype="Float32")
+        frame["change"] = pd.Series([change], dtype=object)
+
+    joined = join_pairs([make_state(0), make_state(1)], frames, seen=[None, None], places=[0, 1])
+
+    assert joined.frame["change"].tolist() == [told]
 
 
 def test_pair_that_is_alone_stays_as_it_is() -> None:

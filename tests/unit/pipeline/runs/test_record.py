@@ -126,6 +126,7 @@ def test_damaged_record_is_named_and_replaced(content: bytes, tmp_path: Path) ->
         (make_record(run_id="another"), False),
         (make_record(failures={"r0000_c0000": "x"}), False),
         (make_record(failed_shards=((0, 0, "x"),)), False),
+        (make_record(gaps=((0, 0, "x"),)), False),
         (make_record(config={"tiles": {"shard_size_tiles": 2}}), False),
     ],
 )

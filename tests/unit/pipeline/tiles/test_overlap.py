@@ -55,6 +55,14 @@ def list_tiles(store: TileStore) -> list[Tile]:
     return list(tiles)
 
 
+def test_gaps_of_a_tile_are_those_of_all_shards_that_its_margin_lies_in(store: TileStore) -> None:
+    # Tiles own 36 pixels and see 6 more on each side: of the second column, some of the next shard's.
+    gaps = replace(store, gaps={(0, 1): "without a scene"})
+    assert gaps.list_gaps([(0, 0)]) == []
+    assert gaps.list_gaps([(0, 1)]) == gaps.list_gaps([(0, 0), (1, 2)]) == ["(0, 1): without a scene"]
+    assert store.list_gaps([(0, 1)]) == []
+
+
 def test_a_tile_is_seen_with_its_margin_and_nothing_is_seen_beyond_the_grid(store: TileStore) -> None:
     grid, tiles = store.grid, list_tiles(store)
     with xr.open_zarr(f"{store.folder.uri}/tiles.zarr", consolidated=False) as dataset:
