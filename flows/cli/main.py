@@ -20,6 +20,7 @@ from flows.cli.assess import assess_command
 from flows.cli.changechat import changechat_command
 from flows.cli.check import check_command
 from flows.cli.explore import explore_command
+from flows.cli.from_reviews import from_reviews_command
 from flows.cli.help import add_command, make_app
 from flows.cli.mcp import mcp_command
 from flows.cli.model import app as model_app
@@ -245,6 +246,12 @@ add_command(app, "mcp", mcp_command, example="deltavlm mcp runs/mine runs/2025")
 add_command(app, "monitor", monitor_command, example="deltavlm monitor configs/regions/folder.yaml")
 add_command(app, "serve", serve_command, example="deltavlm serve configs/regions/folder.yaml")
 add_command(data_app, "synthesize", synthesize_command, example="deltavlm data synthesize scenes --size-px 1024")
+add_command(
+    data_app,
+    "from-reviews",
+    from_reviews_command,
+    example="deltavlm data from-reviews runs/mine \\\n  --output sets/mine",
+)
 add_command(
     data_app, "changechat", changechat_command, example="deltavlm data changechat LEVIR-MCI \\\n  --output sets/levir"
 )

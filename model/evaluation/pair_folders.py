@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from model.changechat.layouts import SourcePair, find_pairs
-from model.changechat.masks import ONE_CLASS_VALUES, ClassValues, infer_class_values, read_mask
+from model.changechat.masks import LEVIR_MCI_VALUES, ONE_CLASS_VALUES, ClassValues, infer_class_values, read_mask
 from model.errors import InputError
 from model.evaluation.cases import EvaluationTile, Skipped, make_labelled_tile
 from model.evaluation.references import PartCaptions, PartKey, holds_parts, read_part_captions
 from model.images import CHANGED_VALUE, ROAD_VALUE, read_image
 from model.interface import Prompt
 from model.pairs.folders import LabelledPair
+from model.pairs.told_facts import ToldFacts, read_told_facts
 
 _LEVIR_CC_STEM = re.compile(r"(train|val|test)_(\d{6})")
 _CROPS_PER_SCENE = 16
@@ -54,6 +55,8 @@ class PairFolder:
     """Captions of parts of panels."""
     class_values: ClassValues
     tile_size_px: int | None
+    told: Mapping[Path, Mapping[str, ToldFacts]] = field(default_factory=dict)
+    """What folders tell beside their masks, by folder and pair."""
     skipped: list[Skipped] = field(default_factory=list)
     """What cannot be evaluated; grows while tiles are read."""
     notes: list[str] = field(default_factory=list)
@@ -108,12 +111,14 @@ class PairFolder:
                 expected=f"at least {self.tile_size_px} a side, as a tile has",
                 remedy="lower the size of tiles, or leave the pair out",
             )
+        told = self.told.get(_find_home(files), {}).get(files.id, ToldFacts())
         return LabelledPair(
             name=files.id,
             before=before,
             after=after,
             mask=name_values(mask, values=self.class_values),
-            has_road_truth=self.class_values.road is not None,
+            has_road_truth=self.class_values.road is not None and told.has_road_truth is not False,
+            is_removal=told.is_removal,
         )
 
     def _cut(
@@ -189,12 +194,15 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
         )
     n_unmasked = sum(pair.mask is None for pair in pairs)
     notes += [f"{n_unmasked} of {len(pairs)} pairs have no mask: judged by captions alone"] if n_unmasked else []
-    values = selection.class_values or _infer_values(pairs, notes=notes)
+    told = {home: read_told_facts(home) for home in {_find_home(pair) for pair in pairs}}
+    has_roads = any(facts.has_road_truth for of_folder in told.values() for facts in of_folder.values())
+    values = selection.class_values or (LEVIR_MCI_VALUES if has_roads else _infer_values(pairs, notes=notes))
     return PairFolder(
         pairs=pairs,
         parts=parts,
         class_values=values,
         tile_size_px=selection.tile_size_px,
+        told=told,
         skipped=[
             Skipped(name=problem.id, reason=f"{problem.reason} ({problem.detail})")
             for problem in source.skipped
@@ -202,6 +210,11 @@ def open_pair_folder(folder: Path, *, selection: FolderSelection) -> PairFolder:
         ],
         notes=notes,
     )
+
+
+def _find_home(pair: SourcePair) -> Path:
+    """Give the folder that holds a pair's ``A/`` and ``B/``."""
+    return pair.before.parent.parent
 
 
 def _infer_values(pairs: Sequence[SourcePair], *, notes: list[str]) -> ClassValues:

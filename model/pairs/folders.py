@@ -18,6 +18,7 @@ from model.errors import InputError
 from model.images import CHANGED_VALUE, ROAD_VALUE, read_image
 from model.pairs.captions import GroundCover
 from model.pairs.facts import ChangeFacts, measure_mask
+from model.pairs.told_facts import ToldFacts, read_told_facts
 
 logger = logging.getLogger(__name__)
 
@@ -81,20 +82,26 @@ def scan_pair_folder(
     differ.
 
     Args:
-        folder: Holds the three folders; the files of a pair share their stem. PNG, JPEG or TIFF, 8-bit RGB.
+        folder: Holds the three folders; the files of a pair share their stem. PNG, JPEG or TIFF, 8-bit RGB. What its
+            ``facts.jsonl`` tells of a pair holds, if there is one.
         pattern: Which stems to take.
         captions: Sentences by stem.
         has_road_truth: Whether masks hold 128 where a road changed and 255 where a building did; else every value but
             zero is a changed building.
 
     Raises:
-        InputError: no pair is left; two files of one folder share their stem.
+        InputError: no pair is left; two files of one folder share their stem; ``facts.jsonl`` is damaged.
     """
     pairs, skipped = [], []
+    told = read_told_facts(folder)
     files = {name: _list_files(folder / name, pattern=pattern) for name in PAIR_FOLDERS}
     for name in sorted({*files["A"], *files["B"]}):
         try:
-            pair = _read_pair({part: files[part].get(name) for part in PAIR_FOLDERS}, has_road_truth=has_road_truth)
+            pair = _read_pair(
+                {part: files[part].get(name) for part in PAIR_FOLDERS},
+                has_road_truth=has_road_truth,
+                told=told.get(name, ToldFacts()),
+            )
         except InputError as problem:
             skipped.append(f"{name}: {problem.found}")
             logger.warning("%s left out: %s", folder / "A" / name, problem)
@@ -126,18 +133,20 @@ def _list_files(folder: Path, *, pattern: str) -> dict[str, Path]:
     return found
 
 
-def _read_pair(files: Mapping[str, Path | None], *, has_road_truth: bool) -> LabelledPair:
+def _read_pair(files: Mapping[str, Path | None], *, has_road_truth: bool, told: ToldFacts) -> LabelledPair:
     for part, what in PAIR_FOLDERS.items():
         if files[part] is None:
             raise InputError(f"no {what} of this name in {part}/", expected="one", remedy="add it")
     before, after, label = (cast(Path, files[part]) for part in PAIR_FOLDERS)
     mask = read_mask(label)
+    has_road_truth = has_road_truth or bool(told.has_road_truth)
     pair = LabelledPair(
         name=before.stem,
         before=read_image(before),
         after=read_image(after),
         mask=mask if has_road_truth else np.where(mask > 0, CHANGED_VALUE, 0).astype(np.uint8),
         has_road_truth=has_road_truth,
+        is_removal=told.is_removal,
     )
     sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (pair.before, pair.after, pair.mask)]
     if len(set(sizes)) > 1:

@@ -41,7 +41,7 @@ def open_region_book(folder: RunFolder) -> ReviewBook:
     home = ReviewHome(folder=folder, run_id=assessed.events.name, model_id=assessed.record.model["model_id"])
     states = take_current(read_states(folder))
     there = {state.pair_id: state for state in states if state.has_result and state.has_folder}
-    sightings = _read_sightings(folder)
+    sightings = read_sightings(folder)
     shown = rank_changes(_choose_first(sightings, pairs=there))
     items = list(_list_events(shown.head(MAX_REVIEWED_CHANGES), home=home, folder=folder, pairs=there))
     run = ReviewHome(folder=assessed.folder, run_id=assessed.record.run_id, model_id=home.model_id)
@@ -52,7 +52,8 @@ def open_region_book(folder: RunFolder) -> ReviewBook:
     return ReviewBook(title=home.run_id, items={item.key: item for item in items}, n_left_out=n_left_out)
 
 
-def _read_sightings(folder: RunFolder) -> gpd.GeoDataFrame:
+def read_sightings(folder: RunFolder) -> gpd.GeoDataFrame:
+    """Read the changes of all pairs as the region's report has them."""
     frames = [read_table(folder, name) for name in filter(is_pair_table, folder.list_names(CHANGES_FOLDER))]
     return gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=frames[0].crs)
 

@@ -26,6 +26,7 @@ from pipeline.config.run import RunConfig
 from pipeline.regions.assess import find_assessed_run
 from pipeline.regions.forecast import forecast_pass
 from pipeline.regions.region import Region, RegionReport
+from pipeline.regions.reviewed_pairs import ReviewedPairsSettings, write_reviewed_pairs
 from pipeline.runs.read import read_accuracy
 from pipeline.runs.run import detect_changes
 from pipeline.storage.folder import RunFolder
@@ -263,6 +264,10 @@ def test_accuracy_is_kept_pair_by_pair_and_reviews_of_events_by_the_region(
     assert not own["is_told"].any()
     assert not own["event_id"].isin(gpd.read_parquet(region / "report" / "events.parquet")["event_id"]).any()
     assert "How accurate this is" in (region / "report" / "index.html").read_text(encoding="utf-8")
+    pairs = write_reviewed_pairs([str(region)], watched / "pairs", settings=ReviewedPairsSettings(val_fraction=0.4))
+    assert (pairs.n_train + pairs.n_val, pairs.n_train_changed + pairs.n_val_changed) == (12, 0)
+    with pytest.raises(InputError, match="is there already"):
+        write_reviewed_pairs([str(region)], watched / "pairs", settings=ReviewedPairsSettings())
     with pytest.raises(InputError, match="has no pair nothing"):
         find_assessed_run(str(region), pair="nothing")
 
