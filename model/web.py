@@ -166,7 +166,6 @@ def open_client(
     has_redirects: bool = True,
     check_redirect: CheckRedirect | None = None,
     headers: dict[str, str] | None = None,
-    is_packed: bool = False,
 ) -> httpx.Client:
     """Make a client that keeps to limits; it belongs to whoever asked for it, who closes it.
 
@@ -175,7 +174,6 @@ def open_client(
         has_redirects: Whether redirects to other hosts are followed; one that stays on the host always is.
         check_redirect: Raises the error of a redirect that must not be followed.
         headers: Sent with every request.
-        is_packed: Leave bodies and what headers say of them as they come, uncounted, for whoever only hands them on.
     """
 
     def receive(response: httpx.Response) -> None:
@@ -184,8 +182,6 @@ def open_client(
             raise AwayError(f"a redirect to another host, {redact_text(str(response.request.url.join(target)))}")
         if target is not None and check_redirect is not None:
             check_redirect(str(response.request.url), str(response.request.url.join(target)))
-        if is_packed:
-            return
         encoding = response.headers.pop("content-encoding", "").strip().lower().replace("identity", "")
         response.headers.pop("content-length", None)
         if isinstance(response.stream, httpx.SyncByteStream):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from model.addresses import is_kept_public
 from model.errors import InputError
-from model.redaction import split_credentials
+from model.redaction import remember_secrets, split_credentials
 from pipeline.config.limits import get_limits
 from pipeline.scenes.gate_server import MAX_ROUTES, Route
 from pipeline.scenes.signing import sign_uri
@@ -39,11 +39,13 @@ class _Gate:
             text=True,
         )
         self._routes: dict[tuple[str, bool, bool], Route] = {}
+        self._way = _read_way()
         self._port = int(self._read())
 
     @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
+    def is_fit(self) -> bool:
+        """Whether it runs, and asks servers in the way that this process would now."""
+        return self._process.poll() is None and self._way == _read_way()
 
     def admit(self, uri: str, *, is_public: bool, allow_private: bool) -> str:
         """Give the address of a file at the gate, the same each time."""
@@ -99,6 +101,12 @@ class _Gate:
         return line
 
 
+def _read_way() -> dict[str, str]:
+    """Give what the environment says of proxies and certificates."""
+    names = [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("SSL_CERT_")]
+    return {name: os.environ[name] for name in names}
+
+
 class _Gates:
     """The gate of this process, which is begun when the first file wants it."""
 
@@ -109,7 +117,7 @@ class _Gates:
     def admit(self, uri: str, *, is_public: bool, allow_private: bool) -> str:
         with self.lock:
             try:
-                if self.gate is None or not self.gate.is_alive:
+                if self.gate is None or not self.gate.is_fit:
                     self.close()
                     self.gate = _Gate()
                 return self.gate.admit(uri, is_public=is_public, allow_private=allow_private)
@@ -156,6 +164,8 @@ def find_address(uri: str, *, allow_private: bool = False) -> str:
     signed = sign_uri(uri)
     if urlsplit(signed).scheme.lower() not in {"http", "https"}:
         return signed
+    # Words about it will name it.
+    remember_secrets(signed)
     address = split_credentials(signed)
     if allow_private and not address.credentials:
         return signed

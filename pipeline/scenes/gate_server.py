@@ -17,17 +17,16 @@ import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
+from http.client import HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-import httpx
-
 from model.addresses import keep_public
 from model.errors import InputError
 from model.redaction import split_credentials
-from model.web import WebLimits, limit_time, open_client
-from pipeline.hosts import check_redirect
+from pipeline.scenes.gate_client import Servers
 from pipeline.uris import AUX_SUFFIX
 
 MAX_ROUTES = 1 << 16
@@ -39,6 +38,7 @@ _TOLD_HEADERS = (
 _NO_HEAD = {400, 401, 403, 405, 501}
 # ^ What servers say that do not know HEAD, and those whose signatures are for GET.
 _ONE_BYTE = "bytes=0-0"
+_PIECE_BYTES = 1 << 16
 _IDLE_S = 120.0
 _LATER = 2.0
 # ^ GDAL's own limits say in better words what is late; those here are so many times longer.
@@ -85,13 +85,8 @@ class Gate(ThreadingHTTPServer):
     def __init__(self) -> None:
         """Begin without routes, on a port that is free."""
         super().__init__(("127.0.0.1", 0), _Handler)
-        limits = WebLimits()
         self._routes: dict[str, Route] = {}
         self._lock = threading.Lock()
-        self._clients = {
-            allow_private: open_client(limits, check_redirect=None if allow_private else check_redirect, is_packed=True)
-            for allow_private in (False, True)
-        }
 
     def add(self, route: Route) -> None:
         """Let a file be asked for."""
@@ -110,20 +105,10 @@ class Gate(ThreadingHTTPServer):
             return None
         return route, route.uri if path == route.path else route.uri + AUX_SUFFIX
 
-    def find_client(self, route: Route) -> httpx.Client:
-        """Give the client that keeps to what a file's server may do."""
-        return self._clients[route.allow_private]
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a reader that has left."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
-
-    def server_close(self) -> None:
-        """Let go of the port and of all connections."""
-        super().server_close()
-        for client in self._clients.values():
-            client.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -131,6 +116,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self._servers = Servers()
+
+    def finish(self) -> None:
+        self._servers.close()
+        super().finish()
 
     def do_GET(self) -> None:
         self._answer()
@@ -144,41 +137,45 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404)
             return
         route, uri = found
+        # However little comes each time.
+        end = threading.Timer(route.total_s * _LATER, self._servers.abort)
+        end.daemon = True
+        end.start()
         try:
-            with limit_time(route.total_s * _LATER):
-                self._pass_on(route, uri)
-        except (InputError, httpx.HTTPError, httpx.InvalidURL) as problem:
-            is_late = isinstance(problem, httpx.TimeoutException)
-            self._refuse(403 if isinstance(problem, InputError) else 504 if is_late else 502)
-
-    def _pass_on(self, route: Route, uri: str) -> None:
-        if self.command == "GET":
-            with self._ask(route, uri, "GET") as reply:
-                self._send(reply)
-            return
-        with self._ask(route, uri, "HEAD") as reply:
-            if reply.status_code not in _NO_HEAD:
-                self._send(reply)
-                return
-        with self._ask(route, uri, "GET", asked_range=_ONE_BYTE) as reply:
+            reply = self._ask(route, uri)
+        except InputError:
+            self._refuse(403)
+        except TimeoutError:
+            self._refuse(504)
+        except (OSError, HTTPException, ValueError):
+            self._refuse(502)
+        else:
             self._send(reply)
+            self._servers.settle(reply)
+        finally:
+            end.cancel()
 
-    def _ask(self, route: Route, uri: str, method: str, *, asked_range: str | None = None) -> Any:
-        address = split_credentials(uri)
+    def _ask(self, route: Route, uri: str) -> HTTPResponse:
         headers = {name: value for name in _ASKED_HEADERS if (value := self.headers.get(name)) is not None}
-        headers |= {"Accept-Encoding": "identity"} | ({"Range": asked_range} if asked_range else {})
-        client = self.server.find_client(route)
-        return client.stream(
-            method, address.place, headers=headers, auth=address.login, timeout=route.silence_s * _LATER
-        )
+        ask = partial(self._servers.ask, allow_private=route.allow_private, timeout_s=route.silence_s * _LATER)
+        reply = ask(self.command, uri, headers=headers)
+        if self.command == "HEAD" and reply.status in _NO_HEAD:
+            self._servers.settle(reply)
+            reply = ask("GET", uri, headers={**headers, "Range": _ONE_BYTE})
+        if reply.status < 200:
+            raise HTTPException(f"an answer of status {reply.status}")
+        return reply
 
-    def _send(self, reply: httpx.Response) -> None:
-        told = {name: reply.headers[name] for name in _TOLD_HEADERS if name in reply.headers}
-        status = reply.status_code
+    def _send(self, reply: HTTPResponse) -> None:
+        told = {name: value for name in _TOLD_HEADERS if (value := reply.getheader(name)) is not None}
+        status = reply.status
+        if reply.chunked or not _is_number(told.get("Content-Length", "")):
+            # What GDAL and Python might not take for the same: its rest would be the beginning of the next answer.
+            told.pop("Content-Length", None)
         if self.command == "HEAD" and status == 206:
             # Of the one byte that stands for a HEAD.
             status, size = 200, told.pop("Content-Range", "").rpartition("/")[2]
-            told |= {"Content-Length": size} if size.isdigit() else {}
+            told |= {"Content-Length": size} if _is_number(size) else {}
         self.send_response(status)
         if "Content-Length" not in told:
             told["Connection"] = "close"
@@ -188,11 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self._send_body(reply)
 
-    def _send_body(self, reply: httpx.Response) -> None:
+    def _send_body(self, reply: HTTPResponse) -> None:
         try:
-            for piece in reply.iter_raw():
+            while piece := reply.read1(_PIECE_BYTES):
                 self.wfile.write(piece)
-        except httpx.HTTPError:
+        except (OSError, HTTPException):
+            self.close_connection = True
+        if reply.length:
             # Its beginning is gone: that it ends too early tells that something is wrong.
             self.close_connection = True
 
@@ -203,6 +202,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing: a reader that cannot have a file says so itself."""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def serve(commands: Iterable[str], answers: TextIO) -> None:

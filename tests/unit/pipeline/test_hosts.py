@@ -88,6 +88,14 @@ def test_a_host_that_moves_into_a_closed_network_is_not_asked(monkeypatch: pytes
         fetch("http://Moving.example/a.tif", limits=WebLimits(tries=1))
 
 
+def test_the_own_host_of_a_document_does_not_move_into_a_closed_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_host("http://owner.example/a.tif", named_by="http://owner.example/item.json", what="an asset")
+    monkeypatch.setitem(NAMES, "owner.example", "169.254.169.254")
+
+    with pytest.raises(httpx.ConnectError, match=r"owner\.example was at public addresses and is at 169\.254"):
+        fetch("http://owner.example/a.tif", limits=WebLimits(tries=1))
+
+
 def test_another_port_of_the_same_host_is_another_service() -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9000"):
         check_host("http://127.0.0.1:9000/a", named_by="http://127.0.0.1:8000/item.json", what="a link")

@@ -131,6 +131,30 @@ def test_nothing_else_is_to_be_had(ask: Ask, server: Server) -> None:
     assert [path for _, path, _ in server.asked] == ["/a.tif.aux.xml"]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 1_0",
+        "Content-Length: 3\r\nContent-Length: 10",
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_no_length_is_told_that_others_might_read_otherwise(ask: Ask, head: str) -> None:
+    body = b"a\r\n0123456789\r\n0\r\n\r\n" if "chunked" in head else b"0123456789"
+
+    class Odd(Handler):
+        def do_GET(self) -> None:
+            self.wfile.write(f"HTTP/1.1 200 OK\r\n{head}\r\nConnection: close\r\n\r\n".encode() + body)
+            self.close_connection = True
+
+    with listen(ThreadingHTTPServer(("127.0.0.1", 0), Odd)) as odd:
+        reply = ask(f"http://127.0.0.1:{odd.server_port}/a.tif")
+
+    assert "Content-Length" not in reply.headers
+    assert reply.headers["Connection"] == "close"
+    assert b"0123456789".startswith(reply.content)
+
+
 @pytest.mark.parametrize("ending", ["", ".aux.xml"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_no_redirect_leads_into_a_closed_network(
