@@ -1,7 +1,7 @@
 """How the gate asks servers: connections that are kept, and redirects that are looked at before they are followed.
 
-It hands on megabytes of others' bytes as they come, for which Python's own client takes a fifth of the time of the one
-that the rest of this program asks by.
+It hands on megabytes of others' bytes as they come, which Python's own client does for less than the one that the rest
+of this program asks by.
 """
 
 from __future__ import annotations
