@@ -54,7 +54,7 @@ def label_pieces(seen: Probabilities, *, borders: Probabilities | None, owned: S
     # Split by all that was seen and cut afterwards: a building's core may lie with a neighbour, and what is cut off
     # one may be in parts here.
     instances = split_touching(seen, borders)[owned]
-    labels = skimage.measure.label(instances, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    labels = skimage.measure.label(instances, background=0, connectivity=1)
     numbers, firsts = np.unique(labels, return_index=True)
     ranks = np.zeros(numbers.max() + 1, np.int32)
     is_piece = numbers > 0

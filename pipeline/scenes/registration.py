@@ -229,7 +229,7 @@ def estimate_shift(
     first, second = (spectrum / (np.abs(spectrum) + np.abs(spectrum).mean()) * weights for spectrum in spectra)
     if _measure_peak(first * second.conj(), reach_px=max_shift_px) < _MIN_PEAK:
         return None
-    shift, _, _ = skimage.registration.phase_cross_correlation(  # type: ignore[no-untyped-call]
+    shift, _, _ = skimage.registration.phase_cross_correlation(
         first, second, space="fourier", upsample_factor=_UPSAMPLING, normalization=None
     )
     # The library tells how to move the later date onto the earlier one.
