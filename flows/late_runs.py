@@ -38,7 +38,7 @@ def skip_late_runs(deployment_id: UUID, *, now: dt.datetime) -> int:
     late = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
+        expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": now}),
     )
     words = f"The pass that began at {now:%Y-%m-%d %H:%M} UTC finds what this one would."
     n_skipped = 0

@@ -173,7 +173,8 @@ def _prepare_store(
         create_store(folder, pair, shard_size_tiles=shard_size_tiles)
         return set(), 0
     describe_store(folder, pair, shard_size_tiles=shard_size_tiles)
-    whole, with_gaps = set(), set()
+    whole: set[tuple[int, int]] = set()
+    with_gaps: set[tuple[int, int]] = set()
     for shard, mark in read_marks(folder, shards, content_key=pair.content_key, shard_size_tiles=shard_size_tiles):
         if mark is not None:
             (with_gaps if mark.get("unread") else whole).add(shard)
