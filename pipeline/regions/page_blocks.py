@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -33,11 +34,13 @@ def describe_blocks(
         frame: The map.
     """
     scenes = {state.pair_id: state.record.pair for state in states}
-    by_block = dict(iter(time_line.sort_values(["after_datetime", "pair_id"]).groupby("block_id")))
+    by_block = dict(iter(time_line.groupby("block_id")))
     rows = []
     for block in blocks:
         own = by_block.get(block.block_id)
         pairs = [] if own is None else own.to_dict("records")
+        # Composites that grow from week to week may have one day in common, that of the scene in their middle.
+        pairs.sort(key=lambda row: (row["after_datetime"], _find_newest(scenes[row["pair_id"]].after)))
         row = _describe_block(block.block_id, pairs=pairs)
         if pairs:
             pair = scenes[pairs[-1]["pair_id"]]
@@ -73,6 +76,10 @@ def _describe_block(block_id: str, *, pairs: Sequence[Mapping[Hashable, Any]]) -
         "n_new": int(np.sum(news)) if news else None,
         "run": None if last is None or pd.isna(last["run"]) else last["run"],
     }
+
+
+def _find_newest(scene: DatedScene) -> dt.datetime:
+    return max(date.start for date in (scene.dates or (scene,)))
 
 
 def word_scene(scene: DatedScene) -> str:
