@@ -19,7 +19,10 @@ import pandas as pd
 import pyproj
 
 from pipeline.grid.grid import Grid
+from pipeline.regions.blocks import RegionBlock
 from pipeline.regions.events.status import EventStatus
+from pipeline.regions.page_blocks import describe_blocks
+from pipeline.regions.pair_records import PairState
 from pipeline.report.accuracy_words import N_FIGURES, describe_accuracy
 from pipeline.report.page.columns import describe_changes, describe_frame, list_records, note_shapes, write_json
 from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
@@ -68,6 +71,8 @@ def render_region_page(
     name: str,
     overview: pd.DataFrame | None = None,
     bounds: tuple[float, float, float, float] | None = None,
+    blocks: Sequence[RegionBlock] = (),
+    states: Sequence[PairState] = (),
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
     plots: Mapping[str, PlotText] | None = None,
@@ -83,6 +88,8 @@ def render_region_page(
         name: What to call the region.
         overview: The rows to show of the time line; None: all of it.
         bounds: Left, bottom, right and top of the map where there is no ground to show; None: around the changes.
+        blocks: Its blocks; none where it is a single one.
+        states: The pairs of the blocks.
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
@@ -104,6 +111,7 @@ def render_region_page(
         "dates": _describe_dates(pairs),
         "figures": summarise_region(changes, pairs=shown),
         "pairs": describe_pairs(shown),
+        "blocks": _describe_blocks(blocks, states=states, pairs=pairs, frame=frame),
         "map": _describe_map(ranked, frame=frame),
         "map_note": note_shapes(changes["geometry_source"], cell=None),
         "pictures": None
@@ -283,6 +291,15 @@ def link_run(run: Any) -> str | None:
     if ".." in parts:
         return None
     return "../" + quote("/".join(parts), safe="/") + "/report/"
+
+
+def _describe_blocks(
+    blocks: Sequence[RegionBlock], *, states: Sequence[PairState], pairs: pd.DataFrame, frame: MapFrame
+) -> dict[str, Any] | None:
+    if not blocks:
+        return None
+    described = describe_blocks(blocks, states=states, time_line=pairs, frame=frame)
+    return described | {"rows": [row | {"base": link_run(row["run"])} for row in described["rows"]]}
 
 
 def _describe_assessed(pairs: pd.DataFrame, *, accuracy: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -273,6 +273,7 @@ class Region(SettledRegion):
             name=self.config.name,
             crs=self.crs,
             bounds=project_shape(self.area, crs=self.crs).bounds if self.blocks else None,
+            blocks=self.blocks,
         )
         former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
         withdraw_region_record(self.folder)

@@ -15,6 +15,7 @@ import pyproj
 
 from model.sealing import encode_sealed
 from pipeline.regions.assess import gather_accuracy
+from pipeline.regions.blocks import RegionBlock
 from pipeline.regions.page import GroundPictures, count_events, render_region_page
 from pipeline.regions.pair_records import PairState, open_pair_folder, read_report_file
 from pipeline.regions.schemas import REGION_CHANGES_SCHEMA
@@ -47,6 +48,7 @@ def make_region_files(
     name: str,
     crs: str,
     bounds: tuple[float, float, float, float] | None = None,
+    blocks: Sequence[RegionBlock] = (),
 ) -> dict[str, bytes]:
     """Make every file of a region's report; equal pairs give equal files.
 
@@ -57,6 +59,7 @@ def make_region_files(
         name: Name of the region.
         crs: CRS of the tables.
         bounds: Left, bottom, right and top of the area in it, for the map of a region of several blocks.
+        blocks: These; none where it is a single one.
 
     Returns:
         Content by name in the region's folder.
@@ -81,6 +84,8 @@ def make_region_files(
         ground=None if has_blocks else _find_ground(told, folder=folder, crs=crs),
         zones=None if has_blocks else _read_zones(zones, crs=crs),
         bounds=bounds if has_blocks else None,
+        blocks=blocks,
+        states=states,
         plots=describe_plots(figures),
         reviews=tables.reviews,
         accuracy=accuracy["pairs"] if accuracy is not None else {},

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import datetime as dt
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
@@ -9,7 +12,11 @@ import pytest
 import shapely
 from made_regions import CRS, make_changes, make_timeline
 
+from pipeline.grid.blocks import LatticeBlock
+from pipeline.regions.blocks import RegionBlock, bring_to_degrees
+from pipeline.regions.dates import DatedScene
 from pipeline.regions.page import describe_pairs, frame_ground, link_run, list_days, render_region_page
+from pipeline.regions.page_blocks import MAX_BLOCK_ROWS, describe_blocks
 from pipeline.report.page.map import MapFrame
 from pipeline.report.page.zones import describe_zones, draw_zones
 
@@ -116,6 +123,57 @@ def test_zones_of_any_columns_and_crs_are_shown() -> None:
     page = render_region_page(make_changes([{}]), timeline=make_timeline([{}]), name="Delta", zones=zones)
     assert "A zone that was not seen says so" in page
     assert HOSTILE not in page
+
+
+def make_block(east: int) -> RegionBlock:
+    block = LatticeBlock(crs=CRS, east=east, north=33_610, side_px=100, resolution_m=1.0, is_in_zone=True)
+    area = bring_to_degrees(block.limits, block=block)
+    return RegionBlock(block=block, ground=block.limits, area=area, cell="cell")
+
+
+def make_state(pair_id: str) -> Any:
+    days = [dt.datetime(2024, 5, day, tzinfo=dt.UTC) for day in (1, 9)]
+    dates = tuple(DatedScene(scene_id=str(day), start=day, piece_ids=(str(day),), version="") for day in days)
+    before = replace(dates[0], dates=dates)
+    pair = SimpleNamespace(before=before, after=dates[1])
+    return SimpleNamespace(pair_id=pair_id, record=SimpleNamespace(pair=pair))
+
+
+def test_blocks_are_shown_with_their_dates_and_what_was_seen_over_time() -> None:
+    blocks = [make_block(east) for east in (6210, 6211, 6212)]
+    ids = [block.block_id for block in blocks]
+    timeline = make_timeline([{"analysed_fraction": 0.25}, {"analysed_fraction": 0.5}, FAILED])
+    timeline["block_id"] = [ids[0], ids[0], ids[1]]
+    states = [make_state(pair_id) for pair_id in timeline["pair_id"]]
+    bounds = (621_000.0, 3_361_000.0, 621_300.0, 3_361_100.0)
+
+    html = render_region_page(
+        make_changes([{}]), timeline=timeline, name="Delta", bounds=bounds, blocks=blocks, states=states
+    )
+
+    described = html[html.index('id="blocks"') : html.index("Pairs of scenes")]
+    rows = [text_of(row) for row in described.split("<tr>")[2:]]
+    # What nobody knows comes first, and nothing is made of it.
+    assert [row.split()[0] for row in rows] == [ids[1], ids[2], ids[0]]
+    assert rows[0].startswith(f"{ids[1]} failed")
+    assert rows[1].startswith(f"{ids[2]} no pair yet")
+    assert rows[1].endswith("none")
+    assert "1 May 2024 to 9 May 2024 (2 dates) 9 May 2024 50 % 2 2 open" in rows[2]
+    assert described.count('class="all"') == 3
+    assert "of 2 nothing is known yet" in text_of(described)
+    assert HOSTILE not in html
+    assert 'id="blocks"' not in render_region_page(make_changes([{}]), timeline=make_timeline([{}]), name="Delta")
+
+
+def test_blocks_beyond_the_table_are_on_the_map() -> None:
+    blocks = [make_block(6210 + n) for n in range(MAX_BLOCK_ROWS + 3)]
+    timeline = make_timeline([{}]).assign(block_id=blocks[0].block_id)
+    frame = MapFrame(grid=frame_ground((621_000, 3_361_000, 641_300, 3_361_100), crs=CRS))
+
+    told = describe_blocks(blocks, states=[make_state("pair-1")], time_line=timeline, frame=frame)
+
+    assert (len(told["rows"]), len(told["shapes"]), told["n_unseen"]) == (MAX_BLOCK_ROWS, len(blocks), len(blocks) - 1)
+    assert blocks[0].block_id not in [row["block_id"] for row in told["rows"]]
 
 
 def test_equal_tables_give_equal_pages_whatever_their_order() -> None:
