@@ -191,3 +191,14 @@ def test_time_line_of_blocks_is_summed_by_their_days() -> None:
     assert line["building_area_m2"].tolist() == [600, 300]
     assert line["analysed_fraction"].tolist() == pytest.approx([0.875, 1.0])
     assert line.loc[0, "reason"] == "1 of 3 pairs of blocks failed, all or in part"
+
+
+def test_a_block_that_compared_the_same_days_twice_is_not_added_up() -> None:
+    plain = dict.fromkeys(BLOCK_TIMELINE_SCHEMA.names) | {"status": "done", "n_changes": 2.0}
+    plain |= {"before_datetime": pd.Timestamp(BEFORE), "after_datetime": pd.Timestamp(AFTER)}
+    rows = [plain | {"pair_id": name, "block_id": block} for name, block in (("a", "x"), ("b", "y"), ("c", "x"))]
+
+    line = sum_over_blocks(pd.DataFrame(rows), ground_m2={})
+
+    assert line["pair_id"].tolist() == ["20250601_20260601", "20250601_20260601-2"]
+    assert line["n_changes"].tolist() == [4, 2]
