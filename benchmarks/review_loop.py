@@ -22,7 +22,7 @@ from typing import Any
 COMMAND = str(Path(sys.executable).with_name("deltavlm"))
 SEED = 21
 MIN_SHARED, MIN_ON_ROAD = 0.4, 0.5
-FIGURES = ("classify.accuracy", "count.building_mae", "locate.building_f1", "mask.building_iou")
+FIGURES = ("classify.accuracy", "count.building.mae", "locate.building.f1", "mask.building.iou")
 
 
 def call(*words: str) -> dict[str, Any]:

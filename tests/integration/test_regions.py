@@ -265,7 +265,9 @@ def test_accuracy_is_kept_pair_by_pair_and_reviews_of_events_by_the_region(
     assert not own["event_id"].isin(gpd.read_parquet(region / "report" / "events.parquet")["event_id"]).any()
     assert "How accurate this is" in (region / "report" / "index.html").read_text(encoding="utf-8")
     pairs = write_reviewed_pairs([str(region)], watched / "pairs", settings=ReviewedPairsSettings(val_fraction=0.4))
-    assert (pairs.n_train + pairs.n_val, pairs.n_train_changed + pairs.n_val_changed) == (12, 0)
+    # The sample's tiles, and of other pairs that saw it the tile of the event that was rejected.
+    assert 12 <= pairs.n_train + pairs.n_val + pairs.n_gap <= 14
+    assert pairs.n_train_changed + pairs.n_val_changed == 0
     with pytest.raises(InputError, match="is there already"):
         write_reviewed_pairs([str(region)], watched / "pairs", settings=ReviewedPairsSettings())
     with pytest.raises(InputError, match="has no pair nothing"):
