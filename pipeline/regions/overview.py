@@ -29,10 +29,10 @@ def sum_over_blocks(time_line: pd.DataFrame, *, ground_m2: Mapping[str, float]) 
         return time_line
     days = [time_line[name].dt.strftime("%Y%m%d") for name in ("before_datetime", "after_datetime")]
     # A block that compared the same days twice, with other scenes, is not two blocks.
-    number = time_line.groupby([*days, time_line["block_id"]]).cumcount()
+    number = time_line.groupby([*days, time_line["block_id"]]).cumcount().add(1).astype(str)
     rows = [
-        _sum_up(own, name=f"{before}_{after}" + (f"-{times + 1}" if times else ""), ground_m2=ground_m2)
-        for (before, after, times), own in time_line.groupby([*days, number], sort=True)
+        _sum_up(own, name="_".join(map(str, key[:2])) + ("" if key[2] == "1" else f"-{key[2]}"), ground_m2=ground_m2)
+        for key, own in time_line.groupby([*days, number], sort=True)
     ]
     joined = pd.DataFrame(rows, columns=[name for name in time_line.columns if name != "block_id"])
     return joined.sort_values(["after_datetime", "pair_id"], ignore_index=True)
