@@ -253,10 +253,9 @@ class DeltaVlmAnswerer:
             numbers = range(start, start + len(pairs))
             chosen = np.flatnonzero(choose_masked(numbers, answers) if choose_masked else [])
             before, after = (tokens[torch.from_numpy(chosen).to(tokens.device)] for tokens in dates)
-            size_px = (pairs.shape[-2], pairs.shape[-1])
             parts = [
-                decode_masks(self.model, *some, size_px=size_px, trunk_maps=self.map_dates(seen))
-                for *some, seen in zip(self._split(before), self._split(after), self._split(pairs[chosen]), strict=True)
+                decode_masks(self.model, *some, size_px=(pairs.shape[-2], pairs.shape[-1]))
+                for some in zip(self._split(before), self._split(after), strict=True)
             ]
             return _AnsweredBatch(
                 answers=self._tell_familiarity(answers, pairs=pairs, dates=dates),
@@ -331,16 +330,6 @@ class DeltaVlmAnswerer:
             for some in self._split(pairs)
         ]
         return torch.cat([before for before, _ in parts]), torch.cat([after for _, after in parts])
-
-    @torch.inference_mode()
-    def map_dates(self, pairs: npt.NDArray[np.uint8]) -> list[Tensor]:
-        """Give what the mask branch reads beside the tokens, as `model.modeling` has it; most read nothing."""
-        if not len(pairs) or not self.model.get_mask_decoder().trunk_strides:
-            return []
-        maps: list[Tensor] = self.model.map_dates(
-            self.processor.prepare_pairs(pairs).to(self.model.device, self.model.dtype)
-        )
-        return maps
 
     @torch.inference_mode()
     def relate_dates(self, before: Tensor, after: Tensor) -> Tensor:

@@ -57,8 +57,7 @@ class MaskDecoderConfig(PreTrainedConfig):
     stages follow, each doubling the size and halving the width down to `min_hidden_size`; with `has_attention` all but
     the last attend within windows of `window_size` places. The masks, one per entry of `labels`, are resized to a
     square with `output_size_px` on a side. `aspects` are told beside them: ``removed``, that what changed went rather
-    than came, and ``border``, that a pixel lies between two buildings. Former models tell none. With `has_trunk_maps`
-    each stage also reads what the convolutional trunk sees of both dates at its size, which is finer than the tokens.
+    than came, and ``border``, that a pixel lies between two buildings. Former models tell none.
     """
 
     model_type = "deltavlm_mask_decoder"
@@ -76,7 +75,6 @@ class MaskDecoderConfig(PreTrainedConfig):
     output_size_px: int = 256
     labels: list[str] | tuple[str, ...] = ("change",)
     aspects: list[str] | tuple[str, ...] = ()
-    has_trunk_maps: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Give the labels the same type whether they come from Python or from JSON."""

@@ -10,15 +10,12 @@ Swin (arXiv 2103.14030).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from model.configuration import MaskDecoderConfig
-from model.vision import TRUNK_MAPS, TRUNK_STRIDE_PX
 
 BASIS_SIZE = 5
 """Side of a filter of the learned feature unification, in tokens."""
@@ -106,45 +103,19 @@ def number_offsets(window: int) -> Tensor:
     return offsets[..., 0] * (2 * window - 1) + offsets[..., 1]
 
 
-class TrunkReader(nn.Module):
-    """Compares what the trunk sees of both dates: each of them, and how far they are apart."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        # Channels of the trunk differ in size by far; a norm per image would make small differences large.
-        self.layers = nn.Sequential(
-            nn.BatchNorm2d(3 * channels),
-            nn.Conv2d(3 * channels, width, 1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Map (n, date=2, channels, y, x) to (n, width, y, x)."""
-        before, after = maps.unbind(dim=1)
-        read: Tensor = self.layers(torch.cat([before, after, (after - before).abs()], dim=1))
-        return read
-
-
 class UpsampleBlock(nn.Module):
     """Doubles the size by a transposed convolution, refines, and lets each window look at itself."""
 
-    def __init__(
-        self, width_in: int, width_out: int, *, attention: WindowAttention | None, trunk_channels: int | None = None
-    ) -> None:
+    def __init__(self, width_in: int, width_out: int, *, attention: WindowAttention | None) -> None:
         super().__init__()
-        self.trunk = None if trunk_channels is None else TrunkReader(trunk_channels, width_out)
         self.up = nn.Sequential(nn.ConvTranspose2d(width_in, width_out, 4, 2, 1), norm_groups(width_out), nn.SiLU())
         self.ref = ResidualBlock(width_out)
         self.attn = attention
         self.norm = None if attention is None else nn.LayerNorm(width_out)
 
-    def forward(self, features: Tensor, *, maps: Tensor | None = None) -> Tensor:
-        """Map (n, width_in, y, x) to (n, width_out, 2 y, 2 x); maps are what the trunk sees at that size."""
-        larger = self.up(features)
-        if self.trunk is not None and maps is not None:
-            larger = larger + self.trunk(maps)
-        refined: Tensor = self.ref(larger)
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (n, width_in, y, x) to (n, width_out, 2 y, 2 x)."""
+        refined: Tensor = self.ref(self.up(features))
         if self.attn is None or self.norm is None:
             return refined
         attended: Tensor = self.attn(self.norm(refined.permute(0, 2, 3, 1)))
@@ -173,9 +144,7 @@ class ChangeMaskDecoder(nn.Module):
             attention = None
             if config.has_attention and stage < config.n_stages - 1:
                 attention = WindowAttention(width, n_heads=config.num_attention_heads, window=config.window_size)
-            stride = TRUNK_STRIDE_PX >> (stage + 1)
-            channels = TRUNK_MAPS[stride][1] if config.has_trunk_maps and stride in TRUNK_MAPS else None
-            self.stages.append(UpsampleBlock(width_in, width, attention=attention, trunk_channels=channels))
+            self.stages.append(UpsampleBlock(width_in, width, attention=attention))
         self.head = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
             norm_groups(width),
@@ -192,7 +161,7 @@ class ChangeMaskDecoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm2d):
+            elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
@@ -204,25 +173,19 @@ class ChangeMaskDecoder(nn.Module):
             elif isinstance(module, LearnedFeatureUnification):
                 nn.init.normal_(module.basis, std=0.02)
 
-    @property
-    def trunk_strides(self) -> tuple[int, ...]:
-        """Strides of the trunk's maps that the stages read, in their order."""
-        return tuple(TRUNK_STRIDE_PX >> (index + 1) for index, stage in enumerate(self.stages) if stage.trunk)
-
-    def forward(self, features: Tensor, *, trunk_maps: Sequence[Tensor] = ()) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Decode.
 
         Args:
             features: Shape (n, channels, y, x), one place per token; `MaskDecoderConfig.feature_size` channels, or any
                 number under the learned feature unification.
-            trunk_maps: One per `trunk_strides`, of shape (n, date=2, channels, y', x').
 
         Returns:
             Logits of shape (n, label + aspect, output_size_px, output_size_px), labels first.
         """
         decoded = self.proj(self.lfu(features))
-        for stage, maps in zip_longest(self.stages, trunk_maps):
-            decoded = stage(decoded, maps=maps)
+        for stage in self.stages:
+            decoded = stage(decoded)
         logits: Tensor = self.head(decoded)
         size = (self.config.output_size_px,) * 2
         if logits.shape[-2:] == size:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -45,9 +43,8 @@ def predict_change_masks(
     size = size_px or (pairs.shape[-2], pairs.shape[-1])
     parts = [np.empty((0, count_layers(model), *size), np.float32)]
     for start in range(0, len(pairs), batch_size_tiles):
-        pixels = processor.prepare_pairs(pairs[start : start + batch_size_tiles]).to(model.device, model.dtype)
-        *dates, maps = model.see_dates(pixels)
-        parts.append(decode_masks(model, *dates, size_px=size, trunk_maps=maps))
+        pixels = processor.prepare_pairs(pairs[start : start + batch_size_tiles])
+        parts.append(decode_masks(model, *model.encode_dates(pixels.to(model.device, model.dtype)), size_px=size))
     return name_masks(model.get_mask_decoder().config, np.concatenate(parts))
 
 
@@ -70,12 +67,7 @@ def name_masks(config: MaskDecoderConfig | None, decoded: npt.NDArray[np.float32
 
 @torch.inference_mode()
 def decode_masks(
-    model: DeltaVlmForConditionalGeneration,
-    before: Tensor,
-    after: Tensor,
-    *,
-    size_px: tuple[int, int],
-    trunk_maps: Sequence[Tensor] = (),
+    model: DeltaVlmForConditionalGeneration, before: Tensor, after: Tensor, *, size_px: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
     """Decode the masks of pairs whose dates are encoded already.
 
@@ -84,7 +76,6 @@ def decode_masks(
         before: Tokens of the before images, as `encode_dates` gives them.
         after: The same of the after images.
         size_px: Height and width of the masks.
-        trunk_maps: What `map_dates` gave of these pairs.
 
     Returns:
         Probabilities of shape (n, label + aspect, y, x), labels first.
@@ -94,9 +85,7 @@ def decode_masks(
         return np.empty((0, count_layers(model), *size_px), np.float32)
     if before.device.type == "cpu" and n_pairs < MIN_PAIRS_ON_CPU:
         before, after = (tokens.repeat(MIN_PAIRS_ON_CPU, 1, 1) for tokens in (before, after))
-        trunk_maps = [maps.repeat(MIN_PAIRS_ON_CPU, 1, 1, 1, 1) for maps in trunk_maps]
-    # n, label + aspect, y, x at the decoder's size.
-    masks = model.predict_masks(before, after, trunk_maps=trunk_maps)[:n_pairs]
+    masks = model.predict_masks(before, after)[:n_pairs]  # n, label + aspect, y, x at the decoder's size
     resized = F.interpolate(masks, size=size_px, mode="bilinear", align_corners=False, antialias=True)
     # Rounding must not take a probability beyond 1.
     return np.asarray(resized.clamp(0, 1).cpu().numpy(), dtype=np.float32)

@@ -12,7 +12,6 @@ Up to the difference features nothing depends on the prompt, so `encode_pairs` r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,31 +137,15 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
         Raises:
             ValueError: the pixels have another shape.
         """
-        before, after, _ = self._see_dates(pixel_values)
-        return before, after
-
-    def see_dates(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Do what `encode_dates` and `map_dates` do, in one pass.
-
-        Raises:
-            ValueError: as they do.
-        """
-        return self._see_dates(pixel_values, map_strides=self.get_mask_decoder().trunk_strides)
-
-    def _see_dates(
-        self, pixel_values: Tensor, *, map_strides: Sequence[int] = ()
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         if pixel_values.ndim != 5 or pixel_values.shape[1:3] != (2, 3):
             raise ValueError(f"pixels of shape {tuple(pixel_values.shape)}; expected (n, date=2, band=3, y, x)")
         n_pairs, size = pixel_values.shape[0], self.config.vision_config.image_size
         is_other_size = tuple(pixel_values.shape[-2:]) != (size, size)
-        # transformers' own tower has no trunk to give maps of.
-        asked = {"map_strides": map_strides} if map_strides else {}
-        seen = self.vision_model(pixel_values.flatten(0, 1), interpolate_pos_encoding=is_other_size, **asked)
-        tokens = seen.last_hidden_state  # 2n, tokens, width
+        tokens = self.vision_model(
+            pixel_values.flatten(0, 1), interpolate_pos_encoding=is_other_size
+        ).last_hidden_state  # 2n, tokens, width
         before, after = tokens.unflatten(0, (n_pairs, 2)).unbind(dim=1)  # n, tokens, width each
-        maps = [one.unflatten(0, (n_pairs, 2)) for one in seen.hidden_states] if map_strides else []
-        return before.contiguous(), after.contiguous(), maps
+        return before.contiguous(), after.contiguous()
 
     def encode_pairs(self, pixel_values: Tensor) -> Tensor:
         """Encode both dates and measure how they relate; depends on no prompt.
@@ -208,31 +191,12 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
             tokens = torch.cat(related.chunk(2, dim=1), dim=-1)  # n, tokens, 2 * width
         return lay_out_tokens(tokens, has_class_token=not isinstance(self.config.vision_config, ConvVisionConfig))
 
-    def map_dates(self, pixel_values: Tensor) -> list[Tensor]:
-        """Give what the mask branch reads of the trunk beside the tokens.
-
-        Args:
-            pixel_values: As `encode_dates` takes them.
-
-        Returns:
-            Maps of shape (n, date=2, channels, y, x), the coarsest first; none for a mask branch that reads none.
-
-        Raises:
-            ValueError: the model has no mask branch.
-        """
-        strides = self.get_mask_decoder().trunk_strides
-        if not strides:
-            return []
-        maps = self.vision_model.map_trunk(pixel_values.flatten(0, 1), strides=strides)
-        return [one.unflatten(0, (len(pixel_values), 2)) for one in maps]
-
-    def predict_masks(self, before: Tensor, after: Tensor, *, trunk_maps: Sequence[Tensor] = ()) -> Tensor:
+    def predict_masks(self, before: Tensor, after: Tensor) -> Tensor:
         """Tell for each pixel how likely it changed; computed in float32, as in the original.
 
         Args:
             before: Tokens of the before images, as `encode_dates` gives them.
             after: The same of the after images.
-            trunk_maps: What `map_dates` gave.
 
         Returns:
             Probabilities per label of the config, and then per aspect: float32 of shape (n, label + aspect, y, x).
@@ -242,7 +206,7 @@ class DeltaVlmForConditionalGeneration(PreTrainedModel):
         """
         with torch.autocast(before.device.type, enabled=False):
             features = self.mask_features(before, after)
-            logits: Tensor = self.get_mask_decoder()(features, trunk_maps=[maps.float() for maps in trunk_maps])
+            logits: Tensor = self.get_mask_decoder()(features)
         return logits.sigmoid()
 
     def query_differences(

@@ -8,7 +8,6 @@ ReLU6), stem and first 11 blocks, so that its ImageNet weights fit. The full-siz
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -47,8 +46,6 @@ TRUNK_BLOCKS = (
     BlockShape(5, 1, 6, 112, 112),
 )
 TRUNK_STRIDE_PX = 16
-TRUNK_MAPS = {2: (1, 16), 4: (3, 24), 8: (5, 40)}
-"""Per stride of the maps within the trunk: the layer whose output is the last of that size, and its channels."""
 
 
 class ConvNorm(nn.Sequential):
@@ -146,33 +143,6 @@ class ConvVisionModel(PreTrainedModel):
             if isinstance(module, ConvNorm):
                 module.fuse()
 
-    def map_trunk(self, pixel_values: Tensor, *, strides: Sequence[int]) -> list[Tensor]:
-        """Give what the trunk sees on the way to its tokens, at finer sizes than theirs.
-
-        Args:
-            pixel_values: Normalised pixels of shape (n, 3, y, x), multiples of 16.
-            strides: Of `TRUNK_MAPS`, coarse ones first; the trunk is followed as far as they need.
-
-        Returns:
-            One map per stride, of shape (n, channels, y / stride, x / stride).
-        """
-        n_layers = 1 + max((TRUNK_MAPS[stride][0] for stride in strides), default=-1)
-        _, maps = self._pass_trunk(pixel_values, strides=strides, n_layers=n_layers)
-        return maps
-
-    def _pass_trunk(
-        self, pixel_values: Tensor, *, strides: Sequence[int], n_layers: int | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        ends = {TRUNK_MAPS[stride][0] for stride in strides}
-        maps, features = [], pixel_values.contiguous(memory_format=torch.channels_last)
-        for index, layer in enumerate(self.trunk):
-            if index == n_layers:
-                break
-            features = layer(features)
-            if index in ends:
-                maps.append(features)
-        return features, maps[::-1]
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -186,12 +156,7 @@ class ConvVisionModel(PreTrainedModel):
             self.output_position_embedding.copy_(make_position_waves(side=side, width=self.config.hidden_size))
 
     def forward(
-        self,
-        pixel_values: Tensor,
-        *,
-        interpolate_pos_encoding: bool = False,
-        map_strides: Sequence[int] = (),
-        **kwargs: Any,
+        self, pixel_values: Tensor, *, interpolate_pos_encoding: bool = False, **kwargs: Any
     ) -> BaseModelOutputWithPooling:
         """Encode images.
 
@@ -199,14 +164,12 @@ class ConvVisionModel(PreTrainedModel):
             pixel_values: Normalised pixels of shape (n, 3, y, x), multiples of 16.
             interpolate_pos_encoding: Whether the embeddings of places are stretched onto images of another size than
                 the config's; the name is that of transformers' vision models.
-            map_strides: What else to give of the trunk, as `map_trunk` takes it.
             **kwargs: Passed on to the attention layers.
 
         Returns:
-            `last_hidden_state` of shape (n, y / 16 * x / 16, hidden_size), row-major over the image; in `hidden_states`
-            the maps that were asked for.
+            `last_hidden_state` of shape (n, y / 16 * x / 16, hidden_size), row-major over the image.
         """
-        features, maps = self._pass_trunk(pixel_values, strides=map_strides)  # n, 112, y/16, x/16
+        features = self.trunk(pixel_values.contiguous(memory_format=torch.channels_last))  # n, 112, y/16, x/16
         grid = self.projection(features)  # n, hidden, y/16, x/16
         places: list[Tensor] = [self.position_embedding, self.output_position_embedding]
         if interpolate_pos_encoding:
@@ -214,9 +177,7 @@ class ConvVisionModel(PreTrainedModel):
         tokens = grid.flatten(2).transpose(1, 2)  # n, tokens, hidden
         tokens = self.encoder(inputs_embeds=tokens + places[0], **kwargs).last_hidden_state
         tokens = self.post_layernorm(tokens) + places[1]
-        return BaseModelOutputWithPooling(
-            last_hidden_state=tokens, pooler_output=tokens.mean(dim=1), hidden_states=tuple(maps) or None
-        )
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
 
 
 def stretch_positions(embedding: Tensor, *, shape: tuple[int, ...]) -> Tensor:

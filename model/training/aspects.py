@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch import Tensor
+from torch import Tensor, nn
 
-from model.configuration import MaskDecoderConfig
 from model.images import CHANGED_VALUE
-from model.mask_decoder import ChangeMaskDecoder
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair
 
@@ -73,35 +71,24 @@ def aspect_loss(logits: Tensor, truth: Tensor, known: Tensor, *, aspects: Sequen
 
 
 @torch.no_grad()
-def extend_decoder(
-    model: DeltaVlmForConditionalGeneration, *, aspects: Sequence[str], has_trunk_maps: bool = False
-) -> None:
-    """Let a mask branch tell further aspects, which leaves its masks as they were, or begin to read the trunk's maps.
+def extend_decoder(model: DeltaVlmForConditionalGeneration, *, aspects: Sequence[str]) -> None:
+    """Let a mask branch tell aspects that it does not tell yet; all else that it tells stays as it was.
 
     Args:
         model: Changed in place, as is its config.
         aspects: All that it is to tell.
-        has_trunk_maps: Whether it is to read the maps. One that reads them already goes on doing so.
     """
-    former = model.get_mask_decoder()
-    config = MaskDecoderConfig.from_dict(former.config.to_dict())
-    config.aspects, config.has_trunk_maps = tuple(aspects), has_trunk_maps or config.has_trunk_maps
-    if config.to_dict() == former.config.to_dict():
+    decoder = model.get_mask_decoder()
+    former = decoder.head[-1]
+    config = decoder.config
+    if not isinstance(former, nn.Conv2d) or tuple(config.aspects) == tuple(aspects):
         return
-    renewed = ChangeMaskDecoder(config)
-    known = former.state_dict()
-    if former.config.aspects != config.aspects:
-        last = f"head.{len(renewed.head) - 1}"
-        known |= {f"{last}.{name}": value for name, value in _widen_head(renewed, former).items()}
-    renewed.load_state_dict(known, strict=False)
-    model.mask_decoder = renewed
-    model.config.mask_config = config
-
-
-def _widen_head(renewed: ChangeMaskDecoder, former: ChangeMaskDecoder) -> dict[str, Tensor]:
-    """Give the last layer's parameters, labels as before and aspects fresh."""
-    n_labels = len(former.config.labels)
-    fresh, before = renewed.head[-1].state_dict(), former.head[-1].state_dict()
-    fresh["weight"].normal_(std=0.02)
-    fresh["bias"].zero_()
-    return {name: torch.cat([before[name][:n_labels], fresh[name][n_labels:]]) for name in fresh}
+    n_labels = len(config.labels)
+    renewed = nn.Conv2d(former.in_channels, n_labels + len(aspects), 1)
+    renewed.weight.normal_(std=0.02)
+    renewed.weight[:n_labels] = former.weight[:n_labels]
+    if former.bias is not None and renewed.bias is not None:
+        renewed.bias.zero_()
+        renewed.bias[:n_labels] = former.bias[:n_labels]
+    decoder.head[-1] = renewed
+    config.aspects = tuple(aspects)

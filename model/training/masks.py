@@ -144,9 +144,9 @@ class MaskTrainingModel(PartlyTrained):
         """
         with torch.no_grad():
             with self.tower.stand_in(self.model):
-                *dates, maps = self.model.see_dates(pixel_values)
+                dates = self.model.encode_dates(pixel_values)
             features = self.model.mask_features(*dates)
-        logits = self.decoder(features, trunk_maps=maps).float()
+        logits = self.decoder(features).float()
 
         def compare(part: slice) -> Tensor:
             return mask_loss(
@@ -163,7 +163,7 @@ class MaskTrainingModel(PartlyTrained):
 def prepare_mask_decoder(model: DeltaVlmForConditionalGeneration, config: MaskTrainingConfig) -> None:
     """Give a model a fresh mask branch, or leave it the one that it has, as the config says, with aspects."""
     if config.keeps_decoder and model.mask_decoder is not None:
-        extend_decoder(model, aspects=config.decoder.aspects, has_trunk_maps=config.decoder.has_trunk_maps)
+        extend_decoder(model, aspects=config.decoder.aspects)
     else:
         add_mask_decoder(model, config.decoder.model_dump())
 

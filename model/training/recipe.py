@@ -217,10 +217,6 @@ class MaskDecoderRecipe(BaseModel):
         default=(),
         description="What is told of each pixel beside that: that what changed went, that it lies between buildings.",
     )
-    has_trunk_maps: bool = Field(
-        default=False,
-        description="Whether each stage also reads what a convolutional trunk sees at its size, finer than the tokens.",
-    )
 
 
 class MaskTrainingConfig(PairTrainingConfig):
@@ -230,8 +226,7 @@ class MaskTrainingConfig(PairTrainingConfig):
     decoder: MaskDecoderRecipe = Field(default_factory=MaskDecoderRecipe, description="Sizes of the mask branch.")
     keeps_decoder: bool = Field(
         default=False,
-        description="Go on with the mask branch of a model that has one, whatever `decoder` says but for its aspects "
-        "and whether it reads the trunk's maps.",
+        description="Go on with the mask branch of a model that has one, whatever `decoder` says but for its aspects.",
     )
     positive_weight: float = Field(default=2.0, gt=0, description="Weight of changed pixels in the loss.")
 

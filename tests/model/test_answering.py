@@ -159,7 +159,7 @@ def test_one_pair_that_does_not_fit_is_an_error(answerer, pairs, monkeypatch, pr
 def test_masks_that_do_not_fit_are_made_in_halves(problem, pairs, monkeypatch):
     answerer = load_model("deltavlm-tiny", dtype="float32")
     expected = answerer.predict_masks(pairs)
-    encode, tried = answerer.model.see_dates, []
+    encode, tried = answerer.model.encode_dates, []
 
     def run_out_of_memory_above_two(pixels):
         tried.append(len(pixels))
@@ -167,14 +167,14 @@ def test_masks_that_do_not_fit_are_made_in_halves(problem, pairs, monkeypatch):
             raise problem
         return encode(pixels)
 
-    monkeypatch.setattr(answerer.model, "see_dates", run_out_of_memory_above_two)
+    monkeypatch.setattr(answerer.model, "encode_dates", run_out_of_memory_above_two)
     masks = answerer.predict_masks(pairs)
 
     np.testing.assert_allclose(masks.probabilities, expected.probabilities, atol=1e-5)
     assert tried == [4, 2, 2, 1]
     assert answerer.take_notes() == {"out of memory: batches of 2 tiles from here on": 1}
 
-    monkeypatch.setattr(answerer.model, "see_dates", lambda pixels: run_out_of_memory_above_two(range(9)))
+    monkeypatch.setattr(answerer.model, "encode_dates", lambda pixels: run_out_of_memory_above_two(range(9)))
     with pytest.raises(type(problem)):
         answerer.predict_masks(pairs)
 

@@ -54,7 +54,7 @@ def test_a_decoder_without_aspects_has_the_head_of_former_models():
 
 
 def test_a_model_that_ships_learns_aspects_and_keeps_its_masks():
-    model = DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"), dtype=torch.float32)
+    model = DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"))
     tokens = torch.randn(2, 144, model.config.vision_config.hidden_size)
     before = model.predict_masks(tokens, tokens.flip(0))
     extend_decoder(model, aspects=("removed", "border"))
@@ -88,39 +88,3 @@ def test_direction_is_told_by_the_pixels_of_the_outline(value, expected):
     changed[1, 1] = True
     assert tell_direction(removed, changed=changed) is expected
     assert tell_direction(removed, changed=np.zeros((4, 4), bool)) is None
-
-
-def test_a_decoder_that_begins_to_read_the_trunk_keeps_all_else_and_goes_on_doing_so():
-    model = DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"), dtype=torch.float32)
-    pixels = torch.randn(2, 2, 3, 192, 192)
-    former = model.mask_decoder.state_dict()
-    with torch.no_grad():
-        dates = model.encode_dates(pixels)
-        before = model.predict_masks(*dates)
-        assert model.map_dates(pixels) == []
-        extend_decoder(model, aspects=(), has_trunk_maps=True)
-        model.eval()
-        *again, maps = model.see_dates(pixels)
-        assert all(torch.equal(one, other) for one, other in zip(dates, again, strict=True))
-        assert [tuple(one.shape) for one in maps] == [(2, 2, 40, 24, 24), (2, 2, 24, 48, 48), (2, 2, 16, 96, 96)]
-        torch.testing.assert_close(model.predict_masks(*dates), before)
-        assert not torch.allclose(model.predict_masks(*dates, trunk_maps=maps), before)
-        extend_decoder(model, aspects=("removed", "border"))
-    assert all(torch.equal(model.mask_decoder.state_dict()[k], v) for k, v in former.items() if "head.3" not in k)
-    assert model.config.mask_config.has_trunk_maps
-    assert model.mask_decoder.trunk_strides == (8, 4, 2)
-
-
-def test_the_maps_of_the_trunk_are_those_on_the_way_to_its_tokens():
-    whole = DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"), dtype=torch.float32)
-    tower = whole.eval().vision_model
-    pixels = torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
-    seen = {}
-    for index in (1, 5):
-        tower.trunk[index].register_forward_hook(lambda _m, _i, output, index=index: seen.update({index: output}))
-    with torch.no_grad():
-        tower.trunk(pixels)
-        expected = [seen[5].clone(), seen[1].clone()]
-        found = tower.map_trunk(pixels, strides=(8, 2))
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)

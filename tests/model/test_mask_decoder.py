@@ -294,15 +294,3 @@ def test_a_model_without_a_mask_branch_says_so(model, processor, identity):
         answerer.predict_masks(make_pairs(1))
     with pytest.raises(ValueError, match="no mask branch"):
         model.mask_features(*torch.zeros(2, 1, 144, model.config.vision_config.hidden_size))
-
-
-def test_a_decoder_that_reads_the_trunk_answers_as_it_outlines(model, processor, identity):
-    whole = DeltaVlmForConditionalGeneration(DeltaVlmConfig.from_dict(model.config.to_dict()))
-    add_mask_decoder(whole, {**OURS, "has_trunk_maps": True})
-    answerer = DeltaVlmAnswerer(whole.eval(), processor, identity=identity, batch_size_tiles=3)
-    pairs = make_pairs(3)
-    masked = answerer.answer_with_masks(pairs, prompts=[], choose_masked=lambda numbers, _: [False, True, False])
-    expected = answerer.predict_masks(pairs[1:2]).probabilities
-    np.testing.assert_allclose(masked.masks.probabilities, expected, atol=1e-6)
-    none = answerer.answer_with_masks(pairs, prompts=[], choose_masked=lambda numbers, _: [False] * 3)
-    assert none.masks.probabilities.shape == (0, 2, 50, 70)
