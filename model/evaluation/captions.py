@@ -150,18 +150,22 @@ def combine_bleu(sums: Floats, *, n: int) -> Floats:
 
 def _score_each(texts: Sequence[CaptionedText]) -> tuple[Floats, Floats]:
     """Give ROUGE-L and CIDEr-D of each text, both of shape (text, 2): the score, and one to count."""
-    from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    form = _to_scorer_form(texts)
-    rouge, cider = (np.asarray(scorer.compute_score(*form)[1], float) for scorer in (Rouge(), Cider()))
+    rouge = np.asarray(Rouge().compute_score(*_to_scorer_form(texts))[1], float)
     ones = np.ones(len(texts))
-    return np.stack([rouge, ones], axis=1), np.stack([cider, ones], axis=1)
+    return np.stack([rouge, ones], axis=1), np.stack([_score_cider(texts), ones], axis=1)
+
+
+def _score_cider(texts: Sequence[CaptionedText]) -> Floats:
+    from pycocoevalcap.cider.cider import Cider
+
+    return np.asarray(Cider().compute_score(*_to_scorer_form(texts))[1], float)
 
 
 def score_cider(texts: Sequence[CaptionedText]) -> float:
     """Give the CIDEr-D of all texts together; 0 of none."""
-    return float(_score_each(texts)[1][:, 0].mean()) if texts else 0.0
+    return float(_score_cider(texts).mean()) if texts else 0.0
 
 
 def _to_scorer_form(texts: Sequence[CaptionedText]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:

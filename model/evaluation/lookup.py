@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from model.evaluation.captions import CaptionedText, score_cider, tokenize_caption
@@ -38,12 +38,8 @@ def look_up_descriptions(tiles: Sequence[AnsweredTile]) -> list[AnsweredCase]:
     halves = [[one for one in described if _deal(one.case.scene) == half] for half in (0, 1)]
     looked_up = []
     for own, other in (halves, halves[::-1]):
-        table = _make_table(other)
-        # Without a row of its own, a description is that of any.
-        common = _choose_sentence([one.case for one in other])
-        for one in own:
-            answer = replace(one.case.answer, text=table.get(one.row, common))
-            looked_up.append(replace(one.case, answer=answer))
+        table = _make_table(other, asked={one.row for one in own})
+        looked_up += [replace(one.case, answer=replace(one.case.answer, text=table[one.row])) for one in own]
     return looked_up
 
 
@@ -64,11 +60,15 @@ def _deal(scene: str) -> int:
     return hashlib.sha256(scene.encode()).digest()[0] % 2
 
 
-def _make_table(described: Sequence[_Described]) -> Mapping[Row, str]:
+def _make_table(described: Sequence[_Described], *, asked: Set[Row]) -> Mapping[Row, str]:
+    """Choose a sentence for each row that is asked for; one that nobody wrote about has the sentence of all."""
     rows: dict[Row, list[AnsweredCase]] = defaultdict(list)
     for one in described:
         rows[one.row].append(one.case)
-    return {row: _choose_sentence(cases) for row, cases in rows.items()}
+    table = {row: _choose_sentence(rows[row]) for row in asked & rows.keys()}
+    if missing := asked - rows.keys():
+        table |= dict.fromkeys(missing, _choose_sentence([one.case for one in described]))
+    return table
 
 
 def _choose_sentence(cases: Sequence[AnsweredCase]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from model.errors import InputError
 from model.pairs.folders import LabelledPair, read_captions, scan_pair_folder
+from model.pairs.held_out import pick_held_out
 from model.pairs.matched_crops import MatchLimits, read_matched_crops
 from model.training.conversations import InstructionSource, scan_instructions
 from model.training.dataset import PairSource, Source
@@ -288,8 +288,7 @@ def choose_held_out(names: set[str], *, fraction: float, path: str) -> set[str]:
     Raises:
         InputError: there would be nothing left on one side.
     """
-    places = {name: int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8 for name in names}
-    held = {name for name, place in places.items() if place < fraction} or {min(places, key=lambda n: places[n])}
+    held = pick_held_out(names, fraction=fraction)
     if len(held) == len(names):
         raise InputError(
             f"{len(names)} pair(s) in {path}, of which {fraction:.0%} should be held out",

@@ -6,7 +6,6 @@ which side it is: a tile stays there when others join it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
@@ -15,6 +14,7 @@ import pyproj
 import shapely
 
 from model.errors import InputError
+from model.pairs.held_out import pick_held_out
 
 EQUAL_AREA_CRS = "EPSG:6933"
 """CRS that the squares lie in: all of the Earth in metres, equal in area."""
@@ -75,8 +75,8 @@ def choose_sides(grounds: Sequence[shapely.Geometry], *, square_m: float, val_fr
 
 def _hold_out(squares: set[Square], *, fraction: float, seed: int, square_m: float) -> set[Square]:
     """Choose the squares that are held out: those whose hash is small enough, and at least one."""
-    places = {square: _hash(square, seed=seed) for square in squares}
-    held = {square for square, place in places.items() if place < fraction} or {min(places, key=lambda s: places[s])}
+    names = {f"{seed}/{column}/{row}": (column, row) for column, row in squares}
+    held = {names[name] for name in pick_held_out(names, fraction=fraction)}
     if len(held) == len(squares):
         raise InputError(
             f"all tiles lie in {len(squares)} square(s) of {square_m:,.0f} m, and {len(held)} would be held out",
@@ -84,10 +84,6 @@ def _hold_out(squares: set[Square], *, fraction: float, seed: int, square_m: flo
             remedy="review tiles of more places, or give a smaller --square-m or --val-fraction, or another --seed",
         )
     return held
-
-
-def _hash(square: Square, *, seed: int) -> float:
-    return int(hashlib.sha256(f"{seed}/{square[0]}/{square[1]}".encode()).hexdigest()[:8], 16) / 16**8
 
 
 def _find_shared(grounds: Sequence[shapely.Geometry], sides: Sequence[Side]) -> Iterable[int]:

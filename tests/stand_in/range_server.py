@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+AnyServer = TypeVar("AnyServer", bound=ThreadingHTTPServer)
 
 
 class RangeHandler(BaseHTTPRequestHandler):
@@ -58,7 +60,13 @@ class RangeHandler(BaseHTTPRequestHandler):
 @contextmanager
 def start_range_server(handler: type[RangeHandler]) -> Iterator[ThreadingHTTPServer]:
     """Serve on a port of this machine while the context lasts."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with listen(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield server
+
+
+@contextmanager
+def listen(server: AnyServer) -> Iterator[AnyServer]:
+    """Let a server answer while the context lasts, and close it."""
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
