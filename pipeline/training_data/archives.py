@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform_bounds, transform_geom
 
+from model.errors import InputError
 from model.synthesis.clouds import CLOUD, DENSE_CLOUD
 
 COLLECTION: Final = "made-l2a"
@@ -37,6 +40,8 @@ _CLASSES = "scl"
 _CLASS_STEP = 2
 # ^ Pixels of classes are so many times as large.
 _COG = {"driver": "COG", "compress": "DEFLATE", "level": 1, "blocksize": 512}
+_OWN_NAMES = re.compile(rf"made_\d+_\d{{8}}_[\d.]+(\.json|/({'|'.join((*_COLOURS, _CLASSES))})\.tif)?")
+# ^ Of what lies in the folder of the items.
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _EO = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
 
@@ -101,6 +106,34 @@ def write_archive(
     catalog = {"type": "Catalog", "stac_version": "1.0.0", "id": "made", "description": "A made archive."}
     links = [{"rel": "child", "href": "collection.json", "type": "application/json"}]
     return _write_json(folder / "catalog.json", {**catalog, "links": links})
+
+
+def remove_items(folder: Path) -> None:
+    """Remove the items of an archive that `write_archive` wrote into a folder, if there is one.
+
+    Raises:
+        InputError: Among them lies something that it did not write; nothing is removed then.
+    """
+    items = folder / "items"
+    if not items.is_symlink() and not items.exists():
+        return
+    foreign = (
+        path
+        for path in (items, *items.rglob("*"))
+        if path.is_symlink() or not _is_own(path, items)
+    )
+    if (stranger := next(foreign, None)) is not None:
+        raise InputError(
+            f"{stranger} is not of a made archive",
+            expected="an empty folder, or one with a made archive, which is replaced",
+            remedy="choose another folder",
+        )
+    shutil.rmtree(items)
+
+
+def _is_own(path: Path, items: Path) -> bool:
+    """Whether `write_archive` gives such a name in the folder of the items, or it is that folder."""
+    return path.is_dir() if path == items else bool(_OWN_NAMES.fullmatch(path.relative_to(items).as_posix()))
 
 
 def _place_granule(crs: CRS, *, own: _Granule) -> _Granule:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from model.synthesis.clouds import draw_sky
 from model.synthesis.pairs import DEFAULT_CHANGE_LEVEL, SyntheticPair, synthesize_pair
 from pipeline.tables.geoparquet import encode_geoparquet
 from pipeline.tables.schemas import TRUTH_SCHEMA
-from pipeline.training_data.archives import NEW_BASELINE, OLD_BASELINE, ArchiveDate, write_archive
+from pipeline.training_data.archives import NEW_BASELINE, OLD_BASELINE, ArchiveDate, remove_items, write_archive
 from pipeline.training_data.scenes import check_dates, check_request, make_folder, tabulate_truth
 
 WEST, EAST = "EPSG:32614", "EPSG:32615"
@@ -100,7 +99,7 @@ def write_synthetic_archive(
         (drafts / "truth.parquet").write_bytes(
             encode_geoparquet(truth, schema=TRUTH_SCHEMA, order=np.arange(len(truth)))
         )
-        shutil.rmtree(folder / "items", ignore_errors=True)
+        remove_items(folder)
         for draft in drafts.iterdir():
             draft.replace(folder / draft.name)
     return SyntheticArchive(

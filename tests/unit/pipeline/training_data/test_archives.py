@@ -87,11 +87,13 @@ def test_both_baselines_show_the_same_ground_in_both_zones(archive: Path) -> Non
 
 
 def test_made_archive_has_its_truth_and_replaces_a_former_one(tmp_path: Path) -> None:
-    (tmp_path / "items" / "former").mkdir(parents=True)
+    former = tmp_path / "items" / "made_32614_20200101_03.01"
+    former.mkdir(parents=True)
+    (former / "red.tif").write_bytes(b"former")
     files = write_synthetic_archive(tmp_path, dates=DAYS, seed=6, size_px=128, resolution_m=2.0, change_level=1.0)
     truth, area = gpd.read_parquet(files.truth), gpd.read_file(files.area).geometry.iloc[0]
 
-    assert not (tmp_path / "items" / "former").exists()
+    assert not former.exists()
     assert {path.name for path in tmp_path.iterdir()} == {
         "area.geojson", "catalog.json", "collection.json", "items", "truth.parquet"
     }  # fmt: skip
@@ -99,6 +101,32 @@ def test_made_archive_has_its_truth_and_replaces_a_former_one(tmp_path: Path) ->
     # Over the border of the zones, three quarters of it in the west.
     assert area.bounds[0] < -96 < area.bounds[2]
     assert truth.to_crs("EPSG:4326").intersects(area).any()
+
+
+@pytest.mark.parametrize(
+    "name", ["mine.json", "made_32614_20200101_03.01/notes.txt", "made_32614_20200101_03.01/red.tif.bak"]
+)
+def test_items_of_others_are_kept(tmp_path: Path, name: str) -> None:
+    foreign = tmp_path / "items" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    with pytest.raises(InputError, match="is not of a made archive"):
+        write_synthetic_archive(tmp_path, dates=DAYS, seed=6, size_px=128, resolution_m=2.0)
+    assert foreign.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"items"}
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_items_that_are_no_folder_are_kept(tmp_path: Path, is_linked: bool) -> None:
+    target = tmp_path / "elsewhere" / "made_32614_20200101_03.01.json"
+    target.parent.mkdir()
+    target.write_text("mine")
+    items = tmp_path / "made" / "items"
+    items.parent.mkdir()
+    items.symlink_to(target.parent) if is_linked else items.write_text("mine")
+    with pytest.raises(InputError, match="is not of a made archive"):
+        write_synthetic_archive(items.parent, dates=DAYS, seed=6, size_px=128, resolution_m=2.0)
+    assert target.exists() and items.exists()
 
 
 def test_dates_that_make_no_archive_are_refused(tmp_path: Path) -> None:
