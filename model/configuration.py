@@ -57,7 +57,8 @@ class MaskDecoderConfig(PreTrainedConfig):
     stages follow, each doubling the size and halving the width down to `min_hidden_size`; with `has_attention` all but
     the last attend within windows of `window_size` places. The masks, one per entry of `labels`, are resized to a
     square with `output_size_px` on a side. `aspects` are told beside them: ``removed``, that what changed went rather
-    than came, and ``border``, that a pixel lies between two buildings. Former models tell none.
+    than came, and ``border``, that a pixel lies between two buildings. A branch of their own reads the features for
+    them, by `aspect_hidden_size` channels at first, in `n_aspect_stages` stages. Former models tell none.
     """
 
     model_type = "deltavlm_mask_decoder"
@@ -75,6 +76,8 @@ class MaskDecoderConfig(PreTrainedConfig):
     output_size_px: int = 256
     labels: list[str] | tuple[str, ...] = ("change",)
     aspects: list[str] | tuple[str, ...] = ()
+    aspect_hidden_size: int = 64
+    n_aspect_stages: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Give the labels the same type whether they come from Python or from JSON."""

@@ -1,7 +1,9 @@
 """Pixel change masks from the difference features: the mask branch beside the language model.
 
-    features ─▶ unification ─▶ projection ─▶ stages, each twice as large ─▶ head ─▶ resize ─▶ logits
+    features ─▶ unification ─▶ projection ─▶ stages, each twice as large ─▶ head ─▶ resize ─▶ logits of labels
+        └─────▶ projection ─▶ stages of their own ─▶ head ─▶ resize ─▶ logits of aspects
 
+What is told beside the masks, the aspects, has a branch of its own: it can be learned later, and changes no mask.
 Modules carry the names of the original (hanlinwu/DeltaVLM), so that its parameters `mask_decoder.X` load as they are.
 Its unification of features and its blocks are in the manner of AnyUp (Wimmer et al. 2025), its attention in that of
 Swin (arXiv 2103.14030).
@@ -10,6 +12,7 @@ Swin (arXiv 2103.14030).
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -122,8 +125,24 @@ class UpsampleBlock(nn.Module):
         return refined + attended.permute(0, 3, 1, 2)
 
 
+class AspectDecoder(nn.Sequential):
+    """Difference features on the grid of tokens to logits per aspect, on a grid twice as fine per stage."""
+
+    def __init__(self, config: MaskDecoderConfig) -> None:
+        widths = [max(config.aspect_hidden_size // 2**stage, 16) for stage in range(config.n_aspect_stages + 1)]
+        stages = (UpsampleBlock(*pair, attention=None) for pair in pairwise(widths))
+        super().__init__(
+            nn.Conv2d(config.feature_size, widths[0], 1),
+            norm_groups(widths[0]),
+            nn.SiLU(),
+            ResidualBlock(widths[0]),
+            *stages,
+            nn.Conv2d(widths[-1], len(config.aspects), 1),
+        )
+
+
 class ChangeMaskDecoder(nn.Module):
-    """Difference features on the grid of tokens to one mask per label."""
+    """Difference features on the grid of tokens to one mask per label, and what is told beside it."""
 
     def __init__(self, config: MaskDecoderConfig) -> None:
         super().__init__()
@@ -149,8 +168,9 @@ class ChangeMaskDecoder(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
             norm_groups(width),
             nn.SiLU(),
-            nn.Conv2d(width, len(config.labels) + len(config.aspects), 1),
+            nn.Conv2d(width, len(config.labels), 1),
         )
+        self.aspects = AspectDecoder(config) if config.aspects else None
         self.reset_parameters()
 
     @torch.no_grad()
@@ -186,12 +206,27 @@ class ChangeMaskDecoder(nn.Module):
         decoded = self.proj(self.lfu(features))
         for stage in self.stages:
             decoded = stage(decoded)
-        logits: Tensor = self.head(decoded)
+        logits = self._resize(self.head(decoded))
+        return logits if self.aspects is None else torch.cat([logits, self.tell_aspects(features)], dim=1)
+
+    def tell_aspects(self, features: Tensor) -> Tensor:
+        """Decode what is told beside the masks alone: logits of shape (n, aspect, output_size_px, output_size_px).
+
+        Args:
+            features: As of `forward`.
+
+        Raises:
+            ValueError: Nothing is told beside the masks.
+        """
+        if self.aspects is None:
+            raise ValueError("this mask branch tells nothing beside its masks; expected one with aspects; extend it")
+        return self._resize(self.aspects(features))
+
+    def _resize(self, logits: Tensor) -> Tensor:
         size = (self.config.output_size_px,) * 2
         if logits.shape[-2:] == size:
             return logits
-        resized: Tensor = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        return resized
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def lay_out_tokens(tokens: Tensor, *, has_class_token: bool) -> Tensor:

@@ -24,6 +24,8 @@ _MAX_NUMBERS = {
     "num_attention_heads": 1024,
     "num_key_value_heads": 1024,
     "n_stages": 8,
+    "n_aspect_stages": 8,
+    "aspect_hidden_size": 1 << 16,
     "hidden_size": 1 << 16,
     "intermediate_size": 1 << 18,
     "feature_size": 1 << 16,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.images import CHANGED_VALUE
+from model.mask_decoder import ChangeMaskDecoder
 from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair
 
@@ -70,25 +71,20 @@ def aspect_loss(logits: Tensor, truth: Tensor, known: Tensor, *, aspects: Sequen
     return (sums / counts).sum()
 
 
-@torch.no_grad()
-def extend_decoder(model: DeltaVlmForConditionalGeneration, *, aspects: Sequence[str]) -> None:
-    """Let a mask branch tell aspects that it does not tell yet; all else that it tells stays as it was.
+def extend_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[str, Any]) -> None:
+    """Let a mask branch tell aspects that it does not tell yet; its masks stay as they were.
 
     Args:
         model: Changed in place, as is its config.
-        aspects: All that it is to tell.
+        fields: Those of `MaskDecoderConfig`, of which the aspects and the sizes of what tells them count.
     """
     decoder = model.get_mask_decoder()
-    former = decoder.head[-1]
     config = decoder.config
-    if not isinstance(former, nn.Conv2d) or tuple(config.aspects) == tuple(aspects):
+    if tuple(config.aspects) == tuple(fields["aspects"]):
         return
-    n_labels = len(config.labels)
-    renewed = nn.Conv2d(former.in_channels, n_labels + len(aspects), 1)
-    renewed.weight.normal_(std=0.02)
-    renewed.weight[:n_labels] = former.weight[:n_labels]
-    if former.bias is not None and renewed.bias is not None:
-        renewed.bias.zero_()
-        renewed.bias[:n_labels] = former.bias[:n_labels]
-    decoder.head[-1] = renewed
-    config.aspects = tuple(aspects)
+    for name in ("aspects", "aspect_hidden_size", "n_aspect_stages"):
+        setattr(config, name, fields[name])
+    extended = ChangeMaskDecoder(config)
+    former = {name: value for name, value in decoder.state_dict().items() if not name.startswith("aspects.")}
+    extended.load_state_dict(former, strict=False)
+    model.mask_decoder = extended

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.configuration import DeltaVlmConfig, MaskDecoderConfig
 from model.errors import InputError
@@ -114,14 +114,20 @@ class MaskCollator:
 
 
 class MaskTrainingModel(PartlyTrained):
-    """A DeltaVLM of which only the mask decoder learns; one loss."""
+    """A DeltaVLM of which only the mask decoder learns, or what is told beside the masks alone; one loss."""
 
-    def __init__(self, model: DeltaVlmForConditionalGeneration, *, positive_weight: float) -> None:
+    def __init__(
+        self, model: DeltaVlmForConditionalGeneration, *, positive_weight: float, keeps_masks: bool = False
+    ) -> None:
         super().__init__()
         if model.mask_decoder is None:
             raise ValueError("this model has no mask branch; expected one with a mask_config; add it first")
         self.model = model.requires_grad_(requires_grad=False)
-        model.mask_decoder.requires_grad_()
+        if keeps_masks and model.mask_decoder.aspects is None:
+            raise ValueError("this mask branch tells nothing beside its masks; expected one with aspects; extend it")
+        learning = model.mask_decoder.aspects if keeps_masks else model.mask_decoder
+        cast(nn.Module, learning).requires_grad_()
+        self.keeps_masks = keeps_masks
         self.tower = FusedTower(model.vision_model)
         self.positive_weight = positive_weight
 
@@ -133,7 +139,7 @@ class MaskTrainingModel(PartlyTrained):
     def forward(
         self, pixel_values: Tensor, masks: Tensor, is_known: Tensor, aspects: Tensor, is_aspect_known: Tensor
     ) -> dict[str, Tensor]:
-        """Give the loss over all labels and aspects, and that of each label by its name.
+        """Give the loss over all that learns, and that of each label that does by its name.
 
         Args:
             pixel_values: Normalised pixels of shape (n, date=2, band=3, y, x).
@@ -146,6 +152,11 @@ class MaskTrainingModel(PartlyTrained):
             with self.tower.stand_in(self.model):
                 dates = self.model.encode_dates(pixel_values)
             features = self.model.mask_features(*dates)
+        told = self.decoder.config.aspects
+        if self.keeps_masks:
+            logits = self.decoder.tell_aspects(features).float()
+            return {"loss": aspect_loss(logits, aspects, is_aspect_known, aspects=told)}
+        labels = self.decoder.config.labels
         logits = self.decoder(features).float()
 
         def compare(part: slice) -> Tensor:
@@ -153,7 +164,6 @@ class MaskTrainingModel(PartlyTrained):
                 logits[:, part], masks[:, part], known=is_known[:, part], positive_weight=self.positive_weight
             )
 
-        labels, told = self.decoder.config.labels, self.decoder.config.aspects
         loss = compare(slice(len(labels)))
         if told:
             loss = loss + aspect_loss(logits[:, len(labels) :], aspects, is_aspect_known, aspects=told)
@@ -163,7 +173,7 @@ class MaskTrainingModel(PartlyTrained):
 def prepare_mask_decoder(model: DeltaVlmForConditionalGeneration, config: MaskTrainingConfig) -> None:
     """Give a model a fresh mask branch, or leave it the one that it has, as the config says, with aspects."""
     if config.keeps_decoder and model.mask_decoder is not None:
-        extend_decoder(model, aspects=config.decoder.aspects)
+        extend_decoder(model, config.decoder.model_dump())
     else:
         add_mask_decoder(model, config.decoder.model_dump())
 
@@ -236,7 +246,7 @@ def train_masks(
         is_in_epochs=config.n_epochs is not None,
     )
     setup = Setup(
-        training_model=MaskTrainingModel(model, positive_weight=config.positive_weight),
+        training_model=MaskTrainingModel(model, positive_weight=config.positive_weight, keeps_masks=config.keeps_masks),
         model=model,
         processor=processor,
         stream=stream,

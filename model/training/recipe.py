@@ -217,6 +217,8 @@ class MaskDecoderRecipe(BaseModel):
         default=(),
         description="What is told of each pixel beside that: that what changed went, that it lies between buildings.",
     )
+    aspect_hidden_size: int = Field(default=64, ge=1, description="Channels of the branch that tells the aspects.")
+    n_aspect_stages: int = Field(default=1, ge=0, description="Its stages, each of which doubles the size.")
 
 
 class MaskTrainingConfig(PairTrainingConfig):
@@ -228,12 +230,18 @@ class MaskTrainingConfig(PairTrainingConfig):
         default=False,
         description="Go on with the mask branch of a model that has one, whatever `decoder` says but for its aspects.",
     )
+    keeps_masks: bool = Field(
+        default=False,
+        description="With keeps_decoder: leave the masks as they are, bit by bit; what is told beside them learns.",
+    )
     positive_weight: float = Field(default=2.0, gt=0, description="Weight of changed pixels in the loss.")
 
     @model_validator(mode="after")
     def _check_masks(self) -> MaskTrainingConfig:
         if any(isinstance(source, ChangeChatSourceConfig) for source in self.sources):
             raise ValueError("a source of kind changechat, which has no masks")
+        if self.keeps_masks and not (self.keeps_decoder and self.decoder.aspects):
+            raise ValueError("keeps_masks without keeps_decoder or without decoder.aspects: nothing would learn")
         if self.validation is not None and self.validation.figure != "loss":
             raise ValueError(f"validation.figure {self.validation.figure} of masks, which have loss alone")
         return self

@@ -117,11 +117,7 @@ def remove_items(folder: Path) -> None:
     items = folder / "items"
     if not items.is_symlink() and not items.exists():
         return
-    foreign = (
-        path
-        for path in (items, *items.rglob("*"))
-        if path.is_symlink() or not _is_own(path, items)
-    )
+    foreign = (path for path in (items, *items.rglob("*")) if path.is_symlink() or not _is_own(path, items))
     if (stranger := next(foreign, None)) is not None:
         raise InputError(
             f"{stranger} is not of a made archive",

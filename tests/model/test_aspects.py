@@ -12,6 +12,7 @@ from model.modeling import DeltaVlmForConditionalGeneration
 from model.pairs.folders import LabelledPair
 from model.registry import find_model_folder
 from model.training.aspects import aspect_loss, extend_decoder, find_borders, trace_aspects
+from model.training.masks import MaskTrainingModel
 
 
 def make_pair(*, is_removal: bool) -> LabelledPair:
@@ -48,20 +49,59 @@ def test_the_loss_takes_no_notice_of_what_is_not_known():
     assert aspect_loss(-logits, truth, known, aspects=("removed",)) > 8
 
 
-def test_a_decoder_without_aspects_has_the_head_of_former_models():
+ASPECTS = {"aspects": ("removed", "border"), "aspect_hidden_size": 32, "n_aspect_stages": 1}
+
+
+def load_shipped() -> DeltaVlmForConditionalGeneration:
+    return DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"), dtype=torch.float32)
+
+
+def test_a_decoder_without_aspects_has_no_part_that_former_models_lack():
     former = ChangeMaskDecoder(MaskDecoderConfig(hidden_size=16, min_hidden_size=8, labels=("building", "road")))
     assert former.head[-1].out_channels == 2
+    assert not [name for name in former.state_dict() if name.startswith("aspects")]
 
 
 def test_a_model_that_ships_learns_aspects_and_keeps_its_masks():
-    model = DeltaVlmForConditionalGeneration.from_pretrained(find_model_folder("deltavlm-tiny"))
+    model = load_shipped()
     tokens = torch.randn(2, 144, model.config.vision_config.hidden_size)
-    before = model.predict_masks(tokens, tokens.flip(0))
-    extend_decoder(model, aspects=("removed", "border"))
+    before = model.predict_masks(tokens, tokens.flip(0))[:, :2]
+    extend_decoder(model, ASPECTS)
     after = model.predict_masks(tokens, tokens.flip(0))
-    assert after.shape[1] == before.shape[1] + 2
-    torch.testing.assert_close(after[:, : before.shape[1]], before)
+    assert after.shape == (2, 4, *before.shape[2:])
+    assert torch.equal(after[:, :2], before)
     assert model.config.mask_config.aspects == ("removed", "border")
+
+
+def test_a_training_of_the_aspects_changes_no_mask():
+    model = load_shipped()
+    extend_decoder(model, ASPECTS)
+    training_model = MaskTrainingModel(model, positive_weight=2.0, keeps_masks=True)
+    pixels = torch.randn(2, 2, 3, 192, 192)
+    with torch.no_grad():
+        before = model.predict_masks(*model.encode_dates(pixels))
+    optimizer = torch.optim.AdamW([each for each in training_model.parameters() if each.requires_grad], lr=0.01)
+    side = model.config.mask_config.output_size_px
+    truth = torch.ones(2, 2, side, side, dtype=torch.bool)
+    losses = []
+    for _ in range(3):
+        loss = training_model(pixels, truth, torch.ones(2, 2, dtype=torch.bool), truth, truth)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    with torch.no_grad():
+        after = model.predict_masks(*model.encode_dates(pixels))
+    assert losses[-1] < losses[0]
+    assert torch.equal(after[:, :2], before[:, :2])
+    assert not torch.equal(after[:, 2:], before[:, 2:])
+
+
+def test_masks_are_kept_of_a_model_that_has_aspects_alone():
+    model = load_shipped()
+    model.mask_decoder.aspects = None
+    with pytest.raises(ValueError, match="tells nothing beside its masks"):
+        MaskTrainingModel(model, positive_weight=2.0, keeps_masks=True)
 
 
 def test_touching_buildings_come_apart_at_their_border():

@@ -70,6 +70,14 @@ def test_a_branch_can_be_gone_on_with_instead_of_a_fresh_one(tiny_model):
     assert tiny_model.mask_decoder is not None
 
 
+@pytest.mark.parametrize("values", [{"keeps_decoder": False}, {"keeps_decoder": True}])
+def test_a_training_in_which_nothing_would_learn_is_refused(values):
+    decoder = DECODER | ({"aspects": ("removed",)} if not values["keeps_decoder"] else {})
+    fields = {"kind": "mask", "sources": [{"path": "."}], "n_steps": 1, "decoder": decoder, "keeps_masks": True}
+    with pytest.raises(ValueError, match="nothing would learn"):
+        MaskTrainingConfig.model_validate(fields | values)
+
+
 def test_labels_are_separated_and_what_masks_do_not_tell_is_not_known():
     mask = np.array([[0, ROAD_VALUE], [CHANGED_VALUE, 0]], np.uint8)
     masks, is_known = separate_labels(
@@ -207,5 +215,9 @@ def test_the_shipped_recipes_are_told_apart_by_their_kind(repository):
     mask = load_training_config(repository / "configs" / "train-tiny-mask.yaml")
     assert isinstance(mask, MaskTrainingConfig)
     assert mask.decoder.labels == LABELS
+    direction = load_training_config(repository / "configs" / "train-tiny-direction.yaml")
+    assert isinstance(direction, MaskTrainingConfig)
+    assert direction.keeps_masks
+    assert direction.decoder.aspects
     for name in ("train-tiny.yaml", "train-tiny-words.yaml"):
         assert isinstance(load_training_config(repository / "configs" / name), TrainingConfig)

@@ -126,7 +126,8 @@ def test_items_that_are_no_folder_are_kept(tmp_path: Path, is_linked: bool) -> N
     items.symlink_to(target.parent) if is_linked else items.write_text("mine")
     with pytest.raises(InputError, match="is not of a made archive"):
         write_synthetic_archive(items.parent, dates=DAYS, seed=6, size_px=128, resolution_m=2.0)
-    assert target.exists() and items.exists()
+    assert target.exists()
+    assert items.exists()
 
 
 def test_dates_that_make_no_archive_are_refused(tmp_path: Path) -> None:
