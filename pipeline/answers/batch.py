@@ -31,7 +31,7 @@ from pipeline.answers.meaning import list_witnesses
 from pipeline.answers.outlines import OUTLINE_VERSION, trace_masks
 from pipeline.answers.parts import decode_part, encode_outlines, encode_part
 from pipeline.answers.screening import find_screen
-from pipeline.answers.seams import Place, blend_seams
+from pipeline.answers.seams import Blended, Place, blend_seams
 from pipeline.answers.sitting import Answered, Masked, Sitting
 from pipeline.config.limits import DEFAULT_LIMITS, LimitsConfig
 from pipeline.config.model import ModelConfig
@@ -168,18 +168,20 @@ def answer_batch(
         limit_s = interview.limits.find_batch_s(len(tiles))
         answered, masked = call_in_time(partial(put_questions, model), limit_s=limit_s, what=what)
         del pairs, put_questions
+        blended = None
         if masked is not None:
-            masked = _look_over_borders(interview, tiles, masked, around=around, model=cast(MaskModel, model))
+            blended = _look_over_borders(interview, tiles, masked, around=around, model=cast(MaskModel, model))
         notes = read_notes(model)
     folder = interview.store.folder
     written = sum(
         folder.put(interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers))
         for prompt, answers in zip(lack.prompts, answered, strict=True)
     )
-    if masked is not None:
-        masks, is_open = masked
+    if masked is not None and blended is not None:
         kinds, grid = interview.outline_kinds, interview.store.grid
-        outlines = trace_masks(masks, tiles=tiles, is_open=is_open, kinds=kinds, grid=grid)
+        outlines = trace_masks(
+            blended.masks, tiles=tiles, is_open=masked[1], kinds=kinds, grid=grid, wider=blended.wider
+        )
         written += folder.put(
             interview.name_outlines(tiles=tiles, around=around), encode_outlines(outlines, tiles=tiles)
         )
@@ -195,7 +197,7 @@ def answer_batch(
 
 def _look_over_borders(
     interview: Interview, tiles: Batch, masked: Masked, *, around: frozenset[Place], model: MaskModel
-) -> Masked:
+) -> Blended:
     """Have the model look over the borders of tiles at which something changed."""
     masks, is_open = masked
     indexes = np.flatnonzero(is_open.any(axis=1))
@@ -209,7 +211,7 @@ def _look_over_borders(
         return call_in_time(partial(model.predict_masks, pairs), limit_s=limit_s, what=what)
 
     asked = around | {(tile.row, tile.col) for tile in tiles}
-    blended = blend_seams(
+    return blend_seams(
         masks,
         tiles=[tiles[index] for index in indexes],
         is_drawn=np.array(is_drawn, np.bool_).T,
@@ -217,7 +219,6 @@ def _look_over_borders(
         grid=interview.store.grid,
         look_again=look_again,
     )
-    return blended, is_open
 
 
 def _prepare_questions(

@@ -2,7 +2,8 @@
 
 Two rules let the outlines of neighbouring tiles meet without a seam. All corners are whole pixels, so that nothing is
 rounded. And an outline is simplified only where it lies inside the tile: what lies on the border of the ground that a
-tile owns stays to the pixel, so that two tiles still meet there however each was simplified.
+tile owns stays to the pixel, so that two tiles still meet there however each was simplified. What a piece reaches of
+the tiles beside it is drawn apart from it (`pipeline.answers.beyond`).
 
 A piece is what is connected or, of a model that tells the borders between buildings, one building: such a model also
 tells of each piece whether what changed went.
@@ -22,13 +23,14 @@ import numpy.typing as npt
 import shapely
 
 from model.interface import Answer, ChangeMasks, ChooseAsked, MaskModel, Prompt, ScreeningModel
+from pipeline.answers.beyond import OwnGround, Range, draw_beyond
 from pipeline.answers.meaning import find_claims
 from pipeline.answers.pieces import THRESHOLD, Slices, draw_pieces, label_pieces, measure_pieces
 from pipeline.grid.grid import Grid
 from pipeline.tables.schemas import CHANGE_KINDS
 from pipeline.tiles.table import Tile
 
-OUTLINE_VERSION = 4
+OUTLINE_VERSION = 5
 """Raised when equal masks and answers come to give other outlines."""
 
 TOLERANCE_PX = 2.0
@@ -41,9 +43,6 @@ SPLIT_KIND = "building"
 
 Layers = Mapping[str, npt.NDArray[np.float32]]
 """Aspects of one tile by their names, each (y, x)."""
-
-_Range = tuple[int, int]
-"""First pixel of the grid along one axis, and the one after the last."""
 
 
 def choose_outline_kinds(setting: Literal["auto", "off"], *, mask_labels: Sequence[str]) -> tuple[str, ...]:
@@ -85,6 +84,8 @@ class Outline:
     """Whether it is one building, told apart from those that it touches."""
     geometry: shapely.Polygon
     """The piece in pixels of the grid, x to the right and y downwards from its upper left corner; whole numbers."""
+    beyond: shapely.MultiPolygon | None = None
+    """What it reaches of the ground of tiles beside its own, likewise; None: nothing."""
 
 
 def answer_with_outlines(
@@ -131,7 +132,13 @@ def answer_with_outlines(
 
 
 def trace_masks(
-    masks: ChangeMasks, *, tiles: Sequence[Tile], is_open: npt.NDArray[np.bool_], kinds: Sequence[str], grid: Grid
+    masks: ChangeMasks,
+    *,
+    tiles: Sequence[Tile],
+    is_open: npt.NDArray[np.bool_],
+    kinds: Sequence[str],
+    grid: Grid,
+    wider: Sequence[npt.NDArray[np.float32] | None] = (),
 ) -> list[Outline]:
     """Turn the masks of a batch into outlines.
 
@@ -141,14 +148,16 @@ def trace_masks(
         is_open: Which kinds may have an outline, (tile, kind).
         kinds: The kinds.
         grid: The grid.
+        wider: What windows tell of the ground around each masked tile, as `Blended.wider`; empty: nothing.
 
     Returns:
         The outlines in the order of tiles, kinds and their first pixels.
     """
     masked = np.flatnonzero(is_open.any(axis=1)).tolist()
+    around = wider or [None] * len(masked)
     return [
         outline
-        for place, (index, probabilities) in enumerate(zip(masked, masks.probabilities, strict=True))
+        for place, (index, probabilities, layers) in enumerate(zip(masked, masks.probabilities, around, strict=True))
         for kind, is_kind_open in zip(kinds, is_open[index], strict=True)
         if is_kind_open
         for outline in trace_mask(
@@ -157,12 +166,19 @@ def trace_masks(
             tile=tiles[index],
             grid=grid,
             aspects={name: layer[place] for name, layer in masks.aspects.items()},
+            wider=None if layers is None else layers[masks.labels.index(kind)],
         )
     ]
 
 
 def trace_mask(
-    probabilities: npt.NDArray[np.float32], *, kind: str, tile: Tile, grid: Grid, aspects: Layers | None = None
+    probabilities: npt.NDArray[np.float32],
+    *,
+    kind: str,
+    tile: Tile,
+    grid: Grid,
+    aspects: Layers | None = None,
+    wider: npt.NDArray[np.float32] | None = None,
 ) -> list[Outline]:
     """Give the outlines of one kind in one tile.
 
@@ -172,6 +188,7 @@ def trace_mask(
         tile: The tile.
         grid: The grid.
         aspects: What else the model tells of it; None: nothing.
+        wider: Probability of change of that and of the ground around it, as `draw_beyond` takes it; None: not told.
     """
     top, left, height, width = grid.tile_window(tile.row, tile.col)
     seen_rows = _meet((top, top + height), (grid.top_px, grid.top_px + grid.height_px))
@@ -192,6 +209,8 @@ def trace_mask(
     pieces = shapely.transform(drawn, lambda corners: corners + np.array([cols[0], rows[0]]))
     removed = layers["removed"][owned] if "removed" in layers else None
     measures = measure_pieces(labels, probabilities=seen[owned], removed=removed)
+    ground = OwnGround(tile=tile, rows=rows, cols=cols, labels=labels)
+    beyond = {} if wider is None else draw_beyond(ground, wider, grid=grid, tolerance_px=TOLERANCE_PX)
     return [
         Outline(
             tile_id=tile.tile_id,
@@ -205,8 +224,9 @@ def trace_mask(
             removed_probability=measured.removed,
             is_instance=borders is not None,
             geometry=piece,
+            beyond=beyond.get(number),
         )
-        for measured, piece in zip(measures, pieces, strict=True)
+        for number, (measured, piece) in enumerate(zip(measures, pieces, strict=True), start=1)
     ]
 
 
@@ -224,11 +244,11 @@ def _leave_to_neighbours(tile: Tile, *, kind: str, corner: tuple[int, int], n_se
     )
 
 
-def _meet(first: _Range, second: _Range) -> _Range:
+def _meet(first: Range, second: Range) -> Range:
     start = max(first[0], second[0])
     return start, max(start, min(first[1], second[1]))
 
 
-def _cut(rows: _Range, cols: _Range, *, corner: tuple[int, int]) -> Slices:
+def _cut(rows: Range, cols: Range, *, corner: tuple[int, int]) -> Slices:
     """Give where some of the grid's pixels lie in an array that begins at a corner."""
     return slice(rows[0] - corner[0], rows[1] - corner[0]), slice(cols[0] - corner[1], cols[1] - corner[1])

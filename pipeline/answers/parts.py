@@ -10,6 +10,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
 from model.interface import Answer, Prompt
@@ -193,6 +194,7 @@ OUTLINES_SCHEMA = pa.schema(
             "The piece as WKB, in pixels of the grid: x to the right, y downwards from its upper left corner.",
             is_nullable=False,
         ),
+        describe_field("beyond", pa.binary(), "What it reaches of tiles beside its own, likewise; null: nothing."),
     ]
 )
 """Columns of an outline part: one row per piece, by tile, kind and first pixel; a tile without any has no row."""
@@ -202,14 +204,16 @@ _TILES_KEY = b"tiles"
 
 def encode_outlines(outlines: Sequence[Outline], *, tiles: Sequence[Tile]) -> bytes:
     """Give the Parquet file with the outlines of some tiles."""
-    columns = {
-        name: [getattr(outline, name) for outline in outlines] for name in OUTLINES_SCHEMA.names if name != "geometry"
-    }
-    columns["geometry"] = [shapely.to_wkb(outline.geometry, byte_order=1) for outline in outlines]
+    columns = {name: [getattr(outline, name) for outline in outlines] for name in OUTLINES_SCHEMA.names}
+    columns |= {name: [_encode(shape) for shape in columns[name]] for name in ("geometry", "beyond")}
     table = pa.table(columns, schema=OUTLINES_SCHEMA.with_metadata({_TILES_KEY: _name_tiles(tiles)}))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
+
+
+def _encode(shape: BaseGeometry | None) -> bytes | None:
+    return None if shape is None else shapely.to_wkb(shape, byte_order=1)
 
 
 def is_whole_outline_part(data: bytes | None, *, tiles: Sequence[Tile]) -> bool:

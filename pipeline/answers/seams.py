@@ -5,8 +5,8 @@ of a tile comes close to an inner border, or to a corner where four tiles meet, 
 the model that lies half a tile further, with the border in its middle. The masks of all windows over one pixel are
 blended, each by how far the pixel lies from that window's edges: towards a border the tile's own mask fades and that of
 the window across it takes over, and the tile on the other side, if it looks through the very same window, comes to the
-same values there. If its own mask stays away from the border, or its answers tell of no change, the outline still ends
-there.
+same values there. Where its own mask stays away from the border, or its answers tell of no change, the windows tell how
+far the outline goes on (`pipeline.answers.beyond`).
 
 What becomes of a tile depends on its own mask, on the pixels around it, and on which tiles around it are asked about:
 not on what the model says of these, on batches, workers or shards, nor on the order of anything.
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.interface import ChangeMasks
+from pipeline.answers.beyond import measure_padding
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import Window
 from pipeline.tiles.table import Tile
@@ -55,6 +56,17 @@ class SeamPlan:
     """Those of each tile, in the order of the tiles."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blended:
+    """The masks of some tiles, blended with those of the windows over their borders."""
+
+    masks: ChangeMasks
+    """Of all that the model saw of each tile."""
+    wider: Sequence[Masks | None]
+    """The same layers, labels and then aspects, with `measure_padding` pixels more on every side, (layer, y, x), and 0
+    where no window lies; None of a tile that no window lies over."""
+
+
 def blend_seams(
     masks: ChangeMasks,
     *,
@@ -63,7 +75,7 @@ def blend_seams(
     asked: frozenset[Place],
     grid: Grid,
     look_again: LookAgain,
-) -> ChangeMasks:
+) -> Blended:
     """Blend the masks of tiles with those of windows over their borders, where something changed there.
 
     Args:
@@ -79,7 +91,7 @@ def blend_seams(
     )
     plan = plan_windows(is_near, tiles=tiles, asked=asked, grid=grid)
     if not plan.windows:
-        return masks
+        return Blended(masks=masks, wider=[None] * len(tiles))
     blends = [Blend(layers, tile=tile, grid=grid) for layers, tile in zip(_stack(masks), tiles, strict=True)]
     wanted_by = {
         place: [blend for blend, places in zip(blends, plan.by_tile, strict=True) if place in places]
@@ -93,10 +105,13 @@ def blend_seams(
                 blend.add(layers, window=window)
     blended = np.stack([blend.finish() for blend in blends])
     n_labels = len(masks.labels)
-    return ChangeMasks(
-        labels=masks.labels,
-        probabilities=blended[:, :n_labels],
-        aspects={name: blended[:, index] for index, name in enumerate(masks.aspects, start=n_labels)},
+    return Blended(
+        masks=ChangeMasks(
+            labels=masks.labels,
+            probabilities=blended[:, :n_labels],
+            aspects={name: blended[:, index] for index, name in enumerate(masks.aspects, start=n_labels)},
+        ),
+        wider=[blend.widen() for blend in blends],
     )
 
 
@@ -153,16 +168,17 @@ class Blend:
 
     def __init__(self, layers: Masks, *, tile: Tile, grid: Grid) -> None:
         """Begin with the tile's own probabilities, of shape (layer, y, x)."""
-        self._own = grid.tile_window(tile.row, tile.col)
+        self._own, self._padding = grid.tile_window(tile.row, tile.col), measure_padding(grid)
         self._layers, self._weight = layers, weigh_pixels(grid.tile_size_px)
-        self._sums, self._weights = layers * self._weight, self._weight.copy()
+        sides = (self._padding, self._padding)
+        self._sums = np.pad(layers * self._weight, ((0, 0), sides, sides))
+        self._weights = np.pad(self._weight, sides)
         self._is_alone = True
 
     def add(self, layers: Masks, *, window: Window) -> None:
         """Blend in what is told of a window."""
-        rows, cols = (
-            _overlap(shift, len(self._weight)) for shift in (window.top - self._own.top, window.left - self._own.left)
-        )
+        shifts = (window.top - self._own.top, window.left - self._own.left)
+        rows, cols = (_overlap(shift, len(self._weight), padding=self._padding) for shift in shifts)
         target, source = zip(rows, cols, strict=True)
         self._sums[(slice(None), *target)] += layers[(slice(None), *source)] * self._weight[source]
         self._weights[target] += self._weight[source]
@@ -172,14 +188,21 @@ class Blend:
         """Give the blended probabilities; those of a tile that no window lies over stay as they are, to the bit."""
         if self._is_alone:
             return self._layers
+        inner = slice(self._padding, self._padding + len(self._weight))
         # In float32 a mean of equal numbers may come out beyond them.
-        return np.asarray((self._sums / self._weights).clip(0, 1), np.float32)
+        return np.asarray((self._sums[:, inner, inner] / self._weights[inner, inner]).clip(0, 1), np.float32)
+
+    def widen(self) -> Masks | None:
+        """Give the blended probabilities of the tile and what lies around it; None where no window lies over it."""
+        if self._is_alone:
+            return None
+        return np.asarray((self._sums / np.maximum(self._weights, _LEAST_WEIGHT**2)).clip(0, 1), np.float32)
 
 
-def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Give what a window that lies so far behind another covers of it: its place in the other, and in itself."""
-    low, high = max(0, shift), min(size, size + shift)
-    return slice(low, high), slice(low - shift, high - shift)
+def _overlap(shift: int, size: int, *, padding: int) -> tuple[slice, slice]:
+    """Give what a window so far behind another covers of it and its padding: its place there, and in itself."""
+    low, high = max(-padding, shift), min(size + padding, size + shift)
+    return slice(low + padding, high + padding), slice(low - shift, high - shift)
 
 
 def weigh_pixels(size: int) -> npt.NDArray[np.float32]:

@@ -28,13 +28,20 @@ _POLYGONS_AT_ONCE = 20_000
 Polygons = npt.NDArray[np.object_]
 
 
-def label_meeting(polygons: Polygons, *, grid: Grid, is_instance: BoolArray | None = None) -> IntArray:
+def label_meeting(
+    polygons: Polygons,
+    *,
+    grid: Grid,
+    is_instance: BoolArray | None = None,
+    reached: tuple[IntArray, IntArray] | None = None,
+) -> IntArray:
     """Number groups of pieces that belong together over the borders of tiles, in the order of each group's first piece.
 
     Args:
         polygons: Pieces in pixels of the grid; each lies on the ground of one tile.
         grid: The grid.
         is_instance: Which of them are single buildings; None: none.
+        reached: Further pairs of pieces that are one, as `find_reached` gives them; None: none.
     """
     edges = [np.empty((0, 5), dtype=np.int64)]
     for start in range(0, len(polygons), _POLYGONS_AT_ONCE):
@@ -42,7 +49,7 @@ def label_meeting(polygons: Polygons, *, grid: Grid, is_instance: BoolArray | No
         edges.append(found + np.array([0, 0, 0, 0, start]))
     single = np.zeros(len(polygons), dtype=np.bool_) if is_instance is None else is_instance
     joins = [_meet_along(axis, np.concatenate(edges), polygons=polygons, single=single, grid=grid) for axis in (0, 1)]
-    first, second = (np.concatenate(ends) for ends in zip(*joins, strict=True))
+    first, second = (np.concatenate(ends) for ends in zip(*joins, *([reached] if reached else []), strict=True))
     return label_joined(first, second, n_parts=len(polygons))
 
 

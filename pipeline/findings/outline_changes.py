@@ -18,6 +18,7 @@ from model.instances import name_direction
 from pipeline.answers.meaning import may_have_changed
 from pipeline.answers.parts import OUTLINES_SCHEMA
 from pipeline.findings.joining import label_meeting
+from pipeline.findings.reaching import cut_beyond, find_reached, unite_reaching
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
@@ -117,8 +118,10 @@ def dissolve_outlines(
     order = np.lexsort((cols, rows, cols // grid.stride_px, rows // grid.stride_px))
     rows, cols, sizes, seen, places = (column[order].astype(np.int64) for column in (rows, cols, sizes, seen, places))
     polygons = _read_polygons(table["geometry"], order=order)
+    beyond = _read_polygons(table["beyond"], order=order)
     del table
-    labels = label_meeting(polygons, grid=grid, is_instance=is_instance[order])
+    reached = find_reached(polygons, beyond, is_instance=is_instance[order])
+    labels = label_meeting(polygons, grid=grid, is_instance=is_instance[order], reached=reached)
     _, first_pieces = np.unique(labels, return_index=True)
     tile_of_piece, distinct_places = (np.asarray(found, dtype=np.int64) for found in pd.factorize(places))
     tiles = select_claims(findings.iloc[distinct_places], kind=kind)
@@ -129,7 +132,8 @@ def dissolve_outlines(
     ids = tiles["tile_id"].iloc[tile_of_piece[first_pieces]]
     areas = measure_polygons(polygons, grid=grid)
     united = unite_groups(polygons, labels=labels)
-    del polygons
+    growth = unite_reaching(united, cut_beyond(polygons, beyond), labels=labels)
+    del polygons, beyond
     sums = sum_up_shares(claims, labels=labels)
     highest = np.zeros(len(first_pieces))
     np.maximum.at(highest, labels, peaks[order].astype(np.float64))
@@ -140,7 +144,7 @@ def dissolve_outlines(
         "change_id": [f"{kind}_{tile}_y{y:04d}_x{x:04d}" for tile, (y, x) in zip(ids, corners, strict=True)],
         "kind": [kind] * len(first_pieces),
         "change": _name_directions(removed[order], labels=labels, sizes=sizes),
-        "area_m2": np.bincount(labels, weights=areas).tolist(),
+        "area_m2": (np.bincount(labels, weights=areas) * growth).tolist(),
         "cell_count": [None] * len(first_pieces),
         "mask_probability": (
             np.bincount(labels, weights=sizes * probabilities[order].astype(np.float64))

@@ -53,8 +53,9 @@ def look_at_all(grid: Grid, field: np.ndarray, *, chosen: Sequence[tuple[int, in
     blended = blend_seams(own, tiles=tiles, is_drawn=is_drawn, asked=frozenset(every), grid=grid, look_again=model.look)
     return {
         "own": own.probabilities[:, 0],
-        "blended": blended.probabilities[:, 0],
-        "removed": blended.aspects["removed"],
+        "blended": blended.masks.probabilities[:, 0],
+        "removed": blended.masks.aspects["removed"],
+        "wider": [None if layers is None else layers[0] for layers in blended.wider],
         "windows": list(model.seen),
     }
 
@@ -143,7 +144,8 @@ def test_what_is_not_outlined_asks_for_no_look() -> None:
         look_again=NearSighted(np.zeros(grid.shape_px), grid=grid).look,
     )
 
-    assert same is masks
+    assert same.masks is masks
+    assert same.wider == [None, None]
 
 
 def test_a_window_of_its_own_place_is_the_tile() -> None:
