@@ -2,11 +2,8 @@
 
 The tile on the other side may not see what its edge cuts to a sliver, or may be called unchanged for all that. An
 outline that ended there would end in a straight line that is on no map. So it goes on into the tiles beside it, for a
-part of a tile's side at most, as the windows over that border tell. What the other tile outlines itself is told by it;
-`pipeline.findings.reaching` puts both together.
-
-No ground is told of from two sides: at the corners of a tile, those above and below it leave off where those to its
-left and right begin.
+part of a tile's side at most, as the windows over that border tell. The other tile, and a third one, may tell of the
+same ground; `pipeline.findings.reaching` puts all together.
 """
 
 from __future__ import annotations
@@ -92,7 +89,7 @@ def draw_beyond(
             continue
         shown = wider[first_row - top : end_row - top, first_col - left : end_col - left]
         regions, n_regions = scipy.ndimage.label(shown >= THRESHOLD)
-        owners = _find_owners(regions, strip=strip, ground=ground, n_regions=n_regions)
+        owners = _find_owners(regions, strip=strip, labels=ground.labels, n_regions=n_regions)
         kept = np.flatnonzero(owners)
         if not len(kept):
             continue
@@ -110,26 +107,23 @@ def _list_strips(ground: OwnGround, *, grid: Grid) -> Iterator[_Strip]:
     reach, stride = measure_reach(grid), grid.stride_px
     whole = (grid.top_px, grid.top_px + grid.height_px), (grid.left_px, grid.left_px + grid.width_px)
     first_row, first_col = ground.tile.row * stride, ground.tile.col * stride
-    between = max(ground.cols[0], first_col + reach), min(ground.cols[1], first_col + stride - reach)
-    yield _Strip((max(whole[0][0], first_row - reach), first_row), between, 0, is_before=True)
-    yield _Strip((first_row + stride, min(whole[0][1], first_row + stride + reach)), between, 0, is_before=False)
+    yield _Strip((max(whole[0][0], first_row - reach), first_row), ground.cols, 0, is_before=True)
+    yield _Strip((first_row + stride, min(whole[0][1], first_row + stride + reach)), ground.cols, 0, is_before=False)
     yield _Strip(ground.rows, (max(whole[1][0], first_col - reach), first_col), 1, is_before=True)
     yield _Strip(ground.rows, (first_col + stride, min(whole[1][1], first_col + stride + reach)), 1, is_before=False)
 
 
 def _find_owners(
-    regions: npt.NDArray[np.int32], *, strip: _Strip, ground: OwnGround, n_regions: int
+    regions: npt.NDArray[np.int32], *, strip: _Strip, labels: Labels, n_regions: int
 ) -> npt.NDArray[np.int64]:
     """Find the piece that each region of a strip goes on from, the one that it shares most of the border with.
 
     Returns:
         Its number by that of the region, 0 where there is none; of equals the first.
     """
-    along = strip.cols if strip.axis == 0 else strip.rows
-    start = (ground.cols if strip.axis == 0 else ground.rows)[0]
     outside = np.take(regions, -1 if strip.is_before else 0, axis=strip.axis)
-    inside = np.take(ground.labels, 0 if strip.is_before else -1, axis=strip.axis)[along[0] - start : along[1] - start]
-    n_pieces = int(ground.labels.max(initial=0))
+    inside = np.take(labels, 0 if strip.is_before else -1, axis=strip.axis)
+    n_pieces = int(labels.max(initial=0))
     shared = np.zeros((n_regions + 1, n_pieces + 1), np.int64)
     np.add.at(shared, (outside, inside), 1)
     shared[0], shared[:, 0] = 0, 0

@@ -18,7 +18,7 @@ from model.instances import name_direction
 from pipeline.answers.meaning import may_have_changed
 from pipeline.answers.parts import OUTLINES_SCHEMA
 from pipeline.findings.joining import label_meeting
-from pipeline.findings.reaching import cut_beyond, find_reached, unite_reaching
+from pipeline.findings.reaching import find_reached, unite_reaching
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
@@ -132,7 +132,7 @@ def dissolve_outlines(
     ids = tiles["tile_id"].iloc[tile_of_piece[first_pieces]]
     areas = measure_polygons(polygons, grid=grid)
     united = unite_groups(polygons, labels=labels)
-    growth = unite_reaching(united, cut_beyond(polygons, beyond), labels=labels)
+    growth = unite_reaching(united, polygons, beyond, labels=labels)
     del polygons, beyond
     sums = sum_up_shares(claims, labels=labels)
     highest = np.zeros(len(first_pieces))

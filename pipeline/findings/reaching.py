@@ -1,7 +1,8 @@
 """What outlines reach of the tiles beside their own becomes part of the changes, and nothing of it twice.
 
 A piece may go on beside the ground of its tile (`pipeline.answers.beyond`). There the other tile may have outlined the
-same thing: the two are one, and only what it left out is added.
+same thing, and a third one may reach it as well: they are one. Of single buildings, which stay apart where they merely
+touch, the ground is that of the tile's own piece, and what two others reach is that of the first.
 """
 
 from __future__ import annotations
@@ -31,12 +32,9 @@ def find_reached(polygons: _Shapes, beyond: _Shapes, *, is_instance: BoolArray) 
         is_instance: Which pieces are single buildings.
     """
     reaching = np.flatnonzero(~shapely.is_missing(beyond))
-    shapes = np.concatenate([polygons, beyond[reaching]])
-    owners = np.concatenate([np.arange(len(polygons)), reaching])
-    asked, found = shapely.STRtree(shapes).query(beyond[reaching], predicate="intersects")
-    is_other = reaching[asked] != owners[found]
-    asked, found = asked[is_other], found[is_other]
-    first, second = reaching[asked], owners[found]
+    shapes, owners = np.concatenate([polygons, beyond[reaching]]), np.concatenate([np.arange(len(polygons)), reaching])
+    first, found = _find_meeting(beyond, reaching=reaching, shapes=shapes, owners=owners)
+    second = owners[found]
     shared = shapely.intersection(beyond[first], shapes[found])
     is_single = is_instance[first] | is_instance[second]
     smaller = np.minimum(shapely.area(beyond[first]), shapely.area(shapes[found]))
@@ -45,39 +43,50 @@ def find_reached(polygons: _Shapes, beyond: _Shapes, *, is_instance: BoolArray) 
     return first[is_one], second[is_one]
 
 
-def cut_beyond(polygons: _Shapes, beyond: _Shapes) -> _Shapes:
-    """Leave of what each piece reaches what no piece covers; None where nothing is left.
-
-    Args:
-        polygons: As of `find_reached`.
-        beyond: Likewise.
-    """
-    left = beyond.copy()
-    reaching = np.flatnonzero(~shapely.is_missing(beyond))
-    asked, found = shapely.STRtree(polygons).query(beyond[reaching], predicate="intersects")
-    for place in np.unique(asked):
-        covered = shapely.union_all(polygons[found[asked == place]])
-        left[reaching[place]] = shapely.difference(left[reaching[place]], covered, grid_size=WHOLE_PX)
-    left[shapely.is_empty(left)] = None
-    return left
+def _find_meeting(
+    beyond: _Shapes, *, reaching: IntArray, shapes: _Shapes, owners: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Find the shapes that what pieces reach meets: numbers of the pieces and of the shapes, none of its own."""
+    asked, found = shapely.STRtree(shapes).query(beyond[reaching], predicate="intersects")
+    is_other = reaching[asked] != owners[found]
+    return reaching[asked[is_other]], found[is_other]
 
 
-def unite_reaching(united: _Shapes, left: _Shapes, *, labels: IntArray) -> FloatArray:
-    """Add to changes, in place, what their pieces reach beside their tiles.
+def unite_reaching(united: _Shapes, polygons: _Shapes, beyond: _Shapes, *, labels: IntArray) -> FloatArray:
+    """Add to changes, in place, what their pieces reach beside their tiles and no other change covers.
 
     Args:
         united: The changes without that, in pixels of the grid.
-        left: What `cut_beyond` left of each piece.
+        polygons: Their pieces, as of `find_reached`.
+        beyond: What each reaches, likewise.
         labels: Change that each piece belongs to.
 
     Returns:
         How many times as large each change became.
     """
     growth = np.ones(len(united))
-    reaching = np.flatnonzero(~shapely.is_missing(left))
-    for change in np.unique(labels[reaching]):
-        parts = left[reaching[labels[reaching] == change]]
-        whole = shapely.union_all([united[change], *parts], grid_size=WHOLE_PX)
-        growth[change] = whole.area / united[change].area
-        united[change] = shapely.simplify(shapely.normalize(whole), 0)
+    reaching = np.flatnonzero(~shapely.is_missing(beyond))
+    if not len(reaching):
+        return growth
+    shapes, owners = np.concatenate([polygons, beyond[reaching]]), np.concatenate([np.arange(len(polygons)), reaching])
+    piece, found = _find_meeting(beyond, reaching=reaching, shapes=shapes, owners=owners)
+    is_first = (found < len(polygons)) | (owners[found] < piece)
+    is_rival = is_first & (labels[piece] != labels[owners[found]])
+    hindered, rivals = piece[is_rival], shapes[found[is_rival]]
+    rivals_of = {each: rivals[hindered == each] for each in np.unique(hindered).tolist()}
+    order = reaching[np.argsort(labels[reaching], kind="stable")]
+    changes, starts = np.unique(labels[order], return_index=True)
+    for change, pieces in zip(changes.tolist(), np.split(order, starts[1:]), strict=True):
+        parts = [
+            shapely.difference(beyond[each], shapely.union_all(rivals_of[each]), grid_size=WHOLE_PX)
+            if each in rivals_of
+            else beyond[each]
+            for each in pieces.tolist()
+        ]
+        own = united[change]
+        whole = shapely.get_parts(shapely.union_all([own, *parts], grid_size=WHOLE_PX))
+        # What a cut left, or rounding, may be a crumb apart.
+        is_attached = shapely.area(shapely.intersection(whole, own)) > 0
+        united[change] = shapely.simplify(shapely.normalize(shapely.union_all(whole[is_attached])), 0)
+        growth[change] = united[change].area / own.area
     return growth

@@ -1,16 +1,17 @@
-"""Outlines that go on beside their tile: how far, from which piece, and no ground from two sides."""
+"""Outlines that go on beside their tile: how far, from which piece, and nothing of it twice."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import shapely
-from made_outlines import make_grid, make_tile
+from made_outlines import make_findings, make_grid, make_table, make_tile
 
 from pipeline.answers.beyond import measure_padding, measure_reach
 from pipeline.answers.outlines import Outline, trace_mask
+from pipeline.findings.changes import dissolve_changes
 from pipeline.grid.grid import Grid
 
 TILE = 32
@@ -77,18 +78,22 @@ def test_of_two_pieces_the_one_with_more_of_the_border_goes_on() -> None:
 
 @pytest.mark.parametrize("overlap_px", [0, 6])
 @pytest.mark.parametrize("size", [{}, {"width_px": 83, "height_px": 70}])
-def test_no_ground_is_told_from_two_sides_or_beyond_the_grid(overlap_px: int, size: dict[str, int]) -> None:
-    grid = make_grid(n_rows=3, n_cols=4, tile=TILE, overlap_px=overlap_px, **size)
+def test_outlines_go_on_inside_the_grid_alone_and_nothing_counts_twice(overlap_px: int, size: dict[str, int]) -> None:
+    grid = make_grid(n_rows=3, n_cols=3, tile=TILE, overlap_px=overlap_px, **size)
     field = np.asarray(np.random.default_rng(3).random(grid.shape_px) < 0.8, np.float32)
     whole = shapely.box(grid.left_px, grid.top_px, grid.left_px + grid.width_px, grid.top_px + grid.height_px)
-    reached = []
-    for row, col in np.ndindex(3, 4):
+    outlines = []
+    for row, col in np.ndindex(3, 3):
         first_row, first_col = row * grid.stride_px, col * grid.stride_px
         own = shapely.box(first_col, first_row, first_col + grid.stride_px, first_row + grid.stride_px)
-        beyond = [each.beyond for each in trace(grid, field, row=row, col=col) if each.beyond is not None]
-        united = shapely.union_all(beyond)
-        assert united.intersection(own).area == 0
-        assert united.difference(whole).area == 0
-        reached.append(united)
-    assert sum(shape.area for shape in reached) > 500
-    assert all(first.intersection(second).area == 0 for first, second in combinations(reached, 2))
+        traced = trace(grid, field, row=row, col=col)
+        beyond = [each.beyond for each in traced if each.beyond is not None]
+        assert beyond
+        assert shapely.union_all(beyond).intersection(own).area == 0
+        assert shapely.union_all(beyond).difference(whole).area == 0
+        outlines += traced
+    for some in (outlines, [replace(each, is_instance=True) for each in outlines]):
+        changes = dissolve_changes(make_findings(grid), grid=grid, outlines=[make_table(some)])
+        assert changes.is_valid.all()
+        # What changes share after their corners came onto whole pixels is parts of a pixel.
+        assert changes.area.sum() == pytest.approx(changes.union_all().area, rel=1e-3)
