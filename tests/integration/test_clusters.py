@@ -357,6 +357,7 @@ def test_precision_that_the_workers_took_is_recorded_and_names_the_answers(
             "model.outside=warn",
             f"model.dtype={dtype}",
             "tiles.shard_size_tiles=8",
+            "prompts=[{name: changed, kind: classify, text: Have these two images changed}]",
         )
         config = make_config(scenes, output=run, assignments=(*settings, "grid.tile_size_px=192"))
         report = detect_changes(config, open_cluster=shared_cluster, on_progress=add)

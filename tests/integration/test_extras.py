@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess, run
+from subprocess import run
 
 import pytest
 import yaml
-from made_scenes import command_environment, command_line, make_scenes, read_result, run_arguments
+from made_scenes import TILE_PX, command_environment, command_line, make_scenes, read_result, run_arguments
 from training_material import make_values, write_pairs
 
 from flows.cli.main import main
@@ -125,14 +125,21 @@ def test_a_run_needs_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "sitecustomize.py").write_text(BLOCK_EXTRAS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     arguments = run_arguments(make_scenes(tmp_path / "scenes"), output=tmp_path / "run", n_workers=1)
+    settings = ("model.name=deltavlm-tiny", "model.outside=warn", f"grid.tile_size_px={4 * TILE_PX}")
+    arguments += [word for setting in settings for word in ("--set", setting)]
+    checked = f"import sitecustomize; assert sitecustomize.__file__ == {str(tmp_path / 'sitecustomize.py')!r}; "
+    program, flag, code, *words = command_line(*arguments)
 
-    def run_python(*words: str) -> CompletedProcess[str]:
-        environment = command_environment()
-        return run(command_line(*words), env=environment, capture_output=True, text=True, timeout=240, check=False)
-
-    ran = run_python(*arguments, "--set", "model.name=deltavlm-tiny", "--set", "model.outside=warn")
-    refused = run_python("report", str(tmp_path / "run"), "--format", "docx")
+    ran = run(
+        [program, flag, checked + code, *words],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
 
     assert ran.returncode == 0, ran.stderr
-    assert read_result(ran)["status_counts"]["failed"] == 0
-    assert (refused.returncode, refused.stdout) == (2, "")
+    counts = read_result(ran)["status_counts"]
+    assert counts["analysed"] > 0
+    assert counts["failed"] == 0

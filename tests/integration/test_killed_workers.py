@@ -209,8 +209,8 @@ def test_troublesome_tiles_are_found_and_all_others_answered(tmp_path: Path, tro
 
 def test_killing_tile_is_found_on_a_cluster_of_others(tmp_path: Path) -> None:
     scenes = make_scenes(tmp_path / "scenes", changed=CHANGED, marked={(1, 2): KILLS_COLOUR})
-    config = make_config(scenes, output=tmp_path / "run")
-    # Its scheduler lets a task kill four workers, and others besides.
+    config = make_config(scenes, output=tmp_path / "run", assignments=("tiles.shard_size_tiles=1",))
+    # Its scheduler lets a task kill four workers, and others besides: once, as the tile is asked about alone.
     with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as others:
         cluster = ClusterConfig(kind="address", address=others.scheduler_address)
         report = detect_changes(config, open_cluster=lambda: open_cluster(cluster))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_scenes import SETTINGS, MadeScenes, command_environment, command_line, make_scenes
+from distributed import Client
+from made_scenes import MadeScenes, command_environment, command_line, make_scenes, run_arguments
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -18,25 +19,35 @@ def scenes(tmp_path: Path) -> MadeScenes:
     return make_scenes(tmp_path / "Münsterländer Höhe", changed={(0, 0): ["top-left"]})
 
 
-def run_command(scenes: MadeScenes, output: Path, *, environment: dict[str, str] | None = None, **streams: Any) -> Any:
-    settings = [word for each in (*SETTINGS, "cluster.n_workers=1") for word in ("--set", each)]
-    arguments = command_line("run", str(scenes.before), str(scenes.after), "--output", str(output), *settings)
+def run_command(
+    scenes: MadeScenes,
+    output: Path,
+    *,
+    address: str | None = None,
+    environment: dict[str, str] | None = None,
+    **streams: Any,
+) -> Any:
+    arguments = command_line(*run_arguments(scenes, output=output, address=address, n_workers=1))
     return subprocess.run(
         arguments, env=command_environment(**(environment or {})), timeout=280, check=False, **streams
     )
 
 
-def test_a_log_on_a_full_disk_ends_no_run(tmp_path: Path, scenes: MadeScenes) -> None:
+def test_a_log_on_a_full_disk_ends_no_run(tmp_path: Path, scenes: MadeScenes, client: Client) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_command(scenes, tmp_path / "run", stdout=subprocess.PIPE, stderr=full)
+        done = run_command(
+            scenes, tmp_path / "run", address=client.scheduler.address, stdout=subprocess.PIPE, stderr=full
+        )
 
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1])["exit_code"] == 0
 
 
-def test_a_result_that_cannot_be_printed_is_no_result(tmp_path: Path, scenes: MadeScenes) -> None:
+def test_a_result_that_cannot_be_printed_is_no_result(tmp_path: Path, scenes: MadeScenes, client: Client) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_command(scenes, tmp_path / "run", stdout=full, stderr=subprocess.PIPE, text=True)
+        done = run_command(
+            scenes, tmp_path / "run", address=client.scheduler.address, stdout=full, stderr=subprocess.PIPE, text=True
+        )
 
     assert done.returncode == 2
     assert "stdout takes nothing (No space left on device)" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -35,9 +36,9 @@ N_BATCHES = 6
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-def scenes(tmp_path: Path) -> MadeScenes:
-    return make_scenes(tmp_path / "scenes", changed=CHANGED)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    return make_scenes(tmp_path_factory.mktemp("outlined") / "scenes", changed=CHANGED)
 
 
 def make_outlining(scenes: MadeScenes, output: Path | str, *assignments: str) -> RunConfig:
@@ -54,10 +55,17 @@ def read_tables(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run / "report").glob("*.parquet"))}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    detect_changes(make_outlining(scenes, run), open_cluster=shared_cluster)
+    return run
+
+
 @pytest.fixture
-def whole_run(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> Path:
-    detect_changes(make_outlining(scenes, tmp_path / "run"), open_cluster=shared_cluster)
-    return tmp_path / "run"
+def whole_run(tmp_path: Path, finished: Path) -> Path:
+    """A copy of a finished run, to do harm to."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def draw_cell(row: int, col: int, cell: str) -> shapely.Polygon:

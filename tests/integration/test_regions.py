@@ -14,13 +14,14 @@ import pytest
 import shapely
 from distributed import Client
 from fork_server import set_environment
-from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, make_series
+from made_scenes import LEFT_M, N_COLS, N_ROWS, TILE_PX, TOP_M, give_address, make_series
 from s3_server import BUCKET, make_environment, start_s3_server
 from stac_material import send, serve_answers
 
-from flows.cluster import open_run_cluster
+from flows.cluster import open_cluster, open_run_cluster
 from flows.region_pass import run_pairs
 from model.errors import InputError
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
 from pipeline.regions.assess import find_assessed_run
@@ -316,8 +317,12 @@ def test_what_is_told_changes_without_asking_a_model(watched: Path, address: tup
 
 
 def test_region_in_a_bucket_tells_the_same(watched: Path) -> None:
-    with start_s3_server() as server, set_environment(**make_environment(server.port)):
-        config = make_region(watched, "cluster.n_workers=1", output=f"s3://{BUCKET}/regions/made")
+    with (
+        start_s3_server() as server,
+        set_environment(**make_environment(server.port)),
+        open_cluster(ClusterConfig(n_workers=1, allow_unencrypted=True)) as workers,
+    ):
+        config = make_region(watched, *give_address(workers.scheduler.address), output=f"s3://{BUCKET}/regions/made")
 
         report = make_pass(config)
 

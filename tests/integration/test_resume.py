@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -37,11 +38,11 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster) -> bytes:
-    """Give ``tiles.parquet`` of a run that nothing happened to."""
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
+def finished(tmp_path_factory: pytest.TempPathFactory, scenes: MadeScenes, shared_cluster: OpenCluster) -> Path:
+    """A run that nothing happened to."""
+    run = tmp_path_factory.mktemp("finished") / "run"
     detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)
-    return read_table(run)
+    return run
 
 
 def read_table(run: Path) -> bytes:
@@ -80,10 +81,11 @@ def test_second_run_does_nothing(tmp_path: Path, scenes: MadeScenes, shared_clus
         assert (stages[stage].done, stages[stage].skipped, stages[stage].failed) == (0, 24, 0)
 
 
-def test_only_a_new_prompt_is_asked(tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster) -> None:
-    run = tmp_path / "run"
+def test_only_a_new_prompt_is_asked(
+    tmp_path: Path, finished: Path, scenes: MadeScenes, shared_cluster: OpenCluster
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
     config = make_config(scenes, output=run)
-    detect_changes(config, open_cluster=shared_cluster)
     before = read_state(run, "tiles.zarr", "marks", "answers")
     more = [*config.model_dump(mode="json")["prompts"], {"name": "eyes", "kind": "ask", "text": "How many?"}]
 
@@ -95,7 +97,7 @@ def test_only_a_new_prompt_is_asked(tmp_path: Path, scenes: MadeScenes, shared_c
 
 
 def test_killed_command_is_continued(
-    tmp_path: Path, scenes: MadeScenes, undisturbed: bytes, client: Client, run_command
+    tmp_path: Path, scenes: MadeScenes, finished: Path, client: Client, run_command
 ) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
@@ -118,7 +120,7 @@ def test_killed_command_is_continued(
     after = read_state(run, "tiles.zarr", "marks", "answers")
     assert {name: after[name] for name in kept} == kept
     assert count_parts(run) == N_PARTS
-    assert read_table(run) == undisturbed
+    assert read_table(run) == read_table(finished)
 
 
 def test_failed_tile_is_tried_again(tmp_path: Path, shared_cluster: OpenCluster) -> None:
@@ -139,10 +141,8 @@ def test_failed_tile_is_tried_again(tmp_path: Path, shared_cluster: OpenCluster)
     assert sum(part.done for part in asked) == 0
 
 
-def test_folder_of_another_pair_is_written_anew(tmp_path: Path, shared_cluster: OpenCluster) -> None:
-    run = tmp_path / "run"
-    former = make_scenes(tmp_path / "former", changed=CHANGED)
-    detect_changes(make_config(former, output=run), open_cluster=shared_cluster)
+def test_folder_of_another_pair_is_written_anew(tmp_path: Path, finished: Path, shared_cluster: OpenCluster) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
     scenes = make_scenes(tmp_path / "scenes", changed={(2, 2): ["center-center"]})
 
     detect_changes(make_config(scenes, output=run), open_cluster=shared_cluster)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ import rioxarray  # noqa: F401  (registers the accessor)
 import shapely
 import xarray as xr
 from distributed import Client
+from fork_server import FORKING
 from patience import wait_for
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform
@@ -178,7 +178,7 @@ def write_slowly(config: RunConfig) -> None:
 
 def test_kill_in_the_middle_and_run_again(small: RunConfig, client: Client, tmp_path: Path) -> None:
     undisturbed, _ = write(small.model_copy(update={"output": str(tmp_path / "undisturbed")}), client)
-    process = multiprocessing.get_context("spawn").Process(target=write_slowly, args=(small,))
+    process = FORKING.Process(target=write_slowly, args=(small,))
     process.start()
     marks = Path(small.output) / "marks"
     wait_for(lambda: len(list(marks.glob("*.json"))) >= 3 or not process.is_alive(), what="marks", pause_s=0.001)

@@ -33,9 +33,12 @@ def list_mentions(page: Path, program: str) -> Iterator[list[str]]:
         yield [word for word in code.split() if word != "..."]
 
 
+COMMAND: Any = get_command(app)
+
+
 def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """Give the command that words begin with, and the words after it."""
-    command: Any = get_command(app)
+    command = COMMAND
     while isinstance(command, TyperGroup) and words and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
     return command, words

@@ -20,7 +20,15 @@ def read_calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     """Give every call with the dotted name of what is called."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-            yield ast.unparse(node.func), node
+            yield read_name(node.func), node
+
+
+def read_name(node: ast.expr) -> str:
+    """Give a dotted name as it is written; of what is no name but has attributes, a question mark and these."""
+    # By hand: `ast.unparse` of every call of the sources takes seconds.
+    if isinstance(node, ast.Attribute):
+        return f"{read_name(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
 
 
 def get_argument(call: ast.Call, name: str) -> object:

@@ -43,3 +43,5 @@ def test_imports_keep_the_garbage_collector_waiting_and_no_longer() -> None:
         assert gc.get_freeze_count() > n_frozen
     finally:
         gc.unfreeze()
+        # As tests/conftest.py has it, for the sake of all tests that come after this one.
+        gc.freeze()
