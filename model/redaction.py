@@ -14,8 +14,9 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -25,6 +26,7 @@ MASK = "***"
 # A quote or bracket ends an address only where nothing of an address follows it.
 _URL = re.compile(r"(?:openai:)?[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s\"'<>`|\\^{}]|[\"'<>`|\\^{}]+(?=[\w%&=/+@#?.-]))+")
 _IS_URL = re.compile(r"(?:openai:)?[A-Za-z][A-Za-z0-9+.-]*://")
+_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _PORT = re.compile(r":\d*$")
 _SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|BEARER|USERPWD|CREDENTIALS?)(_ID)?$")
 _SECRET_NAME = re.compile(r"sig|token|key|pass|pwd|secret|cred|auth|code|sas|session", re.IGNORECASE)
@@ -114,9 +116,10 @@ def _remember_address(uri: str) -> None:
     user, _, password = address.credentials.partition(":")
     if address.credentials:
         _remember(f"{address.credentials}@", mask=f"{MASK}@")
-        _remember(base64.b64encode(unquote(address.credentials).encode()).decode(), mask=MASK)
+        _remember_packed(unquote(address.credentials))
     if len(unquote(password)) >= _SHORTEST_PASSWORD:
         _remember(password, mask=MASK)
+        _remember_packed(unquote(password))
     if not password and len(user) >= _SHORTEST_SECRET:
         # A token by itself.
         _remember(user, mask=MASK)
@@ -134,14 +137,37 @@ def _remember_address(uri: str) -> None:
             _remember(value, mask=MASK)
 
 
-def _remember(secret: str, *, mask: str) -> None:
+def _remember_packed(plain: str) -> None:
+    """Remember a secret as headers have it; what fills up the last letters may be left out."""
+    for pack in (base64.b64encode, base64.urlsafe_b64encode):
+        _remember(pack(plain.encode()).decode().rstrip("="), mask=MASK)
+
+
+def _list_forms(secret: str) -> Iterator[str]:
+    """List the ways in which a secret is quoted, encoded and escaped, once or twice, by us and by others."""
     plain = unquote(secret)
-    for text in (secret, plain, quote(plain, safe=""), quote(plain), quote_plus(plain)):
-        escaped = (json.dumps(text)[1:-1], repr(text)[1:-1], text.replace("'", r"\'"))
-        for form in (text, *escaped, html.escape(text), html.escape(text, quote=False)):
-            _masks.setdefault(form, mask)
+    whole = quote(plain, safe="")
+    quoted = [whole, quote(plain), quote_plus(plain), quote(whole), quote(plain.encode("latin-1", "replace"), safe="")]
+    # Most programs write the digits of %2F in capitals, and some do not.
+    quoted += [_PERCENT.sub(lambda found: found[0].lower(), text) for text in quoted]
+    for text in (secret, plain, *quoted):
+        yield from (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
+        yield from (text.replace("'", r"\'"), text.replace("'", r"'\''"), repr(text.encode())[2:-1])
+        escaped = html.escape(text)
+        yield from (escaped, html.escape(text, quote=False), escaped.replace("&#x27;", "&#39;"))
+        yield from (escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"), escaped.replace("&#x27;", "&apos;"))
+
+
+def _remember(secret: str, *, mask: str) -> None:
+    for form in _list_forms(secret):
+        _masks.setdefault(form, mask)
     while len(_masks) > _MOST_FORMS:
         del _masks[next(iter(_masks))]
+
+
+@lru_cache(maxsize=64)
+def _list_secret_forms(secret: str) -> tuple[str, ...]:
+    return tuple(sorted(set(_list_forms(secret)), key=len, reverse=True))
 
 
 def redact_text(text: str, *, environment: Mapping[str, str] = os.environ) -> str:
@@ -154,7 +180,8 @@ def redact_text(text: str, *, environment: Mapping[str, str] = os.environ) -> st
         text = _URL.sub(lambda found: redact_uri(found[0]), text)
     for name, secret in environment.items():
         if len(secret) >= _SHORTEST_SECRET and _SECRET_VARIABLE.search(name):
-            text = text.replace(secret, MASK)
+            for form in _list_secret_forms(secret):
+                text = text.replace(form, MASK)
     return text
 
 

@@ -19,7 +19,9 @@ _SEQUENCES = (
 )
 _CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff]"
 _TURNS = "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-_UNSAFE = re.compile("|".join((*_SEQUENCES, _CONTROLS, _TURNS)))
+_UNSEEN = "[\u00ad\u180e\u200b\u2060-\u2064\u206a-\u206f\ufff9-\ufffb\U000e0000-\U000e0fff]"
+# ^ Without a shape: words for a language model hide in them. Joiners, which scripts and emoji need, stay.
+_UNSAFE = re.compile("|".join((*_SEQUENCES, _CONTROLS, _TURNS, _UNSEEN)))
 _FORMULA = re.compile("[\\s'\"]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\n]")
 # ^ What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection), full-width signs among it.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")

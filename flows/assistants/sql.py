@@ -131,6 +131,10 @@ class TableDatabase:
                 expected=f"at most {MAX_QUERY_CHARACTERS:,}",
                 remedy="ask for less at a time",
             )
+        if any("\ud800" <= character <= "\udfff" for character in sql):
+            raise QueryError(
+                "half a character (a lone surrogate)", expected="text of Unicode", remedy="correct the query"
+            )
         with self._explain_errors():
             (told,) = self._connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
             tree = json.loads(told)
@@ -157,7 +161,8 @@ class TableDatabase:
                 expected="one that ends within the limit of time",
                 remedy="ask for less: fewer rows, a smaller join, no endless recursion",
             ) from None
-        except (duckdb.Error, pa.ArrowException, OSError, MemoryError, RecursionError) as problem:
+        except (duckdb.Error, pa.ArrowException, OSError, MemoryError, RecursionError, OverflowError) as problem:
+            # What overflows are dates that Python does not have: years beyond 9999, and infinity.
             words = clean_text(str(problem))[:1_000] or type(problem).__name__
             if "INTERRUPT" in words:
                 words = "the query was stopped, as it took too long"

@@ -13,6 +13,8 @@ from model.interface import Prompt, PromptKind
 from model.prompts import load_prompt_book
 
 MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_S = 30
+"""From the headers of a request until its body has come."""
 MAX_QUESTION_CHARACTERS = 2_000
 MAX_ANSWER_CHARACTERS = 8_000
 MAX_HISTORY_TURNS = 40

@@ -84,7 +84,9 @@ class ReportServer:
             Route("/explore/{name}", send_own),
             Route("/{path:path}", self._send_file),
         ]
-        hosts = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
+        # In URLs and headers an address of IPv6 stands in brackets.
+        names = [f"[{name}]" if ":" in name else name for name in allowed_hosts]
+        hosts = Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
         return add_headers(
             Starlette(
                 routes=routes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.explore.page import CLOSED_POLICY
-from flows.explore.requests import MAX_BODY_BYTES, RequestError
+from flows.explore.requests import MAX_BODY_BYTES, MAX_BODY_S, RequestError
 
 _OWN_FILES = {
     "chat.js": "text/javascript",
@@ -59,11 +60,21 @@ async def _read_chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read a body up to its limit, whatever length it claims.
+    """Read a body up to its limits, whatever length it claims.
 
     Raises:
-        RequestError: it is longer.
+        RequestError: it is longer, or takes longer.
     """
+    try:
+        async with asyncio.timeout(MAX_BODY_S):
+            return await _read_whole(request)
+    except TimeoutError:
+        raise RequestError(
+            f"a body that had not come after {MAX_BODY_S} s", expected="all of it", remedy="send it again", status=408
+        ) from None
+
+
+async def _read_whole(request: Request) -> bytes:
     body = bytearray()
     async for chunk in _read_chunks(request):
         body += chunk
@@ -83,16 +94,30 @@ def answer_json(values: dict[str, Any], *, status: int = 200) -> Response:
 
 
 def add_headers(app: ASGIApp) -> ASGIApp:
-    """Have every answer carry the headers that keep other sites out."""
+    """Have every answer carry the headers that keep other sites out, and every request come to an answer."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await app(scope, receive, send_with_headers)
+        try:
+            await app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # The server ends while somebody still sends or waits: that is told to them, and no fault.
+            if not has_begun:
+                told = {
+                    "found": "the server ends",
+                    "expected": "one at work",
+                    "remedy": "start it again, then ask again",
+                }
+                await answer_json(told, status=503)(scope, receive, send_with_headers)
 
     return answer

@@ -62,6 +62,13 @@ QUOTED = "https://me:s3cret 'n\"pw<%@host/a.tif?sig=TAIL'n%2Fmore&plain=1#access
         "asked for TAIL%27n%2Fmore",
         "went on to #access_token=fragmented",
         "HTTP 403 for /a.tif?sig=TAIL'n%2Fmore&plain=1",
+        # In small digits, twice, as XML and as bytes have it, and packed without what fills it up.
+        "user me:s3cret%20%27n%22pw%3c%25@host",
+        "user me:s3cret%2520%2527n%2522pw%253C%2525@host",
+        "<Source>https://me:s3cret &#39;n&#34;pw&lt;%@host</Source>",
+        "b's3cret \\'n\"pw<%'",
+        "Authorization: Basic bWU6czNjcmV0ICduInB3PCU",
+        "asked for TAIL%27n%2fmore",
     ],
 )
 def test_a_secret_that_was_met_is_masked_in_whatever_way_it_is_quoted(text: str) -> None:
@@ -94,6 +101,13 @@ def test_secrets_of_the_environment_leave_every_message() -> None:
     text = redact_text("key wJalrXUtnFEMI of /home/me is a key", environment=environment)
 
     assert text == "key *** of /home/me is a key"
+
+
+def test_secrets_of_the_environment_are_known_however_they_are_quoted() -> None:
+    environment = {"AWS_SECRET_ACCESS_KEY": "wJalr/XUtn+FEMI="}
+
+    for quoted in ("wJalr%2FXUtn%2BFEMI%3D", "wJalr%2fXUtn%2bFEMI%3d", "wJalr%252FXUtn%252BFEMI%253D"):
+        assert redact_text(f"Credential={quoted} sent", environment=environment) == "Credential=*** sent"
 
 
 def test_plain_values_are_redacted_in_any_depth() -> None:

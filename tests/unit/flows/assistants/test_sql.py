@@ -100,6 +100,7 @@ def test_one_source_needs_no_name_and_several_can_be_compared(database: TableDat
         "",
         "SELECT",
         f"SELECT '{'x' * MAX_QUERY_CHARACTERS}'",
+        "SELECT '\ud800'",
     ],
 )
 def test_what_does_more_than_read_the_tables_is_refused(database: TableDatabase, sql: str) -> None:
@@ -149,6 +150,14 @@ def test_values_that_json_does_not_have_become_such_that_it_has(database: TableD
     answer = database.query("SELECT 'nan'::FLOAT, 1.5::DECIMAL(4, 2), DATE '2026-01-02', {'a': [1, NULL]}")
 
     assert answer["rows"] == [[None, "1.50", "2026-01-02", {"a": [1, None]}]]
+
+
+@pytest.mark.parametrize("value", ["'infinity'::TIMESTAMP", "DATE '290000-01-01'", "['-infinity'::TIMESTAMPTZ]"])
+def test_a_date_that_python_does_not_have_is_told(database: TableDatabase, value: str) -> None:
+    with pytest.raises(QueryError, match=r"out of range|magnitude"):
+        database.query(f"SELECT {value}")
+
+    assert database.query("SELECT 1")["rows"] == [[1]]
 
 
 def test_a_damaged_table_is_told() -> None:

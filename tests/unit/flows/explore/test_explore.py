@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from stand_in_model import StandInModel
 
 import flows.explore.chat
+import flows.explore.transport
 from flows.cli.explore import name_url, open_socket
 from flows.explore.chat import ChatDesk, note_reply
 from flows.explore.files import resolve_name
@@ -260,19 +262,19 @@ def test_a_question_that_nobody_waits_for_is_not_put(monkeypatch: pytest.MonkeyP
         desk.close()
 
 
-@pytest.mark.parametrize("pieces", [[], [b'{"tile_id": "r0000_c'], [b"{", b'"question": "']])
-def test_a_reader_who_leaves_in_mid_question_leaves_no_traceback(pieces: list[bytes], tmp_path: Path) -> None:
+def send_to_chat(tmp_path: Path, pieces: list[bytes], *, host: str = "127.0.0.1", end: Callable[[], Any]) -> list[Any]:
+    """Send pieces of a body to the server, then what `end` gives; nothing of it may become a fault or an answer."""
     told = io.StringIO()
     desk = ChatDesk(StandInModel(), folder=RunFolder(str(tmp_path)))
     folder = RunFolder(str(tmp_path))
     reviews = ReviewDesk(folder, open_book=open_run_book)
     server = ReportServer(desk, reviews=reviews, folder=folder, run_id="run", notes=(), console=Console(file=told))
-    app = server.make_app(allowed_hosts=["127.0.0.1"])
+    app = server.make_app(allowed_hosts=["127.0.0.1", "::1"])
     arriving = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     sent: list[Any] = []
 
     async def receive() -> Any:
-        return arriving.pop(0) if arriving else {"type": "http.disconnect"}
+        return arriving.pop(0) if arriving else await end()
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -283,12 +285,42 @@ def test_a_reader_who_leaves_in_mid_question_leaves_no_traceback(pieces: list[by
         "path": "/api/chat",
         "scheme": "http",
         "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in OWN.items()],
+        "headers": [(b"host", host.encode()), (b"content-type", b"application/json")],
     }
     asyncio.run(app(scope, receive, send))
     desk.close()
     reviews.close()
-
-    assert sent[0]["status"] == 499
     assert desk.n_answers == 0
     assert told.getvalue() == ""
+    return sent
+
+
+async def leave() -> dict[str, str]:
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("pieces", [[], [b'{"tile_id": "r0000_c'], [b"{", b'"question": "']])
+def test_a_reader_who_leaves_in_mid_question_leaves_no_traceback(pieces: list[bytes], tmp_path: Path) -> None:
+    assert send_to_chat(tmp_path, pieces, end=leave)[0]["status"] == 499
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.explore.transport, "MAX_BODY_S", 0.05)
+
+    sent = send_to_chat(tmp_path, [b"{"], end=asyncio.Event().wait)
+
+    assert sent[0]["status"] == 408
+
+
+def test_the_end_of_the_server_in_mid_question_leaves_no_traceback(tmp_path: Path) -> None:
+    async def be_cancelled() -> None:
+        raise asyncio.CancelledError
+
+    assert send_to_chat(tmp_path, [b"{"], end=be_cancelled)[0]["status"] == 503
+
+
+@pytest.mark.parametrize(("host", "status"), [("[::1]:8000", 499), ("[::2]:8000", 400), ("::1", 400)])
+def test_an_address_of_ipv6_is_known_in_its_brackets(tmp_path: Path, host: str, status: int) -> None:
+    assert send_to_chat(tmp_path, [], host=host, end=leave)[0]["status"] == status
