@@ -5,7 +5,8 @@ two are not mixed: a change is made of outlines or of cells, and a tile with out
 
 Nothing counts twice. A part is cut to the ground that its tile owns, so that no two tiles claim the same ground. A
 tile's count is shared out over its parts of that kind by their area, all that the model saw of them; what lies on
-ground that a neighbour owns is left to the neighbour, which saw the same things and counted them as well.
+ground that a neighbour owns is left to the neighbour, which saw the same things and counted them as well. What an
+outline reaches beside its tile (`pipeline.findings.reaching`) makes its polygon larger, and no count.
 """
 
 from __future__ import annotations
