@@ -105,6 +105,10 @@ def is_right(phrasing: Phrasing, said: str) -> bool:
         return _find_kinds(said) == _find_kinds(truth)
     if intent == "describe":
         return _tells_change(said) == _tells_change(truth)
+    if intent == "again":
+        # What yes or no would mean depends on the question; what stands behind it does not.
+        told = re.sub(r"^\W*(?:yes|no)\b\W*", "", said.lower())
+        return bool(told) and _tells_change(told) == _tells_change(truth)
     return said.strip().lower() == truth.lower()
 
 

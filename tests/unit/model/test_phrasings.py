@@ -41,6 +41,10 @@ DECLINED = "I cannot tell that from these images."
         ("objects", "Buildings and roads have changed.", "Buildings have changed.", False),
         ("describe", "something has changed .", "a house is built .", True),
         ("describe", "something has changed .", "the scene is the same as before .", False),
+        ("again", "Something has changed.", "No, something has changed.", True),
+        ("again", "Nothing has changed.", "Yes, nothing has changed.", True),
+        ("again", "Nothing has changed.", "No, something has changed.", False),
+        ("again", "Something has changed.", "Yes.", False),
     ],
 )
 def test_answers_are_judged_by_what_they_mean(intent, truth, said, expected):
