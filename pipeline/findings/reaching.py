@@ -47,6 +47,8 @@ def _find_meeting(
     beyond: _Shapes, *, reaching: IntArray, shapes: _Shapes, owners: IntArray
 ) -> tuple[IntArray, IntArray]:
     """Find the shapes that what pieces reach meets: numbers of the pieces and of the shapes, none of its own."""
+    if not len(reaching):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     asked, found = shapely.STRtree(shapes).query(beyond[reaching], predicate="intersects")
     is_other = reaching[asked] != owners[found]
     return reaching[asked[is_other]], found[is_other]
@@ -66,8 +68,6 @@ def unite_reaching(united: _Shapes, polygons: _Shapes, beyond: _Shapes, *, label
     """
     growth = np.ones(len(united))
     reaching = np.flatnonzero(~shapely.is_missing(beyond))
-    if not len(reaching):
-        return growth
     shapes, owners = np.concatenate([polygons, beyond[reaching]]), np.concatenate([np.arange(len(polygons)), reaching])
     piece, found = _find_meeting(beyond, reaching=reaching, shapes=shapes, owners=owners)
     is_first = (found < len(polygons)) | (owners[found] < piece)
@@ -76,7 +76,7 @@ def unite_reaching(united: _Shapes, polygons: _Shapes, beyond: _Shapes, *, label
     rivals_of = {each: rivals[hindered == each] for each in np.unique(hindered).tolist()}
     order = reaching[np.argsort(labels[reaching], kind="stable")]
     changes, starts = np.unique(labels[order], return_index=True)
-    for change, pieces in zip(changes.tolist(), np.split(order, starts[1:]), strict=True):
+    for change, pieces in zip(changes.tolist(), np.split(order, starts)[1:], strict=True):
         parts = [
             shapely.difference(beyond[each], shapely.union_all(rivals_of[each]), grid_size=WHOLE_PX)
             if each in rivals_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,9 @@ def plots_drawn_once() -> Iterator[None]:
 def client() -> Iterator[Client]:
     """Two workers, shared by all tests that do no harm to them, and without TLS found by their address alone."""
     with open_cluster(ClusterConfig(n_workers=2, allow_unencrypted=True)) as client:
+        # Dask silences all handlers that it finds for as long as a cluster lives, those of caplog among them.
+        for handler in {*logging.getLogger("distributed").handlers, *logging.getLogger().handlers}:
+            handler.setLevel(logging.NOTSET)
         yield client
 
 
