@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 from model.errors import InputError
 from model.registry import SHIPPED_MODELS
 from pipeline.config.cluster import ClusterConfig
+from pipeline.config.grid import GridConfig
 from pipeline.config.loading import StrictConfig, load_settings
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.config.run import RunConfig
@@ -38,7 +39,7 @@ _HARMLESS_CLUSTER_KEYS = (
 
 
 class Permissions(StrictConfig):
-    """What a run started from a form may name; all other settings are harmless."""
+    """What a run started from a form may name, and how far some of its settings may go; the others are harmless."""
 
     inputs: tuple[str, ...] = Field(
         default=(), description="Folders and URLs that scenes, catalogs and polygons may lie under."
@@ -50,10 +51,15 @@ class Permissions(StrictConfig):
         default=SHIPPED_MODELS, description="Names of models; others may run code of theirs or send pixels away."
     )
     clusters: tuple[ClusterConfig, ...] = Field(
-        default=(), description="Clusters beside workers of this machine, each as `cluster` of a run; sizes are free."
+        default=(), description="Clusters beside workers of this machine, each as `cluster` of a run; sizes may differ."
     )
     signers: tuple[str, ...] = Field(
         default=(), description="Functions that may sign addresses, each as module:function; they run code."
+    )
+    max_workers: int = Field(default=32, ge=1, description="Most workers that a run may have.")
+    max_tiles: int = Field(default=GridConfig().max_tiles, ge=1, description="Most tiles that a run may have.")
+    allow_private_hosts: bool = Field(
+        default=False, description="Whether a run may lift the rule that no document leads into closed networks."
     )
     regions: tuple[RegionConfig, ...] = Field(
         default=(), description="Regions that passes may be made over, each as its YAML file or what that says."
@@ -114,6 +120,29 @@ def check_run(config: RunConfig, permissions: Permissions) -> None:
         names = [each.class_path or each.address or each.kind for each in clusters]
         named = config.cluster.class_path or config.cluster.address or config.cluster.kind
         raise _refuse("cluster", f"{named} with these settings", allowed=names, setting="clusters")
+    _check_sizes(config, permissions)
+
+
+def _check_sizes(config: RunConfig, permissions: Permissions) -> None:
+    """Refuse what would fill this machine, or open its network."""
+    adaptive = config.cluster.adaptive
+    n_workers = max(config.cluster.n_workers or 1, adaptive.maximum if adaptive is not None else 1)
+    for key, wanted, most, setting in (
+        ("cluster.n_workers", n_workers, permissions.max_workers, "max_workers"),
+        ("grid.max_tiles", config.grid.max_tiles, permissions.max_tiles, "max_tiles"),
+        (
+            "storage.allow_private_hosts",
+            config.storage.allow_private_hosts,
+            permissions.allow_private_hosts,
+            "allow_private_hosts",
+        ),
+    ):
+        if wanted > most:
+            raise InputError(
+                f"{key}: {str(wanted).lower()} is not what this machine takes from a form",
+                expected=f"at most {most:,}" if wanted is not True else "false",
+                remedy=f"have its operator set {setting} in the file of `deltavlm serve --allow` or ${VARIABLE}",
+            )
 
 
 def check_region(region: RegionConfig, permissions: Permissions) -> None:

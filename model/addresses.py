@@ -9,6 +9,8 @@ import threading
 LOOKUP_S = 20.0
 """How long the look-up of a host's name may take, where nothing else is said."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GIVEN_OUT = ipaddress.IPv6Network("2000::/3")
+# ^ Of IPv6 all that anybody can have: what lies beyond are old and other forms of closed addresses.
 _public_hosts: set[str] = set()
 
 
@@ -63,8 +65,9 @@ def is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if address in _NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            address = inner
+        if inner is None and address not in _GIVEN_OUT:
+            return False
+        address = inner or address
     return address.is_global and not address.is_multicast
 
 

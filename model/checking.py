@@ -153,7 +153,8 @@ def _check_answer(answer: Any, *, prompt: Prompt) -> Answer:
             f"{what} has the confidence {float(number):g}", expected="0 to 1, or NaN where the model tells none"
         )
     familiarity = answer.familiarity
-    if familiarity is not None and not (isinstance(familiarity, Real) and 0 <= familiarity <= 1):
+    is_number = isinstance(familiarity, Real) and not isinstance(familiarity, bool)
+    if familiarity is not None and not (is_number and 0 <= familiarity <= 1):
         raise AnswerError(f"{what} has a familiarity that is none", expected="0 to 1, or None where none is told")
     return Answer(
         text=tidy_text(text),
@@ -166,6 +167,8 @@ def _check_masked(given: Any, *, pairs: npt.NDArray[np.uint8]) -> None:
     if not isinstance(given, MaskedAnswers):
         raise AnswerError(f"{type(given).__name__} in place of answers with masks", expected="MaskedAnswers")
     indexes = np.asarray(given.pair_indexes)
+    if indexes.ndim != 1 or (indexes.size and indexes.dtype.kind not in "iu"):
+        raise AnswerError(f"indexes of pairs of kind {indexes.dtype}", expected="whole numbers")
     _check_masks(given.masks, n_pairs=len(indexes), size_px=(pairs.shape[-2], pairs.shape[-1]))
     if indexes.size and not (np.all(np.diff(indexes) > 0) and indexes[0] >= 0 and indexes[-1] < len(pairs)):
         raise AnswerError(
@@ -177,11 +180,19 @@ def _check_masks(given: Any, *, n_pairs: int, size_px: tuple[int, int]) -> None:
     if not isinstance(given, ChangeMasks):
         raise AnswerError(f"{type(given).__name__} in place of masks", expected="ChangeMasks")
     masks, shape = given.probabilities, (n_pairs, len(given.labels), *size_px)
+    if not all(isinstance(label, str) for label in given.labels) or len(set(given.labels)) != len(given.labels):
+        raise AnswerError("labels of masks that are no texts, or the same twice", expected="a name for each")
     if not isinstance(masks, np.ndarray) or masks.shape != shape:
         raise AnswerError(f"masks of shape {np.shape(masks)}", expected=f"{shape}: pair, label, y, x")
     layers = [masks, *_list_aspects(given.aspects, shape=(n_pairs, *size_px))]
-    if any(layer.size and not (layer.min() >= 0 and layer.max() <= 1 + _ROUNDING) for layer in layers):
+    if not all(map(_is_probable, layers)):
         raise AnswerError("masks with probabilities that are none", expected="numbers from 0 to 1")
+
+
+def _is_probable(layer: npt.NDArray[Any]) -> bool:
+    if layer.dtype.kind not in "fiub":
+        return False
+    return not layer.size or bool(layer.min() >= 0 and layer.max() <= 1 + _ROUNDING)
 
 
 def _list_aspects(aspects: Any, *, shape: tuple[int, ...]) -> list[npt.NDArray[np.float32]]:
@@ -203,4 +214,4 @@ def read_notes(model: ChangeModel) -> dict[str, int]:
     )
     if not is_sound:
         raise AnswerError(f"notes that are {type(notes).__name__}", expected="words, and how often they hold")
-    return {words[:_MAX_NOTE_CHARACTERS]: int(count) for words, count in list(notes.items())[:_MAX_NOTES]}
+    return {tidy_text(words[:_MAX_NOTE_CHARACTERS]): int(count) for words, count in list(notes.items())[:_MAX_NOTES]}

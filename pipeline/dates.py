@@ -22,8 +22,15 @@ _DAYS = ({"Y", "m", "d"}, {"Y", "j"})
 
 
 def to_utc(moment: dt.datetime) -> dt.datetime:
-    """Give the same moment in UTC; without a zone it is UTC."""
-    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    """Give the same moment in UTC; without a zone it is UTC.
+
+    Raises:
+        ValueError: there it lies before the first year or after the last one.
+    """
+    try:
+        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} is no moment in UTC") from None
 
 
 def parse_moment(text: str) -> dt.datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from model.errors import InputError
 
@@ -13,6 +13,43 @@ AUX_SUFFIX = ".aux.xml"
 """Ends the name of the file in which GDAL keeps what a raster's own format has no place for."""
 _URL_LETTERS = "/%:@!$&'()*+,;=~-._[]?"
 # ^ What stands in a URL as it is, beside letters and digits: what was encoded already among them.
+
+
+def read_file_uri(uri: str) -> Path | None:
+    """Give the local path that ``file:`` in any letters names; None where the URI is of another kind.
+
+    Raises:
+        InputError: it names a file of another machine.
+    """
+    if not uri.lower().startswith("file:"):
+        return None
+    host, path = _split(uri)[1:3]
+    if host.lower() not in {"", "localhost"}:
+        raise InputError(
+            f"{uri} names a file of the machine {host}", expected="file:///PATH", remedy="fetch the file first"
+        )
+    return Path(unquote(path))
+
+
+def find_lack(path: Path) -> str | None:
+    """Say why a path names no file; None where it names one."""
+    try:
+        return None if path.is_file() else "is a folder" if path.is_dir() else "does not exist"
+    # What cannot be a name, as it is too long or holds a zero.
+    except (OSError, ValueError):
+        return "does not exist"
+
+
+def _split(uri: str) -> SplitResult:
+    """Split a URI.
+
+    Raises:
+        InputError: it is half an address of IPv6.
+    """
+    try:
+        return urlsplit(uri)
+    except ValueError:
+        raise InputError(f"{uri} names no host", expected="a URL", remedy="correct the address") from None
 
 
 def expand_home(path: str) -> str:
@@ -32,7 +69,7 @@ def normalise_uri(uri: str) -> str:
     scheme = scheme.lower()
     if scheme not in {"http", "https"}:
         return f"{scheme}://{rest}"
-    parts = urlsplit(f"{scheme}://{rest}")
+    parts = _split(f"{scheme}://{rest}")
     user, at, host = parts.netloc.rpartition("@")
     try:
         host = host if host.isascii() else host.encode("idna").decode()
@@ -101,4 +138,5 @@ REMOTE_SCHEMES = {"http", "https", "s3"}
 
 def is_remote(uri: str) -> bool:
     """Tell whether this is an http(s) or s3 URI."""
-    return urlsplit(uri).scheme.lower() in REMOTE_SCHEMES if "://" in uri else False
+    scheme, mark, _ = uri.partition("://")
+    return bool(mark) and scheme.lower() in REMOTE_SCHEMES

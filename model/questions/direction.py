@@ -47,6 +47,9 @@ _DETERMINERS = _list_words(
     "small some the three two"
 )
 _REPLACED_BY = frozenset({"by", "with"})
+_DENIALS = _list_words("no not never none neither nor nothing without hardly t")
+# ^ The last is what is left of "haven't".
+_UNCHANGED = _list_words("unchanged untouched intact identical same unaltered")
 
 
 def read_direction(text: str) -> Direction:
@@ -55,17 +58,21 @@ def read_direction(text: str) -> Direction:
     A word of change speaks of what stands before it in its clause ("the villas along the road disappear"), or right
     behind it ("demolished some old houses"). Behind "replaced by" stands what came, and a "new house" came too. So
     "trees are removed and houses are built" and "trees are replaced by houses" tell of building alone, and "houses are
-    removed" of removal.
+    removed" of removal. What is denied in its clause is not said: "no house was built".
     """
     tokens = re.findall(r"[a-z]+|,", text.lower().replace("no longer", "gone"))
     said: set[Direction] = set()
     start = 0
     for index, word in enumerate(tokens):
-        if word == "new" and _names_building(_take_object(tokens[index + 1 :])):
+        is_denied = _is_denied(tokens[start:index])
+        if word == "new" and not is_denied and _names_building(_take_object(tokens[index + 1 :])):
             said.add(Direction.BUILT)
         if word not in _CHANGE_WORDS:
             continue
         ahead = tokens[index + 1 :]
+        if is_denied or (ahead and ahead[0] in _UNCHANGED):
+            start = index + 1
+            continue
         if _names_building(_take_subject(tokens[start:index], is_first=start == 0)) or _names_building(
             _take_object(ahead)
         ):
@@ -84,6 +91,14 @@ def _take_subject(tokens: Sequence[str], *, is_first: bool) -> Sequence[str]:
         return tokens
     end = next((index for index, token in enumerate(tokens) if token in _CLAUSE_ENDS), -1)
     return tokens[end + 1 :]
+
+
+def _is_denied(tokens: Sequence[str]) -> bool:
+    """Tell whether the clause that these words end is a no."""
+    # A comma may be that of a list: "no houses, sheds or barns were built".
+    ends = [index for index, token in enumerate(tokens) if token in _CLAUSE_ENDS - {","}]
+    first = ends[-1] + 1 if ends else 0
+    return not _DENIALS.isdisjoint(tokens[first:])
 
 
 def _take_object(tokens: Sequence[str]) -> Sequence[str]:

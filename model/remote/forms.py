@@ -41,7 +41,7 @@ def to_sentence(kind: PromptKind, text: str) -> str:
         text: The model's words.
     """
     try:
-        values = json.loads(re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip()))
+        values = json.loads(re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip()), object_pairs_hook=_take_once)
     except (ValueError, RecursionError):
         return text
     if not isinstance(values, dict) or set(values) != set(_KINDS):
@@ -52,6 +52,14 @@ def to_sentence(kind: PromptKind, text: str) -> str:
     if kind is PromptKind.LOCATE and _is_cells(roads) and _is_cells(buildings):
         return f"roads: {_sort_cells(roads)}. buildings: {_sort_cells(buildings)}."
     return text
+
+
+def _take_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs; of a name that stands there twice nobody knows which value is meant."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name twice")
+    return values
 
 
 def _is_count(value: Any) -> bool:

@@ -18,7 +18,11 @@ from pipeline.answers.outlines import Outline
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes, describe_objects
 from pipeline.tables.fields import describe_field
+from pipeline.tables.unpacked import read_table
 from pipeline.tiles.table import Tile
+
+_MAX_DECODED_BYTES = 1 << 30
+# ^ A part is one shard's.
 
 PARTS_AT_ONCE = 1024
 
@@ -157,7 +161,7 @@ def decode_part(data: bytes) -> pa.Table:
     """
     # What `pyarrow.parquet.read_table` calls in the end; by itself it takes a third of the time for a small file.
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    return file.read(use_threads=False).cast(ANSWERS_SCHEMA)
+    return read_table(file, most=_MAX_DECODED_BYTES).cast(ANSWERS_SCHEMA)
 
 
 OUTLINES_SCHEMA = pa.schema(
@@ -234,7 +238,7 @@ def decode_outlines(data: bytes) -> pa.Table:
         pyarrow.ArrowException: likewise.
     """
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    return file.read(use_threads=False).cast(OUTLINES_SCHEMA.with_metadata(file.schema_arrow.metadata))
+    return read_table(file, most=_MAX_DECODED_BYTES).cast(OUTLINES_SCHEMA.with_metadata(file.schema_arrow.metadata))
 
 
 def _name_tiles(tiles: Sequence[Tile]) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import mmap
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +18,51 @@ _FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 _SCALE_TOLERANCE = 0.01
 # ^ A UTM zone is 0.04 % off in its middle and about 0.5 % in the middle of the next zone at the equator.
 _STEP_M = 5.0
+_NAMED_FILE = re.compile(
+    r"""(?:\b(?:nadgrids|geoidgrids|grids|init|file|model)\s*=\s*          # words of PROJ
+    |\bPROJ4_GRIDS"\s*,\s*"|\bPARAMETERFILE\s*[\[(]\s*"[^"]*"\s*,\s*"    # WKT, its first and its second form
+    |"value"\s*:\s*")                                                    # PROJJSON
+    (?P<name>[^\s"]*[/\\~][^\s"]*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# ^ Grids of shifts between datums. One by its bare name is looked for among PROJ's own.
+_NAMED_IN_BYTES = re.compile(
+    rb"""(?:\b(?:nadgrids|geoidgrids)\s*=\s*|\bPROJ4_GRIDS\\?"\s*,\s*\\?"|\bPARAMETERFILE\s*[\[(][^,\])]*,\s*\\?")
+    (?P<name>[^\s"]*[/\\~][^\s"]*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def refuse_named_files(text: str, *, named_by: str) -> None:
+    """Refuse a CRS that has PROJ open a file or an address of its choice, for example a pipe that never ends.
+
+    Args:
+        text: The CRS in words of PROJ, WKT or PROJJSON.
+        named_by: What has it.
+
+    Raises:
+        InputError: it does.
+    """
+    if found := _NAMED_FILE.search(text):
+        raise _refuse_named(found["name"], named_by=named_by)
+
+
+def refuse_named_in_bytes(data: bytes | mmap.mmap, *, named_by: str) -> None:
+    """Refuse the same in the bytes of a file before it is read: PROJ opens what words name to make a CRS of them.
+
+    Raises:
+        InputError: it names a file.
+    """
+    if found := _NAMED_IN_BYTES.search(data):
+        raise _refuse_named(found["name"].decode(errors="replace"), named_by=named_by)
+
+
+def _refuse_named(name: str, *, named_by: str) -> InputError:
+    return InputError(
+        f"{named_by} has a CRS that reads the file {name[:200]}",
+        expected="a CRS by its code, or in words that name no file",
+        remedy="give it its code, for example with gdal_edit.py -a_srs or ogr2ogr -a_srs",
+    )
 
 
 def find_utm_code(lon: float, lat: float) -> str:
@@ -40,6 +87,8 @@ def check_grid_crs(crs: str) -> str:
     Raises:
         InputError: it is not understood, does not count in metres, or not towards the east and the north.
     """
+    # A form may have given it, or a STAC item.
+    refuse_named_files(crs, named_by="grid.crs")
     try:
         parsed = pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import shapely
 
 from model.errors import InputError
 from pipeline.grid.date_line import unwrap_shape
+from pipeline.grid.projections import refuse_named_files, refuse_named_in_bytes
+from pipeline.polygons.unfolding import check_columns, check_unfolding
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -53,6 +56,7 @@ def read_polygons(path: str, *, key: str, may_be_none: bool = False) -> gpd.GeoD
             expected="polygons with a CRS",
             remedy="set it, for example with ogr2ogr -a_srs",
         )
+    refuse_named_files(f"{frame.crs.srs} {frame.crs.to_wkt()}", named_by=f"{key} {path}")
     shapes = frame.geometry[has_shape(frame.geometry)]
     kinds = sorted(set(shapes.geom_type) - _POLYGON_KINDS)
     if kinds or (shapes.empty and not may_be_none):
@@ -77,12 +81,17 @@ def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
 
     try:
         if Path(path).suffix.lower() in {".parquet", ".geoparquet"}:
+            check_columns(path, key=key)
             return gpd.read_parquet(path)
+        check_unfolding(path, key=key)
+        _check_words(path, key=key)
         with _keep_to_formats():
             # Tables without geometry are, for example, the styles that QGIS keeps in a GeoPackage.
             listed = pyogrio.list_layers(path)
             layers = [str(name) for name, kind in listed if kind is not None] or [str(name) for name, _ in listed]
             frame = gpd.read_file(path, layer=layers[0]) if len(layers) == 1 else None
+    except InputError:
+        raise
     # pyogrio, pyarrow and the operating system each bring their own kinds.
     except Exception as problem:
         words = str(problem).partition("\n")[0] or type(problem).__name__
@@ -100,6 +109,18 @@ def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"{key} {path} is a table without geometry", expected="polygons", remedy="choose another file")
     return frame
+
+
+def _check_words(path: str, *, key: str) -> None:
+    """Refuse a CRS that names a file before GDAL makes one of its words.
+
+    Raises:
+        InputError: there is one.
+    """
+    for file in (Path(path), Path(path).with_suffix(".prj")):
+        if file.is_file() and file.stat().st_size:
+            with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as words:
+                refuse_named_in_bytes(words, named_by=f"{key} {path}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -116,6 +117,7 @@ def _move_east(lon_lat: Any) -> Any:
 
 _DAY = dt.timedelta(days=1)
 _COMMON_YEAR, _YEAR_DAYS = 2001, 365
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +142,16 @@ class RegionPair:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave."""
+        """Read what `to_dict` gave.
+
+        Raises:
+            ValueError: its id leads to another folder than one of its own.
+        """
+        pair_id = values["pair_id"]
+        if not isinstance(pair_id, str) or not _PLAIN_ID.fullmatch(pair_id):
+            raise ValueError(f"pair_id {str(pair_id)[:100]!r} is none")
         scenes = {date: DatedScene.from_dict(values[date]) for date in ("before", "after")}
-        return cls(pair_id=values["pair_id"], **scenes)
+        return cls(pair_id=pair_id, **scenes)
 
 
 def find_windows(

@@ -14,11 +14,12 @@ from model.errors import InputError
 from pipeline.reviews.review import Review, Subject, Verdict, check_review
 from pipeline.tables.fields import describe_field
 from pipeline.tables.schemas import CHANGE_KINDS
+from pipeline.tables.unpacked import read_table
 
 MAX_PART_ROWS = 100_000
 """Reviews in one part."""
 _MAX_DECODED_BYTES = 2**28
-_ERRORS = (OSError, ValueError, TypeError, KeyError, pa.ArrowException, shapely.errors.GEOSException)
+_ERRORS = (OSError, ValueError, TypeError, KeyError, OverflowError, pa.ArrowException, shapely.errors.GEOSException)
 
 REVIEWS_SCHEMA = pa.schema(
     [
@@ -105,10 +106,9 @@ def decode_reviews(data: bytes) -> tuple[list[Review], list[str]]:
     """
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-            if file.metadata.num_rows > MAX_PART_ROWS or sum(g.total_byte_size for g in groups) > _MAX_DECODED_BYTES:
+            if file.metadata.num_rows > MAX_PART_ROWS:
                 raise ValueError(f"{file.metadata.num_rows:,} reviews in one part")
-            rows = file.read(use_threads=False).cast(REVIEWS_SCHEMA).to_pylist()
+            rows = read_table(file, most=_MAX_DECODED_BYTES).cast(REVIEWS_SCHEMA).to_pylist()
     except _ERRORS as problem:
         raise InputError(
             f"it cannot be read ({str(problem).partition(chr(10))[0]})",

@@ -25,6 +25,8 @@ DIRECTIONS = ("built", "removed")
 
 _MAX_AMOUNT = 1e9
 _MAX_ID_CHARACTERS = 300
+_MAX_VERSION = 1_000_000
+# ^ Nobody speaks of a thing more often, and there is room for one more.
 
 
 class Verdict(StrEnum):
@@ -111,6 +113,8 @@ def _list_problems(review: Review) -> Iterator[str]:
         most = MAX_NAME_CHARACTERS if what == "person" else _MAX_ID_CHARACTERS
         if not name.strip() or len(name) > most or name != clean_line(name):
             yield f"its {what} has {len(name)} characters; 1 to {most} that can be shown are expected"
+    if not 1 <= review.version <= _MAX_VERSION:
+        yield f"its version is {review.version}"
     if review.note is not None and len(review.note) > MAX_NOTE_CHARACTERS:
         yield f"its note has {len(review.note):,} characters, more than {MAX_NOTE_CHARACTERS:,}"
     if review.kind is not None and review.kind not in CHANGE_KINDS:

@@ -20,6 +20,7 @@ from pipeline.answers.screening import find_screen
 from pipeline.config.run import RunConfig, describe_settings, list_report_settings
 from pipeline.findings.coverage import Coverage
 from pipeline.report.result import Report
+from pipeline.runs.record_form import check_record
 from pipeline.runs.versions import list_versions
 from pipeline.scenes.pair import ScenePair
 from pipeline.summary import StageSummary
@@ -118,6 +119,7 @@ class RunRecord:
             values = unseal(text)
             if values["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"format_version {values['format_version']}")
+            check_record(values)
             return cls(**values)
         except (ValueError, KeyError, TypeError) as problem:
             raise InputError(

@@ -40,16 +40,27 @@ def restore_identity(record: RunRecord) -> ModelIdentity:
 
 
 def restore_pair(record: RunRecord) -> ScenePair:
-    """Give the scenes and the grid of a recorded run."""
-    return ScenePair(
-        before=restore_scene(record.inputs["before"]),
-        after=restore_scene(record.inputs["after"]),
-        grid=Grid.from_dict(record.grid),
-        resampling=record.config["tiles"]["resampling"],
-        stretch=Stretch.from_dict(record.inputs["stretch"]),
-        registration=Registration.from_dict(found) if (found := record.inputs.get("registration")) else None,
-        content_key=record.content_key,
-    )
+    """Give the scenes and the grid of a recorded run.
+
+    Raises:
+        InputError: the record tells of no such scenes.
+    """
+    try:
+        return ScenePair(
+            before=restore_scene(record.inputs["before"]),
+            after=restore_scene(record.inputs["after"]),
+            grid=Grid.from_dict(record.grid),
+            resampling=record.config["tiles"]["resampling"],
+            stretch=Stretch.from_dict(record.inputs["stretch"]),
+            registration=Registration.from_dict(found) if (found := record.inputs.get("registration")) else None,
+            content_key=record.content_key,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise InputError(
+            f"what run {record.run_id} tells of its scenes cannot be read ({type(problem).__name__}: {problem})",
+            expected="the record of this version",
+            remedy="run `deltavlm run` again with this --output",
+        ) from None
 
 
 def restore_store(record: RunRecord, *, folder: RunFolder) -> TileStore:

@@ -18,6 +18,7 @@ from rasterio.transform import from_gcps
 from model.errors import InputError
 from pipeline.dates import format_moment, parse_moment
 from pipeline.grid.grid import GDAL_ERRORS
+from pipeline.grid.projections import refuse_named_files
 from pipeline.hosts import find_held_hosts
 from pipeline.scenes.held_vrt import open_vrt
 from pipeline.scenes.integrity import compute_checksum, read_etag
@@ -200,6 +201,7 @@ def _read(dataset: DatasetReader, *, told: DatasetReader, uri: str, checksum: st
     points, points_crs = told.gcps
     is_placed = not told.transform.is_identity
     crs = told.crs if is_placed or not points else points_crs
+    refuse_named_files(crs.to_wkt() if crs else "", named_by=uri)
     authority = crs.to_authority(confidence_threshold=100) if crs else None
     return RasterHeader(
         uri=uri,

@@ -20,6 +20,7 @@ from pipeline.scenes.rasters import (
     share_settings,
     undo_gdal_name,
 )
+from pipeline.scenes.warped_vrt import WarpedSize, check_warps
 from pipeline.uris import is_remote
 
 SOURCE_TAGS = ("SourceFilename", "SourceDataset")
@@ -65,14 +66,17 @@ def hold_vrt(
         InputError: one of them is another by now, names another file as its overviews, or is too large.
         rasterio.errors.RasterioError: one is no such raster.
     """
+    sizes: dict[str, WarpedSize] = {}
     with ExitStack() as held:
         for uri, address in rasters.items():
             if is_remote(uri):
-                found = _tell_shape(held.enter_context(open_checked(uri, address=address)))
+                found, size = _tell(held.enter_context(open_checked(uri, address=address)))
             else:
-                found = _look(uri, read_version(uri))
+                found, size = _look(uri, read_version(uri))
+            sizes[name_for_gdal(uri)] = size
             if shapes is not None and found != shapes.get(uri, found):
                 raise refuse_changed(uri)
+        check_warps(text, sizes=sizes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = held.enter_context(closing(DatasetReader(_put_addresses(text, rasters), driver=["VRT"])))
@@ -94,10 +98,10 @@ def _put_addresses(text: str, addresses: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=_CHECKS_KEPT)
-def _look(uri: str, version: tuple[int, int]) -> Shape:  # noqa: ARG001  (a changed file is looked at again)
+def _look(uri: str, version: tuple[int, int]) -> tuple[Shape, WarpedSize]:  # noqa: ARG001  (a changed file is looked at again)
     with open_checked(uri, address=uri) as dataset:
-        return _tell_shape(dataset)
+        return _tell(dataset)
 
 
-def _tell_shape(dataset: DatasetReader) -> Shape:
-    return dataset.driver, dataset.width, dataset.height
+def _tell(dataset: DatasetReader) -> tuple[Shape, WarpedSize]:
+    return (dataset.driver, dataset.width, dataset.height), WarpedSize.of(dataset)

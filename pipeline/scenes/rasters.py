@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -29,11 +31,24 @@ from pipeline.scenes.memory import check_size
 from pipeline.scenes.signing import renew_signatures, sign_uri
 from pipeline.storage.object_store import open_object
 from pipeline.storage.s3_access import read_s3_access
-from pipeline.uris import AUX_SUFFIX, REMOTE_SCHEMES, S3_SCHEME, ZIP_MARK, is_remote, normalise_uri, split_zip_uri
+from pipeline.uris import (
+    AUX_SUFFIX,
+    REMOTE_SCHEMES,
+    S3_SCHEME,
+    ZIP_MARK,
+    find_lack,
+    is_remote,
+    normalise_uri,
+    read_file_uri,
+    split_zip_uri,
+)
 
 CACHE_BYTES = 256 << 20
 """Decoded blocks that GDAL keeps, so that neighbouring windows do not decode them again."""
 # ^ GDAL itself takes a small number for megabytes; rasterio hands an integer on as bytes, and takes nothing else.
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+"""What an archive raises that is damaged, locked by a password, or packed in a way that is not known here."""
 
 _REFUSED = {401, 403}
 _SLOW_BYTES_PER_S = 1000
@@ -51,7 +66,8 @@ def resolve_uri(uri: str) -> str:
     Raises:
         InputError: there is no such local file, or the scheme is none of these.
     """
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    head, mark, _ = uri.partition("://")
+    scheme = head.lower() if mark and head.isalnum() else ""
     if scheme in REMOTE_SCHEMES:
         return normalise_uri(uri)
     if scheme == "zip" or uri.startswith("/vsizip/"):
@@ -62,10 +78,10 @@ def resolve_uri(uri: str) -> str:
             expected="a local path, or an http(s), s3 or zip URI",
             remedy="fetch the file first",
         )
-    path = Path(unquote(urlsplit(uri).path) if scheme else uri).expanduser().absolute()
-    if not path.is_file():
+    path = (read_file_uri(uri) or Path(uri)).expanduser().absolute()
+    if (lack := find_lack(path)) is not None:
         raise InputError(
-            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
+            f"{path} {lack}",
             expected="a raster file",
             remedy="correct the path",
         )
@@ -143,12 +159,15 @@ def read_start(uri: str, *, at_most: int, allow_private: bool = False) -> bytes:
     """Read the beginning of a file, wherever it is.
 
     Raises:
-        InputError: a server redirects to a closed network.
+        InputError: a server redirects to a closed network, or an archive is damaged or locked.
         OSError, ObstoreError, KeyError: it cannot be read.
     """
     if (archive := split_zip_uri(uri)) is not None:
-        with zipfile.ZipFile(archive[0]) as files, files.open(archive[1]) as file:
-            return file.read(at_most)
+        try:
+            with zipfile.ZipFile(archive[0]) as files, files.open(archive[1]) as file:
+                return file.read(at_most)
+        except ZIP_ERRORS as problem:
+            raise refuse_unreadable(uri, problem) from None
     if sign_uri(uri).startswith(S3_SCHEME):
         store, key = open_object(uri)
         return bytes(obstore.get_range(store, key, start=0, end=min(at_most, obstore.head(store, key)["size"])))
@@ -286,7 +305,8 @@ def _resolve_zip(uri: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             is_there = member in archive.namelist()
-    except (OSError, zipfile.BadZipFile) as problem:
+    # A name with a zero in it is a ValueError.
+    except (OSError, ValueError, *ZIP_ERRORS) as problem:
         raise refuse_unreadable(str(path), problem) from None
     # No name with a way up: GDAL would follow it out of the archive.
     if not is_there or not member or ".." in PurePosixPath(member).parts:

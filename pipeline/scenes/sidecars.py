@@ -6,8 +6,8 @@ writes, and is looked for on servers and in archives in the same way as in a fol
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
 from model.errors import InputError
+from pipeline.grid.projections import refuse_named_in_bytes
 from pipeline.scenes.rasters import NotServedError, open_raster, read_start, refuse_unreadable
 from pipeline.scenes.signing import is_signing
 from pipeline.uris import AUX_SUFFIX, is_remote, split_zip_uri
@@ -23,6 +24,7 @@ from pipeline.uris import AUX_SUFFIX, is_remote, split_zip_uri
 _MASK_SUFFIX, _OVERVIEW_SUFFIX = ".msk", ".ovr"
 _TIFF_SIGNS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEAD_BYTES = 1024
+_MOST_AUX_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +58,20 @@ def find_sidecars(uri: str, *, dataset: DatasetReader, allow_private: bool) -> S
     is_masked = any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
     has_overviews = dataset.count > 0 and bool(dataset.overviews(1))
     heads = {
-        suffix: _read_head(uri + suffix, allow_private=allow_private)
+        suffix: _read_head(
+            uri + suffix,
+            at_most=_MOST_AUX_BYTES if suffix == AUX_SUFFIX else _HEAD_BYTES,
+            allow_private=allow_private,
+        )
         for suffix, is_wanted in (
             # Where GDAL lists the files itself, it opens the mask, needed or not.
             (_MASK_SUFFIX, not is_masked or not is_remote(uri)),
             (_OVERVIEW_SUFFIX, not has_overviews),
-            (AUX_SUFFIX, is_remote(uri)),
+            (AUX_SUFFIX, True),
         )
         if is_wanted
     }
+    refuse_named_in_bytes(unescape(heads[AUX_SUFFIX].decode(errors="replace")).encode(), named_by=uri + AUX_SUFFIX)
     for suffix in (_MASK_SUFFIX, _OVERVIEW_SUFFIX):
         if heads.get(suffix) and not heads[suffix].startswith(_TIFF_SIGNS):
             if not is_remote(uri):
@@ -85,21 +92,21 @@ def find_sidecars(uri: str, *, dataset: DatasetReader, allow_private: bool) -> S
         mask=uri + _MASK_SUFFIX if has_mask else "",
         overviews=uri + _OVERVIEW_SUFFIX if factors else "",
         factors=factors,
-        has_aux=b"<PAMDataset" in heads.get(AUX_SUFFIX, b""),
+        has_aux=is_remote(uri) and b"<PAMDataset" in heads[AUX_SUFFIX][:_HEAD_BYTES],
     )
 
 
-def _read_head(uri: str, *, allow_private: bool) -> bytes:
+def _read_head(uri: str, *, at_most: int, allow_private: bool) -> bytes:
     """Read the beginning of a file; nothing where it is not there."""
     archive = split_zip_uri(uri)
     try:
         if archive is None and not is_remote(uri) and not Path(uri).is_file():
             return b""
-        return read_start(uri, at_most=_HEAD_BYTES, allow_private=allow_private)
+        return read_start(uri, at_most=at_most, allow_private=allow_private)
     # A bucket that may not be listed says of what is not there that it may not be read.
     except (NotServedError, KeyError, FileNotFoundError, PermissionError):
         return b""
-    except (ObstoreError, zipfile.BadZipFile) as problem:
+    except ObstoreError as problem:
         raise refuse_unreadable(uri, problem) from None
 
 

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 from obstore.exceptions import BaseError as ObstoreError
 
 from model.errors import InputError
+from pipeline.grid.projections import refuse_named_files
 from pipeline.hosts import check_host
 from pipeline.scenes.held_vrt import SOURCE_TAGS
 from pipeline.scenes.rasters import (
@@ -68,7 +69,7 @@ _ELEMENTS = (
         *("ScaleOffset", "ScaleRatio", "LUT", "SrcMin", "SrcMax", "DstMin", "DstMax", "Exponent", "Clamp"),
         *("ColorTableComponent", "Kernel", "Size", "Coefs", "MaskValueThreshold", "RemappedValue"),
         # What it warps.
-        *("GDALWarpOptions", "WarpMemoryLimit", "ResampleAlg", "WorkingDataType", "Option", "Transformer"),
+        *("GDALWarpOptions", "ResampleAlg", "WorkingDataType", "Option", "Transformer"),
         *("ApproxTransformer", "MaxError", "BaseTransformer", "GenImgProjTransformer", "SrcGeoTransform"),
         *("SrcInvGeoTransform", "DstGeoTransform", "DstInvGeoTransform", "SrcGCPTransformer", "SrcTPSTransformer"),
         *("GCPTransformer", "TPSTransformer", "Order", "Reversed", "ReprojectTransformer", "ReprojectionTransformer"),
@@ -79,8 +80,9 @@ _ELEMENTS = (
         *("NoData", "SpatialExtentAdjustment", "PanchroBand", "SpectralBand"),
     }
 )
-_LEFT_OUT = {"Histograms", "GDALRasterAttributeTable", "CategoryNames", "UnitType"}
-# ^ What changes no pixel.
+_CRS_TAGS = {"SRS", "SourceSRS", "TargetSRS", "Option", "Options"}
+_LEFT_OUT = {"Histograms", "GDALRasterAttributeTable", "CategoryNames", "UnitType", "WarpMemoryLimit"}
+# ^ What changes no pixel. GDAL's own limit of memory holds.
 _ATTRIBUTES = {
     *("rasterXSize", "rasterYSize", "subClass", "dataType", "band", "blockXSize", "blockYSize", "domain", "key"),
     *("dataAxisToSRSAxisMapping", "coordinateEpoch", "Projection", "Id", "Info", "Pixel", "Line", "X", "Y", "Z"),
@@ -142,7 +144,11 @@ def choose_text(
 
 
 def _touches(rect: ElementTree.Element, window: tuple[float, float, float, float]) -> bool:
-    left, top, width, height = (float(rect.get(key, "nan")) for key in ("xOff", "yOff", "xSize", "ySize"))
+    try:
+        left, top, width, height = (float(rect.get(key, "nan")) for key in ("xOff", "yOff", "xSize", "ySize"))
+    except ValueError:
+        # What GDAL makes of words is GDAL's to say.
+        return True
     is_beside = left + width <= window[0] or top + height <= window[1] or left >= window[2] or top >= window[3]
     return not is_beside
 
@@ -281,6 +287,8 @@ def _check_element(element: ElementTree.Element, *, uri: str) -> None:
         element.tag == "PixelFunctionLanguage" and (element.text or "").strip().lower() != "c"
     ):
         raise _refuse(uri, "holds code (PixelFunctionCode)")
+    for words in (element.get("Projection"), element.text if element.tag in _CRS_TAGS else None):
+        refuse_named_files(words or "", named_by=uri)
     if element.tag not in _ELEMENTS:
         raise _refuse(uri, f"has an element {element.tag[:80]!r}, which is not read here")
     # Arguments of a pixel function are numbers under any name.

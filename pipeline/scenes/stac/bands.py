@@ -99,7 +99,7 @@ def find_band(assets: Assets, name: str) -> BandChoice | None:
     named = [
         (len(bands), _read_gsd(asset), key, index + 1)
         for key, asset in assets.items()
-        if find_other_format(asset) is None and not _PREVIEW_ROLES.intersection(asset.get("roles") or [])
+        if find_other_format(asset) is None and not _PREVIEW_ROLES.intersection(_list_roles(asset))
         for bands in [list_band_names(asset)]
         for index, names in enumerate(bands)
         if name.casefold() in names
@@ -170,9 +170,9 @@ def _find_visual(assets: Assets) -> str | None:
         for key, asset in assets.items()
         if find_other_format(asset) is None and len(list_band_names(asset)) not in {1, 2}
     ]
-    data = [key for key in rasters if not _PREVIEW_ROLES.intersection(assets[key].get("roles") or [])]
+    data = [key for key in rasters if not _PREVIEW_ROLES.intersection(_list_roles(assets[key]))]
     visual = [key for key in rasters if key.casefold() == "visual"]
-    visual += [key for key in data if "visual" in (assets[key].get("roles") or [])]
+    visual += [key for key in data if "visual" in _list_roles(assets[key])]
     return visual[0] if visual else data[0] if len(data) == 1 else None
 
 
@@ -204,9 +204,14 @@ def _lower(names: Iterable[Any]) -> set[str]:
     return {name.casefold() for name in names if isinstance(name, str)}
 
 
+def _list_roles(asset: Mapping[str, Any]) -> list[str]:
+    roles = asset.get("roles")
+    return [role for role in roles if isinstance(role, str)] if isinstance(roles, list) else []
+
+
 def _read_gsd(asset: Mapping[str, Any]) -> float:
     gsd = asset.get("gsd")
-    return float(gsd) if isinstance(gsd, int | float) and gsd > 0 else float("inf")
+    return float(gsd) if isinstance(gsd, int | float) and 0 < gsd < 1e9 else math.inf
 
 
 def _list_assets(assets: Assets) -> str:
@@ -258,7 +263,7 @@ def read_scaling(asset: Mapping[str, Any], *, band: int, properties: Mapping[str
     )
     if told.scale == 0:
         raise leave_out("its scale is 0")
-    is_bytes = described.get("data_type", asset.get("data_type")) == "uint8" or "visual" in (asset.get("roles") or [])
+    is_bytes = described.get("data_type", asset.get("data_type")) == "uint8" or "visual" in _list_roles(asset)
     return told if is_bytes else settle_sentinel2(told, properties=properties)
 
 
@@ -308,8 +313,9 @@ def _read_number(described: Mapping[str, Any], asset: Mapping[str, Any], *, name
     if found is None:
         return None
     try:
-        number = float(found)
-    except (TypeError, ValueError):
+        # JSON's true is no 1.
+        number = math.nan if isinstance(found, bool) else float(found)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise leave_out(f"its {name} is {found!r}, no number")

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from model.errors import InputError
 from model.redaction import redact_uri
 from pipeline.hosts import check_host
-from pipeline.uris import REMOTE_SCHEMES, is_remote, normalise_uri
+from pipeline.uris import REMOTE_SCHEMES, find_lack, is_remote, normalise_uri, read_file_uri
 
 _VIRTUAL = re.compile(r"/vsi[a-z0-9_]+[/?]", re.IGNORECASE)
 
@@ -61,16 +61,16 @@ def locate_document(href: str, *, allow_private: bool = False) -> Place:
     """
     if is_remote(href):
         return Place(href=normalise_uri(href), allow_private=allow_private)
-    path = Path(_strip_file_scheme(href)).expanduser().absolute()
-    if "://" in href and not href.startswith("file://"):
+    path = (read_file_uri(href) or Path(href)).expanduser().absolute()
+    if "://" in href and not href.lower().startswith("file://"):
         raise InputError(
-            f"{redact_uri(href)} is of the kind {urlsplit(href).scheme}://",
+            f"{redact_uri(href)} is of the kind {href.partition('://')[0][:20]}://",
             expected="a local path, or an http(s) or s3 URI",
             remedy="fetch the document first",
         )
-    if not path.is_file():
+    if (lack := find_lack(path)) is not None:
         raise InputError(
-            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
+            f"{path} {lack}",
             expected="a STAC document in JSON",
             remedy="name the JSON file, such as catalog.json or item.json",
         )
@@ -94,7 +94,7 @@ def resolve_href(href: str, *, place: Place, what: str) -> str:
     """
     text = href.strip()
     scheme = _read_scheme(text)
-    if scheme in REMOTE_SCHEMES and urlsplit(text).netloc:
+    if scheme in REMOTE_SCHEMES and text[len(scheme) :].startswith("://") and text[len(scheme) + 3 :][:1] not in "/?#":
         name = normalise_uri(_check_virtual(text, what=what))
         place.check_name(name, what=what)
         return name
@@ -120,7 +120,11 @@ def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
         )
     # urljoin knows s3 for no hierarchical scheme; http follows the same rules.
     base = urlsplit(place.href)
-    joined = urlsplit(urljoin(urlunsplit(("http", base.netloc, base.path, "", "")), text))
+    try:
+        joined = urlsplit(urljoin(urlunsplit(("http", base.netloc, base.path, "", "")), text))
+    # Half an address of IPv6.
+    except ValueError:
+        joined = urlsplit("")
     if joined.netloc != base.netloc:
         raise InputError(
             f"{what} points to {redact_uri(text)}",
@@ -133,8 +137,9 @@ def _resolve_remote(text: str, *, scheme: str, place: Place, what: str) -> str:
 def _resolve_local(text: str, *, place: Place, what: str) -> str:
     root = Path(place.root or Path(place.href).parent).resolve()
     # Links are followed before it is decided: one inside the folder may lead out of it.
-    path = (Path(place.href).parent / _strip_file_scheme(text)).resolve()
-    if not path.is_relative_to(root):
+    path = Path(place.href).parent / (read_file_uri(text) or text)
+    # No name of a file holds a zero.
+    if "\0" in text or not (path := path.resolve()).is_relative_to(root):
         raise InputError(
             f"{what} points to {text}, which is outside {root}",
             expected="a path below the folder of the catalog, or of the item where it is named alone",
@@ -157,7 +162,3 @@ def _read_scheme(text: str) -> str:
     head, separator, _ = text.partition(":")
     # One letter is a drive, and a path may hold a colon further on.
     return head.lower() if separator and len(head) > 1 and head.replace("+", "").isalnum() else ""
-
-
-def _strip_file_scheme(text: str) -> str:
-    return unquote(urlsplit(text).path) if text.lower().startswith("file:") else text

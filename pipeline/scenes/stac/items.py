@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import pystac
 from odc.geo.geobox import GeoBox
@@ -25,6 +25,7 @@ from pipeline.config.stac import StacConfig
 from pipeline.dates import to_utc
 from pipeline.grid.date_line import make_box, unwrap_shape, wrap_shape
 from pipeline.grid.grid import compute_footprint as compute_raster_outline
+from pipeline.grid.projections import refuse_named_files
 from pipeline.scenes.bands import SENTINEL2_NODATA
 from pipeline.scenes.classes import BIT_NAMES
 from pipeline.scenes.days import ScenePiece
@@ -47,6 +48,10 @@ DEFAULT_CLASSES = "scl"
 """Class band that is taken where it is there, and not missed where it is not; or one of another archive."""
 _CLASSES_NAME = re.compile(r"scl[_-].*|scene[_-]?classification.*")
 _LONGEST_ID = 200
+MAX_ASSETS = 1000
+"""Assets of an item."""
+_LARGEST = 1e9
+# ^ Of numbers that tell a place or a share.
 _AGREEMENT = 0.5
 # ^ Part of the smaller of geometry and outline that lies in the other, where both speak of one place.
 
@@ -125,7 +130,7 @@ def compute_footprint(item: pystac.Item, *, key: str) -> BaseGeometry:
     if known is not None:
         return known
     bounds = item.bbox or []
-    if len(bounds) not in {4, 6} or not all(isinstance(bound, int | float) for bound in bounds):
+    if len(bounds) not in {4, 6} or not all(map(_is_number, bounds)):
         raise leave_out("has neither geometry nor bbox nor projection to tell where it lies")
     # With heights there are six.
     return make_box(bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1])
@@ -153,6 +158,8 @@ def _find_processing(properties: Mapping[str, Any]) -> object:
 def _parse(content: Any) -> pystac.Item:
     if not isinstance(content, dict) or not isinstance(content.get("id"), str):
         raise leave_out("is no STAC item with an id")
+    if isinstance(assets := content.get("assets"), dict) and len(assets) > MAX_ASSETS:
+        raise leave_out(f"has {len(assets)} assets")
     # Links are followed nowhere here, and pystac would bend asset hrefs by a self link that may be wrong.
     plain = {**deepcopy(content), "links": []}
     try:
@@ -177,7 +184,13 @@ def _read_times(item: pystac.Item) -> tuple[dt.datetime, dt.datetime]:
     end = item.datetime or told[1] or start
     if start is None or end is None:
         raise leave_out("has no datetime")
-    return to_utc(start), to_utc(end)
+    try:
+        moments = to_utc(start), to_utc(end)
+    except ValueError as problem:
+        raise leave_out(f"has a datetime that is none ({problem})") from None
+    if moments[0] > moments[1]:
+        raise leave_out("ends before it begins")
+    return moments
 
 
 def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:
@@ -244,18 +257,25 @@ def _choose_href(asset: Mapping[str, Any], *, wanted: str | None) -> str:
 def _read_nodata(asset: Mapping[str, Any], *, band: int, properties: Mapping[str, Any]) -> float | None:
     told = (describe_band(asset, band=band).get("nodata"), asset.get("nodata"), properties.get("nodata"))
     found = next((value for value in told if value is not None), None)
+    if found is None:
+        return None
     try:
-        return None if found is None else float(found)
-    except (TypeError, ValueError):
-        raise leave_out(f"its nodata is {found!r}, no number") from None
+        if not isinstance(found, bool):
+            return float(found)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise leave_out(f"its nodata is {str(found)[:_LONGEST_ID]!r}, no number")
 
 
 def _read_clouds(properties: Mapping[str, Any]) -> float | None:
     # The second is Maxar's.
     value = next((properties[name] for name in ("eo:cloud_cover", "tile:clouds_percent") if name in properties), None)
-    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 100:
-        return None
-    return float(value)
+    return float(value) if _is_number(value) and 0 <= value <= 100 else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Tell whether this is a number of ordinary size; JSON's true is none, and its numbers may have any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
@@ -272,7 +292,11 @@ def _read_outline(item: pystac.Item, *, key: str) -> BaseGeometry | None:
         stac_extensions=item.stac_extensions,
     )
     alone.add_asset(key, asset)
+    told = [value for name, value in {**item.properties, **asset.extra_fields}.items() if name.startswith("proj:")]
     try:
+        for value in told:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            refuse_named_files(text, named_by=item.id)
         geoboxes = parse_item(alone, asset_absolute_paths=False).geoboxes()
         outline = _outline(geoboxes[0]) if geoboxes else None
         return None if outline is None or outline.is_empty or not outline.is_valid else outline

@@ -105,7 +105,8 @@ def make_masked(**changes: Any) -> MaskedAnswers:
         "probabilities": np.full((1, 1, 4, 4), 0.5, np.float32),
     } | changes
     aspects = values.pop("aspects", {"removed": np.full((1, 4, 4), 0.5, np.float32)})
-    masks = ChangeMasks(labels=("building",), probabilities=values.pop("probabilities"), aspects=aspects)
+    labels = values.pop("labels", ("building",))
+    masks = ChangeMasks(labels=labels, probabilities=values.pop("probabilities"), aspects=aspects)
     return MaskedAnswers(masks=masks, **values)
 
 
@@ -119,7 +120,13 @@ def make_masked(**changes: Any) -> MaskedAnswers:
         {"aspects": {"removed": np.full((1, 4, 4), 1.5, np.float32)}},
         {"aspects": {"removed": np.full((1, 1, 4, 4), 0.5, np.float32)}},
         {"aspects": None},
+        {"probabilities": np.full((1, 1, 4, 4), "0.5")},
         {"pair_indexes": np.array([5])},
+        {"pair_indexes": np.array([0.5])},
+        {"pair_indexes": np.array([True])},
+        {"pair_indexes": np.array([[1]])},
+        {"labels": (1,)},
+        {"labels": ("building", "building"), "probabilities": np.full((1, 2, 4, 4), 0.5, np.float32)},
         {"pair_indexes": np.array([0, 1])},
     ],
 )

@@ -36,6 +36,7 @@ def test_cells_are_read_from_the_sentence_in_their_order_and_once() -> None:
         '{"roads": -1, "buildings": 0}',
         '{"roads": 2, "buildings": 3, "cars": 1}',
         '{"roads": 1e3, "buildings": 3}',
+        '{"roads": 2, "roads": 0, "buildings": 3}',
         '[{"roads": 2, "buildings": 3}]',
         "[" * 100_000,
         '{"roads": 2, "buildings": 3',

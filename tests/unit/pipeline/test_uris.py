@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from model.errors import InputError
-from pipeline.uris import find_local_file, normalise_uri, split_s3_uri
+from pipeline.uris import find_lack, find_local_file, normalise_uri, read_file_uri, split_s3_uri
 
 
 @pytest.mark.parametrize(
@@ -29,9 +31,24 @@ def test_an_address_is_written_as_every_program_takes_it(uri: str, expected: str
     assert normalise_uri(expected) == expected
 
 
-def test_a_host_that_has_no_name_is_refused() -> None:
+@pytest.mark.parametrize("host", ["\u00fc" * 70, "[::1", "[bad"])
+def test_a_host_that_has_no_name_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="names no host"):
-        normalise_uri("http://" + "\u00fc" * 70 + "/a.tif")
+        normalise_uri(f"http://{host}/a.tif")
+
+
+def test_a_file_of_another_machine_is_not_looked_for_on_this_one() -> None:
+    assert read_file_uri("FILE://localhost/data/a%20b.tif") == Path("/data/a b.tif")
+    assert read_file_uri("/data/a.tif") is None
+    with pytest.raises(InputError, match="names a file of the machine host"):
+        read_file_uri("file://host/data/a.tif")
+
+
+def test_what_cannot_be_the_name_of_a_file_names_none() -> None:
+    assert find_lack(Path("a" * 5000)) == "does not exist"
+    assert find_lack(Path("a\0b")) == "does not exist"
+    assert find_lack(Path()) == "is a folder"
+    assert find_lack(Path(__file__)) is None
 
 
 def test_a_key_is_all_that_follows_the_bucket() -> None:

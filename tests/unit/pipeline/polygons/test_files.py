@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import geopandas as gpd
 import pyogrio
 import pytest
 from asked_server import start_asked_server
-from shapely.geometry import box
+from shapely.geometry import box, mapping
 
 from model.errors import InputError
 from pipeline.polygons.files import read_polygons
@@ -141,3 +143,16 @@ def test_files_that_hold_what_they_show_are_read(tmp_path: Path, name: str, driv
     # Others of this process read what they read before.
     assert pyogrio.list_drivers() == known
     assert "GML" in known
+
+
+def test_no_crs_has_a_file_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    crs = f"+proj=utm +zone=14 +ellps=WGS84 +nadgrids={tmp_path / 'pipe'} +type=crs"
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=crs).to_parquet(tmp_path / "zones.parquet")
+    told = {"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": crs}}}
+    told |= {"features": [{"type": "Feature", "properties": {}, "geometry": mapping(box(0, 0, 1, 1))}]}
+    (tmp_path / "zones.geojson").write_text(json.dumps(told))
+
+    for name in ("zones.parquet", "zones.geojson"):
+        with pytest.raises(InputError, match="has a CRS that reads the file"):
+            read_polygons(str(tmp_path / name), key="zones")

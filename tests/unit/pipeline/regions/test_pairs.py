@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from shapely.geometry import box
 
+from model.errors import InputError
 from pipeline.config.region import DateChoiceConfig
 from pipeline.config.region_sources import DatesPairing, LastAnalysedPairing, SeriesPairing, YearEarlierPairing
 from pipeline.findings.coverage import Coverage
@@ -332,3 +334,16 @@ def test_seasons_that_lie_apart_are_told(before: str, after: str, apart: int | N
 
     assert told is None if apart is None else told and f"{apart} days apart in the year, more than 21" in told
     assert find_season_gap(found, pairing=SERIES) is None
+
+
+@pytest.mark.parametrize("pair_id", ["../../other/run", "/data/run", "", "..", "a/b", "a\0b", "x" * 300, 5, None])
+def test_an_id_out_of_a_strange_record_is_no_way_to_another_folder(pair_id: Any) -> None:
+    # In a bucket nothing would stop what follows: the pixels of old pairs are removed.
+    record = state(pair(scene("2026-01-01"), scene("2026-02-01"))).record
+    values = json.loads(record.to_json())
+    values["pair"]["pair_id"] = pair_id
+    values.pop("sha256")
+
+    assert PairRecord.from_json(record.to_json(), source="plan") == record
+    with pytest.raises(InputError, match="pair_id"):
+        PairRecord.from_json(json.dumps(values).encode(), source="plan")

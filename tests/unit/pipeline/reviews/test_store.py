@@ -18,6 +18,7 @@ from pipeline.reviews.review import MAX_NOTE_CHARACTERS, MAX_VERTICES, Review, S
 from pipeline.reviews.store import add_reviews, read_reviews
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import is_run_file
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.fields import read_description
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -178,3 +179,27 @@ def test_a_review_beyond_its_limits_is_refused(folder: RunFolder, values: dict[s
         add_reviews(folder, [make_review(**values)])
 
     assert not Path(folder.uri, "reviews").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        # A year that Python does not have, and versions that leave no room for one more.
+        ("reviewed_at", pa.array([10**18], pa.int64()).cast(pa.timestamp("us", "UTC"))),
+        ("version", pa.array([2**63 - 1])),
+        ("version", pa.array([-5])),
+    ],
+)
+def test_a_part_of_no_sense_takes_no_other_along(folder: RunFolder, column: str, value: Any) -> None:
+    add_reviews(folder, [make_review()])
+    table = pq.read_table(pa.BufferReader(encode_reviews([make_review(verdict=Verdict.WRONG)])))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.set_column(table.schema.get_field_index(column), table.schema.field(column), value), sink)
+    data = bytes(sink.getvalue())
+    folder.put(f"reviews/{describe_bytes(data)['sha256']}.parquet", data)
+
+    read = read_reviews(folder)
+
+    assert [review.verdict for review in read.reviews] == [Verdict.RIGHT]
+    assert len(read.faults) == 1
+    assert add_reviews(folder, [make_review(verdict=Verdict.UNSURE)]).n_added == 1

@@ -10,6 +10,7 @@ import pytest
 from model.errors import InputError
 from model.interface import ModelIdentity
 from pipeline.config.run import RunConfig, load_config
+from pipeline.grid.grid import Grid
 from pipeline.runs.record import FORMAT_VERSION, RECORD_NAME, RunRecord, compute_run_id
 from pipeline.runs.record_files import (
     PENDING_NAME,
@@ -24,17 +25,30 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.opening import find_run_folder
 
 IDENTITY = ModelIdentity(model_id="fake@1", weight_hash="f00d", path="")
+CONFIG = {"tiles": {"shard_size_tiles": 8}, "prompts": [{"name": "changed"}], "model": {"dtype": "float32"}}
+SCENE = {"datetime": "2024-05-01T17:00:00Z", "parts": [{}]}
+GRID = Grid(
+    crs="EPSG:32614",
+    resolution_m=1.0,
+    origin_x=500_000.0,
+    origin_y=3_300_000.0,
+    tile_size_px=64,
+    n_rows=1,
+    n_cols=1,
+    width_px=64,
+    height_px=64,
+)
 
 
 def make_record(**changes: Any) -> RunRecord:
     record = RunRecord(
         format_version=FORMAT_VERSION,
         run_id="0123456789ab",
-        config={"tiles": {"shard_size_tiles": 8}},
-        inputs={"before": {"bands": (1, 2, 3)}},
-        grid={},
+        config=CONFIG,
+        inputs={"before": SCENE | {"bands": (1, 2, 3)}, "after": SCENE, "stretch": {}},
+        grid=GRID.to_dict(),
         content_key="abc",
-        model={},
+        model={"model_id": "fake@1", "weight_hash": "f00d"},
         versions={},
         status_counts={"analysed": 1},
         changed_tile_count=0,
@@ -105,6 +119,40 @@ def test_record_of_another_result_replaces_the_former(tmp_path: Path) -> None:
     write_record(make_record(changed_tile_count=1), folder=folder)
 
     assert read_record(folder).changed_tile_count == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("config", None),
+        ("config.tiles", {}),
+        ("config.tiles.shard_size_tiles", "8"),
+        ("config.tiles.shard_size_tiles", 0),
+        ("config.prompts", [{}]),
+        ("inputs.before.datetime", 5),
+        ("inputs.after", None),
+        ("grid.n_rows", "x"),
+        ("grid.crs", []),
+        ("model.model_id", 5),
+        ("status_counts", {"analysed": None}),
+        ("ground_m2", {"analysed": 10**400}),
+        ("notes", None),
+        ("failed_shards", [[1]]),
+        ("files", {"tiles.parquet": None}),
+    ],
+)
+def test_a_record_of_other_kinds_of_values_is_told(tmp_path: Path, path: str, value: Any) -> None:
+    values = json.loads(make_record().to_json())
+    *parts, last = path.split(".")
+    inner = values
+    for part in parts:
+        inner = inner[part]
+    inner[last] = value
+    values.pop("sha256")
+    (tmp_path / RECORD_NAME).write_text(json.dumps(values))
+
+    with pytest.raises(InputError, match=f"{RECORD_NAME} cannot be read"):
+        read_record(RunFolder(str(tmp_path)))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format_version": 99}', b'{"format_version": 1}', b"\xff"])
@@ -206,7 +254,7 @@ def test_withdrawn_record_of_another_run_goes_as_well(run_id: str, is_kept: bool
 
 def test_precision_is_recalled_from_a_withdrawn_record(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
-    write_record(make_record(config={"model": {"dtype": "bfloat16"}}), folder=folder)
+    write_record(make_record(config=CONFIG | {"model": {"dtype": "bfloat16"}}), folder=folder)
     withdraw_record(folder)
 
     assert recall_dtype(folder, name_run=lambda dtype: "0123456789ab") == "bfloat16"

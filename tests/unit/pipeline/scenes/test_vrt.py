@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -249,3 +250,59 @@ def test_a_window_of_a_large_vrt_on_servers_names_what_it_needs() -> None:
     assert named == names[2:5]
     assert shorter.count("SourceBand>") == 6
     assert choose_text(text, rasters=names[:16], window=(250, 10, 410, 20)) == (text, names[:16])
+
+
+NAMES_GRID = "+proj=utm +zone=14 +ellps=WGS84 +nadgrids={name} +units=m +no_defs"
+
+
+def test_no_crs_has_a_file_opened(tmp_path: Path, raster: Path) -> None:
+    # A pipe that nobody writes to would be waited for without end.
+    os.mkfifo(tmp_path / "pipe")
+    crs = NAMES_GRID.format(name=tmp_path / "pipe")
+    vrt = tmp_path / "a.vrt"
+    vrt.write_text(describe("a.tif").replace("EPSG:32614", crs))
+    shutil.copy(raster, tmp_path / "b.tif")
+    (tmp_path / "b.tif.aux.xml").write_text(f"<PAMDataset><SRS>{crs.replace('n', '&#110;')}</SRS></PAMDataset>")
+
+    for uri in (vrt, tmp_path / "b.tif"):
+        with pytest.raises(InputError, match="has a CRS that reads the file"):
+            read_header(str(uri))
+
+
+@pytest.mark.parametrize("name", ["/vsicurl/http://[bad/a.tif", "http://[bad/a.tif"])
+def test_half_an_address_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.vrt").write_text(describe(name, is_relative=False))
+
+    with pytest.raises(InputError):
+        read_header(str(tmp_path / "a.vrt"))
+
+
+def damage(data: bytes, *, at: int, by: bytes) -> bytes:
+    return data[:at] + by + data[at + len(by) :]
+
+
+@pytest.mark.parametrize("kind", ["locked", "packed in another way", "cut", "without a header"])
+def test_an_archive_that_cannot_be_unpacked_is_told(tmp_path: Path, raster: Path, kind: str) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(raster, "a.tif")
+    data, index = path.read_bytes(), path.read_bytes().find(b"PK\1\2")
+    if kind == "locked":
+        data = damage(damage(data, at=6, by=b"\1"), at=index + 8, by=b"\1")
+    elif kind == "packed in another way":
+        data = damage(damage(data, at=8, by=b"a"), at=index + 10, by=b"a")
+    else:
+        data = damage(data, at=60 if kind == "cut" else 0, by=b"\xff" * 60)
+    path.write_bytes(data)
+
+    with pytest.raises(InputError, match="cannot be read"):
+        read_header(resolve_uri(f"zip://{path}!a.tif"))
+
+
+def test_a_part_of_a_vrt_whose_place_is_no_number_is_left_to_gdal() -> None:
+    names = [f"https://example.com/{number}.tif" for number in range(17)]
+    text = describe(f"/vsicurl/{names[0]}").replace(
+        "<SourceBand>1", '<DstRect xOff="x" yOff="0" xSize="1" ySize="1"/><SourceBand>1'
+    )
+
+    assert choose_text(text, rasters=names, window=(0, 0, 1, 1))[1] == [names[0]]

@@ -97,6 +97,9 @@ def test_href_inside_a_local_catalog(catalog: Place, href: str, expected: str | 
         ("/etc/passwd", "outside"),
         ("file:///etc/passwd", "outside"),
         ("away.tif", "outside"),
+        ("a\0b.tif", "outside"),
+        ("file://host{root}/data/red.tif", "machine host"),
+        ("http://[bad/red.tif", "names no host"),
         ("/vsizip/{root}/a.zip/red.tif", "virtual file system"),
         ("../../vsitar/a.tar/red.tif", "virtual file system"),
         ("gs://bucket/red.tif", "points to gs://bucket"),
@@ -118,7 +121,15 @@ def test_document_is_located(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("href", "reason"), [("nowhere.json", "does not exist"), (".", "is a folder"), ("ftp://h/item.json", "ftp://")]
+    ("href", "reason"),
+    [
+        ("nowhere.json", "does not exist"),
+        (".", "is a folder"),
+        ("ftp://h/item.json", "ftp://"),
+        ("a" * 5000, "exist"),
+        ("http://[bad/item.json", "names no host"),
+        ("file://host/item.json", "machine host"),
+    ],
 )
 def test_document_that_is_nowhere_is_named(
     href: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

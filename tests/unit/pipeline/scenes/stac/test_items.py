@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,50 @@ def test_sentinel_2_has_0_for_nodata_unless_it_is_told(
             asset["raster:bands"] = [{"nodata": told}]
 
     assert read(item).part.red.nodata == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bbox", [float("nan"), 0, 1, 1]),
+        ("bbox", [True, False, True, True]),
+        ("bbox", [-(10**400), 0, 1, 1]),
+        ("properties", {"datetime": "9999-12-31T23:59:59-12:00"}),
+        (
+            "properties",
+            {"datetime": None, "start_datetime": "2025-01-01T00:00:00Z", "end_datetime": "2024-01-01T00:00:00Z"},
+        ),
+        ("assets", {str(number): {"href": "a.tif"} for number in range(2000)}),
+    ],
+)
+def test_an_item_of_no_sense_is_left_out_in_words(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=r"has|ends before"):
+        read(make_item(geometry=None) | {field: value})
+
+
+@pytest.mark.parametrize("value", [True, 10**400])
+@pytest.mark.parametrize("name", ["scale", "offset", "nodata"])
+def test_what_is_no_number_is_not_taken_for_one(name: str, value: Any) -> None:
+    item = make_item()
+    for asset in item["assets"].values():
+        asset["raster:bands"] = [{name: value}]
+
+    with pytest.raises(InputError, match="no number"):
+        read(item)
+
+
+def test_clouds_that_are_no_number_are_not_known() -> None:
+    for value in (True, 10**400, float("nan"), "5"):
+        assert read(make_item(properties=make_item()["properties"] | {"eo:cloud_cover": value})).cloud_percent is None
+
+
+def test_a_projection_that_names_a_file_is_not_believed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    crs = pyproj.CRS(f"+proj=utm +zone=14 +ellps=WGS84 +nadgrids={tmp_path / 'pipe'} +type=crs").to_wkt()
+    item = make_item(stac_extensions=[PROJ_V1])
+    item["properties"] |= {"proj:wkt2": crs, **GRID}
+
+    assert read(item).footprint.bounds == (-98.0, 29.0, -97.0, 30.0)
 
 
 @pytest.mark.parametrize(
