@@ -30,6 +30,7 @@ from model.decoding.steps import SearchSettings
 from model.decoding.yes_or_no import YesOrNo
 from model.errors import InputError
 from model.familiarity import Familiarity, Floats, describe_images
+from model.inspection import INT8
 from model.interface import (
     NOT_ASKED,
     Answer,
@@ -114,7 +115,7 @@ class DeltaVlmAnswerer:
         Args:
             identity: Which model, and where.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-            dtype: ``auto``, ``float32`` or ``bfloat16``.
+            dtype: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
             batch_size_tiles: Most pairs that go through the model at once.
 
         Raises:
@@ -129,7 +130,7 @@ class DeltaVlmAnswerer:
         processor = DeltaVlmProcessor.from_pretrained(identity.path)
         tokenizer = processor.tokenizer
         answerer = cls(
-            load_weights(identity.path, device=target, dtype=choose_dtype(dtype, device=target)),
+            load_weights(identity.path, device=target, dtype=choose_dtype(dtype, device=target), is_int8=dtype == INT8),
             processor,
             identity=identity,
             batch_size_tiles=batch_size_tiles,

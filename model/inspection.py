@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -164,6 +165,9 @@ LIBRARIES_BYTES = 1024**3
 """A process that has loaded all libraries and the small model, and has not begun: 0.6 GiB were measured."""
 
 _BYTES_EACH = {"float32": 4, "bfloat16": 2}
+INT8 = "int8"
+"""Precision of a model whose linear layers are in int8 and whose rest is in float32."""
+_INT8_LAYERS = re.compile(r"(language_model|vision_model)\..*\blayers\.\d+\..*\.weight")
 _FUSED_VISION = "deltavlm_conv_vision"
 # ^ Its batch norms are fused in float32, so all is held that wide for a moment, whatever precision follows.
 
@@ -178,14 +182,23 @@ class WeightSizes:
     """While it is loaded, at the most: its files are mapped as the copy of them is made."""
 
 
+def is_int8_layer(name: str, *, n_dims: int) -> bool:
+    """Tell whether a tensor of this name is held in int8 where that is asked for.
+
+    These are the weights of the linear layers within the language model's and the vision tower's transformer layers:
+    nearly all of a large model. What turns tokens into embeddings and hidden states into tokens is not among them.
+    """
+    return n_dims == 2 and _INT8_LAYERS.fullmatch(name) is not None
+
+
 def measure_weights(path: str, *, device: str, dtype: str) -> WeightSizes:
     """Tell what a worker needs for a model's weights.
 
     Args:
         path: Folder of the model; empty for one that is served or brought by another package.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; on a GPU no weights stay on the machine's side.
-        dtype: ``auto``, ``float32`` or ``bfloat16``; what ``auto`` will be is not known here, so that the least counts
-            it as the narrow one and the most as the wide one.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``int8``; what ``auto`` will be is not known here, so that the
+            least counts it as the narrow one and the most as the wide one.
 
     Raises:
         InputError: a header cannot be read.
@@ -193,10 +206,12 @@ def measure_weights(path: str, *, device: str, dtype: str) -> WeightSizes:
     files = sorted(Path(path).glob("*.safetensors")) if path else []
     if not files:
         return WeightSizes()
-    n_parameters = sum(count_dtypes(files).values())
     mapped_bytes = sum(file.stat().st_size for file in files)
     if device.startswith("cuda"):
         return WeightSizes(loading_bytes=mapped_bytes)
+    if dtype == INT8:
+        return _measure_int8(files)
+    n_parameters = sum(count_dtypes(files).values())
     is_fused = json.loads((Path(path) / "config.json").read_text()).get("vision_config", {}).get("model_type")
     widest = _BYTES_EACH["float32" if is_fused == _FUSED_VISION else dtype.replace("auto", "float32")]
     return WeightSizes(
@@ -205,12 +220,21 @@ def measure_weights(path: str, *, device: str, dtype: str) -> WeightSizes:
     )
 
 
+def _measure_int8(files: list[Path]) -> WeightSizes:
+    tensors = _list_tensors(files)
+    layers = [prod(shape) for name, shape, _ in tensors if is_int8_layer(name, n_dims=len(shape))]
+    rest_bytes = _BYTES_EACH["float32"] * (sum(prod(shape) for _, shape, _ in tensors) - sum(layers))
+    # The files of the rest are mapped first, then each layer passes through float32, its whole numbers and its packing.
+    passing_bytes = max(rest_bytes, 4 * _BYTES_EACH["float32"] * max(layers, default=0))
+    return WeightSizes(held_bytes=sum(layers) + rest_bytes, loading_bytes=sum(layers) + rest_bytes + passing_bytes)
+
+
 def fit_dtype(path: str, *, dtype: str, is_free: bool, memory_bytes: float, place: str = "this machine") -> str:
     """Give the precision in which a model's weights fit into memory.
 
     Args:
         path: Folder of the model.
-        dtype: ``float32`` or ``bfloat16``, the one to be preferred.
+        dtype: ``float32``, ``bfloat16`` or ``int8``, the one to be preferred.
         is_free: Whether the narrower one will do as well.
         memory_bytes: What there is for weights and libraries.
         place: Whose memory that is, in words.
@@ -224,7 +248,8 @@ def fit_dtype(path: str, *, dtype: str, is_free: bool, memory_bytes: float, plac
         if needs[each] <= memory_bytes:
             return each
     words = " and ".join(f"{need / 1024**3:.1f} GiB in {each}" for each, need in needs.items())
-    narrower = "" if "bfloat16" in needs else "take dtype bfloat16, "
+    narrower = "" if INT8 in needs else "on an x86 CPU take model.quantize int8, "
+    narrower += "" if needs.keys() & {"bfloat16", INT8} else "take dtype bfloat16, "
     raise InputError(
         f"{place} has {memory_bytes / 1024**3:.1f} GiB of memory; the model in {path} takes {words}",
         expected="room for its weights and 1 GiB of libraries",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from model.configuration import ConvVisionConfig, DeltaVlmConfig
 from model.decoding.attention import FLOAT32_ATTENTION
 from model.decoding.llama_steps import fuse_projections
 from model.errors import InputError
-from model.inspection import count_parameters, read_memory_bytes
+from model.inspection import INT8, count_parameters, read_memory_bytes
+from model.int8_layers import check_int8, empty_linears, fill_linears
 from model.model_folders import check_model_folder, check_sizes
 from model.modeling import DeltaVlmForConditionalGeneration
 
@@ -42,9 +44,14 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(name: str, *, device: torch.device) -> torch.dtype:
     """Find the precision of this name; ``auto`` is bfloat16 on CUDA and on CPUs with instructions for it, else float32.
 
+    With ``int8`` that is what all but the linear layers is held in, float32.
+
     Raises:
-        InputError: another precision.
+        InputError: another precision, or int8 on a device that it is not for.
     """
+    if name == INT8:
+        check_int8(device)
+        return torch.float32
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" or has_cpu_bfloat16() else "float32"
     if name not in DTYPES:
@@ -70,26 +77,77 @@ def measure_room(device: torch.device, *, memory_bytes: float | None = None) -> 
     return memory_bytes or read_memory_bytes(), "this machine"
 
 
-def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> DeltaVlmForConditionalGeneration:
+class _EmptyDeltaVlm(DeltaVlmForConditionalGeneration):
+    """A model whose linear layers are still to be given their weights."""
+
+    def __init__(self, config: DeltaVlmConfig) -> None:
+        super().__init__(config)
+        empty_linears(self)
+
+
+def load_weights(
+    folder: str, *, device: torch.device, dtype: torch.dtype, is_int8: bool = False
+) -> DeltaVlmForConditionalGeneration:
     """Load a model onto a device, ready to answer; its files are mapped into memory, not read into it first.
+
+    Args:
+        folder: Folder of the model.
+        device: Where it goes.
+        dtype: Its precision.
+        is_int8: Whether linear layers are held in int8; each goes there as it is read.
 
     Raises:
         InputError: the files are damaged or do not fit the config.
     """
-    config = read_config(folder)
+    config, files = read_config(folder), sorted(Path(folder).glob("*.safetensors"))
     with torch.device("meta"):
         n_described = sum(p.numel() for p in DeltaVlmForConditionalGeneration(config).parameters())
-    n_stored = sum(count_parameters(sorted(Path(folder).glob("*.safetensors"))).values())
+    n_stored = sum(count_parameters(files).values())
     check_sizes(Path(folder), n_described=n_described, n_stored=n_stored)
-    verbosity = transformers_logging.get_verbosity()
     has_norms = isinstance(config.vision_config, ConvVisionConfig)
-    # What it would print about weights that do not fit, the error below says in one line.
+    model, report = _read_weights(
+        _EmptyDeltaVlm if is_int8 else DeltaVlmForConditionalGeneration,
+        folder,
+        config=config,
+        device=device,
+        # Batch norms are fused in float32, whatever precision follows.
+        dtype=torch.float32 if has_norms else dtype,
+    )
+    if is_int8:
+        names = fill_linears(model, files)
+        report["unexpected_keys"] -= names["filled"] | names["mismatched"]
+        report["missing_keys"] |= names["missing"]
+        report["mismatched_keys"] |= names["mismatched"]
+    _refuse_misfits(report, folder=folder)
+    if has_norms:
+        model.eval().vision_model.fuse_norms()
+        # The mask branch stays in float32, as transformers leaves it where nothing is fused; so do the angles of a
+        # language model's positions, which are no parameters.
+        for name, parameter in model.named_parameters():
+            if not name.startswith("mask_decoder."):
+                parameter.data = parameter.data.to(dtype)
+    if device.type == "cpu" and dtype is torch.bfloat16:
+        model.language_model.set_attn_implementation(FLOAT32_ATTENTION)
+    fuse_projections(model.language_model)
+    return model
+
+
+def _read_weights(
+    kind: type[DeltaVlmForConditionalGeneration],
+    folder: str,
+    *,
+    config: DeltaVlmConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[DeltaVlmForConditionalGeneration, dict[str, set[Any]]]:
+    """Give the model, and the names of weights that do not fit it by what is wrong with them."""
+    verbosity = transformers_logging.get_verbosity()
+    # What it would print about weights that do not fit, the error of `_refuse_misfits` says in one line.
     transformers_logging.set_verbosity_error()
     try:
-        loaded: Any = DeltaVlmForConditionalGeneration.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder,
-            # Batch norms are fused in float32, whatever precision follows.
-            dtype=torch.float32 if has_norms else dtype,
+            dtype=dtype,
             config=config,
             use_safetensors=True,
             local_files_only=True,
@@ -107,8 +165,11 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
         ) from None
     finally:
         transformers_logging.set_verbosity(verbosity)
-    model: DeltaVlmForConditionalGeneration = loaded[0]
-    report: dict[str, set[Any]] = loaded[1]
+    model, report = loaded
+    return model, report
+
+
+def _refuse_misfits(report: Mapping[str, set[Any]], *, folder: str) -> None:
     wrong = [
         f"{len(report[name])} {name.replace('_', ' ')}: {sorted(map(str, report[name]))[0]}"
         for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -120,17 +181,6 @@ def load_weights(folder: str, *, device: torch.device, dtype: torch.dtype) -> De
             expected="the weights that it describes",
             remedy="get the files again or convert them again",
         )
-    if has_norms:
-        model.eval().vision_model.fuse_norms()
-        # The mask branch stays in float32, as transformers leaves it where nothing is fused; so do the angles of a
-        # language model's positions, which are no parameters.
-        for name, parameter in model.named_parameters():
-            if not name.startswith("mask_decoder."):
-                parameter.data = parameter.data.to(dtype)
-    if device.type == "cpu" and dtype is torch.bfloat16:
-        model.language_model.set_attn_implementation(FLOAT32_ATTENTION)
-    fuse_projections(model.language_model)
-    return model
 
 
 def read_config(folder: str) -> DeltaVlmConfig:

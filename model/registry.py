@@ -14,7 +14,7 @@ from model.certainty import read_certainty
 from model.errors import InputError
 from model.file_hashes import hash_file
 from model.home import ModelHome
-from model.inspection import fit_dtype
+from model.inspection import INT8, fit_dtype
 from model.interface import ENDPOINT_PREFIX, ChangeModel, ModelIdentity, ModelSource
 
 
@@ -131,11 +131,18 @@ def resolve_dtype(name: str, *, device: str, dtype: str, memory_bytes: float | N
         InputError: there is no such device or precision here, or the weights do not fit into its memory.
     """
     if find_model_source(name) is not None:
+        if dtype == INT8:
+            raise InputError(
+                f"model.quantize int8 for model {name!r}",
+                expected="a model in a folder; what a server or another package brings is held as they hold it",
+                remedy="leave model.quantize out",
+            )
         return dtype
     from model.loading import choose_device, choose_dtype, measure_room
 
     target = choose_device(device)
-    preferred = str(choose_dtype(dtype, device=target)).removeprefix("torch.")
+    chosen = str(choose_dtype(dtype, device=target)).removeprefix("torch.")
+    preferred = INT8 if dtype == INT8 else chosen
     room, place = measure_room(target, memory_bytes=memory_bytes)
     folder = str(find_model_folder(name))
     return fit_dtype(folder, dtype=preferred, is_free=dtype == "auto", memory_bytes=room, place=place)
@@ -149,20 +156,21 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", batch_si
             ``openai:URL#NAME`` for one behind an OpenAI-compatible server.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` (bfloat16 on CUDA, on CPUs with instructions for it and where float32 does not fit into memory,
-            else float32), ``float32`` or ``bfloat16``.
+            else float32), ``float32``, ``bfloat16``, or ``int8`` for linear layers in int8 and the rest in float32, on
+            x86 CPUs.
         batch_size_tiles: Most pairs that go through the model at once.
 
     Raises:
         InputError: as `find_model_folder`, or a model cannot be used; a server among them that cannot be reached or
             refuses to answer.
     """
+    dtype = resolve_dtype(name, device=device, dtype=dtype)
+    # ^ Before the files are hashed, which takes a minute for large ones.
     if (source := find_model_source(name)) is not None:
         # Only those who load a model need numpy, and what asks servers.
         from model.checking import CheckedModel
 
         return CheckedModel(source.load(device=device, dtype=dtype, batch_size_tiles=batch_size_tiles))
-    dtype = resolve_dtype(name, device=device, dtype=dtype)
-    # ^ Before the files are hashed, which takes a minute for large ones.
     identity = identify_model(name)
     # torch and transformers take seconds to import, and only workers need them.
     from model.answering import DeltaVlmAnswerer

@@ -162,7 +162,11 @@ def choose_model(given: str | None, *, record: RunRecord | None) -> tuple[str, l
 
 def choose_dtype(record: RunRecord | None) -> str:
     """Give the precision that the run was answered in, by its config; without a run, whatever suits the machine."""
-    return "auto" if record is None else str(record.config["model"]["dtype"])
+    if record is None:
+        return "auto"
+    model = record.config["model"]
+    # Runs of older versions say nothing of quantizing.
+    return str(model["dtype"]) if model.get("quantize", "off") == "off" else str(model["quantize"])
 
 
 def compare_models(model: ChangeModel, *, record: RunRecord | None) -> list[str]:

@@ -47,7 +47,9 @@ Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, c
 RunDtype = Annotated[
     str | None,
     typer.Option(
-        "--dtype", metavar="DTYPE", help="auto, float32 or bfloat16. Default: the run's, so that answers agree with it."
+        "--dtype",
+        metavar="DTYPE",
+        help="auto, float32, bfloat16 or int8 (model.quantize). Default: the run's, so that answers agree with it.",
     ),
 ]
 AssumedCrs = Annotated[

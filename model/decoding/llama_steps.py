@@ -46,7 +46,8 @@ def fuse_projections(language_model: PreTrainedModel) -> None:
             (attention, (attention.q_proj, attention.k_proj, attention.v_proj)),
             (mixer, (mixer.gate_proj, mixer.up_proj)),
         ):
-            if any(linear.bias is not None for linear in linears):
+            # Layers in int8 have no weights that could be put side by side.
+            if any(type(linear) is not nn.Linear or linear.bias is not None for linear in linears):
                 continue
             owner.fused_weight = torch.cat([linear.weight.detach() for linear in linears])
             parts = owner.fused_weight.split([linear.out_features for linear in linears])

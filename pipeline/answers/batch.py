@@ -93,7 +93,7 @@ class Interview:
             [tile.tile_id for tile in tiles],
             [prompt.name, prompt.kind.value, prompt.text],
             self.identity.weight_hash,
-            self.model.dtype,
+            self.model.precision,
             ENGINE_VERSION,
             # Place and size go with the store.
             *([self.dates] if self.model.reads_context else []),
@@ -116,7 +116,7 @@ class Interview:
             [tile.tile_id for tile in tiles],
             [[prompt.name, prompt.kind.value, prompt.text] for prompt in list_witnesses(self.prompts)],
             self.identity.weight_hash,
-            self.model.dtype,
+            self.model.precision,
             ENGINE_VERSION,
             self.outline_kinds,
             OUTLINE_VERSION,

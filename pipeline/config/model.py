@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from model.interface import ENDPOINT_PREFIX
 from pipeline.config.loading import StrictConfig
@@ -22,6 +22,11 @@ class ModelConfig(StrictConfig):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="Precision; auto: bfloat16 on CUDA and on CPUs with instructions for it, else float32.",
+    )
+    quantize: Literal["off", "int8"] = Field(
+        default="off",
+        description="int8: linear layers of the language model and of the vision tower in a quarter of float32's "
+        "memory, the rest in float32; for x86 CPUs without instructions for bfloat16. See docs/full-size.md.",
     )
     batch_size_tiles: int = Field(default=64, ge=1, le=512, description="Most tiles in one pass of the model.")
     outside: Literal["stop", "warn"] = Field(
@@ -48,6 +53,11 @@ class ModelConfig(StrictConfig):
     )
 
     @property
+    def precision(self) -> str:
+        """How weights are held: ``int8`` where they are quantized, else `dtype`."""
+        return self.dtype if self.quantize == "off" else self.quantize
+
+    @property
     def is_screening(self) -> bool:
         """Whether tiles are screened, given a prompt that can."""
         return self.screening == "changed" or (self.screening == "auto" and self.name.startswith(ENDPOINT_PREFIX))
@@ -57,7 +67,22 @@ class ModelConfig(StrictConfig):
         """Whether the model is told dates, place and size of a tile: general models are."""
         return self.name.startswith(ENDPOINT_PREFIX)
 
-    @field_validator("outlines", "screening", mode="before")
+    @model_validator(mode="after")
+    def _check_quantize(self) -> Self:
+        if self.quantize == "off":
+            return self
+        problem = None
+        if self.device.startswith("cuda"):
+            problem = "is for CPUs; a GPU computes in bfloat16, a half of float32"
+        elif self.name.startswith(ENDPOINT_PREFIX):
+            problem = "is for models in a folder, not for one behind a server"
+        elif self.dtype == "bfloat16":
+            problem = "computes the rest in float32; leave model.dtype at auto"
+        if problem is not None:
+            raise ValueError(f"quantize: {self.quantize} {problem}")
+        return self
+
+    @field_validator("outlines", "quantize", "screening", mode="before")
     @classmethod
     def _read_off(cls, value: Any) -> Any:
         # YAML takes a plain off for false.

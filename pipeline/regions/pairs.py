@@ -96,7 +96,7 @@ def hash_settings(config: RegionConfig, *, identity: ModelIdentity) -> str:
             {**config.registration.model_dump(mode="json"), "n_blocks": N_BLOCKS, "block_size_px": BLOCK_SIZE_PX},
             [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
             identity.weight_hash,
-            config.model.dtype,
+            config.model.precision,
             ENGINE_VERSION,
             *([["composite", composite.rule, composite.cloud_buffer_m, composite.order]] if composite else []),
             *([["screened", config.model.screening_confidence]] if screen else []),

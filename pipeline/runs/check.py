@@ -29,6 +29,7 @@ from pipeline.scenes.reader import read_scene
 from pipeline.scenes.scene import Scene
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.opening import find_run_folder
+from pipeline.workers.memory import advise_precision
 
 Figure = str | int | float
 ClusterCheck = Callable[[ClusterConfig], None]
@@ -98,6 +99,8 @@ def check_config(
         facts.figures["worker_memory_bytes_at_least"] = results["model"]
         with facts.gather_problems():
             identity = _check_weights(config)
+            if (advice := advise_precision(config)) is not None:
+                facts.figures["precision_note"] = advice
             if pair is not None and (note := check_model_fit(pair, identity=identity, config=config.model)):
                 facts.figures["model_note"] = note
     return facts

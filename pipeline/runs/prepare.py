@@ -103,7 +103,7 @@ class Run:
 
     def with_dtype(self, dtype: str) -> Self:
         """Give the run with a definite precision, where its config leaves that open."""
-        if self.config.model.dtype != "auto":
+        if self.config.model.precision != "auto":
             return self
         model = self.config.model.model_copy(update={"dtype": dtype})
         return replace(self, config=self.config.model_copy(update={"model": model}))

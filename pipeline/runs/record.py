@@ -150,7 +150,7 @@ def compute_run_id(
         config.tiles.max_cloud_fraction,
         [[prompt.name, prompt.kind.value, prompt.text] for prompt in config.prompts],
         identity.weight_hash,
-        config.model.dtype,
+        config.model.precision,
         ENGINE_VERSION,
         SELECTION_VERSION,
         # Runs without zones have the names that they had before there were any.

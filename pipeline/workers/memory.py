@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from model.errors import InputError
-from model.inspection import LIBRARIES_BYTES, WeightSizes, measure_weights, read_memory_bytes
+from model.inspection import INT8, LIBRARIES_BYTES, WeightSizes, measure_weights, read_memory_bytes
 from model.registry import find_model_folder, find_model_source
 from pipeline.config.run import RunConfig
 
@@ -52,7 +52,7 @@ def measure_need(config: RunConfig) -> WorkerNeed:
     try:
         path = "" if find_model_source(model.name) is not None else str(find_model_folder(model.name))
         device = "cuda" if model.device == "auto" and count_gpus() else model.device
-        weights = measure_weights(path, device=device, dtype=model.dtype)
+        weights = measure_weights(path, device=device, dtype=model.precision)
     except InputError as problem:
         raise problem.about("model.name: ") from None
     return WorkerNeed(batch_bytes=side_px**2 * _BYTES_PER_PIXEL, weights=weights)
@@ -70,6 +70,35 @@ def check_memory(config: RunConfig) -> int:
     if cluster.kind in ("local", "cuda"):
         decide_memory_limit(cluster.memory_limit, need=need, memory_bytes=read_memory_bytes())
     return need.least_bytes
+
+
+def advise_precision(config: RunConfig) -> str | None:
+    """Say that int8 suits this machine better than what the config asks for; None: it does not, or the config has it.
+
+    Raises:
+        InputError: the model's files cannot be read.
+    """
+    model = config.model
+    is_here = config.cluster.kind == "local" and model.device in ("auto", "cpu") and not count_gpus()
+    if model.precision not in ("auto", "bfloat16") or not is_here or find_model_source(model.name) is not None:
+        return None
+    # Not before it is asked for: it brings torch.
+    from model.int8_layers import has_cpu_int8
+    from model.loading import has_cpu_bfloat16
+
+    room_bytes = read_memory_bytes() - LIBRARIES_BYTES
+    held_bytes = {
+        dtype: measure_weights(str(find_model_folder(model.name)), device="cpu", dtype=dtype).held_bytes
+        for dtype in ("float32", "bfloat16", INT8)
+    }
+    is_roomy = model.precision == "auto" and held_bytes["float32"] <= room_bytes
+    if is_roomy or held_bytes[INT8] > room_bytes or has_cpu_bfloat16() or not has_cpu_int8():
+        return None
+    need = {dtype: f"{held / _GIB:.1f} GiB in {dtype}" for dtype, held in held_bytes.items()}
+    return (
+        f"set model.quantize to int8: this CPU multiplies bfloat16 many times slower; weights take {need['float32']}, "
+        f"{need['bfloat16']} and {need[INT8]}"
+    )
 
 
 def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: float) -> int:
@@ -95,7 +124,8 @@ def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: fl
             expected=f"at least {format_bytes(need.least_bytes)}: {format_bytes(need.weights.held_bytes)} of weights "
             f"and {format_bytes(LIBRARIES_BYTES)} of libraries",
             remedy=("" if asked is None else "raise cluster.memory_limit or leave it out, or ")
-            + "take a smaller model, model.dtype: bfloat16 (a half of float32) or a GPU",
+            + "take a smaller model, model.dtype: bfloat16 (a half of float32), model.quantize: int8 (a quarter, x86 "
+            "CPUs alone) or a GPU",
         )
     return limit
 

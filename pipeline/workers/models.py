@@ -99,7 +99,7 @@ class ModelPlugin(WorkerPlugin):
             loaded = load_model(
                 self.config.name,
                 device=self.config.device,
-                dtype=self.config.dtype,
+                dtype=self.config.precision,
                 batch_size_tiles=self.config.batch_size_tiles,
             )
         except InputError as problem:
@@ -124,7 +124,7 @@ class ModelPlugin(WorkerPlugin):
 
 
 def _name_model(model: ModelConfig, *, identity: ModelIdentity) -> str:
-    return f"{identity.weight_hash}-{model.device}-{model.dtype}-{model.batch_size_tiles}"
+    return f"{identity.weight_hash}-{model.device}-{model.precision}-{model.batch_size_tiles}"
 
 
 def list_held_models() -> dict[str, ChangeModel]:
@@ -282,7 +282,7 @@ def settle_dtype(client: Client, model: ModelConfig) -> ModelConfig:
     Raises:
         InputError: they would take different ones, or cannot tell.
     """
-    if model.dtype != "auto":
+    if model.precision != "auto":
         return model
     found: dict[str, str] = {}
     for address, answer in ask_workers(client, _resolve_dtype, model).items():
@@ -303,4 +303,4 @@ def settle_dtype(client: Client, model: ModelConfig) -> ModelConfig:
 def _resolve_dtype(model: ModelConfig, dask_worker: Worker | None = None) -> str:
     # Dask hands the worker to a function that asks for it by this name.
     limit = None if dask_worker is None else dask_worker.memory_manager.memory_limit
-    return resolve_dtype(model.name, device=model.device, dtype=model.dtype, memory_bytes=limit)
+    return resolve_dtype(model.name, device=model.device, dtype=model.precision, memory_bytes=limit)

@@ -21,6 +21,7 @@ import pytest
         ("report_scale", []),
         ("composites", []),
         ("block_planning", []),
+        ("linear_layers", []),
     ],
 )
 def test_a_benchmark_runs_and_tells_its_figures(repository: Path, name: str, options: list[str]) -> None:

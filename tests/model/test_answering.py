@@ -30,7 +30,7 @@ def answerer(model, processor, identity) -> DeltaVlmAnswerer:
 
 
 # A CPU without bfloat16 instructions takes seconds for each tile of that type.
-@pytest.mark.parametrize(("dtype", "every"), [("float32", 2), ("bfloat16", 16)])
+@pytest.mark.parametrize(("dtype", "every"), [("float32", 2), ("bfloat16", 16), ("int8", 8)])
 def test_an_answer_does_not_depend_on_its_batch(dtype, every):
     """The guarantee of `model.answering` on a CPU, with the weights that ship."""
     scenes = synthesize_pairs(range(500_000, 500_005), size_px=512, resolution_m=0.5)

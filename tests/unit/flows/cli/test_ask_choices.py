@@ -14,6 +14,10 @@ def test_the_precision_is_the_runs_own():
     record = SimpleNamespace(config={"model": {"name": "deltavlm-tiny", "dtype": "float32"}})
     assert choose_dtype(record) == "float32"
     assert choose_dtype(None) == "auto"
+    record.config["model"] |= {"quantize": "off"}
+    assert choose_dtype(record) == "float32"
+    record.config["model"] |= {"quantize": "int8", "dtype": "auto"}
+    assert choose_dtype(record) == "int8"
 
 
 def test_an_error_of_the_model_is_told_in_its_own_words(monkeypatch):

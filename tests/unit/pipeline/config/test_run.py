@@ -186,6 +186,22 @@ def test_outlines_are_switched_off_by_the_word_that_yaml_takes_for_false(tmp_pat
         load_config(path, assignments=["model.outlines=on"])
 
 
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("model.device=cuda:1", "is for CPUs"),
+        ("model.name=openai:http://127.0.0.1:1/v1#m", "not for one behind a server"),
+        ("model.dtype=bfloat16", r"leave model\.dtype at auto"),
+    ],
+)
+def test_int8_is_refused_where_it_does_not_go(assignment: str, expected: str) -> None:
+    quantized = load_config(values=REQUIRED, assignments=("model.quantize=int8",))
+
+    assert (quantized.model.precision, quantized.model.dtype) == ("int8", "auto")
+    with pytest.raises(InputError, match=rf"quantize: int8 .*{expected}"):
+        load_config(values=REQUIRED, assignments=("model.quantize=int8", assignment))
+
+
 def test_a_single_tile_that_hangs_is_given_up_in_minutes() -> None:
     assert LimitsConfig().find_batch_s(1) == 180
     assert LimitsConfig(tile_s=5).find_batch_s(64) == 330

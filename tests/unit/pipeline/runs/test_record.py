@@ -77,12 +77,14 @@ def test_run_is_named_after_all_that_its_report_depends_on() -> None:
         name_run(identity=replace(IDENTITY, weight_hash="beef")),
         name_run("tiles.min_valid_fraction=0.5"),
         name_run("model.dtype=bfloat16"),
+        name_run("model.quantize=int8"),
         name_run("report.min_confidence=0.6"),
         name_run("prompts=[{name: changed, kind: classify, text: Changed}]"),
     ]
     masked = replace(IDENTITY, mask_labels=("building", "road"))
     others += [name_run(identity=masked), name_run(identity=replace(IDENTITY, mask_labels=("building",)))]
     assert name_run("model.outlines=off", identity=masked) == name_run()
+    assert name_run("model.quantize=int8", "model.dtype=float32") == name_run("model.quantize=int8")
     equal = [name_run("output=elsewhere"), name_run("cluster.n_workers=7"), name_run("before=moved.tif")]
 
     assert len({name_run(), *others}) == len(others) + 1

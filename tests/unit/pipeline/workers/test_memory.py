@@ -14,7 +14,7 @@ from model.inspection import WeightSizes, fit_dtype, measure_weights
 from pipeline.config.run import load_config
 from pipeline.runs.check import check_config
 from pipeline.runs.inputs import check_inputs
-from pipeline.workers.memory import WorkerNeed, choose_n_workers, decide_memory_limit, measure_need
+from pipeline.workers.memory import WorkerNeed, advise_precision, choose_n_workers, decide_memory_limit, measure_need
 
 GIB = 1024**3
 MIB = 1024**2
@@ -45,6 +45,25 @@ def test_weights_count_as_they_are_held(
 
     file_bytes = (model_folder / "m.safetensors").stat().st_size
     assert (sizes.held_bytes, sizes.loading_bytes) == (held, file_bytes + copied)
+
+
+def test_layers_in_int8_take_a_byte_each(tmp_path: Path) -> None:
+    tensors = {
+        "language_model.model.layers.0.mlp.up_proj.weight": np.zeros((1000, 500), np.float16),
+        "vision_model.encoder.layers.12.mlp.fc1.weight": np.zeros((300, 100), np.float16),
+        "language_model.model.layers.0.input_layernorm.weight": np.zeros(500, np.float16),
+        "language_model.model.embed_tokens.weight": np.zeros((40, 100), np.float16),
+        "language_model.lm_head.weight": np.zeros((40, 100), np.float16),
+        "qformer.encoder.layer.0.output.dense.weight": np.zeros((20, 10), np.float16),
+        "vision_model.trunk.1.layers.0.1.weight": np.zeros((5, 4, 3, 3), np.float16),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+
+    sizes = measure_weights(str(tmp_path), device="cpu", dtype="int8")
+
+    assert sizes.held_bytes == 530_000 + 4 * (500 + 4000 + 4000 + 200 + 180)
+    # Files of 1.1 MB are mapped a layer at a time; the largest layer passes through float32.
+    assert sizes.loading_bytes == sizes.held_bytes + 4 * 4 * 500_000
 
 
 def test_model_that_is_fused_passes_through_float32(model_folder: Path) -> None:
@@ -151,6 +170,42 @@ def test_what_fits_nowhere_is_refused_in_words(tmp_path: Path, is_free: bool, me
 
     with pytest.raises(InputError, match=f"this machine has 1.0 GiB of memory; .*{found}"):
         fit_dtype(folder, dtype="float32", is_free=is_free, memory_bytes=memory_bytes)
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "assignments", "is_advised"),
+    [
+        (FLOAT32_NEED, [], False),
+        (FLOAT32_NEED - 1, [], True),
+        (FLOAT32_NEED - 1, ["model.quantize=int8"], False),
+        (FLOAT32_NEED, ["model.dtype=bfloat16"], True),
+        (FLOAT32_NEED - 1, ["model.dtype=float32"], False),
+        (FLOAT32_NEED - 1, ["cluster={kind: address, address: 'tcp://far:1'}"], False),
+        (GIB + 400_000, [], False),
+    ],
+)
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_int8_is_advised_where_it_alone_is_quick_and_fits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory_bytes: int,
+    assignments: list[str],
+    is_advised: bool,
+    has_bfloat16: bool,
+) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    layers = {"language_model.model.layers.0.mlp.up_proj.weight": np.zeros((500, 500), np.float16)}
+    save_file({**layers, "rest": np.zeros(50_000, np.float16)}, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr("pipeline.workers.memory.read_memory_bytes", lambda: memory_bytes)
+    monkeypatch.setattr("pipeline.workers.memory.count_gpus", lambda: 0)
+    monkeypatch.setattr("model.loading.has_cpu_bfloat16", lambda: has_bfloat16)
+    values = {"before": "b.tif", "after": "a.tif", "output": "run", "model": {"name": str(folder)}}
+
+    advice = advise_precision(load_config(values=values, assignments=assignments))
+
+    assert (advice is not None) == (is_advised and not has_bfloat16)
 
 
 def test_a_check_tells_before_a_cluster_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,8 @@ def make_client(answers: dict[str, Any]) -> Any:
 
 
 def test_definite_precision_is_nobody_s_question() -> None:
-    model = ModelConfig(dtype="float32")
-
-    assert settle_dtype(make_client({}), model) is model
+    for model in (ModelConfig(dtype="float32"), ModelConfig(quantize="int8")):
+        assert settle_dtype(make_client({}), model) is model
 
 
 def test_precision_of_all_workers_is_taken() -> None:
@@ -46,6 +45,12 @@ def test_mixed_workers_are_refused() -> None:
 @pytest.mark.parametrize("name", ["stand-in", "openai:http://127.0.0.1:1/v1#m"])
 def test_precision_of_a_model_from_elsewhere_is_its_own_affair(name: str) -> None:
     assert resolve_dtype(name, device="auto", dtype="auto") == "auto"
+
+
+@pytest.mark.parametrize("name", ["stand-in", "openai:http://127.0.0.1:1/v1#m"])
+def test_a_model_from_elsewhere_is_not_quantized(name: str) -> None:
+    with pytest.raises(InputError, match=r"model\.quantize int8 for model .*; leave model\.quantize out"):
+        resolve_dtype(name, device="auto", dtype="int8")
 
 
 def test_model_stays_as_long_as_one_run_needs_it() -> None:
