@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 UNIT_TIER = ROOT / "tests" / "unit"
 PROCESS_TIERS = tuple(ROOT / "tests" / name for name in ("integration", "browser", "model"))
 """Where real processes are started, killed and waited for: what the machine does meanwhile is not ours to say."""
-SLOW_FIXTURES = frozenset({"client", "prefect_server", "run_command"})
+SLOW_FIXTURES = frozenset({"client", "prefect_home", "prefect_server", "run_command"})
 """Fixtures that start processes; a unit test that asks for one is refused."""
 
 
@@ -71,3 +71,12 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real scenes at {folder}; set DELTAVLM_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a Prefect server after its first start, to be copied; kept with pytest's cache, if there is one."""
+    from prefect_processes import provide_home
+
+    cache = getattr(request.config, "cache", None)
+    return provide_home(tmp_path_factory.mktemp("prefect-home") if cache is None else cache.mkdir("prefect"))

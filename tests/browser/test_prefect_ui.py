@@ -35,7 +35,7 @@ detect_changes_flow(RunConfig.model_validate(json.loads(sys.argv[1])))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[PrefectServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser, prefect_home: Path) -> Iterator[PrefectServer]:
     """A server that keeps the deployment and a finished run of made scenes; without a browser, nothing is started."""
     folder = tmp_path_factory.mktemp("prefect")
     scenes = make_scenes(folder / "scenes", changed=CHANGED)
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
         key, _, value = setting.partition("=")
         group, _, field = key.partition(".")
         config.setdefault(group, {})[field] = yaml.safe_load(value)
-    server = PrefectServer(folder=folder)
+    server = PrefectServer(folder=folder, first_home=prefect_home)
     with server.run():
         arguments = [sys.executable, "-c", RUN_AND_DEPLOY, json.dumps(config)]
         done = subprocess.run(

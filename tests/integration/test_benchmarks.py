@@ -18,7 +18,6 @@ import pytest
         ("empty_ground", []),
         ("peers", []),
         ("run", []),
-        ("report_scale", []),
         ("composites", []),
         ("block_planning", []),
         ("linear_layers", []),

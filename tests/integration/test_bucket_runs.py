@@ -67,7 +67,7 @@ def proxy(faulty_s3: FaultProxy) -> Iterator[FaultProxy]:
     faulty_s3.plan = plan_no_fault
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run_in_bucket(workers: OpenCluster, scenes: MadeScenes) -> RunInBucket:
     def run(prefix: str, *settings: str) -> None:
         config = make_config(scenes, output=f"s3://{BUCKET}/{prefix}", assignments=settings)
@@ -79,6 +79,13 @@ def run_in_bucket(workers: OpenCluster, scenes: MadeScenes) -> RunInBucket:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
     return make_scenes(tmp_path_factory.mktemp("bucket") / "scenes", changed=CHANGED)
+
+
+@pytest.fixture(scope="module")
+def finished(run_in_bucket: RunInBucket) -> str:
+    """The prefix of a run that has ended."""
+    run_in_bucket("finished")
+    return "finished"
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +139,8 @@ def test_outlines_in_a_bucket_are_those_of_a_folder(
         assert objects[str(path.relative_to(tmp_path / "run"))] == path.read_bytes()
 
 
-def test_datasets_from_a_bucket(run_in_bucket: RunInBucket, local_run: Path) -> None:
-    uri = f"s3://{BUCKET}/datasets"
-    run_in_bucket("datasets")
+def test_datasets_from_a_bucket(finished: str, local_run: Path) -> None:
+    uri = f"s3://{BUCKET}/{finished}"
 
     np.testing.assert_array_equal(
         open_tiles(uri).pixels.compute(scheduler="synchronous"), open_tiles(str(local_run)).pixels.to_numpy()
@@ -143,8 +149,8 @@ def test_datasets_from_a_bucket(run_in_bucket: RunInBucket, local_run: Path) -> 
     assert list_changed_tiles(uri) == list_changed_tiles(str(local_run))
 
 
-def test_a_bucket_that_is_not_there(proxy: FaultProxy, scenes: MadeScenes, run_command) -> None:
-    done = run_command(*run_arguments(scenes, output="s3://nowhere/run"))
+def test_a_bucket_that_is_not_there(proxy: FaultProxy, scenes: MadeScenes, address: str, run_command) -> None:
+    done = run_command(*run_arguments(scenes, output="s3://nowhere/run", address=address))
 
     assert done.returncode == 2
     assert "there is no such bucket" in done.stderr
@@ -236,15 +242,14 @@ def test_the_lock_on_a_real_endpoint(s3: S3Server, proxy: FaultProxy) -> None:
     assert list(s3.read_all("locked")) == ["run.lock"]
 
 
-def test_rebuilding_a_report_takes_the_lock(s3: S3Server, run_in_bucket: RunInBucket) -> None:
-    uri = f"s3://{BUCKET}/rebuilt"
-    run_in_bucket("rebuilt")
-    before = s3.read_all("rebuilt")
-    obstore.put(s3.open_store("rebuilt"), "run.lock", b"{}")
+def test_rebuilding_a_report_takes_the_lock(s3: S3Server, finished: str) -> None:
+    uri = f"s3://{BUCKET}/{finished}"
+    before = s3.read_all(finished)
+    obstore.put(s3.open_store(finished), "run.lock", b"{}")
 
     with pytest.raises(FolderError, match="is being written by another run"):
         rebuild_report(uri)
 
-    obstore.delete(s3.open_store("rebuilt"), ["run.lock"])
+    obstore.delete(s3.open_store(finished), ["run.lock"])
     rebuild_report(uri)
-    assert s3.read_all("rebuilt") == before
+    assert s3.read_all(finished) == before

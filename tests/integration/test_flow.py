@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from distributed import Client
 from made_scenes import make_config, make_scenes
+from prefect_processes import PrefectServer
 from stand_in_model import RAISES_COLOUR
 
 from flows.retries import PatienceConfig
@@ -28,11 +29,18 @@ CHANGED = {(0, 0): ["top-left"], (1, 2): ["center-right"], (1, 3): ["center-left
 
 
 @pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[None]:
+    """A server for the flows of this process."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with prefect_test_harness(server_startup_timeout=300):
+    server = PrefectServer(folder=tmp_path_factory.mktemp("prefect"), first_home=prefect_home)
+    with server.run(), temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
         yield
+        # What has yet to be told would wait for a server that is gone.
+        APILogHandler().flush()
+        EventsWorker.drain_all()
 
 
 def address_of(client: Client) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""Schedules of real deployments, served and worked for by real processes: they fire, exclude each other, and tell."""
+"""Real deployments, served and worked for by real processes.
+
+Their schedules fire, exclude each other, and tell; their forms run no code.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ CHANGED = {(0, 0): ["top-left"], (1, 2): ["center-right"]}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    server = PrefectServer(folder=tmp_path_factory.mktemp("prefect"))
+def server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[PrefectServer]:
+    server = PrefectServer(folder=tmp_path_factory.mktemp("prefect"), first_home=prefect_home)
     with server.run():
         yield server
 
@@ -156,3 +159,35 @@ def test_a_schedule_that_is_left_out_is_gone_and_of_two_runs_at_once_the_later_i
     assert refused["state_type"] == "CANCELLED"
     assert "concurrency limit" in refused["state"]["message"].lower()
     assert done["state_type"] == "COMPLETED"
+
+
+def make_run(folder: Path, **cluster: Any) -> dict[str, Any]:
+    scenes = make_scenes(folder / "scenes", changed={})
+    return {
+        "before": {"uri": str(scenes.before)},
+        "after": {"uri": str(scenes.after)},
+        "output": str(folder / "run"),
+        "cluster": cluster,
+    }
+
+
+def test_server_without_a_password_is_warned_of_and_its_forms_run_no_code(
+    server: PrefectServer, tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    preload = f"from pathlib import Path; Path({str(mark)!r}).touch()\n"
+    cluster = {
+        "kind": "class",
+        "class_path": "distributed.LocalCluster",
+        "arguments": {"n_workers": 1, "preload": [preload]},
+    }
+    with server.work(*command_line("serve"), log="open.log"):
+        deployment = server.wait_for(lambda: server.find_deployment("detect-changes"), what="deployment")
+        run = server.wait_for_state(server.start_run(deployment, config=make_run(tmp_path, **cluster)))
+
+    assert run["state_type"] == "FAILED"
+    assert "before: " in run["state"]["message"]
+    assert "--allow" in run["state"]["message"]
+    assert not mark.exists()
+    assert not (tmp_path / "run").exists()
+    assert "asks for no password" in (server.folder / "open.log").read_text()

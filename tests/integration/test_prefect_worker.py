@@ -31,14 +31,17 @@ SILENCE_S = 10
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, repository: Path, client: Client) -> Iterator[PrefectServer]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, repository: Path, client: Client, prefect_home: Path
+) -> Iterator[PrefectServer]:
     """A server that has been told of prefect.yaml, and what works for it takes runs in the tests' own folders."""
     allowed = {"inputs": [str(tmp_path_factory.getbasetemp())], "outputs": [str(tmp_path_factory.getbasetemp())]}
     clusters = [{"kind": "address", "address": client.scheduler.address}]
     allow = json.dumps({**allowed, "models": ["stand-in"], "clusters": clusters})
-    server = PrefectServer(folder=tmp_path_factory.mktemp("prefect"), settings={"DELTAVLM_ALLOW": allow})
+    folder, settings = tmp_path_factory.mktemp("prefect"), {"DELTAVLM_ALLOW": allow}
+    server = PrefectServer(folder=folder, first_home=prefect_home, settings=settings)
     with server.run():
-        server.call("work-pool", "create", "--type", "process", POOL)
+        server.post("work_pools/", name=POOL, type="process")
         server.call("deploy", "--all", cwd=repository)
         yield server
 

@@ -30,17 +30,17 @@ def answerer(model, processor, identity) -> DeltaVlmAnswerer:
 
 
 # A CPU without bfloat16 instructions takes seconds for each tile of that type.
-@pytest.mark.parametrize(("dtype", "every"), [("float32", 2), ("bfloat16", 16), ("int8", 8)])
+@pytest.mark.parametrize(("dtype", "every"), [("float32", 2), ("bfloat16", 8), ("int8", 4)])
 def test_an_answer_does_not_depend_on_its_batch(dtype, every):
     """The guarantee of `model.answering` on a CPU, with the weights that ship."""
-    scenes = synthesize_pairs(range(500_000, 500_005), size_px=512, resolution_m=0.5)
+    scenes = synthesize_pairs(range(500_000, 500_002), size_px=512, resolution_m=0.5)
     tiles = [tile for scene in scenes for tile in cut_tiles(scene, size_px=128)][::every]
     pairs = np.stack([np.stack([tile.before, tile.after]).transpose(0, 3, 1, 2) for tile in tiles])
     model = load_model("deltavlm-tiny", dtype=dtype, batch_size_tiles=64)
     prompts = [*PROMPTS, Prompt(name="location", kind=PromptKind.LOCATE, text="Where have buildings changed?")]
     expected = model.answer_prompts(pairs, prompts=prompts)
     assert len({answer.text for row in expected for answer in row}) > 3
-    for batch_size_tiles in (1, 7):
+    for batch_size_tiles in (1, 3):
         model.batch_size_tiles = batch_size_tiles
         answers = model.answer_prompts(pairs, prompts=prompts)
         for row, expected_row in zip(answers, expected, strict=True):

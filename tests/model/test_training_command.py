@@ -89,6 +89,28 @@ def test_faults_of_the_input_are_told_in_one_message(place, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_config_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="no-such-config"):
+        run_command(tmp_path / "no-such-config.yaml", "--output", tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--initial-weights"),
+        (["--initial-weights", "m", "--trunk-weights", "t"], "trunk_weights: unknown key"),
+    ],
+)
+def test_a_mask_branch_is_trained_for_a_model_that_is_there(options, message, tmp_path):
+    config = tmp_path / "mask.yaml"
+    config.write_text("{kind: mask, sources: [], n_steps: 1}")
+    result = CliRunner().invoke(app, ["model", "train", str(config), "--output", str(tmp_path / "out"), *options])
+    assert isinstance(result.exception, InputError)
+    assert message in result.exception.found
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_go_over_the_config_and_a_complete_training_is_not_run_again(place, tmp_path):
     values = make_values(model="nowhere", sources=[{"path": "mine"}], n_steps=1)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +92,8 @@ class PrefectServer:
     """A server on a port of its own, and its API in plain words."""
 
     folder: Path
+    first_home: Path | None = None
+    """What its home is a copy of, as `provide_home` makes it; left out, it makes its tables itself."""
     port: int = field(default_factory=find_free_port)
     settings: dict[str, str] = field(default_factory=dict)
     """Further environment variables of the server and of what works for it."""
@@ -97,10 +103,15 @@ class PrefectServer:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def home(self) -> Path:
+        """Where it and what works for it keep things."""
+        return self.folder / "home"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a program needs to know of it."""
         return command_environment(
-            PREFECT_HOME=str(self.folder / "home"),
+            PREFECT_HOME=str(self.home),
             PREFECT_API_URL=f"{self.url}/api",
             PREFECT_SERVER_API_PORT=str(self.port),
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -118,6 +129,8 @@ class PrefectServer:
     @contextmanager
     def run(self) -> Iterator[subprocess.Popen[bytes]]:
         """Have it run while the context lasts; again, and it has all it had before."""
+        if self.first_home is not None and not self.home.exists():
+            shutil.copytree(self.first_home, self.home)
         arguments = [*PREFECT, "server", "start", "--port", str(self.port)]
         with start_process(arguments, environment=self.environment, log=self.folder / "server.log") as process:
             wait_for(lambda: self.is_healthy() or process.poll() is not None, what="healthy Prefect server")
@@ -202,3 +215,22 @@ class PrefectServer:
     def read_artifacts(self, run_id: str) -> dict[str, dict[str, Any]]:
         found = self.post("artifacts/filter", flow_runs={"id": {"any_": [run_id]}}, limit=100)
         return {artifact["key"]: artifact for artifact in found}
+
+
+def provide_home(folder: Path) -> Path:
+    """Give what a server leaves in its home at its first start, of whose time most goes into tables and block types.
+
+    Args:
+        folder: Where it is made, if it is not there yet; other processes wait meanwhile.
+    """
+    home = folder / f"home-{version('prefect')}"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                server = PrefectServer(folder=Path(name))
+                with server.run():
+                    # It comes last: a note of the block types that are there.
+                    server.wait_for((server.home / "memo_store.toml").exists, what="block types")
+                server.home.rename(home)
+    return home

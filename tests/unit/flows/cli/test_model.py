@@ -36,7 +36,6 @@ def test_info_tells_which_weights_ship():
     [
         ["info", "no-such-model"],
         ["evaluate", "--data", "no-such-folder"],
-        ["train", "no-such-config.yaml", "--output", "nowhere"],
     ],
 )
 def test_what_is_not_there_is_named(arguments, tmp_path, monkeypatch):
@@ -45,19 +44,3 @@ def test_what_is_not_there_is_named(arguments, tmp_path, monkeypatch):
     assert isinstance(result.exception, InputError)
     assert "no-such" in result.exception.found
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ([], "--initial-weights"),
-        (["--initial-weights", "m", "--trunk-weights", "t"], "trunk_weights: unknown key"),
-    ],
-)
-def test_a_mask_branch_is_trained_for_a_model_that_is_there(options, message, tmp_path):
-    config = tmp_path / "mask.yaml"
-    config.write_text("{kind: mask, sources: [], n_steps: 1}")
-    result = CliRunner().invoke(app, ["train", str(config), "--output", str(tmp_path / "out"), *options])
-    assert isinstance(result.exception, InputError)
-    assert message in result.exception.found
-    assert not (tmp_path / "out").exists()
