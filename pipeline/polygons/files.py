@@ -35,6 +35,10 @@ _OPTIONS = {
 }
 _one_at_a_time = threading.Lock()
 
+_MAX_LONGITUDE = 540.0
+# ^ Once around and on, as shapes that run over the date line are written.
+_MAX_LATITUDE = 90.0 + 1e-6
+
 _POLYGON_KINDS = frozenset({"Polygon", "MultiPolygon"})
 
 
@@ -65,7 +69,34 @@ def read_polygons(path: str, *, key: str, may_be_none: bool = False) -> gpd.GeoD
             expected="polygons",
             remedy="draw what is meant as one or more polygons; widen lines, for example with a buffer",
         )
+    _check_coordinates(shapes, named_by=f"{key} {path}")
     return frame
+
+
+def _check_coordinates(shapes: gpd.GeoSeries, *, named_by: str) -> None:
+    """Refuse coordinates that are no numbers, or no degrees where they are said to be some.
+
+    Raises:
+        InputError: there are such.
+    """
+    bounds = shapely.bounds(shapes.to_numpy()).reshape(-1, 4)
+    if not len(bounds):
+        return
+    left, bottom, right, top = *bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)
+    if not np.isfinite(bounds).all():
+        raise InputError(
+            f"{named_by} has corners without a place",
+            expected="finite coordinates",
+            remedy="correct the file, for example with ogr2ogr -makevalid",
+        )
+    is_round_the_globe = max(-left, right) <= _MAX_LONGITUDE and max(-bottom, top) <= _MAX_LATITUDE
+    if shapes.crs is not None and shapes.crs.is_geographic and not is_round_the_globe:
+        raise InputError(
+            f"{named_by} reaches from {left:g}, {bottom:g} to {right:g}, {top:g} and is said to be in degrees",
+            expected=f"longitudes of at most {_MAX_LONGITUDE:g} degrees and latitudes of at most 90",
+            remedy="set the file's CRS to that of its coordinates, for example with ogr2ogr -a_srs; GeoJSON that "
+            "names none is in degrees",
+        )
 
 
 def has_shape(geometry: gpd.GeoSeries) -> npt.NDArray[np.bool_]:

@@ -200,6 +200,12 @@ def _read(dataset: DatasetReader, *, told: DatasetReader, uri: str, checksum: st
     """
     points, points_crs = told.gcps
     is_placed = not told.transform.is_identity
+    if not all(map(math.isfinite, told.transform)) or told.transform.is_degenerate:
+        raise InputError(
+            f"{uri} has pixels without extent: its transform is {tuple(told.transform)[:6]}",
+            expected="a transform that gives every pixel a place of its own",
+            remedy="write the scene anew with its place, for example with gdal_translate -a_ullr",
+        )
     crs = told.crs if is_placed or not points else points_crs
     refuse_named_files(crs.to_wkt() if crs else "", named_by=uri)
     authority = crs.to_authority(confidence_threshold=100) if crs else None

@@ -156,3 +156,26 @@ def test_no_crs_has_a_file_opened(tmp_path: Path) -> None:
     for name in ("zones.parquet", "zones.geojson"):
         with pytest.raises(InputError, match="has a CRS that reads the file"):
             read_polygons(str(tmp_path / name), key="zones")
+
+
+@pytest.mark.parametrize(
+    ("corners", "crs", "problem"),
+    [
+        ((621_000, 3_362_000, 621_100, 3_362_100), "EPSG:4326", "said to be in degrees"),
+        ((-96, 1e300, -95, 2e300), "EPSG:4326", "said to be in degrees"),
+        ((-96, 30, -95, float("inf")), "EPSG:4326", "corners without a place"),
+        ((-96, 30, -95, 31), "EPSG:4326", None),
+        ((170, -20, 190, -10), "EPSG:4326", None),
+        ((621_000, 3_362_000, 621_100, 3_362_100), "EPSG:32614", None),
+    ],
+)
+def test_degrees_are_degrees(
+    tmp_path: Path, corners: tuple[float, float, float, float], crs: str, problem: str | None
+) -> None:
+    path = tmp_path / "zones.parquet"
+    gpd.GeoDataFrame(geometry=[box(*corners)], crs=crs).to_parquet(path)
+    if problem is None:
+        assert len(read_polygons(str(path), key="aoi")) == 1
+    else:
+        with pytest.raises(InputError, match=problem):
+            read_polygons(str(path), key="aoi")

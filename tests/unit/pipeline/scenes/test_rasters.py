@@ -248,3 +248,10 @@ def test_decoded_blocks_are_kept(tmp_path: Path, write_raster: Callable[..., Pat
 
     assert np.array_equal(first, bands)
     assert np.array_equal(again, bands)
+
+
+def test_pixels_without_extent_are_refused(tmp_path: Path, write_raster: Any) -> None:
+    on_a_line = Affine(1.0, 2.0, 500_000.0, 2.0, 4.0, 3_300_000.0)
+    path = write_raster(tmp_path / "a.tif", transform=on_a_line, bands=TEXTURE)
+    with pytest.raises(InputError, match="pixels without extent"):
+        read_scene(SceneConfig(uri=str(path)), date="before")
