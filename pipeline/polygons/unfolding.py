@@ -37,7 +37,7 @@ def check_unfolding(path: str, *, key: str) -> None:
 
 
 def check_columns(path: str, *, key: str) -> None:
-    """Refuse a GeoParquet file whose columns are more than the limit, unpacked.
+    """Refuse a GeoParquet file whose columns are more than the limit, unpacked, or whose shapes are nested too deep.
 
     A value that stands once in the file may stand in a million rows, so the rows are looked through.
 
@@ -47,14 +47,20 @@ def check_columns(path: str, *, key: str) -> None:
     """
     import pyarrow.parquet as pq
 
+    from pipeline.tables.nested_shapes import has_nested
     from pipeline.tables.unpacked import TooLargeError, read_rows
 
     with pq.ParquetFile(path) as file:
         try:
-            for _ in read_rows(file, most=MAX_BYTES):
-                pass
+            is_deep = any(has_nested(rows) for rows in read_rows(file, most=MAX_BYTES))
         except TooLargeError:
             raise _refuse_size(path, key=key) from None
+    if is_deep:
+        raise InputError(
+            f"{key} {path} holds shapes within shapes within shapes",
+            expected="polygons",
+            remedy="draw what is meant as one or more polygons",
+        )
 
 
 def _check_archive(path: str, *, key: str) -> None:

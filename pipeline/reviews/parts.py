@@ -13,6 +13,7 @@ import shapely
 from model.errors import InputError
 from pipeline.reviews.review import Review, Subject, Verdict, check_review
 from pipeline.tables.fields import describe_field
+from pipeline.tables.nested_shapes import is_nested
 from pipeline.tables.schemas import CHANGE_KINDS
 from pipeline.tables.unpacked import read_table
 
@@ -132,6 +133,8 @@ def _read_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[Review | str]:
 def _read_row(row: Mapping[str, Any]) -> Review:
     told = {what: {kind: row[f"{kind}_{what}"] for kind in CHANGE_KINDS} for what in ("count", "area_m2")}
     missed = row["missed"]
+    if missed is not None and is_nested(missed):
+        raise ValueError("its shape lies in too many others")
     same: dict[str, Any] = {name: row[name] for name in _SAME_NAMES}
     moment: dt.datetime = row["reviewed_at"]
     return Review(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import Any
 
@@ -23,6 +22,7 @@ from pipeline.runs.restore import restore_store
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME
 from pipeline.storage.opening import find_run_folder
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.marks import find_whole_shards
 from pipeline.tiles.store import TileStore
@@ -119,7 +119,7 @@ def read_table(folder: RunFolder, name: str) -> gpd.GeoDataFrame:
         InputError: it is gone or damaged.
     """
     try:
-        return gpd.read_parquet(io.BytesIO(folder.read(name)))
+        return read_frame(folder.read(name))
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise _miss_table(folder, name, problem) from None
 

@@ -14,6 +14,7 @@ from pipeline.config.scene import CompositeRule
 from pipeline.scenes.classes import HiddenClasses
 from pipeline.scenes.footprints import join_footprints
 from pipeline.scenes.scene import Scene
+from pipeline.tables.nested_shapes import read_wkt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def restore_scene(values: Mapping[str, Any]) -> Scene:
             parts=plain.parts[start:stop],
             mosaic=date["mosaic"],
             hidden=HiddenClasses(values=tuple(date["cloud_classes"]), bits=tuple(date["cloud_bits"])),
-            footprint=shapely.from_wkt(date["footprint"]),
+            footprint=read_wkt(date["footprint"]),
         )
         for date, (start, stop) in zip(told["dates"], pairwise(ends), strict=True)
     )

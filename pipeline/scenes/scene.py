@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.scene import NO_SIGNER, MosaicRule
 from pipeline.scenes.classes import HiddenClasses
+from pipeline.tables.nested_shapes import read_wkt
 
 COLOURS = ("red", "green", "blue")
 """The bands of a part, in the order of the store."""
@@ -133,7 +134,7 @@ class Asset:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Take back what `to_dict` gave."""
         points = tuple(ControlPoint(col=c, row=r, x=x, y=y) for c, r, x, y in values["control_points"])
-        footprint = shapely.from_wkt(values["footprint"])
+        footprint = read_wkt(values["footprint"])
         lists = {name: tuple(values[name]) for name in ("transform", "overviews")}
         return cls(**{**values, **lists, "control_points": points, "footprint": footprint})
 
@@ -300,7 +301,7 @@ class Scene:
             mosaic=values["mosaic"],
             # Records of earlier versions have no bits.
             hidden=HiddenClasses(values=tuple(values["cloud_classes"]), bits=tuple(values.get("cloud_bits", ()))),
-            footprint=shapely.from_wkt(values["footprint"]),
+            footprint=read_wkt(values["footprint"]),
         )
 
     def _list_colours(self) -> Iterator[BandSource]:
@@ -320,5 +321,5 @@ def _restore_part(values: Mapping[str, Any], *, assets: list[Asset]) -> ScenePar
         green=green,
         blue=blue,
         classes=None if values["classes"] is None else BandSource.from_dict(values["classes"], assets=assets),
-        footprint=shapely.from_wkt(values["footprint"]),
+        footprint=read_wkt(values["footprint"]),
     )
