@@ -82,7 +82,8 @@ def _check_coordinates(shapes: gpd.GeoSeries, *, named_by: str) -> None:
     bounds = shapely.bounds(shapes.to_numpy()).reshape(-1, 4)
     if not len(bounds):
         return
-    left, bottom, right, top = *bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)
+    left, bottom = bounds[:, :2].min(axis=0).tolist()
+    right, top = bounds[:, 2:].max(axis=0).tolist()
     if not np.isfinite(bounds).all():
         raise InputError(
             f"{named_by} has corners without a place",

@@ -51,7 +51,8 @@ def _walk(wkb: bytes) -> bool:
         order = "<" if wkb[position] == 1 else ">"
         (code,) = struct.unpack_from(f"{order}I", wkb, position + 1)
         position += 9 if code & _HAS_SRID else 5
-        iso, kind = divmod(code & ~(_HAS_Z | _HAS_M | _HAS_SRID), 1000)
+        # As GEOS takes it: what else stands in the upper half means nothing.
+        iso, kind = divmod(code & 0xFFFF, 1000)
         n_axes = 2 + bool(code & _HAS_Z or iso in (1, 3)) + bool(code & _HAS_M or iso in (2, 3))
         if kind == _POINT:
             position += 8 * n_axes
@@ -64,7 +65,7 @@ def _walk(wkb: bytes) -> bool:
             for _ in range(n_parts):
                 (n_points,) = struct.unpack_from(f"{order}I", wkb, position)
                 position += 4 + 8 * n_axes * n_points
-        elif kind in _COLLECTIONS and iso <= 3:
+        elif kind in _COLLECTIONS:
             left.append(n_parts)
             if len(left) > MAX_DEPTH:
                 return True

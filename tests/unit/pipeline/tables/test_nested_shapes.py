@@ -28,6 +28,13 @@ def disk(*, holes: int = 0, has_z: bool = False) -> shapely.Polygon:
     return shapely.force_3d(whole) if has_z else whole
 
 
+def test_collections_are_found_under_any_code_that_geos_knows_them_by() -> None:
+    deep = struct.pack("<BII", 1, 0x0001_0007, 1) * 20_000 + shapely.to_wkb(shapely.Point(0, 0))
+    assert is_nested(deep)
+    # GEOS takes the code for a collection.
+    assert shapely.from_wkb(deep[-21 - 9 :]).geom_type == "GeometryCollection"
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_deep_collections_are_found(order: str) -> None:
     assert is_nested(nest(20_000, order=order))
