@@ -196,15 +196,17 @@ def open_asset(asset: Asset) -> Iterator[DatasetReader]:
         yield dataset
 
 
-def check_alpha(asset: Asset, *, date: str) -> None:
-    """Refuse an alpha band whose values are those of a picture; of a large raster without overviews nobody looks.
+def check_alpha(asset: Asset, *, date: str, is_meant: bool) -> None:
+    """Refuse an alpha band with values of a picture, or from 0 to 1; of a large raster without overviews nobody looks.
 
     Args:
         asset: The raster.
         date: ``before`` or ``after``, to name the config key in errors.
+        is_meant: Whether the config says that it is one.
 
     Raises:
-        InputError: most of its pixels are neither opaque nor transparent, or it cannot be read.
+        InputError: most of its pixels are neither opaque nor transparent, it goes to 1 and not to 255, or it cannot be
+            read.
     """
     is_large = asset.width * asset.height > _SMALL_SCENE_PX and not asset.overviews
     if asset.alpha_band is None or is_large:
@@ -215,9 +217,15 @@ def check_alpha(asset: Asset, *, date: str) -> None:
             alpha = dataset.read(asset.alpha_band, out_shape=size)
     except GDAL_ERRORS as problem:
         raise refuse_unreadable(asset.uri, problem) from None
+    if np.issubdtype(alpha.dtype, np.floating) and 0 < alpha.max() <= 1:
+        raise InputError(
+            f"the alpha band {asset.alpha_band} of {asset.uri} tells opacity from 0 to {alpha.max():g}",
+            expected="0 to 255, as GDAL takes it",
+            remedy="write it anew as bytes, for example with gdal_translate -ot Byte -scale_4 0 1 0 255",
+        )
     # What is opaque is written as 255 in files of 16 bits, too.
     between = float(((alpha > 0) & (alpha < alpha.max())).mean())
-    if between > _MOST_BETWEEN:
+    if between > _MOST_BETWEEN and not is_meant:
         raise InputError(
             f"{asset.uri} flags band {asset.alpha_band} as alpha, but {between:.0%} of it is neither opaque nor "
             "transparent",

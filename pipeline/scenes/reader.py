@@ -79,9 +79,8 @@ def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priv
     rasters = _open_rasters(files, config=config, date=date, allow_private=allow_private)
     notes = dict.fromkeys(files.notes)
     parts = tuple(_make_part(part, rasters=rasters, date=date, notes=notes) for part in files.parts)
-    if config.has_alpha is None:
-        for asset in {source.asset.uri: source.asset for part in parts for source in part.colours}.values():
-            check_alpha(asset, date=date)
+    for asset in {source.asset.uri: source.asset for part in parts for source in part.colours}.values():
+        check_alpha(asset, date=date, is_meant=config.has_alpha is True)
     _check_pixels(parts, is_quick=is_quick)
     told = files.datetime or next((header.datetime for header, _ in rasters.values() if header.datetime), None)
     return Scene(

@@ -132,6 +132,15 @@ def write_with_alpha(write: Any, path: Path) -> Path:
     return Path(write(path, transform=NORTH_UP, bands=[*TEXTURE, alpha], colours=colours))
 
 
+@pytest.mark.parametrize("has_alpha", [None, True])
+def test_opacity_from_0_to_1_is_refused(tmp_path: Path, write_raster: Any, has_alpha: bool | None) -> None:
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+    bands = np.concatenate([TEXTURE, np.ones_like(TEXTURE[:1])]).astype(np.float32)
+    path = str(write_raster(tmp_path / "a.tif", transform=NORTH_UP, bands=bands, colours=colours))
+    with pytest.raises(InputError, match="opacity from 0 to 1"):
+        read_scene(SceneConfig(uri=path, has_alpha=has_alpha), date="before")
+
+
 @pytest.mark.parametrize("write_hole", [write_with_nodata, write_with_mask, write_with_alpha])
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
 def test_a_hole_is_invalid_and_does_not_bleed(
