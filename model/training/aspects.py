@@ -72,7 +72,7 @@ def aspect_loss(logits: Tensor, truth: Tensor, known: Tensor, *, aspects: Sequen
 
 
 def extend_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[str, Any]) -> None:
-    """Let a mask branch tell aspects that it does not tell yet; its masks stay as they were.
+    """Let a mask branch tell the aspects that are named; its masks stay as they were, and so does all if none are.
 
     Args:
         model: Changed in place, as is its config.
@@ -80,7 +80,7 @@ def extend_decoder(model: DeltaVlmForConditionalGeneration, fields: Mapping[str,
     """
     decoder = model.get_mask_decoder()
     config = decoder.config
-    if tuple(config.aspects) == tuple(fields["aspects"]):
+    if tuple(fields["aspects"]) in {(), tuple(config.aspects)}:
         return
     for name in ("aspects", "aspect_hidden_size", "n_aspect_stages"):
         setattr(config, name, fields[name])

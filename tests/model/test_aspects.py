@@ -73,6 +73,14 @@ def test_a_model_that_ships_learns_aspects_and_keeps_its_masks():
     assert model.config.mask_config.aspects == ("removed", "border")
 
 
+def test_a_model_keeps_the_aspects_that_it_has_where_none_are_named():
+    model = load_shipped()
+    former = model.mask_decoder
+    assert former.config.aspects == ("removed",)
+    extend_decoder(model, ASPECTS | {"aspects": ()})
+    assert model.mask_decoder is former
+
+
 def test_a_training_of_the_aspects_changes_no_mask():
     model = load_shipped()
     extend_decoder(model, ASPECTS)
