@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.timeout(540)
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("tile_writing", ["--kind", "same CRS"]),
         ("empty_ground", []),
         ("peers", []),
-        ("run", []),
+        # Ten processes, none of which takes its time from the model.
+        ("run", ["--model", "stand-in"]),
         ("composites", []),
         ("block_planning", []),
         ("linear_layers", []),
