@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import SplitResult, urlsplit
 
 from model.addresses import LOOKUP_S, find_addresses, is_kept_public, is_public, keep_public
 from model.errors import InputError
 from model.redaction import redact_uri
+from pipeline.uris import split_uri
 
 _PORTS = {"http": 80, "https": 443}
 _UNUSUAL = re.compile(r"[\x00-\x20\\]")
@@ -32,7 +32,7 @@ def check_host(uri: str, *, named_by: str, what: str) -> None:
     Raises:
         InputError: it leads to a loopback, link-local, private or otherwise not public address, by number or by name.
     """
-    parts = _split(uri)
+    parts = split_uri(uri)
     if parts.scheme.lower() not in _PORTS:
         return
     if _read_origin(uri) == _read_origin(named_by):
@@ -51,7 +51,7 @@ def check_host(uri: str, *, named_by: str, what: str) -> None:
 
 def hold_host(uri: str) -> None:
     """Let a host that is found at public addresses, whoever names it, be asked at those alone from now on."""
-    parts = _split(uri)
+    parts = split_uri(uri)
     if parts.scheme.lower() not in _PORTS:
         return
     addresses = _find_addresses(parts.hostname or "")
@@ -61,7 +61,7 @@ def hold_host(uri: str) -> None:
 
 def find_held_hosts(uris: Iterable[str]) -> tuple[str, ...]:
     """Give the hosts of files that are asked at public addresses alone, as other processes have to know."""
-    hosts = {parts.hostname or "" for parts in map(_split, uris) if parts.scheme.lower() in _PORTS}
+    hosts = {parts.hostname or "" for parts in map(split_uri, uris) if parts.scheme.lower() in _PORTS}
     return tuple(sorted(filter(is_kept_public, hosts)))
 
 
@@ -78,20 +78,8 @@ def check_redirect(source: str, target: str) -> None:
     check_host(target, named_by=source, what=f"a redirect of {redact_uri(source)}")
 
 
-def _split(uri: str) -> SplitResult:
-    """Split a URI.
-
-    Raises:
-        InputError: it is half an address of IPv6.
-    """
-    try:
-        return urlsplit(uri)
-    except ValueError:
-        raise InputError(f"{uri} names no host", expected="a URL", remedy="correct the address") from None
-
-
 def _read_origin(uri: str) -> tuple[str, int | None]:
-    parts = _split(uri)
+    parts = split_uri(uri)
     try:
         port = parts.port
     except ValueError:

@@ -23,7 +23,7 @@ def read_file_uri(uri: str) -> Path | None:
     """
     if not uri.lower().startswith("file:"):
         return None
-    host, path = _split(uri)[1:3]
+    host, path = split_uri(uri)[1:3]
     if host.lower() not in {"", "localhost"}:
         raise InputError(
             f"{uri} names a file of the machine {host}", expected="file:///PATH", remedy="fetch the file first"
@@ -40,7 +40,7 @@ def find_lack(path: Path) -> str | None:
         return "does not exist"
 
 
-def _split(uri: str) -> SplitResult:
+def split_uri(uri: str) -> SplitResult:
     """Split a URI.
 
     Raises:
@@ -69,7 +69,7 @@ def normalise_uri(uri: str) -> str:
     scheme = scheme.lower()
     if scheme not in {"http", "https"}:
         return f"{scheme}://{rest}"
-    parts = _split(f"{scheme}://{rest}")
+    parts = split_uri(f"{scheme}://{rest}")
     user, at, host = parts.netloc.rpartition("@")
     try:
         host = host if host.isascii() else host.encode("idna").decode()

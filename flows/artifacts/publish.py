@@ -6,7 +6,6 @@ then costs a run nothing but these.
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import geopandas as gpd
@@ -20,6 +19,7 @@ from pipeline.findings.changes import rank_changes
 from pipeline.report.result import Report
 from pipeline.scenes.pair import ScenePair
 from pipeline.storage.names import CHANGES_NAME, PAGE_NAME
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tiles.store import TileStore
 
 COVERAGE_KEY = "coverage"
@@ -39,7 +39,7 @@ def publish_artifacts(
         store: The tile store, for the pictures.
         pair: The scenes, for their names.
     """
-    changes = gpd.read_parquet(io.BytesIO(report.folder.read(CHANGES_NAME)))
+    changes = read_frame(report.folder.read(CHANGES_NAME))
     facts = RunFacts(
         run_id=run_id,
         report=report,

@@ -168,20 +168,22 @@ def answer_batch(
         limit_s = interview.limits.find_batch_s(len(tiles))
         answered, masked = call_in_time(partial(put_questions, model), limit_s=limit_s, what=what)
         del pairs, put_questions
-        blended = None
+        looked = None
         if masked is not None:
-            blended = _look_over_borders(interview, tiles, masked, around=around, model=cast(MaskModel, model))
+            looked = (
+                _look_over_borders(interview, tiles, masked, around=around, model=cast(MaskModel, model)),
+                masked[1],
+            )
         notes = read_notes(model)
     folder = interview.store.folder
     written = sum(
         folder.put(interview.name_part(prompt, tiles=tiles), encode_part(prompt, tiles=tiles, answers=answers))
         for prompt, answers in zip(lack.prompts, answered, strict=True)
     )
-    if masked is not None and blended is not None:
+    if looked is not None:
+        blended, is_open = looked
         kinds, grid = interview.outline_kinds, interview.store.grid
-        outlines = trace_masks(
-            blended.masks, tiles=tiles, is_open=masked[1], kinds=kinds, grid=grid, wider=blended.wider
-        )
+        outlines = trace_masks(blended.masks, tiles=tiles, is_open=is_open, kinds=kinds, grid=grid, wider=blended.wider)
         written += folder.put(
             interview.name_outlines(tiles=tiles, around=around), encode_outlines(outlines, tiles=tiles)
         )

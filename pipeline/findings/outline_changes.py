@@ -18,7 +18,7 @@ from model.instances import name_direction
 from pipeline.answers.meaning import may_have_changed
 from pipeline.answers.parts import OUTLINES_SCHEMA
 from pipeline.findings.joining import label_meeting
-from pipeline.findings.reaching import find_reached, unite_reaching
+from pipeline.findings.reaching import find_meetings, find_reached, unite_reaching
 from pipeline.findings.shares import Claims, select_claims, sum_up_shares
 from pipeline.grid.cells import BoolArray, FloatArray, IntArray
 from pipeline.grid.grid import Grid
@@ -120,7 +120,8 @@ def dissolve_outlines(
     polygons = _read_polygons(table["geometry"], order=order)
     beyond = _read_polygons(table["beyond"], order=order)
     del table
-    reached = find_reached(polygons, beyond, is_instance=is_instance[order])
+    meetings = find_meetings(polygons, beyond)
+    reached = find_reached(meetings, beyond, is_instance=is_instance[order])
     labels = label_meeting(polygons, grid=grid, is_instance=is_instance[order], reached=reached)
     _, first_pieces = np.unique(labels, return_index=True)
     tile_of_piece, distinct_places = (np.asarray(found, dtype=np.int64) for found in pd.factorize(places))
@@ -132,8 +133,8 @@ def dissolve_outlines(
     ids = tiles["tile_id"].iloc[tile_of_piece[first_pieces]]
     areas = measure_polygons(polygons, grid=grid)
     united = unite_groups(polygons, labels=labels)
-    growth = unite_reaching(united, polygons, beyond, labels=labels)
-    del polygons, beyond
+    growth = unite_reaching(united, beyond, meetings=meetings, labels=labels)
+    del polygons, beyond, meetings
     sums = sum_up_shares(claims, labels=labels)
     highest = np.zeros(len(first_pieces))
     np.maximum.at(highest, labels, peaks[order].astype(np.float64))

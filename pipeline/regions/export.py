@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from functools import partial
 
-import geopandas as gpd
 import pandas as pd
 
 from model.errors import InputError
@@ -17,6 +16,7 @@ from pipeline.runs.export import QGIS_FORMAT, OpenTable, check_formats, plan_pro
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.opening import find_run_folder
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tables.vector_formats import VECTOR_FORMATS
 
 
@@ -68,7 +68,7 @@ def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:
 
 
 def _join_changes(names: Sequence[str], *, folder: RunFolder) -> bytes:
-    frames = [choose_told(gpd.read_parquet(io.BytesIO(folder.read(name)))) for name in names]
+    frames = [choose_told(read_frame(folder.read(name))) for name in names]
     joined = pd.concat(frames, ignore_index=True)
     schema = make_region_changes_schema(is_reviewed="review" in joined)
     joined = joined.assign(**{name: None for name in LATER_COLUMNS if name not in joined})[schema.names]

@@ -33,6 +33,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.geoparquet import make_frame
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tiles.store import TileStore
 
 REPORT_FOLDER = "report"
@@ -129,7 +130,7 @@ def _read_zones(files: dict[str, bytes], *, crs: str) -> gpd.GeoDataFrame | None
     """Read the zones of the last pair that has some, for the page."""
     if not files:
         return None
-    frame = gpd.read_parquet(io.BytesIO(list(files.values())[-1]))
+    frame = read_frame(list(files.values())[-1])
     return frame if frame.crs == crs else frame.to_crs(crs)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +37,7 @@ from pipeline.reviews.settle import Settled
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import CHANGES_NAME, TILES_NAME
 from pipeline.tables.geoparquet import encode_geoparquet, encode_table, make_frame, order_along_hilbert
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tables.schemas import CHANGE_KINDS, CHANGE_REVIEW_FIELDS
 
 CHANGES_FOLDER = "report/changes"
@@ -171,7 +171,7 @@ def read_changes(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDat
     """Read the changes of a pair: from its run, or from the region's report once the run is let go of."""
     is_there = state.has_folder
     data = read_report_file(state, CHANGES_NAME, folder=folder) if is_there else folder.read(name_changes(state))
-    frame = gpd.read_parquet(io.BytesIO(data))
+    frame = read_frame(data)
     # What the region keeps of a run that is let go of was cut before.
     frame = cut_at_border(frame, block=state.record.block) if is_there else frame
     return frame if frame.crs == crs else frame.to_crs(crs)
@@ -184,7 +184,7 @@ def _read_seen(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataF
             tiles = choose_seen(read_report_file(state, TILES_NAME, folder=folder))
             frame = cut_at_border(tiles, block=state.record.block)
         else:
-            frame = gpd.read_parquet(io.BytesIO(folder.read(_name_table(state, folder=SEEN_FOLDER))))
+            frame = read_frame(folder.read(_name_table(state, folder=SEEN_FOLDER)))
     except FileNotFoundError:
         return None
     return frame if frame.crs == crs else frame.to_crs(crs)

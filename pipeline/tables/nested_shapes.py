@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
+
+from model.errors import InputError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -92,24 +95,40 @@ def read_wkt(wkt: str) -> shapely.Geometry:
         raise ValueError(f"no shape in WKT ({problem})") from None
 
 
-def read_frame(data: bytes) -> gpd.GeoDataFrame:
-    """Read a GeoParquet table whole, of which others may have made the shapes.
+def read_frame(data: bytes, *, columns: Sequence[str] | None = None) -> gpd.GeoDataFrame:
+    """Read a GeoParquet table, of which others may have made the shapes.
+
+    Args:
+        data: The file.
+        columns: Which to read; None: all.
 
     Raises:
-        ValueError: shapes lie too deep within each other, or it is no GeoParquet.
+        InputError: shapes lie too deep within each other.
+        ValueError: it is no GeoParquet.
         pyarrow.ArrowException: it is damaged.
     """
     import geopandas as gpd
 
-    if has_nested(pq.read_table(pa.BufferReader(data))):
-        raise ValueError("a shape that lies in too many others")
-    return gpd.read_parquet(io.BytesIO(data))
+    source = pa.BufferReader(data)
+    binary = [field.name for field in pq.read_schema(source) if _is_binary(field.type)]
+    source.seek(0)
+    if has_nested(pq.read_table(source, columns=binary)):
+        raise InputError(
+            "a shape in a table lies in too many others",
+            expected="polygons, as this version writes them",
+            remedy="make the report anew",
+        )
+    return gpd.read_parquet(io.BytesIO(data), columns=columns)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def has_nested(table: pa.Table | pa.RecordBatch) -> bool:
     """Tell whether any value of the binary columns of a table is a shape that `is_nested`."""
     for column in table.columns:
-        if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        if not _is_binary(column.type):
             continue
         # Lengths first: there are few large shapes, and values are copied one by one.
         large = column.filter(pc.greater(pc.binary_length(column), _SMALL_BYTES))

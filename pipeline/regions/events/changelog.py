@@ -26,6 +26,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes
 from pipeline.tables.fields import SCHEMA_VERSIONS, VERSION_KEY
 from pipeline.tables.geoparquet import make_frame
+from pipeline.tables.nested_shapes import read_frame
 
 CHANGELOG_NAME = "report/changelog.parquet"
 _GONE = "no pair tells of it any more"
@@ -54,7 +55,7 @@ def read_changelog(folder: RunFolder, *, crs: str, facts: ObjectFacts | None) ->
         version = pq.read_metadata(io.BytesIO(data)).metadata[VERSION_KEY.encode()].decode()
         if version != str(SCHEMA_VERSIONS["changelog"]):
             raise ValueError(f"schema_version {version}")
-        frame = gpd.read_parquet(io.BytesIO(data))
+        frame = read_frame(data)
         frame = frame.assign(**{name: None for name in LATER_COLUMNS if name not in frame})[CHANGELOG_SCHEMA.names]
     except (ValueError, KeyError, TypeError, pa.ArrowException) as problem:
         raise InputError(

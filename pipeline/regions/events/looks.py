@@ -7,7 +7,6 @@ the event can have happened.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from pipeline.findings.coverage import SEEN
 from pipeline.regions.events.status import Look
 from pipeline.regions.schemas import SEEN_SCHEMA
 from pipeline.regions.timeline import Event, PairChanges, rank_pair
+from pipeline.tables.nested_shapes import read_frame
 
 MIN_LOOK_FRACTION = 0.9
 """Part of an event's ground that a pair has to have looked at to speak against it."""
@@ -48,7 +48,7 @@ def choose_seen(tiles: bytes) -> gpd.GeoDataFrame:
         tiles: Its ``tiles.parquet``.
     """
     names = [name for name in SEEN_SCHEMA.names if name != "geometry"]
-    frame = gpd.read_parquet(io.BytesIO(tiles), columns=[*names, "status", "geometry"])
+    frame = read_frame(tiles, columns=[*names, "status", "geometry"])
     is_seen = frame["status"].isin([status.value for status in SEEN]) & frame["is_changed"].notna()
     return frame.loc[is_seen, [*names, "geometry"]].reset_index(drop=True)
 
