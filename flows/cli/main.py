@@ -189,7 +189,8 @@ def report_command(
             "--format",
             metavar="FORMAT",
             help="Write the existing report in another format: gpkg, geojson, flatgeobuf, kml, pmtiles, csv, qgis for "
-            "a project with pictures, or docx for a summary in Word. Can be repeated.",
+            "a project with pictures, probability for a COG of change probability, or docx for a summary in Word. Can "
+            "be repeated.",
         ),
     ] = None,
     output: Annotated[

@@ -9,10 +9,12 @@ from functools import partial
 import pandas as pd
 
 from model.errors import InputError
+from pipeline.regions.export_probability import plan_region_probability
 from pipeline.regions.record import REGION_NAME, read_file_facts
 from pipeline.regions.schemas import LATER_COLUMNS, make_region_changes_schema
 from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
 from pipeline.runs.export import QGIS_FORMAT, OpenTable, check_formats, plan_project, write_formats
+from pipeline.runs.export_probability import PROBABILITY_FORMAT
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.opening import find_run_folder
 from pipeline.tables.geoparquet import encode_geoparquet, order_along_hilbert
@@ -40,11 +42,14 @@ def export_region(uri: str, *, formats: Sequence[str], output: str | None = None
         InputError: a format is not known or none for regions, a table cannot be read, or the place does not fit or
             cannot be written to.
     """
-    check_formats(formats, known=[*VECTOR_FORMATS, QGIS_FORMAT])
+    check_formats(formats, known=[*VECTOR_FORMATS, QGIS_FORMAT, PROBABILITY_FORMAT])
     folder = find_run_folder(uri)
     tables = open_region_tables(folder)
     project = plan_project("Changes of a region", tables=tables, pictures={})
-    return write_formats(formats, tables=tables, folder=folder, output=output, writers=project)
+    rasters = plan_region_probability(folder) if PROBABILITY_FORMAT in formats else {}
+    return write_formats(
+        formats, tables=tables, folder=folder, output=output, writers={**project, **rasters}, rasters=[*rasters]
+    )
 
 
 def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:

@@ -75,6 +75,11 @@ def name_changes(state: PairState) -> str:
     return _name_table(state, folder=CHANGES_FOLDER)
 
 
+def name_seen(state: PairState) -> str:
+    """Name the file of the tiles that a pair has looked at."""
+    return _name_table(state, folder=SEEN_FOLDER)
+
+
 def _name_table(state: PairState, *, folder: str) -> str:
     return f"{folder}/after_year={state.record.pair.after.start.year}/{state.pair_id}.parquet"
 
@@ -137,11 +142,7 @@ def make_tables(
     time_line = _make_time_line(states, changes=by_pair)
     return RegionTables(
         changes={name_changes(state): by_pair[state.pair_id] for state in told},
-        seen={
-            _name_table(state, folder=SEEN_FOLDER): tiles
-            for state, tiles in zip(told, seen, strict=True)
-            if tiles is not None
-        },
+        seen={name_seen(state): tiles for state, tiles in zip(told, seen, strict=True) if tiles is not None},
         time_line=time_line,
         overview=sum_over_blocks(time_line, ground_m2={state.pair_id: _measure_ground(state) for state in told}),
         events=table.told,
@@ -184,7 +185,7 @@ def _read_seen(state: PairState, *, folder: RunFolder, crs: str) -> gpd.GeoDataF
             tiles = choose_seen(read_report_file(state, TILES_NAME, folder=folder))
             frame = cut_at_border(tiles, block=state.record.block)
         else:
-            frame = read_frame(folder.read(_name_table(state, folder=SEEN_FOLDER)))
+            frame = read_frame(folder.read(name_seen(state)))
     except FileNotFoundError:
         return None
     return frame if frame.crs == crs else frame.to_crs(crs)

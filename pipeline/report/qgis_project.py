@@ -22,6 +22,11 @@ _VERSION = "3.22.0"
 _DOCTYPE = b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _TITLES = {"changes": "Changes", "events": "Events", "zones": "Zones", "tiles": "Tiles"}
 # ^ From top to bottom of the map.
+PROBABILITY_TITLE = "Probability of change"
+"""Title of the picture that is no picture: one band, as `pipeline.runs.probability` has it."""
+_RAMP = {125: ("#fde8c8", "50 %"), 187: ("#f28c38", "75 %"), 250: ("#7f1d1d", "100 %")}
+# ^ Colours of its values; below, where nothing is outlined, none.
+
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 # ^ So that equal projects have equal bytes.
 
@@ -46,7 +51,7 @@ def make_project(
         tables: Names of the tables, which are layers of one GeoPackage.
         tables_file: Name of the GeoPackage beside the project.
         pictures: Names of pictures of four bands (red, green, blue, opacity) beside it, with their titles, from top
-            to bottom.
+            to bottom; one titled `PROBABILITY_TITLE` has a single band.
         place: Where it is.
     """
     root = Element("qgis", projectname=title, version=_VERSION)
@@ -63,7 +68,10 @@ def make_project(
     group = _add_group(tree, "Pictures") if pictures else tree
     for number, (file, name) in enumerate(pictures.items()):
         layer = _add_layer(layers, f"picture_{number}", title=name, source=f"./{file}")
-        _style_picture(layer)
+        if name == PROBABILITY_TITLE:
+            _style_probability(layer)
+        else:
+            _style_picture(layer)
         _list_layer(group, layer, is_shown=number == 0)
         layer.append(_wrap("srs", _describe_crs(place.crs)))
     _open_at(root, place)
@@ -101,6 +109,20 @@ def _style_picture(layer: Element) -> None:
     SubElement(layer, "provider").text = "gdal"
     bands = {"redBand": "1", "greenBand": "2", "blueBand": "3", "alphaBand": "4"}
     SubElement(SubElement(layer, "pipe"), "rasterrenderer", {"type": "multibandcolor", "opacity": "1", **bands})
+
+
+def _style_probability(layer: Element) -> None:
+    layer.attrib.update(type="raster")
+    SubElement(layer, "provider").text = "gdal"
+    lowest, highest = str(min(_RAMP)), str(max(_RAMP))
+    told = {"type": "singlebandpseudocolor", "band": "1", "opacity": "0.8", "alphaBand": "-1"}
+    limits = {"classificationMin": lowest, "classificationMax": highest}
+    renderer = SubElement(SubElement(layer, "pipe"), "rasterrenderer", {**told, **limits})
+    ramp = {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "1"}
+    shader = SubElement(SubElement(renderer, "rastershader"), "colorrampshader", {**ramp, "minimumValue": lowest})
+    shader.set("maximumValue", highest)
+    for value, (colour, label) in _RAMP.items():
+        SubElement(shader, "item", value=str(value), color=colour, label=label, alpha="255")
 
 
 def _list_layer(group: Element, layer: Element, *, is_shown: bool) -> None:

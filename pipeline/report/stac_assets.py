@@ -71,10 +71,7 @@ def name_asset(place: PurePosixPath) -> str:
 
 def describe_file(place: PurePosixPath, *, facts: ObjectFacts, schema: pa.Schema | None) -> pystac.Asset:
     """Describe a file of a report, with its size and checksum, and its columns where it is a table."""
-    fields: dict[str, Any] = {
-        "file:size": facts["size_bytes"],
-        "file:checksum": f"{_SHA256}{facts['sha256']}",
-    }
+    fields = _describe_bytes(facts)
     if schema is not None:
         fields |= {"table:columns": list_columns(schema), "table:primary_geometry": "geometry"}
         if "geometry" not in schema.names:
@@ -86,6 +83,21 @@ def describe_file(place: PurePosixPath, *, facts: ObjectFacts, schema: pa.Schema
         roles=_ROLES.get(place.suffix, ["metadata"]),
         extra_fields=fields,
     )
+
+
+def describe_raster(place: PurePosixPath, *, facts: ObjectFacts) -> pystac.Asset:
+    """Describe the raster of probabilities of a run, with its size and checksum."""
+    return pystac.Asset(
+        str(place),
+        title="Probability of change by the model's masks: value / 250; 0: in no outline; 255: not known",
+        media_type=pystac.MediaType.COG,
+        roles=["data"],
+        extra_fields=_describe_bytes(facts) | {"nodata": 255, "data_type": "uint8"},
+    )
+
+
+def _describe_bytes(facts: ObjectFacts) -> dict[str, Any]:
+    return {"file:size": facts["size_bytes"], "file:checksum": f"{_SHA256}{facts['sha256']}"}
 
 
 def list_columns(schema: pa.Schema) -> list[dict[str, str]]:

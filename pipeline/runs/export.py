@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 
 from model.errors import InputError
 from model.extras import require_extra
+from pipeline.report.qgis_project import PROBABILITY_TITLE
 from pipeline.report.qgis_styles import read_style
+from pipeline.runs.export_probability import PROBABILITY_FORMAT, check_masks, has_masks, name_in_item, plan_probability
 from pipeline.runs.export_qgis import (
     PICTURE_FILES,
     PROJECT_FILE,
@@ -31,14 +33,14 @@ from pipeline.runs.record import RunRecord
 from pipeline.runs.record_files import read_record
 from pipeline.runs.restore import restore_store
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, PROBABILITY_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.opening import find_run_folder
 from pipeline.storage.plain_files import PlainFiles
 from pipeline.tables.vector_formats import VECTOR_FORMATS, VectorFormat, write_layer, write_style
 
 SUMMARY_FORMAT = "docx"
 QGIS_FORMAT = "qgis"
-FORMATS = (*VECTOR_FORMATS, QGIS_FORMAT, SUMMARY_FORMAT)
+FORMATS = (*VECTOR_FORMATS, QGIS_FORMAT, PROBABILITY_FORMAT, SUMMARY_FORMAT)
 """Names of all formats."""
 
 FORMATS_FOLDER = "formats"
@@ -51,7 +53,12 @@ _SUMMARY_FILE = f"{_STEM}.{SUMMARY_FORMAT}"
 _PROJECT_LAYERS = "gpkg"
 # ^ Format of the tables beside a project.
 _SUFFIXES = frozenset(
-    {f".{SUMMARY_FORMAT}", Path(PROJECT_FILE).suffix, *(kind.suffix for kind in VECTOR_FORMATS.values())}
+    {
+        f".{SUMMARY_FORMAT}",
+        Path(PROJECT_FILE).suffix,
+        Path(PROBABILITY_NAME).suffix,
+        *(kind.suffix for kind in VECTOR_FORMATS.values()),
+    }
 )
 
 
@@ -59,18 +66,23 @@ OpenTable = Callable[[], AbstractContextManager[Any]]
 """Opens the GeoParquet file of a table."""
 
 
-def list_files(name: str, *, tables: Sequence[str]) -> dict[str, list[str]]:
+def list_files(
+    name: str, *, tables: Sequence[str], rasters: Sequence[str] = (PROBABILITY_NAME,)
+) -> dict[str, list[str]]:
     """Name the files of a format, each with the tables that it holds.
 
     Args:
         name: One of `FORMATS`.
         tables: Names of the tables that there are.
+        rasters: Names of the rasters of probability, one per CRS.
     """
     if name == SUMMARY_FORMAT:
         return {_SUMMARY_FILE: list(tables)}
+    if name == PROBABILITY_FORMAT:
+        return {raster: list(tables) for raster in rasters}
     if name == QGIS_FORMAT:
         # A region has no pictures of its own.
-        pictures = PICTURE_FILES.values() if "tiles" in tables else ()
+        pictures = [*PICTURE_FILES.values(), *rasters] if "tiles" in tables else []
         files = {PROJECT_FILE: list(tables), TABLES_FILE: list(tables), **{picture: [] for picture in pictures}}
         return {f"{QGIS_FOLDER}/{file}": held for file, held in files.items()}
     kind = VECTOR_FORMATS[name]
@@ -102,18 +114,27 @@ def export_report(uri: str, *, formats: Sequence[str], output: str | None = None
     folder = find_run_folder(uri)
     record = read_record(folder)
     tables = open_tables(record, folder=folder)
-    pictures = plan_pictures(record, folder=folder)
-    return write_formats(
+    if PROBABILITY_FORMAT in formats:
+        check_masks(record, uri=folder.uri)
+    rasters = plan_probability(record, folder=folder) if has_masks(record) else {}
+    pictures = plan_pictures(record, folder=folder) | rasters
+    titles = title_pictures(record) | dict.fromkeys(rasters, PROBABILITY_TITLE)
+    written = write_formats(
         formats,
         tables=tables,
         folder=folder,
         output=output,
         writers={
             _SUMMARY_FILE: partial(_write_summary, folder=folder, record=record),
-            **plan_project(f"Changes, run {record.run_id}", tables=tables, pictures=title_pictures(record)),
+            **plan_project(f"Changes, run {record.run_id}", tables=tables, pictures=titles),
             **{f"{QGIS_FOLDER}/{name}": write for name, write in pictures.items()},
+            **rasters,
         },
+        rasters=[*rasters],
     )
+    if PROBABILITY_FORMAT in formats and output is None:
+        name_in_item(folder, place=f"{FORMATS_FOLDER}/{PROBABILITY_NAME}")
+    return written
 
 
 def plan_project(
@@ -154,6 +175,7 @@ def write_formats(
     folder: RunFolder,
     output: str | None,
     writers: Mapping[str, Callable[[Path], None]] = MappingProxyType({}),
+    rasters: Sequence[str] = (),
 ) -> list[str]:
     """Write tables in other formats.
 
@@ -163,6 +185,7 @@ def write_formats(
         folder: Folder whose tables they are.
         output: As of `export_report`.
         writers: What writes files that are more than tables, by their names.
+        rasters: Names of those that are rasters of probability.
 
     Returns:
         Paths or URIs of the files.
@@ -173,7 +196,7 @@ def write_formats(
     files = {
         file: (name, held)
         for name in dict.fromkeys(formats)
-        for file, held in list_files(name, tables=[*tables]).items()
+        for file, held in list_files(name, tables=[*tables], rasters=rasters).items()
     }
     places = choose_places(list(files), output=output)
     written = []

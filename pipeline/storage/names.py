@@ -16,6 +16,8 @@ PAGE_NAME = "report/index.html"
 PAGE_FILES_FOLDER = "report/page"
 """Of files beside the page that it reads when somebody looks at a tile."""
 ACCURACY_NAME = "report/accuracy.json"
+PROBABILITY_NAME = "change_probability.tif"
+"""Of an export: in a folder of exports."""
 
 LOCK_NAME = "run.lock"
 """The object that says who is at work; names that begin with it are the lock's own."""
@@ -26,7 +28,7 @@ _RUN_FILES = re.compile(
     rf"run(\.pending)?\.json|{LOCK_NAME}(-[0-9a-f]+)?|tiles\.zarr/({_ARRAY}/)?(zarr\.json|c(/\d+)*)"
     r"|marks/[0-9a-f]{64}\.json|(answers|outlines)/[0-9a-f]{64}\.parquet"
     rf"|report/({_TABLE}\.parquet|changes\.(fgb|qml)|index\.html|(item|accuracy)\.json|plots/[a-z]+\.png|page/tiles_r\d+_c\d+\.js)"
-    rf"|formats/((report|{_TABLE})\.[a-z]+|qgis/(report\.(qgz|gpkg)|(before|after)\.tif))"
+    rf"|formats/((report|{_TABLE})\.[a-z]+|change_probability\.tif|qgis/(report\.(qgz|gpkg)|(before|after|change_probability)\.tif))"
 )
 _PAIR_TABLES = re.compile(r"report/(changes|zones|seen)/after_year=\d+/\d+_\d+_[0-9a-f]{12}\.parquet")
 

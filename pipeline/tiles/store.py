@@ -209,10 +209,19 @@ class TileStore:
             FileNotFoundError: there is no store.
             FolderError: it cannot be read.
         """
+        return self.read_valid_in(self.grid.owned_window(row, col))
+
+    def read_valid_in(self, window: Window) -> BoolArray:
+        """Read which pixels of a rectangle in the grid are valid, bool (date=2, y, x); of what was not written, none.
+
+        Raises:
+            FileNotFoundError: there is no store.
+            FolderError: it cannot be read.
+        """
         with self.folder.clear_errors():
             reader = StoreReader(self.open())
-        window = self.grid.owned_window(row, col)
-        return self._read_window(lambda: reader.read_valid(window), shard=self._find_shard(row, col))
+        shard = self._find_shard(window.top // self.grid.stride_px, window.left // self.grid.stride_px)
+        return self._read_window(lambda: reader.read_valid(window), shard=shard)
 
     def read_shard(self, shard: tuple[int, int]) -> tuple[Window, UInt8Array, BoolArray]:
         """Read what both dates show in a shard, each as far as it is valid itself.

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import shapely
 from distributed import Client
 from fork_server import FORKING
@@ -20,6 +22,7 @@ from region_passes import make_pass
 
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.regions.export import export_region
 from pipeline.regions.forecast import forecast_pass
 from pipeline.regions.region import RegionReport
 from pipeline.runs.run import OpenCluster, detect_changes
@@ -154,6 +157,20 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
     assert {name: former[name] for name in pairs} == {name: now[name] for name in pairs}
     assert len(do_pass(config).summary.done) == 0
     assert read_report(config) == now
+
+    # One raster per zone; together they show what the events tell.
+    files = export_region(config.output, formats=["probability"], output=str(tmp_path / "rasters"))
+    assert [Path(file).name for file in files] == [
+        f"change_probability_{crs.lower().replace(':', '_')}.tif" for crs in (WEST, EAST)
+    ]
+    shown_m2 = 0.0
+    for file, crs in zip(files, (WEST, EAST), strict=True):
+        with rasterio.open(file) as raster:
+            values = raster.read(1)
+            assert (raster.crs, raster.res) == (crs, (1.0, 1.0))
+        assert {0, 225} <= set(np.unique(values).tolist()) <= {0, 225, 255}
+        shown_m2 += float((values == 225).sum())
+    assert shown_m2 == pytest.approx(4 * HOUSE_M**2, rel=0.02)
 
     # Blocks of another size would give the same names to other ground.
     with pytest.raises(InputError, match=r"blocks of 0\.288 km"):

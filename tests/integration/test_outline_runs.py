@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -11,17 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
+import pystac
 import pytest
+import rasterio
+import rasterio.features
 import shapely
 from distributed import Client
 from fork_server import set_environment
 from made_scenes import CELL_OFFSETS, CELL_PX, TILE_PX, MadeScenes, make_config, make_scenes
+from qgis_drawing import DrawWithQgis
+from rio_cogeo import cog_validate
 from stand_in_model import HUNGRY_COLOUR
 
 from flows.cluster import open_cluster
+from model.errors import InputError
 from pipeline.config.run import RunConfig
+from pipeline.runs.export import export_report
+from pipeline.runs.read import open_tiles
 from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.storage.opening import find_run_folder
 from pipeline.summary import StageSummary
 
 CHANGED = {
@@ -104,6 +115,48 @@ def test_outlines_are_what_changed_and_parts_are_made_once(
     cells = gpd.read_parquet(tmp_path / "off" / "report" / "changes.parquet")
     assert set(cells["geometry_source"]) == {"cells"}
     assert cells.union_all().equals(changes.union_all())
+
+
+def test_probabilities_of_change_are_read_back_and_named_in_the_item(
+    whole_run: Path, tmp_path: Path, scenes: MadeScenes, shared_cluster: OpenCluster
+) -> None:
+    (path,) = export_report(str(whole_run), formats=["probability"])
+
+    is_cog, errors, warnings = cog_validate(path)
+    assert (is_cog, errors, warnings) == (True, [], [])
+    changes, store = gpd.read_parquet(whole_run / "report" / "changes.parquet"), open_tiles(str(whole_run))
+    with rasterio.open(path) as raster:
+        values = raster.read(1)
+        drawn = rasterio.features.rasterize(changes.geometry, out_shape=raster.shape, transform=raster.transform)
+        assert (raster.crs, raster.nodata) == (changes.crs, 255)
+        assert raster.transform.almost_equals(store.rio.transform())
+    # The stand-in's masks are sure of nine tenths wherever they show anything.
+    assert set(values[drawn == 1].tolist()) == {225}
+    is_valid = store["valid"].to_numpy().all(axis=0)[: values.shape[0], : values.shape[1]]
+    np.testing.assert_array_equal(values[drawn == 0], np.where(is_valid, 0, 255)[drawn == 0])
+
+    item = pystac.Item.from_file(str(whole_run / "report" / "item.json"))
+    asset = item.assets["change_probability"]
+    assert Path(asset.get_absolute_href() or "").resolve() == Path(path).resolve()
+    assert asset.extra_fields["file:checksum"] == "1220" + hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    told = read_record(find_run_folder(str(whole_run))).files["report/item.json"]
+    assert told["sha256"] == hashlib.sha256((whole_run / "report" / "item.json").read_bytes()).hexdigest()
+
+    off = make_outlining(scenes, tmp_path / "off", "model.outlines=off")
+    detect_changes(off, open_cluster=shared_cluster)
+    with pytest.raises(InputError, match=r"has no masks: .*model\.outlines was off"):
+        export_report(str(tmp_path / "off"), formats=["probability"])
+
+
+def test_qgis_has_the_probabilities_as_a_layer(finished: Path, tmp_path: Path, draw_with_qgis: DrawWithQgis) -> None:
+    export_report(str(finished), formats=["qgis"], output=str(tmp_path))
+
+    drawn = draw_with_qgis(tmp_path / "qgis" / "report.qgz")
+
+    layer = drawn.told["layers"]["Probability of change"]
+    assert (layer["is_valid"], layer["crs"], layer["renderer"]) == (True, "EPSG:32614", "singlebandpseudocolor")
+    # It covers what the dates show, so it is there to be chosen.
+    assert "Probability of change" not in drawn.told["shown"]
 
 
 @pytest.mark.parametrize("is_answer_gone", [False, True])

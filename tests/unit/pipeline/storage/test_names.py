@@ -21,6 +21,8 @@ from pipeline.storage.names import is_pair_table, is_run_file
         "report/plots/sizes.png",
         "formats/report.docx",
         "formats/changes.geojson",
+        "formats/change_probability.tif",
+        "formats/qgis/change_probability.tif",
         "formats/qgis/report.qgz",
         "formats/qgis/before.tif",
     ],
