@@ -43,7 +43,7 @@
     conversation.entries.push(entry);
     const { view } = conversation;
     if (!view) return;
-    view.log.append(renderEntry(entry));
+    view.entries.append(renderEntry(entry));
     view.log.scrollTop = view.log.scrollHeight;
   };
 
@@ -118,7 +118,7 @@
     if (conversation.pending) cancel(conversation);
     conversation.entries.length = conversation.turns.length = 0;
     if (!conversation.view) return;
-    conversation.view.log.replaceChildren();
+    conversation.view.entries.replaceChildren();
     conversation.view.input.focus();
     showState(conversation);
   };
@@ -155,7 +155,7 @@
     const conversation = find(tileId);
     conversation.view = build(conversation);
     element.replaceChildren(conversation.view.root);
-    conversation.view.log.append(...conversation.entries.map(renderEntry));
+    conversation.view.entries.append(...conversation.entries.map(renderEntry));
     conversation.view.log.scrollTop = conversation.view.log.scrollHeight;
     showState(conversation);
   };
@@ -163,7 +163,9 @@
   const build = (conversation) => {
     const id = "chat-input-" + conversation.tileId;
     const view = { examples: [] };
-    view.log = make("ol", { className: "chat-log", role: "log", ariaLive: "polite", ariaLabel: "Questions and answers about tile " + conversation.tileId, tabIndex: 0 });
+    // A list that is called a log is no list any more, and its entries are lost to those who have it read to them.
+    view.entries = make("ol", { className: "chat-entries" });
+    view.log = make("div", { className: "chat-log", role: "log", ariaLive: "polite", ariaLabel: "Questions and answers about tile " + conversation.tileId, tabIndex: 0 }, view.entries);
     view.status = make("span", { role: "status" });
     view.seconds = make("span", { className: "chat-seconds", ariaHidden: "true" });
     view.thinking = make("p", { className: "chat-thinking" }, make("i", { ariaHidden: "true" }), view.seconds);

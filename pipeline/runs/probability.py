@@ -128,11 +128,11 @@ class RunGround:
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
         try:
-            valid = self.store.read_valid_in(window).all(axis=0)
+            valid = np.all(self.store.read_valid_in(window), axis=0)
         except FileNotFoundError:
             # Which part of a tile is valid, nobody knows any more.
             return np.zeros((len(rows), len(cols)), np.bool_)
-        return np.asarray(valid[np.ix_(rows - top, cols - left)], np.bool_)
+        return np.asarray(np.asarray(valid)[np.ix_(rows - top, cols - left)], np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import geopandas as gpd
 import pytest
 from explore_server import ExploreServer, start_explore
 from made_scenes import make_config, make_scenes
-from page_visits import Visit
+from page_visits import Visit, find_barriers
 from playwright.sync_api import Browser, Locator, Page, expect
 from stand_in_model import RAISES_COLOUR
 
@@ -90,6 +90,16 @@ def test_it_is_used_by_keyboard_alone(chat: Locator) -> None:
     expect(question).to_be_focused()
     expect(question).to_have_value("")
     expect(chat.get_by_role("log")).to_have_attribute("aria-live", "polite")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out_of_the_chat(visit: Visit, server: ExploreServer, scheme: Any) -> None:
+    visit.page.emulate_media(color_scheme=scheme)
+    chat = open_tile(visit.go(f"{server.url}/"), "r0000_c0000")
+    chat.get_by_role("button", name="How many?").click()
+    expect(chat.locator(".chat-model")).to_have_count(1)
+
+    assert find_barriers(chat.page) == []
 
 
 def test_every_tile_keeps_its_own_conversation(chat: Locator) -> None:
@@ -193,6 +203,16 @@ def press(page: Page, key: str) -> None:
     former = page.locator("body").get_attribute("data-shown")
     page.keyboard.press(key)
     expect(page.locator("body")).not_to_have_attribute("data-shown", str(former))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out_of_the_review(browser: Browser, server: ExploreServer, scheme: Any) -> None:
+    page = open_review(browser, server, person=f"cleo, {scheme}")
+    page.emulate_media(color_scheme=scheme)
+
+    assert find_barriers(page) == []
+
+    page.context.close()
 
 
 def test_changes_are_reviewed_by_keys_by_two_people_and_the_report_tells_it(

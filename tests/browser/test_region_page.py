@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-import shapely
-from made_pages import write_made_page
-from made_regions import make_changes, make_timeline
-from page_visits import Visit
+from made_pages import write_made_region
+from page_visits import Visit, find_barriers
 from playwright.sync_api import Page, expect
-
-from pipeline.regions.page import render_region_page
-from pipeline.report.plot_figures import summarise_timeline
-from pipeline.report.plots import describe_plots, draw_plots
 
 
 @pytest.fixture(scope="module")
 def region(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("region")
-    changes = make_changes(
-        [
-            {
-                "change_id": "building_r0001_c0001_top-left",
-                "tile_ids": "r0001_c0001",
-                "description": "</script><script>window.hacked = 1</script>",
-                "area_m2": 9000.0,
-            },
-            {"kind": "road", "geometry": shapely.box(621_000, 3_361_000, 622_000, 3_361_020)},
-            {"after_datetime": "2024-09-01", "pair_id": "pair-2", "run": "pairs/pair-2", "is_new": False},
-        ]
-    )
-    timeline = make_timeline([{}, {}])
-    figures = summarise_timeline(timeline)
-    page = render_region_page(changes, timeline=timeline, name="Delta", plots=describe_plots(figures))
-    (folder / "report" / "plots").mkdir(parents=True)
-    for plot, png in draw_plots(figures).items():
-        (folder / "report" / "plots" / plot).write_bytes(png)
-    (folder / "report" / "index.html").write_text(page, encoding="utf-8")
-    made = write_made_page(folder / "made")
-    shutil.copytree(made, folder / "pairs" / "pair-1" / "report")
-    return folder
+    return write_made_region(tmp_path_factory.mktemp("region"))
 
 
 @pytest.fixture
@@ -116,3 +87,12 @@ def test_a_pair_whose_run_is_not_kept_says_so(page: Page) -> None:
     page.locator(".change").first.click()
 
     expect(page.locator(".told")).to_contain_text("is not beside this page")
+
+
+def test_nobody_is_kept_out(page: Page) -> None:
+    assert find_barriers(page) == []
+
+    page.locator(".change").first.click()
+    expect(page.get_by_role("region", name="One tile").locator(".tile-swipe img")).to_have_count(2)
+
+    assert find_barriers(page) == []

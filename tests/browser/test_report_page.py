@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_pages import HOSTILE, write_made_page
-from page_visits import Visit
+from page_visits import Visit, find_barriers
 from playwright.sync_api import Browser, Page, expect
 
 BUILDING_COLOUR = (255, 107, 44)
@@ -249,6 +249,18 @@ def test_it_fits_every_screen_and_its_words_stand_out(browser: Browser, report: 
     # Contrast of WCAG 2.2, level AA, of every word on a plain background.
     assert page.evaluate(CONTRAST) == []
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out(visit: Visit, report: Path, scheme: Any) -> None:
+    visit.page.emulate_media(color_scheme=scheme)
+    page = visit.go((report / "index.html").as_uri())
+    assert find_barriers(page) == []
+
+    page.get_by_role("button", name="houses are built by the river").click()
+    expect(page.get_by_role("region", name="One tile").get_by_role("heading", level=3)).to_be_visible()
+
+    assert find_barriers(page) == []
 
 
 def test_on_paper_both_dates_stand_side_by_side(page: Page) -> None:

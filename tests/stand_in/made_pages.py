@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
+from made_regions import make_changes, make_timeline
 
 from model.interface import Prompt, PromptKind
 from pipeline.findings.columns import make_findings_schema
 from pipeline.findings.totals import sum_up
 from pipeline.grid.grid import Grid
+from pipeline.regions.page import render_region_page
+from pipeline.report.plot_figures import summarise_timeline
+from pipeline.report.plots import describe_plots, draw_plots
 from pipeline.report.write import write_report
 from pipeline.storage.folder import RunFolder
 from pipeline.tables.geoparquet import make_frame
@@ -85,6 +91,32 @@ def write_made_page(folder: Path, *, words: str | None = None) -> Path:
     totals.changes["confidence"] = np.linspace(0.5, 0.97, len(totals.changes))
     write_report(findings, totals=totals, store=store, folder=run, prompts=prompts, **names)
     return folder / "report"
+
+
+def write_made_region(folder: Path) -> Path:
+    """Write the report of a made region of two pairs, of which one has its run beside it; gives the region's folder."""
+    changes = make_changes(
+        [
+            {
+                "change_id": "building_r0001_c0001_top-left",
+                "tile_ids": "r0001_c0001",
+                "description": "</script><script>window.hacked = 1</script>",
+                "area_m2": 9000.0,
+            },
+            {"kind": "road", "geometry": shapely.box(621_000, 3_361_000, 622_000, 3_361_020)},
+            {"after_datetime": "2024-09-01", "pair_id": "pair-2", "run": "pairs/pair-2", "is_new": False},
+        ]
+    )
+    timeline = make_timeline([{}, {}])
+    figures = summarise_timeline(timeline)
+    page = render_region_page(changes, timeline=timeline, name="Delta", plots=describe_plots(figures))
+    (folder / "report" / "plots").mkdir(parents=True)
+    for plot, png in draw_plots(figures).items():
+        (folder / "report" / "plots" / plot).write_bytes(png)
+    (folder / "report" / "index.html").write_text(page, encoding="utf-8")
+    made = write_made_page(folder / "made")
+    shutil.copytree(made, folder / "pairs" / "pair-1" / "report")
+    return folder
 
 
 def make_findings(

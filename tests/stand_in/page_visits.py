@@ -1,7 +1,8 @@
-"""A visit to a page in a browser: what it asked for, and what it complained of."""
+"""A visit to a page in a browser: what it asked for, what it complained of, and whom it keeps out."""
 
 from __future__ import annotations
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 
@@ -21,3 +22,17 @@ class Visit:
         self.page.goto(uri)
         self.page.wait_for_selector(".explorer[data-ready]")
         return self.page
+
+
+def find_barriers(page: Page) -> list[str]:
+    """Have axe-core look for what keeps people out, such as words that do not stand out; gives what is serious.
+
+    Rules are those of WCAG 2.2 at levels A and AA, and those that axe-core calls best practice.
+    """
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:200]} {node['failureSummary']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
