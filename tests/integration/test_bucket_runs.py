@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +22,16 @@ from s3_server import BUCKET, S3Server, make_environment, start_s3_server
 from flows.cluster import open_cluster
 from model.errors import FolderError, InputError
 from pipeline.config.cluster import ClusterConfig
-from pipeline.runs.read import list_changed_tiles, open_tiles, read_tile_pair
+from pipeline.reviews.review import Review, Subject, Verdict
+from pipeline.reviews.store import ReviewKeeper, read_reviews
+from pipeline.runs.read import list_changed_tiles, open_tiles, read_table, read_tile_pair
+from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import hold_lock
 from pipeline.storage.lock_holder import Holder
 from pipeline.storage.object_lock import ObjectLock
+from pipeline.storage.opening import find_run_folder
 
 CHANGED = {(0, 0): ["top-left"], (1, 3): ["center-left", "bottom-left"], (3, 5): ["bottom-right"]}
 RunInBucket = Callable[..., None]
@@ -253,3 +259,56 @@ def test_rebuilding_a_report_takes_the_lock(s3: S3Server, finished: str) -> None
     obstore.delete(s3.open_store(finished), ["run.lock"])
     rebuild_report(uri)
     assert s3.read_all(finished) == before
+
+
+def test_reviews_are_kept_in_the_bucket_and_a_report_made_anew_has_them(
+    s3: S3Server, proxy: FaultProxy, run_in_bucket: RunInBucket
+) -> None:
+    run_in_bucket("reviewed")
+    uri, before = f"s3://{BUCKET}/reviewed", s3.read_all("reviewed")
+    record = read_record(find_run_folder(uri))
+    changes = read_table(find_run_folder(uri), "report/changes.parquet")
+    people = {"ann": Verdict.RIGHT, "bob": Verdict.WRONG}
+
+    def review(person: str) -> None:
+        """Say something of every change, each in a part of its own, as the review page has it kept."""
+        keeper = ReviewKeeper(find_run_folder(uri))
+        for number, change_id in enumerate(changes["change_id"]):
+            said = Review(
+                person=person,
+                reviewed_at=dt.datetime(2026, 5, 1, 12, number, tzinfo=dt.UTC),
+                run_id=record.run_id,
+                model_id=record.model["model_id"],
+                subject=Subject.CHANGE,
+                subject_id=change_id,
+                verdict=people[person] if number == 0 else Verdict.RIGHT,
+                note="looked at twice" if number == 0 else None,
+            )
+            assert keeper.add([said]).n_added == 1
+
+    # Of each fifth write the answer never comes: it is repeated, and finds what it wrote itself.
+    proxy.plan = lambda number, method, path: (
+        LOST_REPLY if method == "PUT" and "reviews/" in path and number % 5 == 0 else None
+    )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(review, people))
+    proxy.plan = plan_no_fault
+
+    parts = {name: data for name, data in s3.read_all("reviewed").items() if name.startswith("reviews/")}
+    assert len(parts) == 2 * len(changes)
+    log = read_reviews(find_run_folder(uri))
+    assert (len(log.reviews), log.faults) == (2 * len(changes), ())
+    torn = min(parts)
+    obstore.put(s3.open_store("reviewed"), torn, parts[torn][:100])
+    (fault,) = read_reviews(find_run_folder(uri)).faults
+    assert fault.startswith(torn)
+    obstore.put(s3.open_store("reviewed"), torn, parts[torn])
+
+    rebuild_report(uri)
+
+    after = s3.read_all("reviewed")
+    told = read_table(find_run_folder(uri), "report/changes.parquet").set_index("change_id")["review"]
+    assert told.to_dict() == dict.fromkeys(changes["change_id"], "right") | {changes["change_id"].iloc[0]: "unsure"}
+    kept = {name for name in before if name.startswith(("answers/", "marks/", "tiles.zarr/"))}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert {name: after[name] for name in parts} == parts
