@@ -131,6 +131,7 @@ class ReviewPage {
     this.keepDraft();
     const at = this.at + step;
     if (at < 0 || at >= this.order.length) return;
+    this.words = "";
     this.at = at;
     this.show();
   }
@@ -163,6 +164,10 @@ class ReviewPage {
   async show() {
     const { item } = this;
     const since = performance.now();
+    // Until its pictures are there nothing can be said of it, lest it be said of what was shown before.
+    this.shown = null;
+    if (this.isLost) this.tell(this.words);
+    this.isLost = false;
     this.answer = { ...BLANK, ...(this.said.get(name(item)) ?? this.drafts.read(name(item))) };
     this.showFields();
     this.showVerdicts();
@@ -171,7 +176,10 @@ class ReviewPage {
     try {
       view = await this.load(item);
     } catch ({ found, remedy }) {
-      if (item === this.item) this.tell(`${found}. ${remedy}.`);
+      if (item !== this.item) return;
+      this.clearPictures();
+      this.isLost = true;
+      this.tell(`${found}. ${remedy}.`);
       return;
     }
     if (item !== this.item) return;
@@ -183,9 +191,17 @@ class ReviewPage {
     this.showFacts(view);
     await Promise.all([$("before").decode(), $("after").decode()]).catch(() => {});
     if (item !== this.item) return;
-    document.body.dataset.shown = name(item);
+    this.shown = name(item);
+    document.body.dataset.shown = this.shown;
     document.body.dataset.shownMs = Math.round(performance.now() - since);
     this.order.slice(this.at + 1, this.at + 1 + AHEAD).forEach((next) => this.load(next).catch(() => {}));
+  }
+
+  clearPictures() {
+    for (const id of ["before", "after"]) $(id).removeAttribute("src");
+    this.drawing.show({ window: { left: 0, top: 0, width: 1, height: 1 }, kind: this.item.kind, rings: this.answer.missed, limits: this.session.limits });
+    $("facts").replaceChildren(make("h2", { textContent: "It cannot be shown" }));
+    $("scale").textContent = "";
   }
 
   /* What is shown beside the pictures */
@@ -194,7 +210,7 @@ class ReviewPage {
     const { item } = this;
     const facts = [make("h2", { textContent: isBlind(item) ? "Did anything change?" : describe(item) })];
     if (view.description) facts.push(make("p", {}, make("bdi", { textContent: `“${view.description}”` })));
-    if (!view.is_whole) facts.push(make("p", { textContent: "It is larger than the picture." }));
+    if (!view.is_whole) facts.push(make("p", { textContent: "It goes on beyond the picture." }));
     if (isBlind(item)) facts.push(make("p", { textContent: "A building or a road that was built or removed between the two dates; the model's answer is not shown." }));
     const others = this.others[name(item)];
     if (others) facts.push(make("p", { textContent: `${others === 1 ? "1 other person has" : `${others} others have`} looked at it.` }));
@@ -274,6 +290,7 @@ class ReviewPage {
   }
 
   say(said) {
+    if (this.shown !== name(this.item)) return;
     this.answer = { ...this.answer, ...this.readFields(), ...said };
     if (said.is_changed === false) this.answer.counts = {};
     this.said.set(name(this.item), this.answer);

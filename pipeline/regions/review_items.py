@@ -1,4 +1,8 @@
-"""What there is to review of a region: its events, each as the first pair that still has its pixels shows it."""
+"""What there is to review of a region: its events, each as the first pair that still has its pixels shows it.
+
+What the border of two blocks runs through is one event, which each of two runs has a part of. All of it is outlined, on
+the pictures of the run that has most of it.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +71,18 @@ def _find_offered(sightings: gpd.GeoDataFrame) -> pd.Series[bool]:
 
 
 def _choose_first(sightings: gpd.GeoDataFrame, *, pairs: Mapping[str, PairState]) -> gpd.GeoDataFrame:
-    """Give the first sighting of each event in a pair whose pixels are there."""
+    """Give the first sighting of each event in a pair whose pixels are there, with all of it that its dates tell.
+
+    Of several of the same dates, parts of one event in blocks side by side, it is the largest.
+    """
     found = sightings[_find_offered(sightings) & sightings["pair_id"].isin(list(pairs))]
-    return found.sort_values(["after_datetime", "change_id"], kind="stable").drop_duplicates("event_id")
+    by = ["after_datetime", "before_datetime", "area_m2", "change_id"]
+    ordered = found.sort_values(by, ascending=[True, True, False, True], kind="stable")
+    first = ordered.drop_duplicates("event_id")
+    dates = ["event_id", "before_datetime", "after_datetime"]
+    parts = ordered.merge(first[dates], on=dates)
+    whole = parts.dissolve("event_id", aggfunc={"area_m2": "sum"}).loc[first["event_id"]]
+    return first.assign(area_m2=whole["area_m2"].to_numpy()).set_geometry(whole.geometry.to_numpy(), crs=found.crs)
 
 
 def _list_events(

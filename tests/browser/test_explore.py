@@ -268,6 +268,32 @@ def test_changes_are_reviewed_by_keys_by_two_people_and_the_report_tells_it(
     assert told in (copy / "report" / "index.html").read_text()
 
 
+def test_nothing_can_be_said_of_what_is_not_shown(browser: Browser, server: ExploreServer) -> None:
+    """Its pictures are gone, or are still on their way: a key must not be taken for a word about them."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    problem = {"found": "the run has no pixels any more", "expected": "its tile store", "remedy": "run it again"}
+    page.route("**/api/review/item?*", lambda route: route.fulfill(status=422, body=json.dumps(problem)))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.goto(f"{server.url}/review")
+    page.get_by_label("Your name").fill("dora")
+    page.get_by_role("button", name="Begin").click()
+
+    expect(page.locator("#facts")).to_have_text("It cannot be shown")
+    expect(page.locator("#problem")).to_have_text("the run has no pixels any more. run it again.")
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Wrong").click()
+
+    expect(page.get_by_role("button", name="Wrong")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#before")).not_to_have_attribute("src", re.compile("."))
+    page.unroute("**/api/review/item?*")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("body")).to_have_attribute("data-shown-ms", re.compile("."))
+    expect(page.locator("#problem")).to_be_hidden()
+    assert sent == []
+    page.context.close()
+
+
 def test_without_the_server_the_page_has_no_chat_box(visit: Visit, run: Path) -> None:
     page = visit.go((run / "report" / "index.html").as_uri())
     page.evaluate("location.hash = 'tile=r0000_c0000'")

@@ -25,7 +25,10 @@ from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.regions.export import export_region
 from pipeline.regions.forecast import forecast_pass
 from pipeline.regions.region import RegionReport
+from pipeline.regions.review_items import open_region_book
+from pipeline.reviews.review import Subject
 from pipeline.runs.run import OpenCluster, detect_changes
+from pipeline.storage.opening import find_run_folder
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -171,6 +174,13 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
         assert {0, 225} <= set(np.unique(values).tolist()) <= {0, 225, 255}
         shown_m2 += float((values == 225).sum())
     assert shown_m2 == pytest.approx(4 * HOUSE_M**2, rel=0.02)
+
+    # For review each event is whole, on the pictures of the block that has most of it.
+    book = open_region_book(find_run_folder(config.output))
+    shown = [item for item in book.items.values() if item.subject is Subject.EVENT]
+    assert len(shown) == 4
+    assert [item.shape.area for item in shown if item.shape is not None] == pytest.approx([HOUSE_M**2] * 4, rel=0.06)
+    assert [item.told["area_m2"] for item in shown] == pytest.approx([HOUSE_M**2] * 4, rel=0.06)
 
     # Blocks of another size would give the same names to other ground.
     with pytest.raises(InputError, match=r"blocks of 0\.288 km"):
