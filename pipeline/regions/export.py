@@ -9,11 +9,11 @@ from functools import partial
 import pandas as pd
 
 from model.errors import InputError
-from pipeline.regions.export_probability import plan_region_probability
+from pipeline.regions.export_probability import name_in_collection, plan_region_probability
 from pipeline.regions.record import REGION_NAME, read_file_facts
 from pipeline.regions.schemas import LATER_COLUMNS, make_region_changes_schema
 from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
-from pipeline.runs.export import QGIS_FORMAT, OpenTable, check_formats, plan_project, write_formats
+from pipeline.runs.export import FORMATS_FOLDER, QGIS_FORMAT, OpenTable, check_formats, plan_project, write_formats
 from pipeline.runs.export_probability import PROBABILITY_FORMAT
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.opening import find_run_folder
@@ -47,9 +47,12 @@ def export_region(uri: str, *, formats: Sequence[str], output: str | None = None
     tables = open_region_tables(folder)
     project = plan_project("Changes of a region", tables=tables, pictures={})
     rasters = plan_region_probability(folder) if PROBABILITY_FORMAT in formats else {}
-    return write_formats(
+    written = write_formats(
         formats, tables=tables, folder=folder, output=output, writers={**project, **rasters}, rasters=[*rasters]
     )
+    if rasters and output is None:
+        name_in_collection(folder, places=[f"{FORMATS_FOLDER}/{name}" for name in rasters])
+    return written
 
 
 def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:

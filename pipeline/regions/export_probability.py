@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -10,16 +12,21 @@ import numpy as np
 import pyproj
 
 from model.errors import InputError
+from model.sealing import unseal
 from pipeline.grid.grid import Grid
 from pipeline.regions.pair_records import PairState, open_pair_folder, read_states, take_current
-from pipeline.regions.record import read_file_facts
+from pipeline.regions.record import REGION_NAME, read_file_facts, withdraw_region_record, write_region_record
+from pipeline.regions.stac_collection import COLLECTION_NAME
 from pipeline.regions.tables import name_changes, name_seen
-from pipeline.runs.export_probability import check_masks, make_layer, unite_bounds
+from pipeline.report.stac_assets import encode_stac
+from pipeline.runs.export_probability import check_masks, make_asset, make_layer, unite_bounds
 from pipeline.runs.probability import DrawnGround, Layer, write_probability
 from pipeline.runs.record import RunRecord
 from pipeline.runs.record_files import read_record
 from pipeline.storage.folder import RunFolder
+from pipeline.storage.lock import hold_lock
 from pipeline.storage.names import PROBABILITY_NAME
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.nested_shapes import read_frame
 
 
@@ -97,3 +104,26 @@ def _make_layer(state: PairState, *, record: RunRecord | None, crs: str, folder:
     if not len(full):
         return None
     return Layer(ground=DrawnGround(tiles=np.asarray(full, object)), open_changes=open_changes, is_told_only=True)
+
+
+def name_in_collection(folder: RunFolder, *, places: Sequence[str]) -> None:
+    """Name rasters among the assets of the STAC collection of a region, until the next pass writes it anew.
+
+    Args:
+        folder: Folder of the region, in which they lie.
+        places: Their names there.
+
+    Raises:
+        InputError: somebody else is at work on the region.
+    """
+    with hold_lock(folder) as lock, contextlib.suppress(FileNotFoundError):
+        guarded = folder.guarded(lock.check, owner=lock.owner)
+        record = unseal(guarded.read(REGION_NAME))
+        # Pairs without dates have no collection.
+        collection = json.loads(guarded.read(COLLECTION_NAME))
+        collection.setdefault("assets", {}).update(make_asset(guarded, place=place) for place in places)
+        data = encode_stac(collection)
+        withdraw_region_record(guarded)
+        guarded.put(COLLECTION_NAME, data)
+        record["files"][COLLECTION_NAME] = describe_bytes(data)
+        write_region_record(record, folder=guarded)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pyproj
 
@@ -94,24 +94,33 @@ def make_layer(
     """
     store = restore_store(record, folder=folder)
     shape = (store.grid.n_rows, store.grid.n_cols)
-    is_seen, is_full = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     names = ["tile_id", "row", "col", "status", "is_changed", "valid_fraction"]
     with folder.open_file(TILES_NAME) as source, pq.ParquetFile(source) as file:
+        if file.metadata.num_rows != shape[0] * shape[1]:
+            raise _miss_tiles(folder, f"{file.metadata.num_rows} rows for {shape[0]} x {shape[1]} tiles")
         # In this thread: threads of Arrow's own hold on to a file of Python's, and abort a program that ends.
         table = file.read(columns=names, use_threads=False)
     tiles = table.to_pandas()
+    is_seen, is_full = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     is_known = tiles["status"].isin([status.value for status in SEEN]) & tiles["is_changed"].notna()
     if own_tiles is not None:
         is_known &= tiles["tile_id"].map(own_tiles.__contains__)
     places = (tiles["row"].to_numpy(np.int64), tiles["col"].to_numpy(np.int64))
-    if not all(
-        len(each) == 0 or (each.min() >= 0 and each.max() < side) for each, side in zip(places, shape, strict=True)
-    ):
-        raise pa.ArrowInvalid("it has tiles that the grid does not have")
+    # The table is as long as the grid has tiles: at least one.
+    if not all(each.min() >= 0 and each.max() < side for each, side in zip(places, shape, strict=True)):
+        raise _miss_tiles(folder, "tiles that the grid does not have")
     is_seen[places] = is_known
     is_full[places] = tiles["valid_fraction"] >= 1
     ground = RunGround(store=store, is_seen=is_seen, is_full=is_full)
     return Layer(ground=ground, open_changes=open_changes, is_told_only=is_told_only)
+
+
+def _miss_tiles(folder: RunFolder, found: str) -> InputError:
+    return InputError(
+        f"{folder.join(TILES_NAME)} is not the table of its run ({found})",
+        expected="a row for every tile of the grid",
+        remedy=f"make it anew with `deltavlm report {folder.uri}`",
+    )
 
 
 def unite_bounds(grids: list[Grid]) -> Bounds:
@@ -124,6 +133,18 @@ def unite_bounds(grids: list[Grid]) -> Bounds:
     low, high = np.floor(steps[:, :2].min(axis=0) + _SLACK), np.ceil(steps[:, 2:].max(axis=0) - _SLACK)
     left, bottom, right, top = (origin + np.concatenate([low, high]) * first.resolution_m).tolist()
     return left, bottom, right, top
+
+
+def make_asset(folder: RunFolder, *, place: str) -> tuple[str, dict[str, Any]]:
+    """Give name and values of the STAC asset of a raster.
+
+    Args:
+        folder: Folder in which it lies, of a run or of a region.
+        place: Its name there.
+    """
+    with folder.open_file(place) as source:
+        facts = describe_stream(source)
+    return PurePosixPath(place).stem, describe_raster(PurePosixPath("..", place), facts=facts).to_dict()
 
 
 def name_in_item(folder: RunFolder, *, place: str) -> None:
@@ -141,10 +162,7 @@ def name_in_item(folder: RunFolder, *, place: str) -> None:
         record = read_record(guarded)
         # Scenes without dates have no item.
         item = json.loads(guarded.read(ITEM_NAME))
-        with guarded.open_file(place) as source:
-            facts = describe_stream(source)
-        asset = describe_raster(PurePosixPath("..", place), facts=facts)
-        item["assets"]["change_probability"] = asset.to_dict()
+        item["assets"] |= dict([make_asset(guarded, place=place)])
         data = encode_stac(item)
         withdraw_record(guarded)
         guarded.put(ITEM_NAME, data)

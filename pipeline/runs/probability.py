@@ -39,6 +39,9 @@ CERTAIN = 250
 NODATA = 255
 """Value of ground that nobody looked at, or whose change has no probability."""
 
+MAX_PIXELS = 1 << 40
+"""Of a raster: more takes days to write."""
+
 _SIDE_PX = 2048
 # ^ Of what is drawn at once.
 _BLOCK_PX = 512
@@ -255,10 +258,16 @@ def write_probability(
         bounds: Left, bottom, right and top of it, whole multiples of the resolution.
 
     Raises:
-        InputError: a table or the tile store cannot be read.
+        InputError: a table or the tile store cannot be read, or there would be more than `MAX_PIXELS`.
     """
     left, bottom, right, top = bounds
     width, height = (max(1, round(side / resolution_m)) for side in (right - left, top - bottom))
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"a raster of {width:,} x {height:,} pixels, in {crs.name}",
+            expected=f"at most {MAX_PIXELS:,} pixels in one raster",
+            remedy="make rasters of single runs: name a pair's folder in place of the region's",
+        )
     transform = Affine(resolution_m, 0.0, left, 0.0, -resolution_m, top)
     layout = {"tiled": True, "blockxsize": _BLOCK_PX, "blockysize": _BLOCK_PX, "compress": "DEFLATE", "zlevel": 1}
     with tempfile.TemporaryDirectory() as scratch:

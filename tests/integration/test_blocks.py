@@ -11,6 +11,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
 import rasterio
 import shapely
@@ -22,12 +23,14 @@ from region_passes import make_pass
 
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
-from pipeline.regions.export import export_region
+from pipeline.regions.export import export_region, is_region
 from pipeline.regions.forecast import forecast_pass
+from pipeline.regions.record import read_file_facts
 from pipeline.regions.region import RegionReport
 from pipeline.regions.review_items import open_region_book
 from pipeline.reviews.review import Subject
 from pipeline.runs.run import OpenCluster, detect_changes
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.storage.opening import find_run_folder
 
 pytestmark = pytest.mark.timeout(600)
@@ -162,7 +165,7 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
     assert read_report(config) == now
 
     # One raster per zone; together they show what the events tell.
-    files = export_region(config.output, formats=["probability"], output=str(tmp_path / "rasters"))
+    files = export_region(config.output, formats=["probability"])
     assert [Path(file).name for file in files] == [
         f"change_probability_{crs.lower().replace(':', '_')}.tif" for crs in (WEST, EAST)
     ]
@@ -174,6 +177,13 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
         assert {0, 225} <= set(np.unique(values).tolist()) <= {0, 225, 255}
         shown_m2 += float((values == 225).sum())
     assert shown_m2 == pytest.approx(4 * HOUSE_M**2, rel=0.02)
+
+    collection = pystac.Collection.from_file(str(Path(config.output) / "report" / "collection.json"))
+    named = [asset.get_absolute_href() or "" for name, asset in collection.assets.items() if "probability" in name]
+    assert [Path(place).resolve() for place in named] == [Path(file).resolve() for file in files]
+    assert is_region(config.output)
+    facts = read_file_facts(find_run_folder(config.output))
+    assert facts["report/collection.json"] == describe_bytes(read_report(config)["collection.json"])
 
     # For review each event is whole, on the pictures of the block that has most of it.
     book = open_region_book(find_run_folder(config.output))

@@ -24,6 +24,7 @@ from model.errors import FolderError, InputError
 from pipeline.config.cluster import ClusterConfig
 from pipeline.reviews.review import Review, Subject, Verdict
 from pipeline.reviews.store import ReviewKeeper, read_reviews
+from pipeline.runs.export import export_report
 from pipeline.runs.read import list_changed_tiles, open_tiles, read_table, read_tile_pair
 from pipeline.runs.record_files import read_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
@@ -143,6 +144,17 @@ def test_outlines_in_a_bucket_are_those_of_a_folder(
     assert len([name for name in objects if name.startswith("outlines/")]) == 6
     for path in [*(tmp_path / "run" / "outlines").iterdir(), tmp_path / "run" / "report" / "changes.parquet"]:
         assert objects[str(path.relative_to(tmp_path / "run"))] == path.read_bytes()
+
+    # What is made of it in the bucket is the same, and is named in the item there.
+    for place in (f"s3://{BUCKET}/outlined", str(tmp_path / "run")):
+        export_report(place, formats=["probability"])
+    objects, raster = s3.read_all("outlined"), "formats/change_probability.tif"
+    assert objects[raster] == (tmp_path / "run" / raster).read_bytes()
+    asset = json.loads(objects["report/item.json"])["assets"]["change_probability"]
+    assert asset["file:size"] == len(objects[raster])
+    assert read_record(find_run_folder(f"s3://{BUCKET}/outlined")).files["report/item.json"]["size_bytes"] == len(
+        objects["report/item.json"]
+    )
 
 
 def test_datasets_from_a_bucket(finished: str, local_run: Path) -> None:

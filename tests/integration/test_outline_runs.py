@@ -13,6 +13,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyarrow.parquet as pq
 import pystac
 import pytest
 import rasterio
@@ -146,6 +147,15 @@ def test_probabilities_of_change_are_read_back_and_named_in_the_item(
     detect_changes(off, open_cluster=shared_cluster)
     with pytest.raises(InputError, match=r"has no masks: .*model\.outlines was off"):
         export_report(str(tmp_path / "off"), formats=["probability"])
+
+
+def test_tiles_that_are_not_those_of_the_run_make_no_raster(whole_run: Path, tmp_path: Path) -> None:
+    """Its record or its table is a stranger's: a grid of any size could be asked for."""
+    table = pq.read_table(whole_run / "report" / "tiles.parquet")
+    pq.write_table(table.slice(1), whole_run / "report" / "tiles.parquet")
+
+    with pytest.raises(InputError, match=r"is not the table of its run \(23 rows for 4 x 6 tiles\)"):
+        export_report(str(whole_run), formats=["probability"], output=str(tmp_path))
 
 
 def test_qgis_has_the_probabilities_as_a_layer(finished: Path, tmp_path: Path, draw_with_qgis: DrawWithQgis) -> None:

@@ -164,3 +164,10 @@ def test_a_place_knows_the_pixels_of_a_grid_under_its_own() -> None:
 
     assert rows.tolist() == [2, 3, 4]
     assert cols.tolist() == [-1, 0, 1, 2]
+
+
+def test_a_raster_that_nobody_would_see_the_end_of_is_refused(tmp_path: Path) -> None:
+    bounds = (0.0, 0.0, 2.0**21, 2.0**20)
+
+    with pytest.raises(InputError, match=r"2,097,152 x 1,048,576 pixels, in WGS 84 / UTM zone 14N"):
+        write_probability(tmp_path / "x.tif", [], crs=CRS, resolution_m=1.0, bounds=bounds)
