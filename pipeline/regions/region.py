@@ -41,7 +41,7 @@ from pipeline.regions.report import REPORT_FOLDER, make_region_files
 from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.stac_collection import COLLECTION_NAME
-from pipeline.regions.tables import RegionTables, make_tables
+from pipeline.regions.tables import ZONE_SUMS_NAME, RegionTables, make_tables
 from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import RunLock, hold_lock
@@ -275,7 +275,12 @@ class Region(SettledRegion):
             bounds=project_shape(self.area, crs=self.crs).bounds if self.blocks else None,
             blocks=self.blocks,
         )
-        former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
+        former = {
+            COLLECTION_NAME,
+            ACCURACY_NAME,
+            ZONE_SUMS_NAME,
+            *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER)),
+        }
         withdraw_region_record(self.folder)
         # The log comes last: until it is there, the next pass finds all that this one has to tell.
         for name in sorted(files, key=lambda name: name == CHANGELOG_NAME):
