@@ -42,6 +42,7 @@ from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.stac_collection import COLLECTION_NAME
 from pipeline.regions.tables import ZONE_SUMS_NAME, RegionTables, make_tables
+from pipeline.scenes.days import LeftOut
 from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import RunLock, hold_lock
@@ -239,10 +240,10 @@ class Region(SettledRegion):
         self.lock.check()
         facts = read_file_facts(self.folder).get(CHANGELOG_NAME)
         log = read_changelog(self.folder, crs=self.crs, facts=facts)
-        states, tables, files = self._write_report(log, now=now)
+        states, tables, files = self._write_report(log, left_out=plan.left_out, now=now)
         if apply_retention(states, folder=self.folder, config=self.config.retention, now=now):
             # The report that made it safe to let go of runs still pointed to them.
-            states, tables, files = self._write_report(log, now=now)
+            states, tables, files = self._write_report(log, left_out=plan.left_out, now=now)
         summary = PassSummary.of(plan, states=states, tables=tables, now=now, n_logged=len(log))
         record = make_region_record(
             self.config, cell=self.cell, settings=self.settings, crs=self.crs, states=states, files=files, last=summary
@@ -253,7 +254,7 @@ class Region(SettledRegion):
         )
 
     def _write_report(
-        self, log: gpd.GeoDataFrame, *, now: dt.datetime
+        self, log: gpd.GeoDataFrame, *, left_out: Sequence[LeftOut], now: dt.datetime
     ) -> tuple[tuple[PairState, ...], RegionTables, dict[str, bytes]]:
         """Make the report of what the region's folder holds now; gives the pairs, what they tell, and the files."""
         states = tuple(take_current(read_states(self.folder)))
@@ -274,6 +275,7 @@ class Region(SettledRegion):
             crs=self.crs,
             bounds=project_shape(self.area, crs=self.crs).bounds if self.blocks else None,
             blocks=self.blocks,
+            left_out=left_out,
         )
         former = {
             COLLECTION_NAME,

@@ -263,6 +263,19 @@ ZONE_SUMS_SCHEMA = make_table_schema(
 """Columns of the ``zones.parquet`` of a region of several blocks but the zones' own attributes."""
 
 
+LEFT_OUT_SCHEMA = make_table_schema(
+    [
+        describe_field("name", pa.string(), "Id of an item, name of a file, a scene or a pair.", is_nullable=False),
+        describe_field(
+            "block_id", pa.string(), "Block that it takes no part in; null: all of the region, or it has no blocks."
+        ),
+        describe_field("reason", pa.string(), "Why it takes no part.", is_nullable=False),
+    ],
+    table="left_out",
+)
+"""Columns of a region's ``left_out.parquet``, one row for each that takes no part in the last pass."""
+
+
 def make_zone_sums_schema(attributes: pa.Schema | None) -> pa.Schema:
     """Give these columns, with the zones' own in front of the geometry, if they have any."""
     return insert_fields(ZONE_SUMS_SCHEMA, attributes or (), before="geometry")

@@ -9,6 +9,7 @@ import pytest
 from pipeline.regions.schemas import (
     CHANGELOG_SCHEMA,
     EVENTS_SCHEMA,
+    LEFT_OUT_SCHEMA,
     REGION_CHANGES_SCHEMA,
     TIMELINE_SCHEMA,
     ZONE_SUMS_SCHEMA,
@@ -31,9 +32,20 @@ def text(repository: Path) -> str:
     "fields",
     [
         *(FINDINGS_SCHEMA, COMPOSITE_FIELDS, CHANGES_SCHEMA, ZONES_SCHEMA, REGION_FIELDS),
-        *(EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA, ZONE_SUMS_SCHEMA),
+        *(EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA, ZONE_SUMS_SCHEMA, LEFT_OUT_SCHEMA),
     ],
-    ids=["tiles", "composites", "changes", "zones", "region", "events", "changelog", "timeline", "zone sums"],
+    ids=[
+        "tiles",
+        "composites",
+        "changes",
+        "zones",
+        "region",
+        "events",
+        "changelog",
+        "timeline",
+        "zone sums",
+        "left out",
+    ],
 )
 def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: list[object]) -> None:
     expected = tabulate_fields(fields)
@@ -43,7 +55,7 @@ def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: li
 
 def test_every_column_has_a_description() -> None:
     schemas = [FINDINGS_SCHEMA, ZONES_SCHEMA, TRUTH_SCHEMA, REGION_CHANGES_SCHEMA, CHANGELOG_SCHEMA, TIMELINE_SCHEMA]
-    schemas.append(ZONE_SUMS_SCHEMA)
+    schemas += [ZONE_SUMS_SCHEMA, LEFT_OUT_SCHEMA]
 
     assert [field.name for schema in schemas for field in schema if not read_description(field)] == []
 
