@@ -1,6 +1,6 @@
 """What takes no part in a pass, told in few words: so many for this reason, so many for that, and some examples.
 
-All of it is a table beside the region's report, as a thousand blocks leave out tens of thousands of scenes.
+All of it is a table beside ``region.json``, as a thousand blocks leave out tens of thousands of scenes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.regions.schemas import LEFT_OUT_SCHEMA
 from pipeline.scenes.days import LeftOut
 from pipeline.tables.geoparquet import encode_table
 
-LEFT_OUT_NAME = "report/left_out.parquet"
+LEFT_OUT_NAME = "left_out.parquet"
 MAX_EXAMPLES = 10
 """So many are told by name."""
 MAX_REASONS = 20

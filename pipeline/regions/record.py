@@ -51,7 +51,7 @@ class PassSummary:
     n_provisional: int
     """Events that are neither confirmed nor denied yet."""
     n_left_out: int
-    """Items, scenes and pairs that take no part; ``report/left_out.parquet`` has them all."""
+    """Items, scenes and pairs that take no part; ``left_out.parquet`` has them all."""
     left_out_reasons: Mapping[str, int]
     """How many of them for which reason."""
     left_out: Sequence[Mapping[str, str]]

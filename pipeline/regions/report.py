@@ -13,7 +13,6 @@ from model.sealing import encode_sealed
 from pipeline.regions.assess import gather_accuracy
 from pipeline.regions.blocks import RegionBlock
 from pipeline.regions.ground import GroundPictures, find_ground, join_grounds
-from pipeline.regions.left_out import LEFT_OUT_NAME, encode_left_out
 from pipeline.regions.page import count_events, render_region_page
 from pipeline.regions.pair_records import PairState, read_report_file
 from pipeline.regions.schemas import REGION_CHANGES_SCHEMA
@@ -23,7 +22,6 @@ from pipeline.report.plot_figures import summarise_timeline
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.stac_assets import encode_stac
 from pipeline.report.stac_item import ITEM_NAME
-from pipeline.scenes.days import LeftOut
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, ZONES_NAME
 from pipeline.storage.object_facts import describe_bytes
@@ -44,7 +42,6 @@ def make_region_files(
     crs: str,
     bounds: tuple[float, float, float, float] | None = None,
     blocks: Sequence[RegionBlock] = (),
-    left_out: Sequence[LeftOut] = (),
 ) -> dict[str, bytes]:
     """Make every file of a region's report; equal pairs give equal files.
 
@@ -56,7 +53,6 @@ def make_region_files(
         crs: CRS of the tables.
         bounds: Left, bottom, right and top of the area in it, for the map of a region of several blocks.
         blocks: These; none where it is a single one.
-        left_out: What takes no part in the pass.
 
     Returns:
         Content by name in the region's folder.
@@ -65,7 +61,6 @@ def make_region_files(
     files = dict(encode_tables(tables))
     zones = dict(_copy_zones(told, folder=folder))
     files |= zones
-    files[LEFT_OUT_NAME] = encode_left_out(left_out)
     has_blocks = "block_id" in tables.time_line
     figures = summarise_timeline(tables.overview)
     files |= {f"{PLOTS_FOLDER}/{plot}": png for plot, png in draw_plots(figures).items()}

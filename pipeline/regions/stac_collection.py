@@ -12,7 +12,6 @@ import pystac
 from pipeline.dates import parse_moment
 from pipeline.regions.schemas import (
     CHANGELOG_SCHEMA,
-    LEFT_OUT_SCHEMA,
     choose_time_line_schema,
     make_events_schema,
     make_region_changes_schema,
@@ -83,7 +82,6 @@ def make_region_collection(
         "events.parquet": make_events_schema(is_reviewed=is_reviewed),
         "changelog.parquet": CHANGELOG_SCHEMA,
         "zones.parquet": zones_schema,
-        "left_out.parquet": LEFT_OUT_SCHEMA,
     }
     for name, facts in sorted((files or {}).items()):
         place = PurePosixPath(name).relative_to("report")

@@ -42,7 +42,6 @@ _TITLES = {
     "accuracy.json": "What people who looked at a sample say of the report's accuracy, with intervals",
     "index.html": "Map and tables for a browser",
     "timeline.parquet": "Every pair of dates, and what it tells",
-    "left_out.parquet": "What takes no part in the last pass, and why",
 }
 _ROLES = {
     ".parquet": ["data"],

@@ -155,6 +155,9 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
         if status in ("done", "failed")
     }
     assert len(report.tables.overview) == 3
+    left_out = pd.read_parquet(tmp_path / "region" / "left_out.parquet")
+    assert len(left_out) == report.summary.n_left_out == sum(report.summary.left_out_reasons.values())
+    assert ("cloudy", CLOUDY.block_id) in zip(left_out["name"], left_out["block_id"], strict=True)
 
     # What the border of blocks or of zones runs through is one event, and its area counts once.
     events = read_events(config)
