@@ -149,7 +149,7 @@ def measure(folder: Path, *, n_kills: int, seed: int) -> dict[str, Any]:
         if not wait_for_work(process, folder=folder / "killed", since=begun):
             raise SystemExit(f"{read_end(killed)}\nThe pass ended before it was at work, after {len(moments)} kills")
         # A part of it goes by until a pass is where the last one was: none comes to its end before the last kill.
-        seconds = dice.uniform(0, 4 * work_s / n_kills)
+        seconds = dice.uniform(0, 2.5 * work_s / n_kills)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -24,6 +24,7 @@ from region_passes import make_pass
 
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
+from pipeline.regions.export import export_region
 from pipeline.regions.forecast import forecast_pass
 from pipeline.regions.ground import GroundPictures, join_grounds
 from pipeline.regions.region import RegionReport
@@ -176,6 +177,10 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
     zones = gpd.read_parquet(tmp_path / "region" / "report" / "zones.parquet").set_index("zone_id")
     assert zones["building_area_m2"].sum() == pytest.approx(changes["area_m2"].sum(), rel=1e-6)
     assert zones.loc["west", "building_area_m2"] == pytest.approx(2.5 * HOUSE_M**2, rel=0.06)
+    (exported,) = export_region(str(tmp_path / "region"), formats=["gpkg"])
+    layers = {name: gpd.read_file(exported, layer=name) for name in gpd.list_layers(exported)["name"]}
+    assert {name: len(layer) for name, layer in layers.items()} == {"changes": 6, "events": 4, "zones": 2}
+    assert {layer.crs for layer in layers.values()} == {events.crs}
     ground = join_grounds(
         [state for state in report.states if state.has_result],
         folder=report.folder,
