@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from model.errors import InputError
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "clouds": ("omnicloudmask",),
     "convert": ("google.protobuf", "sentencepiece"),
     "cuda": ("dask_cuda",),
     "docx": ("docx",),

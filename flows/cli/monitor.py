@@ -114,6 +114,7 @@ def _show_pass(console: Console, report: RegionReport) -> None:
     from rich.markup import escape
 
     from flows.cli.console import make_table
+    from pipeline.regions.left_out import LEFT_OUT_NAME
 
     table = make_table("pair", "status", "changes", "new", title="Time line")
     for row in report.tables.overview.tail(20).to_dict("records"):
@@ -125,8 +126,10 @@ def _show_pass(console: Console, report: RegionReport) -> None:
         console.print(f"{len(report.summary.blocks)} blocks: {words}", highlight=False)
     for pair_id, reason in report.summary.failed.items():
         console.print(f"[yellow]Failed: {escape(pair_id)}: {escape(reason)}[/yellow]", soft_wrap=True, highlight=False)
-    for each in report.summary.left_out[:10]:
-        console.print(f"Left out: {escape(each['name'])}: {escape(each['reason'])}", soft_wrap=True, highlight=False)
+    for reason, count in report.summary.left_out_reasons.items():
+        console.print(f"Left out: {count:,}: {escape(reason)}", soft_wrap=True, highlight=False)
+    if report.summary.n_left_out:
+        console.print(f"All that was left out: {escape(report.folder.join(LEFT_OUT_NAME))}", soft_wrap=True)
     told = report.summary.events
     words = ", ".join(f"{told[action]} {action}" for action in ("new", "confirmed", "retired"))
     waiting = f"{report.summary.n_provisional} neither confirmed nor denied"

@@ -21,12 +21,11 @@ def is_remote_scene(scene: SceneConfig) -> bool:
 
 
 def list_scene_uris(scene: SceneConfig) -> tuple[str, ...]:
-    """Give the files that a scene names, of one raster or of one per band, then those of classes; none of STAC's."""
+    """Give the files that a scene names: of colours, of classes and of near infrared; none of STAC's."""
     named = [scene.uri] if scene.uri is not None else []
     if scene.band_files is not None:
         named += [getattr(scene.band_files, band) for band in BandFilesConfig.model_fields]
-    if scene.classes is not None and scene.classes.uri is not None:
-        named.append(scene.classes.uri)
+    named += [each.uri for each in (scene.classes, scene.clouds) if each is not None and each.uri is not None]
     return tuple(uri for uris in named for uri in list_uris(uris))
 
 
@@ -70,6 +69,21 @@ class ClassesConfig(StrictConfig):
     band: int | str = Field(default=1, description="1-based number or name of the band of classes.")
 
 
+class CloudsConfig(StrictConfig):
+    """Who finds the clouds of scenes that have no class band."""
+
+    method: Literal["omnicloudmask"] = Field(
+        description="omnicloudmask: its network tells clouds and their shadows by red, green and near infrared. It "
+        "comes with the extra clouds, and fetches its weights from a hub."
+    )
+    uri: Uris | None = Field(
+        default=None,
+        description="Raster of near infrared, or one for each part; left out, the scene's own raster. With stac the "
+        "items tell (stac.nir).",
+    )
+    band: int | str = Field(default="nir", description="1-based number or name of the band of near infrared in it.")
+
+
 class SceneSettings(StrictConfig):
     """What a user knows better than the files of a scene, whichever scene it is."""
 
@@ -95,6 +109,13 @@ class SceneSettings(StrictConfig):
     )
     snow_hides: bool = Field(
         default=False, description="Whether snow and ice, as the class band tells them, count as not seen like clouds."
+    )
+    clouds: CloudsConfig | None = Field(
+        default=None,
+        # Settings without stay what they were, and so do the names of pairs and runs.
+        exclude_if=lambda value: value is None,
+        description="How clouds are found in what has no class band: a mapping of method and where near infrared is. "
+        "Left out, they are not.",
     )
     assume_crs: str | None = Field(
         default=None, description="CRS of rasters that have none, such as EPSG:32614; the others keep theirs."
@@ -219,6 +240,8 @@ class SceneConfig(SceneSettings):
             raise ValueError(f"{' and '.join(given) or 'nothing'} given; name one of {', '.join(SCENE_SOURCES)}")
         if self.stac is not None and self.bands is not None:
             raise ValueError("bands goes with uri and band_files; set stac.bands")
+        if self.stac is not None and self.clouds is not None and self.clouds.uri is not None:
+            raise ValueError("clouds.uri goes with uri and band_files; set stac.nir")
         return self
 
     @model_validator(mode="after")

@@ -71,6 +71,13 @@ class StacConfig(StrictConfig):
         description="Asset with the scene classification that shows clouds, by key, name or title. For items "
         "without the default, scl, that of Landsat (qa_pixel) or HLS (Fmask) is taken, else no clouds are masked.",
     )
+    nir: str = Field(
+        default="nir",
+        # Settings without stay what they were, and so do the names of pairs and runs.
+        exclude_if=lambda value: value == "nir",
+        description="Near infrared, by common name, asset key, band name or title, for scenes whose clouds are found "
+        "(clouds.method).",
+    )
     alternate: str | None = Field(
         default=None,
         description="Which of the further addresses of an asset is taken where it has that one, such as s3 or https; "

@@ -1,4 +1,4 @@
-"""A region's events and changes in other formats: one layer each, though the changes lie in a file per pair."""
+"""A region's events, changes and zones in other formats: one layer each, though changes lie in a file per pair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.errors import InputError
 from pipeline.regions.export_probability import name_in_collection, plan_region_probability
 from pipeline.regions.record import REGION_NAME, read_file_facts
 from pipeline.regions.schemas import LATER_COLUMNS, make_region_changes_schema
-from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, choose_told
+from pipeline.regions.tables import CHANGES_FOLDER, EVENTS_NAME, ZONE_SUMS_NAME, choose_told
 from pipeline.runs.export import FORMATS_FOLDER, QGIS_FORMAT, OpenTable, check_formats, plan_project, write_formats
 from pipeline.runs.export_probability import PROBABILITY_FORMAT
 from pipeline.storage.folder import RunFolder
@@ -56,7 +56,7 @@ def export_region(uri: str, *, formats: Sequence[str], output: str | None = None
 
 
 def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:
-    """Give what opens the changes of all pairs that a region tells, as one table, and its events.
+    """Give what opens the changes of all pairs that a region tells, as one table, its events, and the zones of blocks.
 
     Raises:
         InputError: the region tells no events.
@@ -69,6 +69,8 @@ def open_region_tables(folder: RunFolder) -> dict[str, OpenTable]:
             remedy="make a pass over it with `deltavlm monitor` first",
         )
     tables: dict[str, OpenTable] = {"events": partial(folder.open_file, EVENTS_NAME)}
+    if ZONE_SUMS_NAME in names:
+        tables["zones"] = partial(folder.open_file, ZONE_SUMS_NAME)
     parts = [name for name in names if name.startswith(f"{CHANGES_FOLDER}/")]
     if parts:
         tables = {"changes": lambda: io.BytesIO(_join_changes(parts, folder=folder)), **tables}

@@ -6,9 +6,7 @@ lie beside it in the region's folder.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -21,12 +19,12 @@ import pyproj
 from pipeline.grid.grid import Grid
 from pipeline.regions.blocks import RegionBlock
 from pipeline.regions.events.status import EventStatus
+from pipeline.regions.ground import GroundPictures, Span
 from pipeline.regions.page_blocks import describe_blocks
 from pipeline.regions.pair_records import PairState
 from pipeline.report.accuracy_words import N_FIGURES, describe_accuracy
 from pipeline.report.page.columns import describe_changes, describe_frame, list_records, note_shapes, write_json
 from pipeline.report.page.map import MapFrame, choose_scale_bar, draw_changes
-from pipeline.report.page.pictures import PicturePair
 from pipeline.report.page.template import render_template
 from pipeline.report.page.zones import describe_zones, draw_zones
 from pipeline.report.plot_figures import PlotText
@@ -50,20 +48,6 @@ _MARGIN = 0.05
 _BAR_HEIGHT = 130
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroundPictures:
-    """What the map of a region shows below its changes."""
-
-    bounds: tuple[float, float, float, float]
-    """Left, bottom, right and top of the ground in the CRS of the changes."""
-    pictures: PicturePair
-    """The ground at both dates, on just these bounds."""
-    before: dt.datetime
-    """The earlier of them."""
-    after: dt.datetime
-    """The later."""
-
-
 def render_region_page(
     changes: gpd.GeoDataFrame,
     *,
@@ -75,6 +59,7 @@ def render_region_page(
     states: Sequence[PairState] = (),
     ground: GroundPictures | None = None,
     zones: gpd.GeoDataFrame | None = None,
+    zones_file: str = "zones.parquet",
     plots: Mapping[str, PlotText] | None = None,
     accuracy: Mapping[str, Mapping[str, Any]] | None = None,
     reviews: ReviewSummary | None = None,
@@ -92,6 +77,7 @@ def render_region_page(
         states: The pairs of the blocks.
         ground: The region at an early and a late date; without it the map is that of the changes, without pictures.
         zones: What the changes sum up to per zone, when zones are given.
+        zones_file: The table that has all of them, as seen from the page.
         plots: Words for the pictures in ``plots/`` beside the page, by the names of their files.
         reviews: How far people have reviewed its events; None: not at all.
         accuracy: The content of ``accuracy.json`` of the pairs that were assessed, by their ids.
@@ -120,6 +106,7 @@ def render_region_page(
         "picture_dates": _describe_pictures(ground, pairs=pairs),
         "latest": describe_latest(ranked, frame=frame),
         "zones": describe_zones(zones),
+        "zones_file": zones_file,
         "plots": plots or {},
         "reviews": None if reviews is None else word_reviews(reviews, noun="event"),
         "assessed": _describe_assessed(pairs, accuracy=accuracy or {}),
@@ -193,8 +180,13 @@ def _describe_pictures(ground: GroundPictures | None, *, pairs: pd.DataFrame) ->
     """Give the dates that the pictures show, which need not be the region's first and last."""
     if ground is None:
         return _describe_dates(pairs)
-    moments = {"before": ground.before, "after": ground.after}
-    return {date: write_day(pd.Timestamp(moment)) or "date not known" for date, moment in moments.items()}
+    return {"before": _write_span(ground.before), "after": _write_span(ground.after)}
+
+
+def _write_span(span: Span) -> str:
+    """Give a day, or the first and the last where blocks have days of their own."""
+    first, last = (write_day(pd.Timestamp(moment)) or "date not known" for moment in (span.first, span.last))
+    return first if first == last else f"{first} to {last}"
 
 
 def list_days(changes: gpd.GeoDataFrame) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ def _describe_block(plan: PassPlan, *, block_id: str, n_cloudy: int) -> PassPlan
         left_out=plan.left_out,
     )
     told = BlockPlan(block_id=block_id, status=status, reason=reason, n_scenes=plan.n_scenes, n_to_do=len(plan.to_do))
-    left_out = tuple(LeftOut(name=f"{block_id}: {each.name}", reason=each.reason) for each in plan.left_out)
+    left_out = tuple(replace(each, block_id=block_id) for each in plan.left_out)
     return replace(plan, left_out=left_out, blocks=(told,))
 
 

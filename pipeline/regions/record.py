@@ -15,6 +15,7 @@ from pipeline.dates import format_moment
 from pipeline.regions.block_status import settle_blocks
 from pipeline.regions.events.changelog import count_actions
 from pipeline.regions.events.status import EventStatus
+from pipeline.regions.left_out import LeftOutSummary
 from pipeline.regions.pair_records import PairState
 from pipeline.regions.plan import PassPlan
 from pipeline.regions.tables import RegionTables
@@ -26,7 +27,7 @@ FORMAT_VERSION = 1
 """Raised when a field of the record changes its meaning or goes away."""
 
 _LISTED = 200
-# ^ Of what is left out so much is listed; the number tells the rest.
+# ^ Of warnings so many are listed.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,13 @@ class PassSummary:
     n_provisional: int
     """Events that are neither confirmed nor denied yet."""
     n_left_out: int
-    """Items, scenes and pairs that take no part."""
+    """Items, scenes and pairs that take no part; ``left_out.parquet`` has them all."""
+    left_out_reasons: Mapping[str, int]
+    """How many of them for which reason."""
     left_out: Sequence[Mapping[str, str]]
-    """The first of them by name, with the reason."""
+    """Some of them by name, with the reason."""
+    n_left_out_not_listed: int
+    """The others."""
     warnings: Sequence[str] = ()
     """What people should know of its pairs."""
     blocks: Sequence[Mapping[str, Any]] = ()
@@ -77,6 +82,7 @@ class PassSummary:
             now: The present of the pass.
             n_logged: Rows that the log of events had before it.
         """
+        left_out = LeftOutSummary.of(plan.left_out)
         asked = {record.pair.pair_id for record in plan.to_do}
         own = [state for state in states if state.pair_id in asked]
         line = tables.time_line
@@ -90,8 +96,10 @@ class PassSummary:
             n_new_changes=int(counts.fillna(0).sum()),
             events=count_actions(tables.changelog, since=n_logged),
             n_provisional=int(tables.events["status"].eq(EventStatus.PROVISIONAL).sum()),
-            n_left_out=len(plan.left_out),
-            left_out=tuple(asdict(each) for each in plan.left_out[:_LISTED]),
+            n_left_out=left_out.count,
+            left_out_reasons=left_out.reasons,
+            left_out=left_out.examples,
+            n_left_out_not_listed=left_out.count - len(left_out.examples),
             warnings=plan.warnings[:_LISTED],
             blocks=tuple(block.to_dict() for block in settle_blocks(plan.blocks, failed=_find_failures(own))),
         )

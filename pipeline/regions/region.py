@@ -26,6 +26,7 @@ from pipeline.regions.blocks import RegionBlock, describe_block, find_blocks
 from pipeline.regions.events.changelog import CHANGELOG_NAME, read_changelog
 from pipeline.regions.events.reviewed import read_event_reviews
 from pipeline.regions.events.table import TellingRules
+from pipeline.regions.left_out import LEFT_OUT_NAME, encode_left_out
 from pipeline.regions.pair_records import PairRecord, PairState, read_states, take_current, write_record
 from pipeline.regions.pairs import find_crs, hash_cell, hash_settings
 from pipeline.regions.plan import PassPlan, Place, plan_place
@@ -41,14 +42,14 @@ from pipeline.regions.report import REPORT_FOLDER, make_region_files
 from pipeline.regions.retention import apply_retention
 from pipeline.regions.search import choose_search_area, list_pieces, make_scene_config
 from pipeline.regions.stac_collection import COLLECTION_NAME
-from pipeline.regions.tables import RegionTables, make_tables
+from pipeline.regions.tables import ZONE_SUMS_NAME, RegionTables, make_tables
 from pipeline.scenes.signing import check_signer
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.lock import RunLock, hold_lock
 from pipeline.storage.names import ACCURACY_NAME, LOCK_NAME, is_pair_table
 from pipeline.storage.opening import find_folder, make_folder
 
-_OWN_NAMES = frozenset({REGION_NAME, "blocks", "pairs", "plans", "report"})
+_OWN_NAMES = frozenset({REGION_NAME, LEFT_OUT_NAME, "blocks", "pairs", "plans", "report"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +245,16 @@ class Region(SettledRegion):
             # The report that made it safe to let go of runs still pointed to them.
             states, tables, files = self._write_report(log, now=now)
         summary = PassSummary.of(plan, states=states, tables=tables, now=now, n_logged=len(log))
+        left_out = encode_left_out(plan.left_out)
+        _put_if_new(self.folder, LEFT_OUT_NAME, left_out)
         record = make_region_record(
-            self.config, cell=self.cell, settings=self.settings, crs=self.crs, states=states, files=files, last=summary
+            self.config,
+            cell=self.cell,
+            settings=self.settings,
+            crs=self.crs,
+            states=states,
+            files=files | {LEFT_OUT_NAME: left_out},
+            last=summary,
         )
         write_region_record(record, folder=self.folder)
         return RegionReport(
@@ -275,7 +284,12 @@ class Region(SettledRegion):
             bounds=project_shape(self.area, crs=self.crs).bounds if self.blocks else None,
             blocks=self.blocks,
         )
-        former = {COLLECTION_NAME, ACCURACY_NAME, *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER))}
+        former = {
+            COLLECTION_NAME,
+            ACCURACY_NAME,
+            ZONE_SUMS_NAME,
+            *filter(is_pair_table, self.folder.list_names(REPORT_FOLDER)),
+        }
         withdraw_region_record(self.folder)
         # The log comes last: until it is there, the next pass finds all that this one has to tell.
         for name in sorted(files, key=lambda name: name == CHANGELOG_NAME):

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
-import pyproj
 
 from model.sealing import encode_sealed
 from pipeline.regions.assess import gather_accuracy
 from pipeline.regions.blocks import RegionBlock
-from pipeline.regions.page import GroundPictures, count_events, render_region_page
-from pipeline.regions.pair_records import PairState, open_pair_folder, read_report_file
+from pipeline.regions.ground import GroundPictures, find_ground, join_grounds
+from pipeline.regions.page import count_events, render_region_page
+from pipeline.regions.pair_records import PairState, read_report_file
 from pipeline.regions.schemas import REGION_CHANGES_SCHEMA
 from pipeline.regions.stac_collection import COLLECTION_NAME, make_region_collection
-from pipeline.regions.tables import RegionTables, encode_tables
-from pipeline.report.page.map import MAX_MAP_SIZE_PX
-from pipeline.report.page.pictures import PicturePair, find_visible, read_pictures
+from pipeline.regions.tables import ZONE_SUMS_NAME, RegionTables, encode_tables
 from pipeline.report.plot_figures import summarise_timeline
 from pipeline.report.plots import PLOTS_FOLDER, describe_plots, draw_plots
 from pipeline.report.stac_assets import encode_stac
 from pipeline.report.stac_item import ITEM_NAME
-from pipeline.runs.record_files import read_record
-from pipeline.runs.restore import restore_store
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME, ZONES_NAME
+from pipeline.storage.names import ACCURACY_NAME, ZONES_NAME
 from pipeline.storage.object_facts import describe_bytes
 from pipeline.tables.geoparquet import make_frame
 from pipeline.tables.nested_shapes import read_frame
-from pipeline.tiles.store import TileStore
 
 REPORT_FOLDER = "report"
 ZONES_FOLDER = "report/zones"
@@ -81,9 +73,10 @@ def make_region_files(
         timeline=tables.time_line,
         name=name,
         overview=tables.overview,
-        # The last pair shows one block, and sums over zones are those of one block.
-        ground=None if has_blocks else _find_ground(told, folder=folder, crs=crs),
-        zones=None if has_blocks else _read_zones(zones, crs=crs),
+        ground=_find_ground(told, folder=folder, crs=crs, bounds=bounds if has_blocks else None),
+        # The last pair's zones are those of one block.
+        zones=tables.zones if has_blocks else _read_zones(zones, crs=crs),
+        zones_file=_name_zones_file(zones, has_blocks=has_blocks),
         bounds=bounds if has_blocks else None,
         blocks=blocks,
         states=states,
@@ -105,6 +98,7 @@ def make_region_files(
             event_counts=count_events(changes) if changes is not None else None,
             is_reviewed=tables.reviews is not None,
             has_blocks=has_blocks,
+            zones_schema=tables.zones_schema,
         )
         files[COLLECTION_NAME] = encode_stac(collection)
     return files
@@ -134,45 +128,18 @@ def _read_zones(files: dict[str, bytes], *, crs: str) -> gpd.GeoDataFrame | None
     return frame if frame.crs == crs else frame.to_crs(crs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _PairGround:
-    """A pair whose pixels are there."""
-
-    state: PairState
-    run: RunFolder
-    store: TileStore
-
-    def read(self) -> PicturePair:
-        """Read the overlap of its scenes at both dates."""
-        grid = self.store.grid
-        tiles = pd.read_parquet(io.BytesIO(self.run.read(TILES_NAME)), columns=["row", "col", "valid_fraction"])
-        is_visible = find_visible(tiles, grid=grid)
-        return read_pictures(self.store, is_visible=is_visible, window=grid.shared_window, max_size_px=MAX_MAP_SIZE_PX)
+def _name_zones_file(files: Mapping[str, bytes], *, has_blocks: bool) -> str:
+    """Name the file that has all zones, as seen from the page."""
+    name = ZONE_SUMS_NAME if has_blocks or not files else list(files)[-1]
+    return name.removeprefix(f"{REPORT_FOLDER}/")
 
 
-def _find_ground(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> GroundPictures | None:
-    """Give the ground of the last pair that has its pixels, and what it looked like in the first pair with as much."""
-    there = list(_list_grounds(told, folder=folder, crs=crs))
-    if not there:
-        return None
-    last = there[-1]
-    first = next(each for each in there if each.store.grid == last.store.grid)
-    pictures = last.read()
-    if first is not last:
-        pictures = replace(pictures, before_uri=first.read().before_uri)
-    before, after = first.state.record.pair.before.start, last.state.record.pair.after.start
-    return GroundPictures(bounds=last.store.grid.shared_bounds, pictures=pictures, before=before, after=after)
-
-
-def _list_grounds(told: Sequence[PairState], *, folder: RunFolder, crs: str) -> Iterator[_PairGround]:
-    wanted = pyproj.CRS.from_user_input(crs)
-    for state in told:
-        run = open_pair_folder(folder, state.record)
-        if not state.has_folder or not run.has(f"{STORE_NAME}/zarr.json"):
-            continue
-        store = restore_store(read_record(run), folder=run)
-        if pyproj.CRS.from_user_input(store.grid.crs) == wanted:
-            yield _PairGround(state=state, run=run, store=store)
+def _find_ground(
+    told: Sequence[PairState], *, folder: RunFolder, crs: str, bounds: tuple[float, float, float, float] | None
+) -> GroundPictures | None:
+    if bounds is None:
+        return find_ground(told, folder=folder, crs=crs)
+    return join_grounds(told, folder=folder, crs=crs, bounds=bounds)
 
 
 def _read_items(told: Sequence[PairState], *, folder: RunFolder) -> Iterator[tuple[str, dict[str, Any]]]:

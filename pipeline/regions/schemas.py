@@ -5,7 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.tables.fields import describe_field, insert_fields, make_table_schema
-from pipeline.tables.schemas import CHANGE_REVIEW_FIELDS, CHANGES_SCHEMA, FINDINGS_SCHEMA
+from pipeline.tables.schemas import (
+    CHANGE_KINDS,
+    CHANGE_REVIEW_FIELDS,
+    CHANGES_SCHEMA,
+    FINDINGS_SCHEMA,
+    ZONES_SCHEMA,
+)
 
 REGION_CHANGES_SCHEMA = make_table_schema(
     insert_fields(
@@ -222,3 +228,54 @@ SEEN_SCHEMA = make_table_schema(
     table="seen",
 )
 """Columns of a region's ``seen/``: tiles of a pair of which it is known whether they changed."""
+
+ZONE_SUMS_SCHEMA = make_table_schema(
+    [
+        *(ZONES_SCHEMA.field(name) for name in ("zone_id", "name", "status", "reason", "area_m2")),
+        describe_field(
+            "seen_fraction",
+            pa.float64(),
+            "Part of the zone's area that the last pairs of its blocks have looked at, 0 to 1; a tile that is valid in "
+            "part counts by that part wherever the zone lies in it.",
+            is_nullable=False,
+        ),
+        ZONES_SCHEMA.field("seen_area_m2"),
+        describe_field("before_datetime", pa.timestamp("us", "UTC"), "Earliest before scene of these pairs."),
+        describe_field("after_datetime", pa.timestamp("us", "UTC"), "Latest after scene of these pairs."),
+        *(
+            describe_field(
+                f"{kind}_area_m2",
+                pa.float64(),
+                f"Area of these pairs' changes of kind {kind} that are told, in square metres, by the part of each in "
+                "the zone. Null: nothing was seen, or no tile told where.",
+            )
+            for kind in CHANGE_KINDS
+        ),
+        describe_field(
+            "geometry",
+            pa.binary(),
+            "The zone in the region's CRS, as far as 20 degrees around its blocks; empty beyond.",
+            is_nullable=False,
+        ),
+    ],
+    table="zone_sums",
+)
+"""Columns of the ``zones.parquet`` of a region of several blocks but the zones' own attributes."""
+
+
+LEFT_OUT_SCHEMA = make_table_schema(
+    [
+        describe_field("name", pa.string(), "Id of an item, name of a file, a scene or a pair.", is_nullable=False),
+        describe_field(
+            "block_id", pa.string(), "Block that it takes no part in; null: all of the region, or it has no blocks."
+        ),
+        describe_field("reason", pa.string(), "Why it takes no part.", is_nullable=False),
+    ],
+    table="left_out",
+)
+"""Columns of a region's ``left_out.parquet``, one row for each that takes no part in the last pass."""
+
+
+def make_zone_sums_schema(attributes: pa.Schema | None) -> pa.Schema:
+    """Give these columns, with the zones' own in front of the geometry, if they have any."""
+    return insert_fields(ZONE_SUMS_SCHEMA, attributes or (), before="geometry")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 import pystac
 
 from pipeline.dates import parse_moment
@@ -31,6 +32,7 @@ def make_region_collection(
     event_counts: Mapping[str, int] | None = None,
     is_reviewed: bool = False,
     has_blocks: bool = False,
+    zones_schema: pa.Schema | None = None,
     license: str = "other",  # noqa: A002 - STAC's word
 ) -> dict[str, Any]:
     """Describe a region as a STAC 1.1 collection of its pairs' items.
@@ -45,6 +47,7 @@ def make_region_collection(
         event_counts: Events of the region per status; left out, nothing is said of them.
         is_reviewed: Whether people have reviewed events of the region.
         has_blocks: Whether the time line tells blocks.
+        zones_schema: Columns of ``zones.parquet``, where there is one.
         license: SPDX identifier of the licence of the data, or other.
 
     Raises:
@@ -78,6 +81,7 @@ def make_region_collection(
         "timeline.parquet": choose_time_line_schema(has_blocks=has_blocks),
         "events.parquet": make_events_schema(is_reviewed=is_reviewed),
         "changelog.parquet": CHANGELOG_SCHEMA,
+        "zones.parquet": zones_schema,
     }
     for name, facts in sorted((files or {}).items()):
         place = PurePosixPath(name).relative_to("report")

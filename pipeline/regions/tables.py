@@ -27,11 +27,14 @@ from pipeline.regions.schemas import (
     CHANGELOG_SCHEMA,
     REGION_CHANGES_SCHEMA,
     SEEN_SCHEMA,
+    ZONE_SUMS_SCHEMA,
     choose_time_line_schema,
     make_events_schema,
     make_region_changes_schema,
+    make_zone_sums_schema,
 )
 from pipeline.regions.timeline import Sighting, link_changes
+from pipeline.regions.zone_sums import BlockLook, sum_last_looks
 from pipeline.report.reviewed import ReviewSummary
 from pipeline.reviews.settle import Settled
 from pipeline.storage.folder import RunFolder
@@ -44,6 +47,7 @@ CHANGES_FOLDER = "report/changes"
 SEEN_FOLDER = "report/seen"
 EVENTS_NAME = "report/events.parquet"
 TIME_LINE_NAME = "report/timeline.parquet"
+ZONE_SUMS_NAME = "report/zones.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,10 @@ class RegionTables:
     """One row per event that is told."""
     changelog: gpd.GeoDataFrame
     """One row per event and pass that changed something about it."""
+    zones: gpd.GeoDataFrame | None = None
+    """What the last pairs of all blocks tell of the zones; None: no zones, or a region that is a single block."""
+    zones_schema: pa.Schema = ZONE_SUMS_SCHEMA
+    """Columns of these."""
     reviews: ReviewSummary | None = None
     """How far people have reviewed the events; None: not at all."""
 
@@ -153,8 +161,34 @@ def make_tables(
             reasons=table.list_reasons(),
             waits_for_confirmation=rules.waits_for_confirmation,
         ),
+        zones=_sum_zones(told, by_pair=by_pair, seen=seen, rules=rules, crs=crs),
+        zones_schema=make_zone_sums_schema(None if rules.zones is None else rules.zones.attributes.schema),
         reviews=None if reviews is None else reviews.summarise(said, n_events=table.count_offered()),
     )
+
+
+def _sum_zones(
+    told: Sequence[PairState],
+    *,
+    by_pair: Mapping[str, gpd.GeoDataFrame],
+    seen: Sequence[gpd.GeoDataFrame | None],
+    rules: TellingRules,
+    crs: str,
+) -> gpd.GeoDataFrame | None:
+    # In the order of time: of each block the last stays. Those of before there were blocks speak for none.
+    last = {block_id: place for place, state in enumerate(told) if (block_id := state.record.block_id) is not None}
+    if rules.zones is None or not last:
+        return None
+    looks = [
+        BlockLook(
+            before=told[place].record.pair.before.start,
+            after=told[place].record.pair.after.start,
+            changes=choose_told(by_pair[told[place].pair_id]),
+            seen=seen[place],
+        )
+        for place in last.values()
+    ]
+    return sum_last_looks(rules.zones, looks=looks, crs=crs)
 
 
 def _make_time_line(states: Sequence[PairState], *, changes: Mapping[str, gpd.GeoDataFrame]) -> pd.DataFrame:
@@ -283,6 +317,9 @@ def encode_tables(tables: RegionTables) -> Iterator[tuple[str, bytes]]:
     yield EVENTS_NAME, encode_geoparquet(events, schema=make_events_schema(is_reviewed=is_reviewed), order=order)
     # By pass, so that whoever has read some passes finds the others behind them.
     yield CHANGELOG_NAME, encode_geoparquet(log, schema=CHANGELOG_SCHEMA, order=np.arange(len(log)))
+    if tables.zones is not None:
+        order = order_along_hilbert(tables.zones, key="zone_id")
+        yield ZONE_SUMS_NAME, encode_geoparquet(tables.zones, schema=tables.zones_schema, order=order)
     line = tables.time_line
     yield TIME_LINE_NAME, encode_table(line, schema=choose_time_line_schema(has_blocks="block_id" in line))
 

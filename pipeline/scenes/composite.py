@@ -55,6 +55,7 @@ class CompositeScene(Scene):
                 "mosaic": date.mosaic,
                 "cloud_classes": list(date.hidden.values),
                 "cloud_bits": list(date.hidden.bits),
+                **({"cloud_method": date.cloud_method} if date.cloud_method else {}),
                 "n_parts": len(date.parts),
                 "footprint": shapely.to_wkt(date.footprint, rounding_precision=-1),
             }
@@ -107,6 +108,7 @@ def restore_scene(values: Mapping[str, Any]) -> Scene:
             parts=plain.parts[start:stop],
             mosaic=date["mosaic"],
             hidden=HiddenClasses(values=tuple(date["cloud_classes"]), bits=tuple(date["cloud_bits"])),
+            cloud_method=date.get("cloud_method"),
             footprint=read_wkt(date["footprint"]),
         )
         for date, (start, stop) in zip(told["dates"], pairwise(ends), strict=True)

@@ -17,6 +17,7 @@ from model.errors import InputError
 from pipeline.config.limits import get_limits
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import BoolArray, Window
+from pipeline.scenes.cloud_finder import find_clouds
 from pipeline.scenes.composite import CompositeScene
 from pipeline.scenes.mosaic import (
     Block,
@@ -183,7 +184,11 @@ def find_hidden(date: Scene, *, grid: Grid, window: Window, buffer_m: float) -> 
     around = Window(window.top, window.left, window.height + 2 * margin_px, window.width + 2 * margin_px)
     is_hidden, is_told = np.zeros((2, around.height, around.width), dtype=np.bool_)
     for part in list_parts_in_window(date, grid=wide, window=around):
-        if part.classes is not None and date.hidden:
+        if part.nir is not None:
+            is_cloudy, is_known = find_clouds(part, grid=wide, window=around)
+            is_hidden |= is_cloudy
+            is_told |= is_known
+        elif part.classes is not None and date.hidden:
             (classes,), is_known = read_bands([part.classes], grid=wide, window=around, resampling="nearest")
             is_hidden |= date.hidden.find(classes) & is_known
             is_told |= is_known

@@ -50,6 +50,8 @@ class LeftOut:
     """Id of the item, path of the file, or name of the scene or pair."""
     reason: str
     """Why it takes no part."""
+    block_id: str | None = None
+    """The block of a region that it takes no part in; None: all of the region, or a run."""
 
 
 def group_days(

@@ -37,6 +37,8 @@ class PartFiles:
     """Blue."""
     classes: BandFile | None = None
     """Band of classes such as Sentinel-2's SCL, from which clouds are told; None where there is none."""
+    nir: BandFile | None = None
+    """Near infrared, by which clouds are found where there are no classes; None where nobody knows it."""
 
 
 @dataclass(frozen=True, kw_only=True)

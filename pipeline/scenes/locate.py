@@ -42,12 +42,13 @@ def resolve_files(
         colours = _list_colour_rasters(list_uris(config.uri or ()), config=config)
     uris = [part[0].uri for part in colours]
     classes = _list_classes(config.classes, uris=uris, date=date)
+    nir = _list_nir(config, uris=uris, date=date)
     return SceneFiles(
         scene_id=_name_scene([[file.uri for file in part] for part in colours]),
         datetime=config.datetime.isoformat() if config.datetime is not None else None,
         parts=tuple(
-            PartFiles(red=red, green=green, blue=blue, classes=file)
-            for (red, green, blue), file in zip(colours, classes, strict=True)
+            PartFiles(red=red, green=green, blue=blue, classes=file, nir=near)
+            for (red, green, blue), file, near in zip(colours, classes, nir, strict=True)
         ),
         mosaic=config.mosaic,
     )
@@ -108,7 +109,11 @@ def _override(files: SceneFiles, *, config: SceneConfig, date: str) -> SceneFile
     parts = files.parts
     classes = _list_classes(config.classes, uris=[part.red.uri for part in parts], date=date)
     notes, asked = list(files.notes), config.stac.classes if config.stac is not None else None
-    if asked is not None and not any(file or part.classes for part, file in zip(parts, classes, strict=True)):
+    if (
+        asked is not None
+        and config.clouds is None
+        and not any(file or part.classes for part, file in zip(parts, classes, strict=True))
+    ):
         notes.append(f"has no class band {asked}: its clouds are not known, and none are masked")
     known = {name: getattr(config, name) for name in ("scale", "offset", "nodata") if getattr(config, name) is not None}
     return replace(
@@ -123,6 +128,7 @@ def _override(files: SceneFiles, *, config: SceneConfig, date: str) -> SceneFile
                 green=replace(part.green, **known),
                 blue=replace(part.blue, **known),
                 classes=file or part.classes,
+                nir=None if part.nir is None else replace(part.nir, **known),
             )
             for part, file in zip(parts, classes, strict=True)
         ),
@@ -164,6 +170,20 @@ def _list_classes(config: ClassesConfig | None, *, uris: list[str], date: str) -
         )
     # One raster of classes may serve many parts: outside of it, no class is known.
     return [BandFile(uri=place, band=config.band) for place in places]
+
+
+def _list_nir(config: SceneConfig, *, uris: list[str], date: str) -> list[BandFile | None]:
+    clouds = config.clouds
+    if clouds is None:
+        return [None] * len(uris)
+    places = list(uris) if clouds.uri is None else list(list_uris(clouds.uri))
+    if len(places) != len(uris):
+        raise InputError(
+            f"{date}.clouds.uri names {len(places)} rasters, {date} has {len(uris)} parts",
+            expected="one raster of near infrared for each part",
+            remedy=f"correct {date}.clouds.uri",
+        )
+    return [_make_band_file(place, clouds.band, config) for place in places]
 
 
 def _name_scene(parts: list[list[str]]) -> str:

@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.grid.window import BoolArray, UInt8Array, Window
+from pipeline.scenes.cloud_finder import find_clouds
 from pipeline.scenes.footprints import move_beside
 from pipeline.scenes.scene import Scene, ScenePart
 from pipeline.scenes.signing import use_signer
@@ -147,7 +148,7 @@ def _read_parts(
 
 
 def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) -> BoolArray:
-    """Tell which pixels of a rectangle of the grid a part's class band calls cloudy.
+    """Tell which pixels of a rectangle of the grid a part's class band calls cloudy, or else who finds its clouds.
 
     Args:
         part: One piece of the scene.
@@ -158,6 +159,8 @@ def read_clouds(part: ScenePart, *, scene: Scene, grid: Grid, window: Window) ->
     Raises:
         InputError: the file cannot be read to the end.
     """
+    if part.nir is not None:
+        return find_clouds(part, grid=grid, window=window)[0]
     if part.classes is None or not scene.hidden:
         return np.zeros(window[2:], dtype=np.bool_)
     (classes,), is_known = read_bands([part.classes], grid=grid, window=window, resampling="nearest")

@@ -28,7 +28,7 @@ from pipeline.config.limits import LimitsConfig, get_limits
 from pipeline.hosts import check_redirect, hold_host
 from pipeline.scenes.gate import find_address, is_at_gate, name_servers
 from pipeline.scenes.memory import check_size
-from pipeline.scenes.signing import renew_signatures, sign_uri
+from pipeline.scenes.signing import MAX_RENEWALS, renew_signatures, sign_uri
 from pipeline.storage.object_store import open_object
 from pipeline.storage.s3_access import read_s3_access
 from pipeline.uris import (
@@ -270,10 +270,14 @@ def ask_server(uri: str, *, at_most: int, headers: dict[str, str] | None = None,
     used = sign_uri(uri)
     try:
         reply = ask(used)
-        if reply.status in _REFUSED:
+        for _ in range(MAX_RENEWALS):
+            if reply.status not in _REFUSED:
+                break
             renew_signatures([uri])
             renewed = sign_uri(uri)
-            reply = ask(renewed) if renewed != used else reply
+            if renewed == used:
+                break
+            used, reply = renewed, ask(renewed)
     except httpx.HTTPError as problem:
         raise refuse_unreadable(uri, problem) from None
     if not 200 <= reply.status < 300:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -10,6 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from model.errors import InputError
+from model.extras import require_extra
 from pipeline.config.scene import SceneConfig
 from pipeline.dates import format_moment, parse_moment
 from pipeline.scenes.bands import (
@@ -21,6 +23,7 @@ from pipeline.scenes.bands import (
     settle_alpha,
 )
 from pipeline.scenes.classes import choose_hidden
+from pipeline.scenes.cloud_finder import name_cloud_method
 from pipeline.scenes.files import BandFile, PartFiles, SceneFiles
 from pipeline.scenes.footprints import join_footprints, move_beside, place_raster
 from pipeline.scenes.headers import RasterHeader, read_header
@@ -32,6 +35,7 @@ from pipeline.scenes.signing import use_signer
 from pipeline.scenes.threads import map_at_once
 from pipeline.uris import read_path
 
+_NIR_KEY = "clouds.band"
 _Rasters = Mapping[str, tuple[RasterHeader, Asset]]
 
 
@@ -76,6 +80,7 @@ def open_scene(
 
 
 def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool, is_quick: bool) -> Scene:
+    files = replace(files, parts=tuple(_settle_nir(part, config=config, date=date) for part in files.parts))
     rasters = _open_rasters(files, config=config, date=date, allow_private=allow_private)
     notes = dict.fromkeys(files.notes)
     parts = tuple(_make_part(part, rasters=rasters, date=date, notes=notes) for part in files.parts)
@@ -89,10 +94,25 @@ def _open_scene(files: SceneFiles, *, config: SceneConfig, date: str, allow_priv
         parts=parts,
         mosaic=files.mosaic,
         hidden=choose_hidden(_name_classes(files.parts, rasters=rasters), settings=config),
+        cloud_method=name_cloud_method() if any(part.nir is not None for part in parts) else None,
         footprint=join_footprints([part.footprint for part in parts]),
         notes=tuple(notes),
         sign=config.sign,
     )
+
+
+def _settle_nir(part: PartFiles, *, config: SceneConfig, date: str) -> PartFiles:
+    """Keep near infrared where clouds are to be found by it, and refuse what lacks it there."""
+    if config.clouds is None or part.classes is not None:
+        return replace(part, nir=None)
+    require_extra("clouds", use=f"{date}.clouds.method is {config.clouds.method}")
+    if part.nir is None:
+        raise InputError(
+            f"{part.red.uri} has no class band, and beside it is no near infrared",
+            expected=f"red, green and near infrared, by which {config.clouds.method} tells clouds",
+            remedy="name the band in stac.nir, or leave out clouds.method",
+        )
+    return part
 
 
 def _open_rasters(files: SceneFiles, *, config: SceneConfig, date: str, allow_private: bool) -> _Rasters:
@@ -118,8 +138,8 @@ def _name_classes(parts: tuple[PartFiles, ...], *, rasters: _Rasters) -> Iterato
 
 
 def _list_files(part: PartFiles) -> list[BandFile]:
-    files = [part.red, part.green, part.blue]
-    return files if part.classes is None else [*files, part.classes]
+    others = (file for file in (part.classes, part.nir) if file is not None)
+    return [part.red, part.green, part.blue, *others]
 
 
 def _make_part(part: PartFiles, *, rasters: _Rasters, date: str, notes: dict[str, None]) -> ScenePart:
@@ -129,11 +149,16 @@ def _make_part(part: PartFiles, *, rasters: _Rasters, date: str, notes: dict[str
         header, asset = rasters[part.classes.uri]
         number = choose_band(header, part.classes.band, key=f"{date}.classes.band")
         classes = make_source(asset, number, header=header, file=part.classes)
+    nir = None
+    if part.nir is not None:
+        header, asset = rasters[part.nir.uri]
+        nir = make_source(asset, choose_band(header, part.nir.band, key=_NIR_KEY), header=header, file=part.nir)
     return ScenePart(
         red=red,
         green=green,
         blue=blue,
         classes=classes,
+        nir=nir,
         footprint=_share([source.asset for source in (red, green, blue)]),
     )
 

@@ -199,6 +199,8 @@ class ScenePart:
     """Blue."""
     classes: BandSource | None = None
     """Band of classes from which clouds are told."""
+    nir: BandSource | None = None
+    """Near infrared, by which clouds are found; None where there are classes, or nobody asked for it."""
     footprint: BaseGeometry
     """Where all three colours are, in WGS84 longitude and latitude."""
 
@@ -210,7 +212,8 @@ class ScenePart:
     @property
     def sources(self) -> tuple[BandSource, ...]:
         """All of its bands."""
-        return self.colours if self.classes is None else (*self.colours, self.classes)
+        others = (source for source in (self.classes, self.nir) if source is not None)
+        return (*self.colours, *others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +230,8 @@ class Scene:
     """What counts where parts overlap."""
     hidden: HiddenClasses = field(default_factory=HiddenClasses)
     """Classes that stand for clouds and what else hides the ground."""
+    cloud_method: str | None = None
+    """What finds the clouds of parts without classes, with its version; None: nothing does."""
     footprint: BaseGeometry
     """What the parts cover together, in WGS84 longitude and latitude."""
     notes: tuple[str, ...] = ()
@@ -262,14 +267,16 @@ class Scene:
     @property
     def has_classes(self) -> bool:
         """Whether any part tells of clouds."""
-        return any(part.classes is not None for part in self.parts)
+        return any(part.classes is not None or part.nir is not None for part in self.parts)
 
     def describe_content(self) -> dict[str, Any]:
         """Give all that the scene's pixels depend on, for a content key: never a path or a name."""
         # Only where there are some: keys of scenes without stay what they were.
         bits = {"cloud_bits": list(self.hidden.bits)} if self.has_classes and self.hidden.bits else {}
+        method = {"cloud_method": self.cloud_method} if self.cloud_method else {}
         return {
             "mosaic": self.mosaic,
+            **method,
             "cloud_classes": list(self.hidden.values) if self.has_classes else None,
             **bits,
             "parts": [[source.describe_content() for source in part.sources] for part in self.parts],
@@ -285,6 +292,7 @@ class Scene:
             "mosaic": self.mosaic,
             "cloud_classes": list(self.hidden.values),
             "cloud_bits": list(self.hidden.bits),
+            **({"cloud_method": self.cloud_method} if self.cloud_method else {}),
             "assets": [asset.to_dict() for asset in self.assets],
             "parts": [_describe_part(part, places=places) for part in self.parts],
             "footprint": shapely.to_wkt(self.footprint, rounding_precision=-1),
@@ -301,6 +309,7 @@ class Scene:
             mosaic=values["mosaic"],
             # Records of earlier versions have no bits.
             hidden=HiddenClasses(values=tuple(values["cloud_classes"]), bits=tuple(values.get("cloud_bits", ()))),
+            cloud_method=values.get("cloud_method"),
             footprint=read_wkt(values["footprint"]),
         )
 
@@ -311,6 +320,8 @@ class Scene:
 def _describe_part(part: ScenePart, *, places: Mapping[str, int]) -> dict[str, Any]:
     sources = {name: getattr(part, name) for name in (*COLOURS, "classes")}
     described = {name: source and source.to_dict(places=places) for name, source in sources.items()}
+    if part.nir is not None:
+        described["nir"] = part.nir.to_dict(places=places)
     return described | {"footprint": shapely.to_wkt(part.footprint, rounding_precision=-1)}
 
 
@@ -321,5 +332,6 @@ def _restore_part(values: Mapping[str, Any], *, assets: list[Asset]) -> ScenePar
         green=green,
         blue=blue,
         classes=None if values["classes"] is None else BandSource.from_dict(values["classes"], assets=assets),
+        nir=None if values.get("nir") is None else BandSource.from_dict(values["nir"], assets=assets),
         footprint=read_wkt(values["footprint"]),
     )

@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 KEPT_S = 60.0
 """How long an address that a function has signed is used before the function is asked again."""
+MAX_RENEWALS = 3
+"""How often something is read again by new signatures: on a slow server a short-lived one runs out more than once."""
 _YOUNGEST_S = 1.0
 _MOST_KEPT = 4096
 
@@ -173,9 +175,9 @@ def renew_signatures(uris: Iterable[str]) -> None:
 
 
 def read_signed(read: Callable[[], Result], *, uris: Sequence[str]) -> Result:
-    """Read files that `sign_uri` gives the addresses of, and once more where there are new ones by then.
+    """Read files that `sign_uri` gives the addresses of, and again where there are new ones by then.
 
-    Clocks differ, signatures are taken back, and some a file outlives while it is read.
+    Clocks differ, signatures are taken back, and some a file outlives while it is read: `MAX_RENEWALS` of them.
 
     Args:
         read: Opens the files and reads them.
@@ -183,14 +185,15 @@ def read_signed(read: Callable[[], Result], *, uris: Sequence[str]) -> Result:
     """
     if not is_signing():
         return read()
-    used = [sign_uri(uri) for uri in uris]
-    try:
-        return read()
-    except GDAL_ERRORS as problem:
-        failure = problem
-    renew_signatures(uris)
-    if [sign_uri(uri) for uri in uris] == used:
-        raise failure
+    for _ in range(MAX_RENEWALS):
+        used = [sign_uri(uri) for uri in uris]
+        try:
+            return read()
+        except GDAL_ERRORS as problem:
+            failure = problem
+        renew_signatures(uris)
+        if [sign_uri(uri) for uri in uris] == used:
+            raise failure
     return read()
 
 

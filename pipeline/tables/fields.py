@@ -28,6 +28,8 @@ SCHEMA_VERSIONS: Mapping[str, int] = {
     "seen": 1,
     "events": 1,
     "changelog": 1,
+    "zone_sums": 1,
+    "left_out": 1,
 }
 """Raised when a column of a table goes away, or changes its type or meaning; docs/schema-versions.md says how."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import io
 import random
 from functools import partial
 from pathlib import Path
@@ -19,12 +21,14 @@ from distributed import Client
 from fork_server import FORKING
 from killed_client import make_pass_client
 from made_blocks import EAST, SIDE_M, TILE_PX, WEST, list_made_blocks, write_archive, write_area
+from PIL import Image
 from region_passes import make_pass
 
 from model.errors import InputError
 from pipeline.config.region import RegionConfig, load_region_config
 from pipeline.regions.export import export_region, is_region
 from pipeline.regions.forecast import forecast_pass
+from pipeline.regions.ground import GroundPictures, join_grounds
 from pipeline.regions.record import read_file_facts
 from pipeline.regions.region import RegionReport
 from pipeline.regions.review_items import open_region_book
@@ -32,6 +36,7 @@ from pipeline.reviews.review import Subject
 from pipeline.runs.run import OpenCluster, detect_changes
 from pipeline.storage.object_facts import describe_bytes
 from pipeline.storage.opening import find_run_folder
+from pipeline.tiles.thumbnails import UNSEEN_COLOUR
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -109,6 +114,27 @@ def read_events(config: RegionConfig) -> gpd.GeoDataFrame:
     return gpd.read_parquet(Path(config.output) / "report" / "events.parquet")
 
 
+def pick(ground: GroundPictures, place: shapely.Point) -> tuple[str, str]:
+    """Tell what the pictures show at a place, before and after."""
+    left, bottom, right, top = ground.bounds
+    words = []
+    for uri in (ground.pictures.before_uri, ground.pictures.after_uri):
+        with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+            width, height = picture.size
+            x, y = (place.x - left) / (right - left) * width, (top - place.y) / (top - bottom) * height
+            colour = np.asarray(picture)[int(y), int(x)]
+        is_unseen = np.abs(colour - np.array(UNSEEN_COLOUR)).max() < 8
+        words.append("unseen" if is_unseen else "bright" if colour.mean() > 120 else "dark")
+    return words[0], words[1]
+
+
+def write_zones(path: Path) -> Path:
+    """Write two zones that meet at the border of the UTM zones."""
+    shapes = [shapely.box(11.9, 49.9, 12, 50.1), shapely.box(12, 49.9, 12.1, 50.1)]
+    gpd.GeoDataFrame({"zone_id": ["west", "east"]}, geometry=shapes, crs="EPSG:4326").to_file(path)
+    return path
+
+
 def read_report(config: RegionConfig) -> dict[str, bytes]:
     folder = Path(config.output) / "report"
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -119,7 +145,7 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
     write_scenes(tmp_path)
     scene = tmp_path / "archive" / "items" / "broken.tif"
     lost = scene.rename(tmp_path / "lost.tif")
-    config = describe(tmp_path)
+    config = describe(tmp_path, zones=str(write_zones(tmp_path / "zones.geojson")))
 
     told = forecast_pass(config, now=NOW)
     report = do_pass(config)
@@ -137,6 +163,9 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
         if status in ("done", "failed")
     }
     assert len(report.tables.overview) == 3
+    left_out = pd.read_parquet(tmp_path / "region" / "left_out.parquet")
+    assert len(left_out) == report.summary.n_left_out == sum(report.summary.left_out_reasons.values())
+    assert ("cloudy", CLOUDY.block_id) in zip(left_out["name"], left_out["block_id"], strict=True)
 
     # What the border of blocks or of zones runs through is one event, and its area counts once.
     events = read_events(config)
@@ -150,6 +179,26 @@ def test_blocks_over_a_border_of_zones_tell_everything_once(tmp_path: Path, watc
     assert changes is not None
     assert sorted(changes.groupby("event_id").size()) == [1, 1, 2, 2]
     assert changes["area_m2"].sum() == pytest.approx(4 * HOUSE_M**2, rel=0.02)
+
+    # Zones have what all blocks tell, and the page shows the ground of all of them, whatever zone they lie in.
+    zones = gpd.read_parquet(tmp_path / "region" / "report" / "zones.parquet").set_index("zone_id")
+    assert zones["building_area_m2"].sum() == pytest.approx(changes["area_m2"].sum(), rel=1e-6)
+    assert zones.loc["west", "building_area_m2"] == pytest.approx(2.5 * HOUSE_M**2, rel=0.06)
+    (exported,) = export_region(str(tmp_path / "region"), formats=["gpkg"])
+    layers = {name: gpd.read_file(exported, layer=name) for name in ("changes", "events", "zones")}
+    assert {name: len(layer) for name, layer in layers.items()} == {"changes": 6, "events": 4, "zones": 2}
+    assert {layer.crs for layer in layers.values()} == {events.crs}
+    ground = join_grounds(
+        [state for state in report.states if state.has_result],
+        folder=report.folder,
+        crs=str(events.crs),
+        bounds=gpd.read_file(tmp_path / "area.geojson").to_crs(events.crs).total_bounds,
+    )
+    assert ground is not None
+    assert (ground.after.first.month, ground.after.last.month) == (5, 6)
+    assert [pick(ground, place) for place in houses.centroid] == [("dark", "bright")] * 4
+    unseen = gpd.GeoSeries([UNSEEN.limits.centroid], crs=EAST).to_crs(events.crs)
+    assert pick(ground, unseen.iloc[0]) == ("unseen", "unseen")
 
     # The next pass does the failed block alone; whatever was known keeps its id and its bytes.
     lost.rename(scene)

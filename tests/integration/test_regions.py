@@ -171,7 +171,7 @@ def test_pair_that_goes_on_failing_is_given_up(scenes: Path, address: tuple[str,
     reports = [make_pass(config) for _ in range(3)]
 
     assert [len(report.summary.failed) for report in reports] == [1, 1, 0]
-    assert reports[2].summary.left_out[-1]["reason"] == "failed in 2 passes (max_attempts)"
+    assert reports[2].summary.left_out_reasons["failed in 2 passes (max_attempts)"] == 1
     assert read_time_line(config)["status"].tolist() == ["failed", "done"]
 
 

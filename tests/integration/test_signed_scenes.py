@@ -17,6 +17,8 @@ from stac_material import make_collection, make_item, make_reflectance, write_js
 
 from model.errors import InputError
 from pipeline.config.run import RunConfig, load_config
+from pipeline.scenes import composite_blocks
+from pipeline.scenes.mosaic import Block, read_block
 from pipeline.scenes.pair import find_pair
 
 SIZE = 256
@@ -105,6 +107,50 @@ def test_token_that_is_taken_back_is_renewed(tmp_path: Path, archive: Path, monk
 
         assert block.is_valid.all()
         assert 403 in server.list_answers()
+
+
+def test_tokens_that_expire_within_a_composite_lose_none_of_its_dates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = ("2019-06-01", "2019-06-09", "2019-06-17", "2024-06-01", "2024-06-09", "2024-06-17")
+    for day in days:
+        item = make_item(day, f"{day}T17:00:00Z", width=SIZE, height=SIZE, prefix=f"{STORE}/scenes/")
+        stored = make_reflectance(height=SIZE, width=SIZE, seed=int(day[2:4]) + int(day[-2:]))
+        write_rasters(tmp_path / "store" / "scenes", item, {**stored, "scl": np.full((SIZE, SIZE), 4, np.uint8)})
+        write_json(tmp_path / "catalog" / f"{day}.json", item)
+    catalog = write_json(tmp_path / "catalog" / "collection.json", make_collection(*(f"{day}.json" for day in days)))
+    settings = make_settings(catalog, tmp_path / "run", sign="planetary-computer")
+    for date, year in (("before", "2019"), ("after", "2024")):
+        settings[date]["stac"]["datetime"] = f"{year}-06"
+        settings[date]["stac"]["classes"] = "scl"
+        settings[date]["composite"] = {"rule": "median", "cloud_buffer_m": 0}
+    # Or GDAL would ask for nothing any more.
+    monkeypatch.setenv("CPL_VSIL_CURL_NON_CACHED", "/vsicurl/http://127.0.0.1")
+    with start_signing_server(tmp_path / "store", log=tmp_path / "log", token_s=20.0) as server:
+        set_environment(server, monkeypatch)
+        pair, _ = find_pair(load_config(values=settings))
+        answers: list[list[int]] = []
+
+        def read_date(*arguments: Any, **words: Any) -> Block:
+            answers.append(server.list_answers())
+            if len(answers) == 2:
+                # No longer so young that it cannot be the cause.
+                time.sleep(2.1)
+                server.take_back_tokens()
+            return read_block(*arguments, **words)
+
+        monkeypatch.setattr(composite_blocks, "read_block", read_date)
+        block = pair.read_block("after", window=(0, 0, 128, 128))
+        after = server.list_answers()[len(answers[1]) :]
+
+    # What was good for the first date is refused for the second.
+    assert set(answers[1][len(answers[0]) :]) == {200}
+    assert after[0] == 403
+    assert after.count(200) > 2
+    assert block.unread == ()
+    assert block.is_valid.all()
+    assert block.made_of is not None
+    assert np.unique(block.made_of).tolist() == [0b111]
 
 
 def test_run_outlives_its_tokens_and_keeps_none(tmp_path: Path, archive: Path, run_command: Callable[..., Any]) -> None:

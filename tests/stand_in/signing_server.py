@@ -56,6 +56,7 @@ class SigningServer:
 
 class _Handler(RangeHandler):
     token_s: float
+    told_s: float
     pause_s: float
     log: Path
 
@@ -80,7 +81,7 @@ class _Handler(RangeHandler):
         end = f"{begun + self.token_s:.6f}"
         signature = _sign(container, end)
         self._note(what="token", sig=signature)
-        told = dt.datetime.fromtimestamp(begun + self.token_s, dt.UTC).isoformat().replace("+00:00", "Z")
+        told = dt.datetime.fromtimestamp(begun + self.told_s, dt.UTC).isoformat().replace("+00:00", "Z")
         content = {"msft:expiry": told, "token": f"se={end}&sp=rl&sv=2024-05-04&sig={quote(signature, safe='')}"}
         self._send(json.dumps(content).encode())
 
@@ -114,7 +115,7 @@ def _sign(container: str, end: str) -> str:
 
 @contextmanager
 def start_signing_server(
-    folder: Path, *, log: Path, token_s: float = 2.0, pause_s: float = 0.0
+    folder: Path, *, log: Path, token_s: float = 2.0, told_s: float | None = None, pause_s: float = 0.0
 ) -> Iterator[SigningServer]:
     """Serve files of a folder, by container, while the context lasts.
 
@@ -122,10 +123,11 @@ def start_signing_server(
         folder: Holds a folder per container.
         log: Is written: what was asked for.
         token_s: How long a token lives.
+        told_s: How long it lives by the server's word; left out, that is true.
         pause_s: How long every part of a file takes.
     """
     log.touch()
-    settings = {"folder": folder, "log": log, "token_s": token_s, "pause_s": pause_s}
+    settings = {"folder": folder, "log": log, "token_s": token_s, "told_s": told_s or token_s, "pause_s": pause_s}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), settings))
     process = multiprocessing.get_context("fork").Process(target=server.serve_forever, daemon=True)
     process.start()

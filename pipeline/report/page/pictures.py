@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -31,6 +32,12 @@ class PicturePair:
     """JPEG of the before date."""
     after_uri: str
     """JPEG of the after date."""
+
+    @classmethod
+    def encode(cls, pixels: npt.NDArray[np.uint8]) -> Self:
+        """Encode pictures of both dates, (date=2, y, x, band=3)."""
+        before, after = (f"data:image/jpeg;base64,{encode_jpeg(image)}" for image in pixels)
+        return cls(before_uri=before, after_uri=after)
 
 
 def find_visible(findings: pd.DataFrame, *, grid: Grid) -> npt.NDArray[np.bool_]:
@@ -90,15 +97,13 @@ class _Canvas:
         y, x = (row - self._rows.start) * self.small_px, (col - self._cols.start) * self.small_px
         self._pictures[:, y : y + self.small_px, x : x + self.small_px] = pair
 
-    def finish(self) -> PicturePair:
-        """Cut off what lies around the window."""
+    def finish(self) -> npt.NDArray[np.uint8]:
+        """Cut off what lies around the window; gives (date=2, y, x, band=3)."""
         window, size_px, max_size_px = self._view.window, self._size_px, self._view.max_size_px
         scale = self.small_px / size_px
         top, left = (round((edge % size_px) * scale) for edge in (window.top, window.left))
         bottom, right = top + max(1, round(window.height * scale)), left + max(1, round(window.width * scale))
-        shown = self._pictures[:, top:bottom, left:right]
-        before, after = (f"data:image/jpeg;base64,{encode_jpeg(_limit_size(image, max_size_px))}" for image in shown)
-        return PicturePair(before_uri=before, after_uri=after)
+        return np.stack([_limit_size(image, max_size_px) for image in self._pictures[:, top:bottom, left:right]])
 
 
 def read_pictures(
@@ -106,6 +111,13 @@ def read_pictures(
 ) -> PicturePair:
     """Read a window of the store at both dates, made smaller on the way; as `read_views`, of one view."""
     return read_views(store, is_visible=is_visible, views=[View(window=window, max_size_px=max_size_px)])[0]
+
+
+def read_ground(
+    store: TileStore, *, is_visible: npt.NDArray[np.bool_], window: Window, max_size_px: int
+) -> npt.NDArray[np.uint8]:
+    """Read the same as pixels, (date=2, y, x, band=3)."""
+    return _paint_views(store, is_visible=is_visible, views=[View(window=window, max_size_px=max_size_px)])[0]
 
 
 def read_views(
@@ -123,6 +135,19 @@ def read_views(
         views: What to show.
         on_tile: Called with every tile that is read whole, and with what a model sees of it.
     """
+    return [
+        PicturePair.encode(pixels)
+        for pixels in _paint_views(store, is_visible=is_visible, views=views, on_tile=on_tile)
+    ]
+
+
+def _paint_views(
+    store: TileStore,
+    *,
+    is_visible: npt.NDArray[np.bool_],
+    views: Sequence[View],
+    on_tile: TileCallback | None = None,
+) -> list[npt.NDArray[np.uint8]]:
     size_px = store.grid.stride_px
     canvases = [_Canvas(view, size_px=size_px) for view in views]
     detailed = []

@@ -44,6 +44,8 @@ from pipeline.scenes.stac.bands import (
 from pipeline.scenes.stac.hrefs import Place, resolve_href
 from pipeline.uris import is_remote
 
+_DEFAULT_NIR, _OTHER_NIR = "nir", ("nir08",)
+# ^ Landsat's is called otherwise, and is narrower.
 DEFAULT_CLASSES = "scl"
 """Class band that is taken where it is there, and not missed where it is not; or one of another archive."""
 _CLASSES_NAME = re.compile(r"scl[_-].*|scene[_-]?classification.*")
@@ -92,11 +94,16 @@ def read_item(found: FoundItem, *, config: StacConfig) -> SceneItem:
     red, green, blue = choose_bands(assets, wanted=config.bands)
     classes = _choose_classes(assets, name=config.classes)
     make_file = partial(_make_file, assets, item=item, place=found.place, alternate=config.alternate)
+    nir = None
+    # Who needs it says that it is missing; nobody else is kept from an item by a band that he does not read.
+    with suppress(InputError):
+        nir = None if (choice := _choose_nir(assets, name=config.nir)) is None else make_file(choice)
     part = PartFiles(
         red=make_file(red),
         green=make_file(green),
         blue=make_file(blue),
         classes=None if classes is None else make_file(classes, is_class=True),
+        nir=nir,
     )
     return SceneItem(
         piece_id=item.id,
@@ -203,6 +210,14 @@ def _choose_classes(assets: Assets, *, name: str | None) -> BandChoice | None:
     # Some have it in more than one resolution: 20 m comes before 60 m.
     named = sorted(key for key in assets if _CLASSES_NAME.fullmatch(key.casefold()))
     for wanted in (name, *named, *BIT_NAMES):
+        with suppress(InputError):
+            if (choice := find_band(assets, wanted)) is not None:
+                return choice
+    return None
+
+
+def _choose_nir(assets: Assets, *, name: str) -> BandChoice | None:
+    for wanted in (name, *(_OTHER_NIR if name == _DEFAULT_NIR else ())):
         with suppress(InputError):
             if (choice := find_band(assets, wanted)) is not None:
                 return choice

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.regions.schemas import CHANGELOG_SCHEMA, EVENTS_SCHEMA, REGION_CHANGES_SCHEMA, TIMELINE_SCHEMA
+from pipeline.regions.schemas import (
+    CHANGELOG_SCHEMA,
+    EVENTS_SCHEMA,
+    LEFT_OUT_SCHEMA,
+    REGION_CHANGES_SCHEMA,
+    TIMELINE_SCHEMA,
+    ZONE_SUMS_SCHEMA,
+)
 from pipeline.runs.export import FORMATS
 from pipeline.tables.fields import DESCRIPTIONS_KEY, read_description, tabulate_fields
 from pipeline.tables.schemas import CHANGES_SCHEMA, COMPOSITE_FIELDS, FINDINGS_SCHEMA, TRUTH_SCHEMA, ZONES_SCHEMA
@@ -25,9 +32,20 @@ def text(repository: Path) -> str:
     "fields",
     [
         *(FINDINGS_SCHEMA, COMPOSITE_FIELDS, CHANGES_SCHEMA, ZONES_SCHEMA, REGION_FIELDS),
-        *(EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA),
+        *(EVENTS_SCHEMA, LOG_FIELDS, TIMELINE_SCHEMA, ZONE_SUMS_SCHEMA, LEFT_OUT_SCHEMA),
     ],
-    ids=["tiles", "composites", "changes", "zones", "region", "events", "changelog", "timeline"],
+    ids=[
+        "tiles",
+        "composites",
+        "changes",
+        "zones",
+        "region",
+        "events",
+        "changelog",
+        "timeline",
+        "zone sums",
+        "left out",
+    ],
 )
 def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: list[object]) -> None:
     expected = tabulate_fields(fields)
@@ -37,6 +55,7 @@ def test_columns_are_described_in_the_words_of_the_schemas(text: str, fields: li
 
 def test_every_column_has_a_description() -> None:
     schemas = [FINDINGS_SCHEMA, ZONES_SCHEMA, TRUTH_SCHEMA, REGION_CHANGES_SCHEMA, CHANGELOG_SCHEMA, TIMELINE_SCHEMA]
+    schemas += [ZONE_SUMS_SCHEMA, LEFT_OUT_SCHEMA]
 
     assert [field.name for schema in schemas for field in schema if not read_description(field)] == []
 
