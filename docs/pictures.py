@@ -1,9 +1,8 @@
 """Make the pictures of README and docs anew: `make pictures`.
 
 The pages are those of real runs with the model that ships: the run of `make demo`, the region of docs/monitoring.md, a
-question put in `deltavlm explore`, and a run under a Prefect server on this machine. The figures of the model card
-are those of `deltavlm model evaluate`; the real imagery that they need is not part of this repository, so they are made
-where it is at hand. Needs Chromium.
+question put in `deltavlm explore`, and a run under a Prefect server on this machine. Needs Chromium. The figures of the
+model card are made by docs/model_card.py.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from pathlib import Path
 from explore_server import start_explore
 from made_scenes import command_line
 from page_visits import Visit
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from prefect_processes import PrefectServer
 
@@ -30,7 +28,6 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 SCREEN = {"width": 1440, "height": 900}
 TALL_SCREEN = {"width": 1440, "height": 1300}
-SHARED = Path(os.environ.get("DELTAVLM_SHARED", ROOT.parent / "shared"))
 PATIENCE_MS = 120_000
 
 RUN_FLOW = """
@@ -48,14 +45,11 @@ def main() -> None:
     """Make all pictures, or those that are named."""
     makers = {"report": draw_report, "explore": draw_explore, "region": draw_region, "prefect": draw_prefect}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=[*makers, "card"], help=", ".join([*makers, "card"]))
+    parser.add_argument("names", nargs="*", default=list(makers), help=", ".join(makers))
     names = parser.parse_args().names
     with tempfile.TemporaryDirectory() as scratch, open_browser() as browser:
         for name in names:
-            if name == "card":
-                draw_card(Path(scratch))
-            else:
-                makers[name](browser, Path(scratch))
+            makers[name](browser, Path(scratch))
 
 
 @contextmanager
@@ -110,28 +104,6 @@ def draw_prefect(browser: Browser, scratch: Path) -> None:
         map_picture = page.get_by_alt_text("Map of the later date with the changes outlined")
         expect(map_picture).to_be_visible(timeout=PATIENCE_MS)
         keep(page, "prefect.png")
-
-
-def draw_card(scratch: Path) -> None:
-    """Measure the model that ships on validation panels and synthetic tiles, for the figures of its card."""
-    panels = SHARED / "data" / "levir_panels"
-    if not panels.is_dir():
-        sys.exit(f"no panels at {panels}; set DELTAVLM_SHARED to the folder that holds data/, or leave out 'card'")
-    captions = panels / "captions_inferred_val.json"
-    cut = ["--pattern", "512_val_*", "--tile-size-px", "128", "--captions", str(captions)]
-    evaluate(panels, *cut, output=scratch / "panels")
-    arguments = ["--n-tiles", "256", "--seed", "900000", "--change-level", "0.5"]
-    subprocess.run(command_line("data", "synthesize", str(scratch / "made"), *arguments), check=True)
-    evaluate(scratch / "made", output=scratch / "synthetic")
-    for name in ("reliability", "counts"):
-        shutil.copy(scratch / "panels" / f"{name}.png", DOCS / f"{name}.png")
-    Image.open(scratch / "synthetic" / "failures.png").convert("RGB").save(DOCS / "failures.jpg", quality=85)
-
-
-def evaluate(data: Path, *arguments: str, output: Path) -> None:
-    """Run `deltavlm model evaluate`."""
-    command = command_line("model", "evaluate", "--data", str(data), "--output", str(output), *arguments)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def find_demo() -> Path:

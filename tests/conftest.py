@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     # What the tests have imported is no garbage, and need not be looked through after each of their modules.
     gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Refuse a unit tier that has loaded torch: that took two fifths of the time that it needs to begin."""
+    if session.items and all(item.path.is_relative_to(UNIT_TIER) for item in session.items) and "torch" in sys.modules:
+        raise pytest.UsageError(
+            "unit tests have imported torch; see `python -X importtime`, or move them to tests/model"
+        )
 
 
 def pytest_runtest_setup() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -112,12 +112,13 @@ def _learn_looks(
     """Store what the pairs look like beside the weights, if they are enough; says so on the console."""
     import numpy as np
 
-    from model.evaluation.home_looks import MIN_PAIRS, describe_tiles, store_familiarity
+    from model.evaluation.home_looks import MIN_PAIRS, DescribingModel, describe_tiles, store_familiarity
     from model.interface import PromptKind
     from model.prompts import load_prompt_book
     from model.registry import load_model
 
-    loaded = load_model(str(folder))
+    # What is calibrated is a folder of weights.
+    loaded = cast(DescribingModel, load_model(str(folder)))
     prompts = [prompt for prompt in load_prompt_book().prompts if prompt.kind is PromptKind.CLASSIFY]
     described = []
     for pattern, size_px in selections:

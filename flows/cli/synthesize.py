@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,87 +78,89 @@ def synthesize_command(
 
     if (dates is not None or is_archive) and n_tiles is not None:
         raise typer.BadParameter("--dates and --archive make scenes and --n-tiles small pairs; give one of the two")
+    drawing = _Drawing(
+        folder=folder,
+        seed=seed,
+        size_px=size_px,
+        resolution_m=resolution_m,
+        change_level=change_level,
+        removal_level=removal_level,
+    )
     if is_archive:
-        days = ARCHIVE_DATES if dates is None else dates
-        result: dict[str, Any] = _make_archive(folder, days, seed, size_px, resolution_m, change_level, removal_level)
+        result: dict[str, Any] = _make_archive(drawing, days=_read_days(ARCHIVE_DATES if dates is None else dates))
     elif dates is not None:
-        result = _make_series(folder, dates, seed, size_px, resolution_m, change_level, removal_level)
+        result = _make_series(drawing, days=_read_days(dates))
     elif n_tiles is None:
-        result = _make_scenes(folder, seed, size_px, resolution_m, change_level, removal_level)
+        result = _make_scenes(drawing)
     else:
-        result = _make_tiles(folder, seed, n_tiles, size_px, resolution_m, change_level, removal_level, beside)
+        result = _make_tiles(drawing, n_tiles=n_tiles, beside=beside)
     show_files(make_console(), [str(folder)])
     print_result(result, is_json=is_json)
 
 
-def _make_scenes(
-    folder: Path,
-    seed: int,
-    size_px: int | None,
-    resolution_m: float,
-    change_level: float,
-    removal_level: float | None,
-) -> dict[str, str | int]:
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """What the options say of whatever is drawn."""
+
+    folder: Path
+    seed: int
+    size_px: int | None
+    resolution_m: float
+    change_level: float
+    removal_level: float | None
+
+    def settle(self, *, size_px: int, removal_level: float) -> dict[str, Any]:
+        """Give the arguments that all writers take, with these defaults for what was left out."""
+        return {
+            "seed": self.seed,
+            "size_px": size_px if self.size_px is None else self.size_px,
+            "resolution_m": self.resolution_m,
+            "change_level": self.change_level,
+            "removal_level": removal_level if self.removal_level is None else self.removal_level,
+        }
+
+
+def _make_scenes(drawing: _Drawing) -> dict[str, str | int]:
     """Makes one pair of scenes; returns the paths of its files."""
     from pipeline.training_data.scenes import write_synthetic_pair
 
-    files = write_synthetic_pair(
-        folder,
-        seed=seed,
-        size_px=SCENE_SIZE_PX if size_px is None else size_px,
-        resolution_m=resolution_m,
-        change_level=change_level,
-        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
-    )
+    settled = drawing.settle(size_px=SCENE_SIZE_PX, removal_level=SCENE_REMOVAL_LEVEL)
+    files = write_synthetic_pair(drawing.folder, **settled)
     return {name: str(path) for name, path in asdict(files).items()}
 
 
-def _make_series(
-    folder: Path,
-    dates: str,
-    seed: int,
-    size_px: int | None,
-    resolution_m: float,
-    change_level: float,
-    removal_level: float | None,
-) -> dict[str, str | list[str]]:
+def _make_series(drawing: _Drawing, *, days: list[dt.date]) -> dict[str, str | list[str]]:
     """Makes a scene per day; returns the paths of its files."""
     from pipeline.training_data.scenes import write_synthetic_series
 
-    files = write_synthetic_series(
-        folder,
-        dates=_read_days(dates),
-        seed=seed,
-        size_px=SCENE_SIZE_PX if size_px is None else size_px,
-        resolution_m=resolution_m,
-        change_level=change_level,
-        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
-    )
+    settled = drawing.settle(size_px=SCENE_SIZE_PX, removal_level=SCENE_REMOVAL_LEVEL)
+    files = write_synthetic_series(drawing.folder, dates=days, **settled)
     return {"scenes": [str(path) for path in files.scenes], "area": str(files.area)}
 
 
-def _make_archive(
-    folder: Path,
-    dates: str,
-    seed: int,
-    size_px: int | None,
-    resolution_m: float,
-    change_level: float,
-    removal_level: float | None,
-) -> dict[str, str]:
+def _make_archive(drawing: _Drawing, *, days: list[dt.date]) -> dict[str, str]:
     """Makes an archive; returns the paths of its files."""
     from pipeline.training_data.synthetic_archives import write_synthetic_archive
 
-    files = write_synthetic_archive(
-        folder,
-        dates=_read_days(dates),
-        seed=seed,
-        size_px=ARCHIVE_SIZE_PX if size_px is None else size_px,
-        resolution_m=resolution_m,
-        change_level=change_level,
-        removal_level=SCENE_REMOVAL_LEVEL if removal_level is None else removal_level,
-    )
+    settled = drawing.settle(size_px=ARCHIVE_SIZE_PX, removal_level=SCENE_REMOVAL_LEVEL)
+    files = write_synthetic_archive(drawing.folder, dates=days, **settled)
     return {name: str(path) for name, path in asdict(files).items()}
+
+
+def _make_tiles(drawing: _Drawing, *, n_tiles: int, beside: Path | None) -> dict[str, str | int]:
+    """Makes many small pairs, with a bar on stderr; returns what was written."""
+    from rich.progress import Progress
+
+    from flows.cli.console import make_console
+    from pipeline.training_data.tiles import write_synthetic_tiles
+
+    settled = drawing.settle(size_px=TILE_SIZE_PX, removal_level=TILE_REMOVAL_LEVEL)
+    with Progress(console=make_console(), transient=True) as progress:
+        bar = progress.add_task("Make tiles", total=n_tiles)
+        written = write_synthetic_tiles(
+            drawing.folder, n_tiles=n_tiles, beside=beside, on_tile=lambda: progress.advance(bar), **settled
+        )
+    return {name: value if isinstance(value, int) else str(value) for name, value in asdict(written).items()}
 
 
 def _read_days(dates: str) -> list[dt.date]:
@@ -168,35 +170,3 @@ def _read_days(dates: str) -> list[dt.date]:
         raise typer.BadParameter(
             f"--dates {dates} ({problem}); write days as 2024-06-15, with commas between"
         ) from None
-
-
-def _make_tiles(
-    folder: Path,
-    seed: int,
-    n_tiles: int,
-    size_px: int | None,
-    resolution_m: float,
-    change_level: float,
-    removal_level: float | None,
-    beside: Path | None,
-) -> dict[str, str | int]:
-    """Makes many small pairs, with a bar on stderr; returns what was written."""
-    from rich.progress import Progress
-
-    from flows.cli.console import make_console
-    from pipeline.training_data.tiles import write_synthetic_tiles
-
-    with Progress(console=make_console(), transient=True) as progress:
-        bar = progress.add_task("Make tiles", total=n_tiles)
-        written = write_synthetic_tiles(
-            folder,
-            n_tiles=n_tiles,
-            seed=seed,
-            size_px=TILE_SIZE_PX if size_px is None else size_px,
-            resolution_m=resolution_m,
-            change_level=change_level,
-            removal_level=TILE_REMOVAL_LEVEL if removal_level is None else removal_level,
-            beside=beside,
-            on_tile=lambda: progress.advance(bar),
-        )
-    return {name: value if isinstance(value, int) else str(value) for name, value in asdict(written).items()}

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
-from typing import cast
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from model.answering import DeltaVlmAnswerer
 from model.errors import InputError, refuse_unwritable
 from model.evaluation.cases import EvaluationTile
 from model.familiarity import FAMILIARITY_FILE, Familiarity, Floats
-from model.interface import ChangeModel
 from model.whole_files import write_whole
 
 MIN_PAIRS = 100
@@ -26,18 +25,25 @@ _NEARER = 0.97
 _PAIRS_AT_ONCE = 32
 
 
-def describe_tiles(model: ChangeModel, tiles: Iterable[EvaluationTile]) -> tuple[Floats, list[str]]:
+class DescribingModel(Protocol):
+    """A model with weights of its own, of whose pairs it can tell what familiarity is told by."""
+
+    def describe_pairs(self, pairs: npt.NDArray[np.uint8], /) -> Floats:
+        """Describe pairs, as `model.familiarity.describe_images` says."""
+        ...
+
+
+def describe_tiles(model: DescribingModel, tiles: Iterable[EvaluationTile]) -> tuple[Floats, list[str]]:
     """Describe tiles as `model.familiarity.describe_images` does.
 
     Returns:
         Descriptions of shape (n, 2, value), and the scene that each tile was cut from.
     """
-    answerer = cast(DeltaVlmAnswerer, model)
     parts, scenes = [], []
     # Pairs of one size at a time: only they make an array.
     for _, alike in groupby(tiles, key=lambda tile: tile.pixels.shape):
         for some in _take(alike, _PAIRS_AT_ONCE):
-            parts.append(answerer.describe_pairs(np.stack([tile.pixels for tile in some])))
+            parts.append(model.describe_pairs(np.stack([tile.pixels for tile in some])))
             scenes += [tile.scene for tile in some]
     return np.concatenate(parts or [np.empty((0, 2, 0))]), scenes
 

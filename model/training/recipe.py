@@ -171,6 +171,11 @@ class TrainingConfig(PairTrainingConfig):
         default=False, description="Compute activations again instead of keeping them: less memory, more time."
     )
     text_loss_weight: float = Field(default=1.0, ge=0, description="Weight of the text loss beside the auxiliary ones.")
+    answers_weigh_alike: bool = Field(
+        default=False,
+        description="Whether a yes weighs as much in the text loss as a long list of cells, instead of each token as "
+        "much as any other.",
+    )
     auxiliary_loss_weight: float = Field(
         default=1.0,
         ge=0,

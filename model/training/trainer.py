@@ -157,6 +157,7 @@ def prepare_model(
     training_model = TrainingModel(
         model,
         text_loss_weight=config.text_loss_weight,
+        answers_weigh_alike=config.answers_weigh_alike,
         auxiliary_loss_weight=config.auxiliary_loss_weight,
         trained_parts=config.trained_parts,
         frozen_parts=config.frozen_parts,

@@ -176,12 +176,13 @@ class ReadRows(NamedTuple):
     """What a model made of some rows of a batch."""
 
     loss: Tensor
-    """Mean cross-entropy over the target tokens."""
+    """Mean cross-entropy over the target tokens, or over the answers."""
     logits: Tensor
     """Of the positions that were asked for, shape (n, positions, vocabulary)."""
     queries: Tensor
     """What the Q-Former's queries hold, shape (n, queries, Q-Former width)."""
     n_targets: int
+    """Target tokens, or answers."""
 
 
 class TrainingModel(PartlyTrained):
@@ -195,9 +196,11 @@ class TrainingModel(PartlyTrained):
         auxiliary_loss_weight: float = 1.0,
         trained_parts: Sequence[str] = ("*",),
         frozen_parts: Sequence[str] = (),
+        answers_weigh_alike: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
+        self.answers_weigh_alike = answers_weigh_alike
         self.text_loss_weight = text_loss_weight
         self.auxiliary_loss_weight = auxiliary_loss_weight
         # The mask branch has a training of its own, and no text passes through it.
@@ -274,12 +277,12 @@ class TrainingModel(PartlyTrained):
             logits_to_keep=n_text - first if self.training else 0,
             use_cache=False,
         )
-        return ReadRows(
-            loss=cast(Tensor, output.loss),
-            logits=cast(Tensor, output.logits),
-            queries=cast(Tensor, output.query_output),
-            n_targets=int((labels[:, 1:] != IGNORED_LABEL).sum()),
-        )
+        loss, n_targets = cast(Tensor, output.loss), int((labels[:, 1:] != IGNORED_LABEL).sum())
+        logits = cast(Tensor, output.logits)
+        if self.answers_weigh_alike:
+            losses = answer_losses(logits[:, first - n_text : -1], labels[:, first + 1 :])
+            loss, n_targets = losses.mean(), len(losses)
+        return ReadRows(loss=loss, logits=logits, queries=cast(Tensor, output.query_output), n_targets=n_targets)
 
 
 def group_rows(attention_mask: Tensor) -> list[Tensor]:
@@ -292,8 +295,25 @@ def longest(attention_mask: Tensor) -> int:
     return int(attention_mask.sum(dim=1).max())
 
 
+def answer_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Give the mean cross-entropy of each answer over its tokens, however many they are.
+
+    Args:
+        logits: Of each position, shape (n, positions, vocabulary).
+        targets: Token that follows it, -100 where none; shape (n, positions).
+
+    Returns:
+        Shape (answers,): of the rows that have a target.
+    """
+    n_tokens = (targets != IGNORED_LABEL).sum(dim=1)
+    losses = F.cross_entropy(
+        logits.float().transpose(1, 2), targets, ignore_index=IGNORED_LABEL, reduction="none"
+    )  # n, positions
+    return losses.sum(dim=1)[n_tokens > 0] / n_tokens[n_tokens > 0]
+
+
 def average_losses(read: Sequence[ReadRows]) -> Tensor:
-    """Average the losses of groups of rows, each token as much as any other; 0 where there is none."""
+    """Average the losses of groups of rows, each target as much as any other; 0 where there is none."""
     # Of a group without targets the mean is no number.
     sums = [part.loss * part.n_targets if part.n_targets else part.queries.sum() * 0 for part in read]
     return torch.stack(sums).sum() / max(sum(part.n_targets for part in read), 1)

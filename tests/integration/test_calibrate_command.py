@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_material import write_pairs, write_small_model
+from training_material import write_small_model
+from training_pairs import write_pairs
 from typer.testing import CliRunner
 
 from flows.cli.model import app

@@ -11,7 +11,8 @@ from subprocess import run
 import pytest
 import yaml
 from made_scenes import TILE_PX, command_environment, command_line, make_scenes, read_result, run_arguments
-from training_material import make_values, write_pairs
+from training_material import make_values
+from training_pairs import write_pairs
 
 from flows.cli.main import main
 from model.extras import EXTRAS

@@ -1,5 +1,6 @@
 """From labelled pairs to batches, losses and a model on disk that answers."""
 
+import math
 from dataclasses import replace
 from itertools import islice
 
@@ -23,7 +24,7 @@ from model.training.dataset import AskedPair, FixedSamples, InstructionSample, I
 from model.training.heads import N_CELLS, DifferenceHead, encode_facts, fact_loss
 from model.training.recipe import TrainingConfig
 from model.training.trainer import train
-from model.training.training_model import TrainingModel, measure_answers, summarise_answers
+from model.training.training_model import TrainingModel, answer_losses, measure_answers, summarise_answers
 
 PROMPTS = (
     Prompt(name="changed", kind=PromptKind.CLASSIFY, text="Please judge whether these two images have changed."),
@@ -213,8 +214,14 @@ def test_the_order_of_the_dates_reaches_the_loss_through_the_difference_percepti
     assert all(gradient.abs().sum() > 0 for gradient in gradients.values())
 
 
-def test_rows_grouped_by_length_and_a_fused_tower_give_the_loss_of_all_at_once(model, processor):
-    training = TrainingModel(copy_model(model), text_loss_weight=1.0, frozen_parts=["vision_model", "difference"])
+@pytest.mark.parametrize("answers_weigh_alike", [False, True])
+def test_rows_grouped_by_length_and_a_fused_tower_give_the_loss_of_all_at_once(model, processor, answers_weigh_alike):
+    training = TrainingModel(
+        copy_model(model),
+        text_loss_weight=1.0,
+        frozen_parts=["vision_model", "difference"],
+        answers_weigh_alike=answers_weigh_alike,
+    )
     for module in training.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -225,6 +232,14 @@ def test_rows_grouped_by_length_and_a_fused_tower_give_the_loss_of_all_at_once(m
     assert len({int(n) for n in batch["attention_mask"].sum(dim=1)}) > 1
     for name in ("text", "difference", "query", "detail", "loss"):
         torch.testing.assert_close(grouped[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_short_answer_may_weigh_as_much_as_a_long_one():
+    # Each token is as likely as any of four, but for the first of the long answer, which is certain.
+    logits = torch.zeros(3, 4, 4)
+    logits[1, 0, 3] = 100.0
+    targets = torch.tensor([[-100, -100, 2, -100], [3, 1, 1, 1], [-100, -100, -100, -100]])
+    torch.testing.assert_close(answer_losses(logits, targets), math.log(4) * torch.tensor([1.0, 0.75]))
 
 
 def test_what_does_not_learn_is_saved_as_it_was(model, processor):

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 from torch import nn
-from training_material import make_values, write_pairs, write_small_model
+from training_material import make_values, write_small_model
+from training_pairs import write_pairs
 
 from model.training import trainer
 from model.training.averaging import WeightAverage

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 import yaml
 from made_scenes import command_environment, command_line
-from training_material import CLASSIFY, make_values, write_pairs, write_small_model
+from training_material import CLASSIFY, make_values, write_small_model
+from training_pairs import write_pairs
 from typer.testing import CliRunner
 
 from flows.cli.main import app

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from training_material import CLASSIFY, make_values, write_pairs, write_small_model
+from training_material import CLASSIFY, make_values, write_small_model
+from training_pairs import write_pairs
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from model.errors import InputError

@@ -16,7 +16,8 @@ from original_files import settle
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.autograd.graph import saved_tensors_hooks
-from training_material import make_images, make_values, write_pairs, write_small_model
+from training_material import make_values, write_small_model
+from training_pairs import make_images, write_pairs
 
 from model.configuration import DeltaVlmConfig
 from model.conversion.converting import convert_model

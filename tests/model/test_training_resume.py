@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_material import make_values, write_pairs, write_small_model
+from training_material import make_values, write_small_model
+from training_pairs import write_pairs
 
 from model.errors import InputError
 from model.training.checkpoints import CheckpointError, find_stop, list_checkpoints

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from pydantic import ValidationError
-from training_material import make_images, write_pairs
+from training_pairs import make_images, write_pairs
 
 from model.errors import InputError
 from model.interface import PromptKind

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from training_material import make_images, make_processor, make_values, write_pairs, write_small_model
+from training_material import make_processor, make_values, write_small_model
+from training_pairs import make_images, write_pairs
 
 from model.interface import Prompt, PromptKind
 from model.modeling import DeltaVlmForConditionalGeneration

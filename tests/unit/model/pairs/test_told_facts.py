@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from training_material import write_pairs
+from training_pairs import write_pairs
 
 from model.errors import InputError
 from model.pairs.folders import scan_pair_folder
