@@ -45,7 +45,7 @@ test-fast: setup
 	@$(PYTEST) -n 2 tests/unit
 
 # What takes minutes to an hour each is apart.
-LONG_BENCHMARKS := $(addprefix benchmarks/,planet.py region_scale.py region_truth.py report_scale.py review_loop.py)
+LONG_BENCHMARKS := $(addprefix benchmarks/,block_kills.py planet.py region_scale.py region_served.py region_truth.py report_scale.py review_loop.py)
 
 bench: setup
 	@for benchmark in $(filter-out $(LONG_BENCHMARKS),$(wildcard benchmarks/*.py)); do \
