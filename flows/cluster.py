@@ -20,7 +20,7 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
-from flows.cluster_security import check_encrypted, make_security, read_security
+from flows.cluster_security import check_encrypted, keep_own_scratch, make_security, read_security
 from flows.fork_server import START_ENVIRONMENT, WORKER_ENVIRONMENT, can_fork, start_fork_server
 from model.errors import InputError
 from model.extras import require_extra
@@ -153,6 +153,7 @@ def open_cluster(
         if config.kind == "address":
             client = stack.enter_context(_connect(str(config.address), security=read_security(config)))
         else:
+            stack.enter_context(keep_own_scratch())
             cluster = _start(config, need=need or WorkerNeed(), device=device)
             stack.callback(cluster.close)
             check_encrypted(str(cluster.scheduler_address), config=config)
