@@ -75,18 +75,22 @@ def synthesize_command(
     A pair of scenes comes with the exact outlines of its changes, georeferenced.
     """
     from flows.cli.console import make_console, print_result, show_files
+    from flows.cli.work import show_work
 
     if (dates is not None or is_archive) and n_tiles is not None:
         raise typer.BadParameter("--dates and --archive make scenes and --n-tiles small pairs; give one of the two")
-    if is_archive:
-        days = ARCHIVE_DATES if dates is None else dates
-        result: dict[str, Any] = _make_archive(folder, days, seed, size_px, resolution_m, change_level, removal_level)
-    elif dates is not None:
-        result = _make_series(folder, dates, seed, size_px, resolution_m, change_level, removal_level)
-    elif n_tiles is None:
-        result = _make_scenes(folder, seed, size_px, resolution_m, change_level, removal_level)
-    else:
+    result: dict[str, Any]
+    if n_tiles is not None:
         result = _make_tiles(folder, seed, n_tiles, size_px, resolution_m, change_level, removal_level, beside)
+    else:
+        drawing = (seed, size_px, resolution_m, change_level, removal_level)
+        with show_work(make_console(), "Draw scenes"):
+            if is_archive:
+                result = _make_archive(folder, ARCHIVE_DATES if dates is None else dates, *drawing)
+            elif dates is not None:
+                result = _make_series(folder, dates, *drawing)
+            else:
+                result = _make_scenes(folder, *drawing)
     show_files(make_console(), [str(folder)])
     print_result(result, is_json=is_json)
 
@@ -181,13 +185,14 @@ def _make_tiles(
     beside: Path | None,
 ) -> dict[str, str | int]:
     """Makes many small pairs, with a bar on stderr; returns what was written."""
-    from rich.progress import Progress
+    from itertools import count
 
     from flows.cli.console import make_console
+    from flows.cli.work import show_work
     from pipeline.training_data.tiles import write_synthetic_tiles
 
-    with Progress(console=make_console(), transient=True) as progress:
-        bar = progress.add_task("Make tiles", total=n_tiles)
+    n_made = count(1)
+    with show_work(make_console(), "Make tiles") as tell:
         written = write_synthetic_tiles(
             folder,
             n_tiles=n_tiles,
@@ -197,6 +202,6 @@ def _make_tiles(
             change_level=change_level,
             removal_level=TILE_REMOVAL_LEVEL if removal_level is None else removal_level,
             beside=beside,
-            on_tile=lambda: progress.advance(bar),
+            on_tile=lambda: tell(next(n_made), n_tiles),
         )
     return {name: value if isinstance(value, int) else str(value) for name, value in asdict(written).items()}
