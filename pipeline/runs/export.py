@@ -34,6 +34,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.opening import find_run_folder
 from pipeline.storage.plain_files import PlainFiles
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tables.vector_formats import VECTOR_FORMATS, VectorFormat, write_layer, write_style
 
 SUMMARY_FORMAT = "docx"
@@ -245,7 +246,7 @@ def _write_summary(path: Path, *, folder: RunFolder, record: RunRecord) -> None:
     for table in ("changes", "zones"):
         if table in tables:
             with tables[table]() as source:
-                frames[table] = gpd.read_parquet(source)
+                frames[table] = read_frame(source.read())
     accuracy = read_accuracy(folder) if ACCURACY_NAME in record.files else None
     picture = read_ground(restore_store(record, folder=folder), tiles=tiles)
     path.write_bytes(
