@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model.errors import InputError
 from model.inspection import INT8, LIBRARIES_BYTES, WeightSizes, measure_weights, read_memory_bytes
-from model.registry import find_model_folder, find_model_source
+from model.registry import find_model_folder, find_model_source, resolve_dtype
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import RunConfig
 
@@ -65,13 +65,22 @@ def check_memory(config: RunConfig) -> int:
     Workers that are started elsewhere look at their own memory.
 
     Raises:
-        InputError: this machine's memory, or what a worker may take of it, cannot hold the weights.
+        InputError: this machine's memory, or what a worker may take of it, cannot hold the weights, or it lacks the GPU
+            or the instructions that are asked for.
     """
     need, cluster = measure_need(config), config.cluster
     if cluster.kind in ("local", "cuda"):
         memory_bytes = read_memory_bytes()
         decide_memory_limit(cluster.memory_limit, need=need, memory_bytes=memory_bytes)
         check_n_workers(cluster, need=need, memory_bytes=memory_bytes)
+        if cluster.kind == "local" and (config.model.device.startswith("cuda") or config.model.precision == INT8):
+            # What is asked for by name may not be had here; to find that out takes torch.
+            resolve_dtype(
+                config.model.name,
+                device=config.model.device,
+                dtype=config.model.precision,
+                memory_bytes=memory_bytes,
+            )
     return need.least_bytes
 
 

@@ -20,6 +20,7 @@ from pipeline.runs.inputs import check_inputs
 from pipeline.workers.memory import (
     WorkerNeed,
     advise_precision,
+    check_memory,
     check_n_workers,
     choose_n_workers,
     decide_memory_limit,
@@ -263,3 +264,10 @@ def test_workers_for_whose_weights_there_is_no_room_are_refused(settings: dict[s
     need = WorkerNeed(weights=WeightSizes(held_bytes=16_000_000_000, loading_bytes=32_000_000_000))
     with pytest.raises(InputError, match=problem) if problem else nullcontext():
         check_n_workers(ClusterConfig(**settings), need=need, memory_bytes=24 * GIB)
+
+
+def test_int8_of_what_another_package_brings_is_refused_before_a_cluster_starts() -> None:
+    scenes = {"before": {"uri": "a.tif"}, "after": {"uri": "b.tif"}, "output": "out"}
+    config = load_config(None, values=scenes, assignments=["model.name=stand-in", "model.quantize=int8"])
+    with pytest.raises(InputError, match="int8 for model 'stand-in'"):
+        check_memory(config)
