@@ -26,7 +26,7 @@ from pipeline.runs.export_qgis import (
     title_pictures,
     write_project,
 )
-from pipeline.runs.read import read_accuracy
+from pipeline.runs.read import check_unchanged, read_accuracy
 from pipeline.runs.record import RunRecord
 from pipeline.runs.record_files import read_record
 from pipeline.runs.restore import restore_store
@@ -132,8 +132,15 @@ def plan_project(
 
 
 def open_tables(record: RunRecord, *, folder: RunFolder) -> dict[str, OpenTable]:
-    """Give what opens each table of a run's report, by their names: tiles, changes, and zones where there are any."""
-    return {table: partial(folder.open_file, name) for table, name in _NAMES.items() if name in record.files}
+    """Give what opens each table of a run's report, by their names: tiles, changes, and zones where there are any.
+
+    Raises:
+        InputError: one is gone, or other than the run has left.
+    """
+    names = {table: name for table, name in _NAMES.items() if name in record.files}
+    for name in names.values():
+        check_unchanged(record, folder=folder, name=name)
+    return {table: partial(folder.open_file, name) for table, name in names.items()}
 
 
 def check_formats(formats: Sequence[str], *, known: Collection[str]) -> None:
