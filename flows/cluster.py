@@ -20,14 +20,22 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from tornado.ioloop import PeriodicCallback
 
-from flows.cluster_security import check_encrypted, make_security, read_security
+from flows.cluster_security import check_encrypted, keep_own_scratch, make_security, read_security
 from flows.fork_server import START_ENVIRONMENT, WORKER_ENVIRONMENT, can_fork, start_fork_server
 from model.errors import InputError
 from model.extras import require_extra
+from model.inspection import read_memory_bytes
 from model.registry import find_model_source
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import RunConfig
-from pipeline.workers.memory import WorkerNeed, choose_n_workers, count_gpus, decide_memory_limit, measure_need
+from pipeline.workers.memory import (
+    WorkerNeed,
+    check_n_workers,
+    choose_n_workers,
+    count_gpus,
+    decide_memory_limit,
+    measure_need,
+)
 from pipeline.workers.models import keep_models
 
 _SETTINGS = {
@@ -153,6 +161,7 @@ def open_cluster(
         if config.kind == "address":
             client = stack.enter_context(_connect(str(config.address), security=read_security(config)))
         else:
+            stack.enter_context(keep_own_scratch())
             cluster = _start(config, need=need or WorkerNeed(), device=device)
             stack.callback(cluster.close)
             check_encrypted(str(cluster.scheduler_address), config=config)
@@ -247,14 +256,16 @@ def choose_local_arguments(
     """Give the arguments of a cluster on this machine: one thread per worker, on the loopback unless told otherwise.
 
     Raises:
-        InputError: the memory limit is below what the weights need.
+        InputError: the memory limit is below what the weights need, or they are too many for this machine.
     """
-    limit_bytes = decide_memory_limit(config.memory_limit, need=need, memory_bytes=MEMORY_LIMIT)
+    memory_bytes = min(MEMORY_LIMIT, read_memory_bytes())
+    limit_bytes = decide_memory_limit(config.memory_limit, need=need, memory_bytes=memory_bytes)
+    check_n_workers(config, need=need, memory_bytes=memory_bytes)
     n_workers = config.n_workers if config.adaptive is None else config.adaptive.minimum
     if n_workers is None and config.kind == "local":
         n_gpus = 0 if device == "cpu" else count_gpus()
         n_workers = choose_n_workers(
-            bytes_per_worker=limit_bytes, n_cores=CPU_COUNT, memory_bytes=MEMORY_LIMIT, n_gpus=n_gpus
+            bytes_per_worker=limit_bytes, n_cores=CPU_COUNT, memory_bytes=memory_bytes, n_gpus=n_gpus
         )
     return {
         # dask-cuda starts one worker per GPU where it is told no number.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import dask
 from distributed import LocalCluster
 from distributed.security import Security
 
@@ -30,6 +35,23 @@ def make_security(config: ClusterConfig, *, cluster_class: type) -> Security | N
         temporary: Security = Security.temporary()
         return temporary
     return security
+
+
+@contextmanager
+def keep_own_scratch() -> Iterator[str]:
+    """Have Dask's processes keep their files, while the context lasts, in a new folder that is nobody else's.
+
+    Dask's own is one of a known name, which whoever comes first can make; and all that lies in it can be imported in
+    place of a library, by the process that starts workers and by theirs.
+    """
+    root = dask.config.get("temporary-directory", default=None)
+    with tempfile.TemporaryDirectory(prefix="deltavlm-", dir=root, ignore_cleanup_errors=True) as folder:
+        try:
+            with dask.config.set({"temporary-directory": folder}):
+                yield folder
+        finally:
+            # Once it is gone, anybody can make one of its name.
+            sys.path[:] = [each for each in sys.path if not Path(each).is_relative_to(folder)]
 
 
 def read_security(config: ClusterConfig) -> Security | None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -257,14 +257,38 @@ def fit_dtype(path: str, *, dtype: str, is_free: bool, memory_bytes: float, plac
     )
 
 
-_LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIPS = Path("/proc/self/cgroup")
+_LIMIT_NAMES = ("memory.max", "memory.high")
+_OLD_LIMIT_NAME = "memory.limit_in_bytes"
+# ^ Of the second and the first kind of control groups.
 
 
-def read_memory_bytes() -> int:
-    """Give the memory that this process may take: the machine's, or less where its container is told so."""
+def read_memory_bytes(*, cgroups: Path = _CGROUPS, memberships: Path = _MEMBERSHIPS) -> int:
+    """Give the memory that this process may take: the machine's, or less where a container, job or service is told so.
+
+    Args:
+        cgroups: Where control groups are.
+        memberships: File that tells which of them this process is in.
+    """
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in map(Path, _LIMIT_FILES):
+    for file in _list_limits(cgroups, memberships=memberships):
         with suppress(OSError, ValueError):
             # Where there is no limit, the file says `max`.
             memory_bytes = min(memory_bytes, int(file.read_text()))
     return memory_bytes
+
+
+def _list_limits(cgroups: Path, *, memberships: Path) -> Iterator[Path]:
+    """List the files with limits of the groups that this process is in, and of all those around them."""
+    with suppress(OSError):
+        for line in memberships.read_text().splitlines():
+            _, controllers, place = line.split(":", 2)
+            root = cgroups / "memory" if "memory" in controllers.split(",") else cgroups
+            if controllers and root == cgroups:
+                continue
+            names = (_OLD_LIMIT_NAME,) if controllers else _LIMIT_NAMES
+            group = root / place.lstrip("/")
+            yield from (each / name for each in (group, *group.parents) if each.is_relative_to(root) for name in names)
+    # A container may not see the path to its own group, and takes that for the root.
+    yield from (cgroups / name for name in (*_LIMIT_NAMES, f"memory/{_OLD_LIMIT_NAME}"))

@@ -136,6 +136,10 @@ _COUNT_WORDS = PLAIN_WORDS - {
     "date",
     "dates",
 }
+# "The total number of buildings is 5" may be of all that are there.
+_CHANGE_WORDS = frozenset(
+    {"change", "changes", "changed", "changing", "new", "newly", "built", "constructed", "added", "appeared", "removed"}
+)
 # "Road 66" and "house number 5" are names.
 _NAMED = re.compile(
     rf"\b(?:building|house|villa|road|street)\s+(?:number\s+)?(?:\d|(?:{_NUMBER_NAMES.replace(' ', '|')})\b)"
@@ -149,6 +153,8 @@ def _parse_count(text: str) -> ParsedCount | None:
     tokens = re.findall(r"\d[\d.,)]*|[^\W\d_]+", lowered)
     is_plain = all(token in _COUNT_WORDS or token in KIND_OF_WORD or _to_number(token) is not None for token in tokens)
     if not is_plain or "/" in lowered or "&" in lowered or re.search(r"(?<!\w)[-\u2212](?=\w)", lowered):
+        return None
+    if "total" in tokens and _CHANGE_WORDS.isdisjoint(tokens):
         return None
     in_form = None if _NAMED.search(lowered) else _read_kind_then_number(tokens)
     counts: dict[str, int] = {}

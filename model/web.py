@@ -24,6 +24,7 @@ import httpcore
 import httpx
 
 from model.addresses import LOOKUP_S, find_addresses
+from model.proxies import check_proxies
 from model.redaction import redact_text, remember_secrets, split_credentials
 
 Outcome = TypeVar("Outcome")
@@ -174,7 +175,11 @@ def open_client(
         has_redirects: Whether redirects to other hosts are followed; one that stays on the host always is.
         check_redirect: Raises the error of a redirect that must not be followed.
         headers: Sent with every request.
+
+    Raises:
+        InputError: the environment names a proxy of a kind that is not known here.
     """
+    check_proxies()
 
     def receive(response: httpx.Response) -> None:
         target = response.headers.get("location") if response.has_redirect_location else None

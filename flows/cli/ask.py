@@ -68,6 +68,7 @@ def ask_command(
     """Ask the model about a tile of a finished run, or about two images without georeference."""
     from flows.cli.ask_session import Session
     from flows.cli.console import make_console, print_result
+    from flows.cli.work import show_work
     from model.images import check_mask_file
 
     request = read_request(words or (), before=before, after=after)
@@ -76,7 +77,7 @@ def ask_command(
     console = make_console()
     pair, record = read_place(request)
     name, notes = choose_model(model, record=record)
-    with console.status(f"Loading {name} ..."):
+    with show_work(console, f"Load {name}"):
         loaded, differences = load_for_run(name, record=record, device=device, dtype=dtype)
     notes += [*differences, *(record.notes if record is not None else ())]
     for note in notes:

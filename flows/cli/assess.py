@@ -90,8 +90,11 @@ def _refuse(found: str, *, remedy: str) -> Exception:
 
 
 def _draw(assessed: AssessedRun, *, n: int, seed: int, output: str | None, console: Console) -> dict[str, Any]:
-    sample = assessed.draw(n, seed=seed)
-    files, notes = assessed.write_sheet(sample, output=output)
+    from flows.cli.work import show_work
+
+    with show_work(console, "Draw the sample"):
+        sample = assessed.draw(n, seed=seed)
+        files, notes = assessed.write_sheet(sample, output=output)
     console.print(f"{len(sample.tiles):,} tiles drawn, to be filled in: {files[0]}", markup=False, soft_wrap=True)
     _show_notes(console, notes)
     return {
@@ -130,10 +133,11 @@ _SHOWN = 20
 
 def _estimate(assessed: AssessedRun, *, console: Console) -> dict[str, Any]:
     from flows.cli.console import make_table
+    from flows.cli.work import show_work
     from flows.signals import stop_on_signals
     from pipeline.report.accuracy_words import HEADINGS, describe_accuracy
 
-    with stop_on_signals():
+    with stop_on_signals(), show_work(console, "Estimate"):
         accuracy = assessed.estimate()
     words = describe_accuracy(accuracy)
     for sentence in words.sentences:

@@ -112,6 +112,7 @@ def _learn_looks(
     """Store what the pairs look like beside the weights, if they are enough; says so on the console."""
     import numpy as np
 
+    from flows.cli.work import show_work
     from model.evaluation.home_looks import MIN_PAIRS, DescribingModel, describe_tiles, store_familiarity
     from model.interface import PromptKind
     from model.prompts import load_prompt_book
@@ -121,9 +122,12 @@ def _learn_looks(
     loaded = cast(DescribingModel, load_model(str(folder)))
     prompts = [prompt for prompt in load_prompt_book().prompts if prompt.kind is PromptKind.CLASSIFY]
     described = []
-    for pattern, size_px in selections:
-        source = open_folder(data, class_values=None, pattern=pattern, split=split, tile_size_px=size_px, captions=None)
-        described.append(describe_tiles(loaded, source.read_tiles(prompts=prompts)))
+    with show_work(console, "Learn the looks of home"):
+        for pattern, size_px in selections:
+            source = open_folder(
+                data, class_values=None, pattern=pattern, split=split, tile_size_px=size_px, captions=None
+            )
+            described.append(describe_tiles(loaded, source.read_tiles(prompts=prompts)))
     scenes = [scene for _, some in described for scene in some]
     has_familiarity = store_familiarity(folder, np.concatenate([part for part, _ in described]), scenes=scenes)
     console.print(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -17,6 +16,7 @@ from flows.cli.options import JsonFlag
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flows.cli.work import TellWork
     from model.changechat.layouts import Source
     from model.changechat.masks import ClassValues
     from pipeline.training_data.truth_tiles import TruthTiles
@@ -98,6 +98,7 @@ def changechat_command(
     Every pair gets captions, yes-or-no questions, counts, places and dialogues, from its masks and captions.
     """
     from flows.cli.console import make_console
+    from flows.cli.work import show_work
     from model.changechat.building import add_records, build_set
     from model.changechat.layouts import Layout, find_pairs
     from model.changechat.reading import read_records
@@ -105,7 +106,7 @@ def changechat_command(
 
     console = make_console()
     splits = tuple(split or ())
-    with _show_bars(console) as advance:
+    with show_work(console, "Read pairs") as tell:
         values: ClassValues | None
         extra: dict[str, Any] = {}
         if kind is SourceKind.GEOTIFF or after is not None or truth is not None or _is_scene_folder(source, kind=kind):
@@ -116,7 +117,7 @@ def changechat_command(
                 grid={"resolution_m": resolution_m, "tile_size_px": tile_size_px},
                 kind_column=class_column,
                 kinds=_parse_kinds(class_values),
-                advance=advance,
+                tell=tell,
             )
             found = _take_tiles(output, cut=cut, captions=captions)
             has_roads = road_masks or any(tiles.has_road_truth for tiles in cut)
@@ -126,10 +127,12 @@ def changechat_command(
             layout = None if kind is SourceKind.AUTO else Layout(kind.value)
             found = find_pairs(source, layout=layout, captions=captions, splits=splits)
             values = _choose_values(class_values, has_roads=road_masks or found.layout is Layout.LEVIR_MCI)
-        built = build_set(found, class_values=values, on_progress=partial(advance, "Read pairs"))
+        built = build_set(found, class_values=values, on_progress=tell)
     if open_questions is not None:
         built = add_records(built, read_records(open_questions))
-    _end_with_summary(console, write_set(built, output), output=output, extra=extra, is_json=is_json)
+    with show_work(console, "Write the set"):
+        summary = write_set(built, output)
+    _end_with_summary(console, summary, output=output, extra=extra, is_json=is_json)
 
 
 def _choose_values(text: str | None, *, has_roads: bool, is_drawn: bool = False) -> ClassValues | None:
@@ -203,7 +206,7 @@ def _cut_tiles(
     grid: Mapping[str, Any],
     kind_column: str | None,
     kinds: Mapping[str, str] | None,
-    advance: Any,
+    tell: TellWork,
 ) -> list[TruthTiles]:
     from pipeline.config.run import load_config
     from pipeline.training_data.truth_tiles import remove_tiles, write_truth_tiles
@@ -220,7 +223,7 @@ def _cut_tiles(
                 name=name,
                 kind_column=kind_column,
                 kinds=kinds,
-                on_progress=partial(advance, f"Cut {name}"),
+                on_progress=partial(tell, title=f"Cut {name}"),
             )
         )
     return cut
@@ -242,23 +245,6 @@ def _take_tiles(output: Path, *, cut: Sequence[TruthTiles], captions: Path | Non
         for name, why in tiles.skipped.items()
     ]
     return replace(found, skipped=(*found.skipped, *unseen))
-
-
-@contextmanager
-def _show_bars(console: Console) -> Iterator[Any]:
-    """Show a bar for each thing that is being done; gives the function that moves them."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        bars: dict[str, Any] = {}
-
-        def advance(title: str, done: int, total: int) -> None:
-            if title not in bars:
-                bars[title] = progress.add_task(title, total=total)
-            progress.update(bars[title], completed=done)
-
-        yield advance
 
 
 def _end_with_summary(

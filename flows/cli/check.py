@@ -54,10 +54,13 @@ def check_command(
     files are whole. Nothing is written.
     """
     from flows.cli.console import make_console, print_result, show_facts
+    from flows.cli.work import show_work
 
     values = {"output": output, "aoi": aoi, "zones": zones, "model": model, "assume_crs": assume_crs}
-    facts = _check(words or [], config=config, values=values, assignments=assignments or ())
-    show_facts(make_console(), facts)
+    console = make_console()
+    with show_work(console, "Check"):
+        facts = _check(words or [], config=config, values=values, assignments=assignments or ())
+    show_facts(console, facts)
     print_result(facts.to_dict(), is_json=is_json)
     raise typer.Exit(WRONG_INPUT if facts.problems else COMPLETE)
 

@@ -78,6 +78,7 @@ def evaluate_command(
     The truth is a folder of pairs with masks and captions, or a ChangeChat JSON file with its images.
     """
     from flows.cli.console import make_console, print_result
+    from flows.cli.work import show_work
     from model.errors import refuse_unwritable
     from model.evaluation.failures import FailureAlbum
     from model.evaluation.writing import check_output, write_evaluation
@@ -97,8 +98,9 @@ def evaluate_command(
         )
     if output is not None:
         check_output(output)
-    loaded = load_model(model)
     console = make_console()
+    with show_work(console, f"Load {model}"):
+        loaded = load_model(model)
     album = FailureAlbum()
     settings = _make_settings(has_swap_test=swap_test, seed=seed, album=album)
     evaluation = evaluate_source(loaded, source, settings=settings, console=console)
@@ -171,16 +173,16 @@ def evaluate_source(
     kinds: Collection[PromptKind] | None = None,
 ) -> Evaluation:
     """Ask what a run asks, or the kinds of that alone, and show how far it is."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from itertools import count
 
+    from flows.cli.work import show_work
     from model.evaluation.evaluation import evaluate_tiles
     from model.prompts import load_prompt_book
 
     prompts = [prompt for prompt in load_prompt_book().prompts if kinds is None or prompt.kind in kinds]
-    columns = (TextColumn("Ask about pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("pairs", total=source.n_pairs)
-        tiles = source.read_tiles(prompts=prompts, on_pair=lambda: progress.advance(bar))
+    n_read = count(1)
+    with show_work(console, "Ask about pairs") as tell:
+        tiles = source.read_tiles(prompts=prompts, on_pair=lambda: tell(next(n_read), source.n_pairs))
         return evaluate_tiles(model, tiles, settings=settings)
 
 
@@ -190,6 +192,7 @@ def _ask_unseen(
     """Ask about tiles at even distances in held-out words, and show how many answers are right."""
     from dataclasses import replace
 
+    from flows.cli.work import show_work
     from model.evaluation.pair_folders import PairFolder
     from model.evaluation.phrasings import evaluate_phrasings
     from model.prompts import load_prompt_book
@@ -202,7 +205,8 @@ def _ask_unseen(
         tile.labelled for tile in again.read_tiles(prompts=load_prompt_book().prompts) if tile.labelled is not None
     ]
     spread = pairs[:: max(1, len(pairs) // n_tiles)][:n_tiles]
-    scores = evaluate_phrasings(model, spread, seed=seed)
+    with show_work(console, "Ask in unseen words"):
+        scores = evaluate_phrasings(model, spread, seed=seed)
     console.print(
         f"{scores.n_questions} questions in unseen words about {len(spread)} tiles: {scores.right:.0%} right or "
         f"rightly declined, {scores.wrong_and_sure:.0%} wrong and sure; of what nobody can tell "

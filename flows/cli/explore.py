@@ -113,12 +113,11 @@ class _Explored:
         if self.record is None:
             return None, []
         from flows.cli.ask import choose_model, load_for_run
+        from flows.cli.work import show_work
         from flows.explore.chat import ChatDesk
 
         name, notes = choose_model(model, record=self.record)
-        if not console.is_terminal:
-            console.print(f"Loading {name} ...", markup=False, highlight=False, soft_wrap=True)
-        with console.status(f"Loading {name} ..."):
+        with show_work(console, f"Load {name}"):
             loaded, differences = load_for_run(name, record=self.record, device=device, dtype=dtype)
         return ChatDesk(loaded, folder=self.folder), [*notes, *differences]
 

@@ -44,21 +44,14 @@ def from_reviews_command(
     A tile is taken where every change in it was found right, wrong or corrected; what was rejected becomes unchanged
     ground, what was drawn as missed a change.
     """
-    from rich.progress import Progress
-
     from flows.cli.console import make_console, print_result, show_files
+    from flows.cli.work import show_work
     from pipeline.regions.reviewed_pairs import ReviewedPairsSettings, write_reviewed_pairs
 
     settings = ReviewedPairsSettings(square_m=square_m, val_fraction=val_fraction, seed=seed, drawn_kind=drawn)
     console = make_console()
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("Write pairs", total=None)
-        made = write_reviewed_pairs(
-            places,
-            output,
-            settings=settings,
-            on_tile=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    with show_work(console, "Write pairs") as tell:
+        made = write_reviewed_pairs(places, output, settings=settings, on_tile=tell)
     for line in describe_pairs(made):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     show_files(console, [str(output / side) for side in ("train", "val")])

@@ -206,6 +206,8 @@ def report_command(
     Neither the model nor the scenes are needed.
     """
     from flows.cli.console import make_console, show_files, show_report
+    from flows.cli.progress import REPORT_STAGES, show_progress
+    from flows.cli.work import show_work
     from flows.signals import stop_on_signals
     from pipeline.regions.export import export_region, is_region
     from pipeline.runs.export import export_report
@@ -216,16 +218,19 @@ def report_command(
         raise _miss("--zones-id-column and --zones-name-column", needs="--zones")
     if output is not None and not formats:
         raise _miss("--output", needs="--format")
+    console = make_console()
     if formats and zones is None:
         export = export_region if is_region(run) else export_report
-        files = export(run, formats=formats, output=output)
-        show_files(make_console(), files)
+        with show_work(console, f"Write {', '.join(formats)}"):
+            files = export(run, formats=formats, output=output)
+        show_files(console, files)
         _end({"files": files}, code=COMPLETE, is_json=is_json)
-    with stop_on_signals():
-        report = rebuild_report(run, zones=choice if zones is not None else None)
-    files = export_report(run, formats=formats, output=output) if formats else []
-    show_report(make_console(), report)
-    show_files(make_console(), files)
+    with stop_on_signals(), show_progress(console, stages=REPORT_STAGES) as on_progress:
+        report = rebuild_report(run, zones=choice if zones is not None else None, on_progress=on_progress)
+    with show_work(console, f"Write {', '.join(formats or ())}"):
+        files = export_report(run, formats=formats, output=output) if formats else []
+    show_report(console, report)
+    show_files(console, files)
     _end_with_report(report, files=files, is_json=is_json)
 
 

@@ -70,7 +70,10 @@ def convert_command(
 
     Inputs are local paths, or owner/name and owner/name:file on the Hugging Face hub.
     """
+    from functools import partial
+
     from flows.cli.console import make_console, print_result, show_warnings
+    from flows.cli.work import show_work
     from model.conversion.converting import convert_model
     from model.conversion.inputs import ConversionSettings
     from model.inspection import inspect_model
@@ -89,14 +92,11 @@ def convert_command(
         mask_size_px=mask_size_px,
     )
     console = make_console()
-    with console.status("Reading names and shapes") as status:
-        made = convert_model(
-            settings,
-            output=output,
-            on_progress=lambda done, total: status.update(f"Written {done} of {total} files of weights"),
-        )
+    with show_work(console, "Read names and shapes") as tell:
+        made = convert_model(settings, output=output, on_progress=partial(tell, title="Write files of weights"))
     console.print_json(data=clean_values(made))
-    warnings = inspect_model(output)["warnings"]
+    with show_work(console, "Look at the weights"):
+        warnings = inspect_model(output)["warnings"]
     show_warnings(console, warnings)
     print_result({"model": str(output), **made, "warnings": warnings}, is_json=is_json)
 
@@ -109,6 +109,7 @@ def info_command(
 ) -> None:
     """Show a model's identity, the size of its parts and warnings about its weights."""
     from flows.cli.console import make_console, print_result, show_warnings
+    from flows.cli.work import show_work
     from model.errors import InputError
     from model.inspection import inspect_model
     from model.interface import ENDPOINT_PREFIX
@@ -118,14 +119,15 @@ def info_command(
         raise InputError(
             f"{name}: weights on a server", expected="weights that are here", remedy="ask whoever runs the server"
         )
-    identity = identify_named_model(name)
-    facts: dict[str, Any] = {
-        "model_id": identity.model_id,
-        "weight_hash": identity.weight_hash,
-        "path": identity.path,
-        **inspect_model(Path(identity.path)),
-    }
     console = make_console()
+    with show_work(console, f"Read the weights of {name}"):
+        identity = identify_named_model(name)
+        facts: dict[str, Any] = {
+            "model_id": identity.model_id,
+            "weight_hash": identity.weight_hash,
+            "path": identity.path,
+            **inspect_model(Path(identity.path)),
+        }
     console.print_json(data=clean_values(facts))
     show_warnings(console, facts["warnings"])
     print_result(facts, is_json=is_json)

@@ -52,6 +52,7 @@ def monitor_command(
     Pairs of scenes that earlier passes have compared are not compared again.
     """
     from flows.cli.console import make_console, print_result
+    from flows.cli.work import show_work
     from flows.cluster import check_cluster
     from flows.region_pass import describe_pass, run_pairs, settle_now
     from flows.signals import stop_on_signals
@@ -63,12 +64,14 @@ def monitor_command(
     now = settle_now(as_of)
     console = make_console()
     with stop_on_signals(), Region.prepare(settings) as region:
-        plan = region.plan(now)
+        with show_work(console, "Look for scenes"):
+            plan = region.plan(now)
         console.print(f"{plan.n_scenes} dates found: {len(plan.to_do)} pairs to do, {plan.n_done} done already")
         for warning in plan.warnings:
             console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
         run_pairs(region, plan.to_do, run_pair=_make_run_pair(console, has_bars=region.n_at_once == 1))
-        report = region.merge(plan, now=now)
+        with show_work(console, "Put the region together"):
+            report = region.merge(plan, now=now)
     _show_pass(console, report)
     code = COMPLETE if report.is_complete else PARTLY_FAILED
     print_result(describe_pass(report, name=settings.name) | {"exit_code": code}, is_json=is_json)
@@ -101,10 +104,8 @@ def _make_run_pair(console: Console, *, has_bars: bool) -> RunPair:
         # Of a block, its folder says which: blocks/BLOCK/pairs/PAIR.
         of_block = f" of block {Path(config.output).parent.parent.name}" if config.block is not None else ""
         console.print(f"Pair {Path(config.output).name}{of_block}", highlight=False, markup=False)
-        if not has_bars:
-            detect_changes(config, open_cluster=partial(open_run_cluster, config))
-            return
-        with show_progress(console) as on_progress:
+        name = "" if has_bars else f"{Path(config.output).name}{of_block}"
+        with show_progress(console, name=name, has_bars=has_bars) as on_progress:
             detect_changes(config, open_cluster=partial(open_run_cluster, config), on_progress=on_progress)
 
     return run_pair

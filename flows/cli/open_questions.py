@@ -112,18 +112,15 @@ def ask_for_questions(
     Raises:
         InputError: the server or an option cannot be used, or nobody agreed to it.
     """
+    from flows.cli.work import show_work
     from model.changechat.asking import NotedPair, write_open_questions
     from model.changechat.pair_notes import note_pair
 
     asked = _open_assistant(options)
     pairs = [NotedPair(measured=pair, notes=note_pair(pair, class_values=built.class_values)) for pair in built.pairs]
     _agree(pairs, assistant=asked, options=options, console=console)
-    with console.status("") as status:
-
-        def show(done: int, total: int) -> None:
-            status.update(f"Replies: {done} of {total}")
-
-        result = write_open_questions(pairs, assistant=asked, on_progress=show)
+    with show_work(console, "Replies") as tell:
+        result = write_open_questions(pairs, assistant=asked, on_progress=tell)
     told = _tell(result, assistant=asked, n_pairs=len(pairs))
     for name, count in told["rejected"].items():
         console.print(f"rejected: {count} x {name}", markup=False, highlight=False)

@@ -75,6 +75,7 @@ def synthesize_command(
     A pair of scenes comes with the exact outlines of its changes, georeferenced.
     """
     from flows.cli.console import make_console, print_result, show_files
+    from flows.cli.work import show_work
 
     if (dates is not None or is_archive) and n_tiles is not None:
         raise typer.BadParameter("--dates and --archive make scenes and --n-tiles small pairs; give one of the two")
@@ -86,14 +87,17 @@ def synthesize_command(
         change_level=change_level,
         removal_level=removal_level,
     )
-    if is_archive:
-        result: dict[str, Any] = _make_archive(drawing, days=_read_days(ARCHIVE_DATES if dates is None else dates))
-    elif dates is not None:
-        result = _make_series(drawing, days=_read_days(dates))
-    elif n_tiles is None:
-        result = _make_scenes(drawing)
-    else:
+    result: dict[str, Any]
+    if n_tiles is not None:
         result = _make_tiles(drawing, n_tiles=n_tiles, beside=beside)
+    else:
+        with show_work(make_console(), "Draw scenes"):
+            if is_archive:
+                result = _make_archive(drawing, days=_read_days(ARCHIVE_DATES if dates is None else dates))
+            elif dates is not None:
+                result = _make_series(drawing, days=_read_days(dates))
+            else:
+                result = _make_scenes(drawing)
     show_files(make_console(), [str(folder)])
     print_result(result, is_json=is_json)
 
@@ -148,17 +152,18 @@ def _make_archive(drawing: _Drawing, *, days: list[dt.date]) -> dict[str, str]:
 
 
 def _make_tiles(drawing: _Drawing, *, n_tiles: int, beside: Path | None) -> dict[str, str | int]:
-    """Makes many small pairs, with a bar on stderr; returns what was written."""
-    from rich.progress import Progress
+    """Makes many small pairs, and tells how many there are; returns what was written."""
+    from itertools import count
 
     from flows.cli.console import make_console
+    from flows.cli.work import show_work
     from pipeline.training_data.tiles import write_synthetic_tiles
 
     settled = drawing.settle(size_px=TILE_SIZE_PX, removal_level=TILE_REMOVAL_LEVEL)
-    with Progress(console=make_console(), transient=True) as progress:
-        bar = progress.add_task("Make tiles", total=n_tiles)
+    n_made = count(1)
+    with show_work(make_console(), "Make tiles") as tell:
         written = write_synthetic_tiles(
-            drawing.folder, n_tiles=n_tiles, beside=beside, on_tile=lambda: progress.advance(bar), **settled
+            drawing.folder, n_tiles=n_tiles, beside=beside, on_tile=lambda: tell(next(n_made), n_tiles), **settled
         )
     return {name: value if isinstance(value, int) else str(value) for name, value in asdict(written).items()}
 

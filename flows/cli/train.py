@@ -95,39 +95,20 @@ def choose_training(settings: Any) -> Callable[..., TrainingResult]:
 @contextmanager
 def show_training(console: Console, *, is_shown: bool) -> Iterator[Callable[[TrainingProgress], None]]:
     """Show a bar with loss and throughput while the context lasts; gives the callback that moves it."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from flows.cli.work import show_work
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-    )
-    with Progress(*columns, console=console, disable=not is_shown) as bars:
-        task = bars.add_task("Prepare", total=None, figures="")
+    if not is_shown:
+        yield lambda _: None
+        return
+    with show_work(console, "Prepare") as tell:
         told: dict[str, float] = {}
 
         def advance(progress: TrainingProgress) -> None:
             if progress.validation and progress.validation != told:
                 told.clear()
                 told.update(progress.validation)
-                bars.console.print(write_validation(progress), highlight=False, soft_wrap=True)
-            bars.update(
-                task,
-                description="Train",
-                total=progress.n_steps,
-                completed=progress.step,
-                figures=write_figures(progress),
-            )
+                console.print(write_validation(progress), highlight=False, soft_wrap=True)
+            tell(progress.step, progress.n_steps, title="Train", figures=write_figures(progress))
 
         yield advance
 

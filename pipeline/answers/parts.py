@@ -18,6 +18,7 @@ from pipeline.answers.outlines import Outline
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.object_facts import ObjectFacts, describe_bytes, describe_objects
 from pipeline.tables.fields import describe_field
+from pipeline.tables.nested_shapes import refuse_nested
 from pipeline.tables.unpacked import read_table
 from pipeline.tiles.table import Tile
 
@@ -236,9 +237,12 @@ def decode_outlines(data: bytes) -> pa.Table:
     Raises:
         OSError: it is damaged.
         pyarrow.ArrowException: likewise.
+        InputError: its shapes lie too deep within each other.
     """
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    return read_table(file, most=_MAX_DECODED_BYTES).cast(OUTLINES_SCHEMA.with_metadata(file.schema_arrow.metadata))
+    table = read_table(file, most=_MAX_DECODED_BYTES)
+    refuse_nested(table)
+    return table.cast(OUTLINES_SCHEMA.with_metadata(file.schema_arrow.metadata))
 
 
 def _name_tiles(tiles: Sequence[Tile]) -> bytes:

@@ -189,7 +189,8 @@ def _describe_cover(cover: Cover, *, ground: _Ground, area_m2: float, seen_m2: f
         "tile_count": int(counts.sum()),
         "changed_tile_count": n_changed,
         **{f"{status}_tile_count": int(counts[code]) for code, status in enumerate(_STATUSES)},
-        **{f"told_{name}": cover.add_up(told) > 0 for name, told in ground.told.items()},
+        # A tile that was seen elsewhere tells nothing of a zone that it does not show.
+        **{f"told_{name}": seen_fraction > 0 and cover.add_up(told) > 0 for name, told in ground.told.items()},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ import shapely
 
 from model.errors import InputError
 from pipeline.grid.date_line import unwrap_shape
-from pipeline.grid.projections import refuse_named_files, refuse_named_in_bytes
+from pipeline.grid.projections import refuse_named_files
+from pipeline.polygons.crs_words import check_crs_words
 from pipeline.polygons.unfolding import check_columns, check_unfolding
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
             check_columns(path, key=key)
             return gpd.read_parquet(path)
         check_unfolding(path, key=key)
-        _check_words(path, key=key)
+        check_crs_words(path, key=key)
         with _keep_to_formats():
             # Tables without geometry are, for example, the styles that QGIS keeps in a GeoPackage.
             listed = pyogrio.list_layers(path)
@@ -141,18 +141,6 @@ def _read_frame(path: str, *, key: str) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"{key} {path} is a table without geometry", expected="polygons", remedy="choose another file")
     return frame
-
-
-def _check_words(path: str, *, key: str) -> None:
-    """Refuse a CRS that names a file before GDAL makes one of its words.
-
-    Raises:
-        InputError: there is one.
-    """
-    for file in (Path(path), Path(path).with_suffix(".prj")):
-        if file.is_file() and file.stat().st_size:
-            with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as words:
-                refuse_named_in_bytes(words, named_by=f"{key} {path}")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import obstore
 from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import HTTPStore, ObjectStore
 from shapely.geometry.base import BaseGeometry
@@ -22,6 +21,7 @@ from pipeline.config.scene import CompositeConfig, SceneConfig
 from pipeline.dates import Interval, compile_name_pattern
 from pipeline.regions.dates import DatedScene
 from pipeline.scenes.days import LeftOut, ScenePiece
+from pipeline.storage.listing import list_objects
 from pipeline.storage.object_store import open_store
 from pipeline.uris import is_remote
 
@@ -111,11 +111,11 @@ def list_files(folder: str) -> list[FoundFile]:
 def _list_objects(folder: str) -> list[FoundFile]:
     try:
         store = _open_folder(folder)
-        entries = [entry for batch in obstore.list(store) for entry in batch]
+        entries = list_objects(store)
     except (ObstoreError, OSError) as failure:
         raise InputError(
             f"source.folder {redact_uri(folder)} cannot be listed ({str(failure).partition(chr(10))[0][:300]})",
-            expected="a bucket that may be listed, or a server with WebDAV",
+            expected="a bucket that may be listed and is no longer than that, or a server with WebDAV",
             remedy="check the address and the credentials in the environment (AWS_*), or describe the scenes in STAC",
         ) from None
     return [FoundFile(name=entry["path"], version=_describe_version(entry)) for entry in entries]

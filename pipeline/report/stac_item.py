@@ -29,6 +29,7 @@ from model.redaction import redact_uri, shorten_text
 from model.safe_text import clean_line
 from pipeline.dates import parse_moment
 from pipeline.findings.columns import make_findings_schema
+from pipeline.findings.coverage import Coverage
 from pipeline.grid.grid import Grid, compute_footprint
 from pipeline.report.accuracy_words import summarise_accuracy
 from pipeline.report.result import Report
@@ -80,7 +81,7 @@ def write_item(
         run_id=run_id,
         zones_schema=zones_schema,
         files=report.files,
-        status_counts=report.status_counts,
+        coverage=report.coverage,
         change_counts=report.change_counts,
         left_out_counts=report.left_out_counts,
         model_fit_counts=report.model_fit_counts,
@@ -100,7 +101,7 @@ def make_item(
     identity: ModelIdentity,
     run_id: str,
     files: Mapping[str, ObjectFacts],
-    status_counts: Mapping[str, int],
+    coverage: Coverage,
     change_counts: Mapping[str, int],
     left_out_counts: Mapping[str, int],
     zones_schema: pa.Schema | None = None,
@@ -117,7 +118,7 @@ def make_item(
         identity: Which weights answered.
         run_id: Identifier of the run.
         files: Size and sha256 of the report's files, by their names in the run's folder.
-        status_counts: Tiles per status.
+        coverage: What became of the ground and of the tiles.
         change_counts: Changes per kind.
         left_out_counts: Changes per kind that are less sure than the report asks for; told where there are any.
         zones_schema: Columns of ``zones.parquet``, where there is one.
@@ -142,7 +143,10 @@ def make_item(
             **({"deltavlm:accuracy": told} if accuracy and (told := summarise_accuracy(accuracy)) else {}),
             **({"deltavlm:reviews": reviews.to_dict()} if reviews is not None else {}),
             "deltavlm:weight_hash": identity.weight_hash,
-            "deltavlm:tile_counts": dict(status_counts),
+            "deltavlm:tile_counts": dict(coverage.tile_counts),
+            # By ground, as tiles at an edge are small: of the area of interest, or of what both scenes reach.
+            "deltavlm:seen_fraction": round(coverage.seen_fraction, 6),
+            "deltavlm:ground_m2": {status: round(area_m2, 1) for status, area_m2 in coverage.ground_m2.items()},
             "deltavlm:change_counts": dict(change_counts),
             **({"deltavlm:left_out_counts": dict(left_out_counts)} if any(left_out_counts.values()) else {}),
             **({"deltavlm:model_fit_counts": dict(model_fit_counts)} if model_fit_counts else {}),

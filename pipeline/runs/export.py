@@ -28,7 +28,7 @@ from pipeline.runs.export_qgis import (
     title_pictures,
     write_project,
 )
-from pipeline.runs.read import read_accuracy
+from pipeline.runs.read import check_unchanged, read_accuracy
 from pipeline.runs.record import RunRecord
 from pipeline.runs.record_files import read_record
 from pipeline.runs.restore import restore_store
@@ -36,6 +36,7 @@ from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, CHANGES_NAME, PROBABILITY_NAME, TILES_NAME, ZONES_NAME
 from pipeline.storage.opening import find_run_folder
 from pipeline.storage.plain_files import PlainFiles
+from pipeline.tables.nested_shapes import read_frame
 from pipeline.tables.vector_formats import VECTOR_FORMATS, VectorFormat, write_layer, write_style
 
 SUMMARY_FORMAT = "docx"
@@ -152,8 +153,15 @@ def plan_project(
 
 
 def open_tables(record: RunRecord, *, folder: RunFolder) -> dict[str, OpenTable]:
-    """Give what opens each table of a run's report, by their names: tiles, changes, and zones where there are any."""
-    return {table: partial(folder.open_file, name) for table, name in _NAMES.items() if name in record.files}
+    """Give what opens each table of a run's report, by their names: tiles, changes, and zones where there are any.
+
+    Raises:
+        InputError: one is gone, or other than the run has left.
+    """
+    names = {table: name for table, name in _NAMES.items() if name in record.files}
+    for name in names.values():
+        check_unchanged(record, folder=folder, name=name)
+    return {table: partial(folder.open_file, name) for table, name in names.items()}
 
 
 def check_formats(formats: Sequence[str], *, known: Collection[str]) -> None:
@@ -268,7 +276,7 @@ def _write_summary(path: Path, *, folder: RunFolder, record: RunRecord) -> None:
     for table in ("changes", "zones"):
         if table in tables:
             with tables[table]() as source:
-                frames[table] = gpd.read_parquet(source)
+                frames[table] = read_frame(source.read())
     accuracy = read_accuracy(folder) if ACCURACY_NAME in record.files else None
     picture = read_ground(restore_store(record, folder=folder), tiles=tiles)
     path.write_bytes(

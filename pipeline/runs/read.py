@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -17,6 +18,7 @@ from model.sealing import unseal
 from pipeline.accuracy.assess import FORMAT_VERSION
 from pipeline.grid.grid import Grid
 from pipeline.grid.window import UInt8Array
+from pipeline.runs.record import RECORD_NAME, RunRecord
 from pipeline.runs.record_files import read_record
 from pipeline.runs.restore import restore_store
 from pipeline.storage.folder import RunFolder
@@ -27,6 +29,8 @@ from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.marks import find_whole_shards
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
+
+_PIECE_BYTES = 8 * 1024**2
 
 
 def open_tiles(run: str) -> xr.Dataset:
@@ -113,15 +117,41 @@ def list_changed_tiles(run: str) -> list[str]:
 
 
 def read_table(folder: RunFolder, name: str) -> gpd.GeoDataFrame:
-    """Read a table of a finished run's report whole.
+    """Read a table of a finished run's report, or of a region, whole.
 
     Raises:
-        InputError: it is gone or damaged.
+        InputError: it is gone, damaged or other than the run has left.
     """
+    if folder.has(RECORD_NAME):
+        check_unchanged(read_record(folder), folder=folder, name=name)
     try:
         return read_frame(folder.read(name))
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise _miss_table(folder, name, problem) from None
+
+
+def check_unchanged(record: RunRecord, *, folder: RunFolder, name: str) -> None:
+    """Refuse a file that somebody has changed since the run told of it in ``run.json``.
+
+    Raises:
+        InputError: somebody has, or it is gone.
+    """
+    told = record.files.get(name)
+    if told is None:
+        return
+    digest = hashlib.sha256()
+    try:
+        with folder.open_file(name) as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+    except OSError as problem:
+        raise _miss_table(folder, name, problem) from None
+    if digest.hexdigest() != told["sha256"]:
+        raise InputError(
+            f"{folder.join(name)} is other than the run has left: its sha256 is not that of {RECORD_NAME}",
+            expected="the report that the run has left",
+            remedy="make it anew with `deltavlm report`",
+        )
 
 
 def _miss_table(folder: RunFolder, name: str, problem: Exception) -> InputError:

@@ -99,7 +99,9 @@ def _open_workers(run: Run, open_cluster: OpenCluster, *, stack: ExitStack) -> t
     return run.settle(client), client
 
 
-def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -> Report:
+def rebuild_report(
+    uri: str, *, zones: Mapping[str, str | None] | None = None, on_progress: ProgressCallback = ignore_progress
+) -> Report:
     """Write the report of a finished run anew from its answers; needs neither model nor scenes.
 
     While it is written the run counts as unfinished; if that is stopped, this can be called again.
@@ -108,6 +110,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
         uri: Folder of the run.
         zones: The settings ``zones``, ``zones_id_column`` and ``zones_name_column`` in the place of the run's own;
             None: those it was made with.
+        on_progress: Called with what each stage has done.
 
     Raises:
         InputError: the folder holds no finished run, part of its store is gone, or its area of interest or its zones
@@ -125,7 +128,7 @@ def rebuild_report(uri: str, *, zones: Mapping[str, str | None] | None = None) -
                 expected="the store that the run has left",
                 remedy="run `deltavlm run` again with this --output: it writes what is missing",
             )
-        stages = Stages()
+        stages = Stages(around=tell_progress(on_progress))
         tiles = stages.select_tiles(run, store=store)
         findings = stages.extract_findings(run, answers=answers, tiles=tiles, store=store)
         report = stages.write_report(run, findings=findings, tiles=tiles, store=store, answers=answers)

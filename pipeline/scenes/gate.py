@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from model.addresses import is_kept_public
 from model.errors import InputError
+from model.proxies import check_proxies
 from model.redaction import remember_secrets, split_credentials
 from pipeline.config.limits import get_limits
 from pipeline.scenes.gate_server import MAX_ROUTES, Route
@@ -159,11 +160,12 @@ def find_address(uri: str, *, allow_private: bool = False) -> str:
         Of an http(s) file an address at the gate; else what `sign_uri` gives.
 
     Raises:
-        InputError: there is no signature to be had, or no gate.
+        InputError: there is no signature to be had, no gate, or a proxy of a kind that is not known here.
     """
     signed = sign_uri(uri)
     if urlsplit(signed).scheme.lower() not in {"http", "https"}:
         return signed
+    check_proxies()
     # Words about it will name it.
     remember_secrets(signed)
     address = split_credentials(signed)

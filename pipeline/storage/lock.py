@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.storage.folder import RunFolder
-from pipeline.storage.lock_holder import Holder, refuse_foreign_lock, refuse_second_run, tell_loss
+from pipeline.storage.lock_holder import MAX_BYTES, Holder, refuse_foreign_lock, refuse_second_run, tell_loss
 from pipeline.storage.names import LOCK_NAME
 from pipeline.storage.object_lock import ObjectLock
 from pipeline.storage.object_store import open_store
@@ -122,7 +122,7 @@ def _lock_file(path: Path, *, owner: str) -> FileLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = Holder.from_json(os.pread(descriptor, 1 << 16, 0))
+            holder = Holder.from_json(os.pread(descriptor, MAX_BYTES, 0))
             os.close(descriptor)
             raise refuse_second_run(path.parent, holder, remedy="wait until it has ended, or stop it") from None
         except OSError:

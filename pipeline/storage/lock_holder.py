@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import platform
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,11 @@ from pipeline.storage.names import LOCK_NAME
 
 _ENDED_STATES = {"Z", "X"}
 _N_FIELDS_TO_START = 19
+_SPACES = ("/proc/self/ns/pid", "/proc/self/ns/time")
+# ^ Older systems have no spaces of time.
+MAX_BYTES = 1 << 16
+"""Longest lock that is read."""
+_MAX_PID = 1 << 31
 
 
 def find_process_start(pid: int) -> float | None:
@@ -24,10 +30,16 @@ def find_process_start(pid: int) -> float | None:
 
     Returns:
         None: there is no such process, or it has ended and nobody has noticed; or this system does not tell.
+
+    Raises:
+        PermissionError: it is another user's, and this system hides those.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
+        # What /proc lacks with `hidepid` is there to be sent a signal, which is not allowed.
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)
         return None
     # What comes before is the program's name, which may hold anything.
     state, *fields = text.rpartition(")")[2].split()
@@ -36,10 +48,15 @@ def find_process_start(pid: int) -> float | None:
 
 @cache
 def identify_machine() -> str:
-    """Name the space of process ids that this process is in: a start of a machine, and a container of it."""
+    """Name where process ids and starts mean the same as here: a start of a machine, and a container of it.
+
+    Returns:
+        Nothing where /proc is that of other processes, as in a container that was given its machine's.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        spaces = [str(path.readlink()) for path in map(Path, _SPACES) if path.is_symlink()]
+        return " ".join([boot, *spaces]) if str(Path("/proc/self").readlink()) == str(os.getpid()) else ""
     except OSError:
         return ""
 
@@ -68,8 +85,10 @@ class Holder:
         """Read what a lock tells; None if it tells nothing, such as one that is just being made."""
         try:
             values = json.loads(data)
-            return cls(**values) if {each.name for each in fields(cls)} == set(values) else None
-        except (ValueError, TypeError):
+            kinds = {name: type(value).__name__ for name, value in values.items()}
+            is_known = kinds == {each.name: each.type for each in fields(cls)} and 0 < values["pid"] < _MAX_PID
+            return cls(**values) if is_known else None
+        except (ValueError, AttributeError, RecursionError):
             return None
 
     def to_json(self) -> bytes:
@@ -78,7 +97,10 @@ class Holder:
 
     def is_running(self) -> bool:
         """Tell whether the process is there; asked on its own machine."""
-        return find_process_start(self.pid) == self.process_started
+        try:
+            return find_process_start(self.pid) == self.process_started
+        except PermissionError:
+            return True
 
     def describe(self) -> str:
         """Say who it is."""

@@ -16,7 +16,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import ObjectStore
 
-from pipeline.storage.lock_holder import Holder, may_take_over, refuse_second_run, tell_loss
+from pipeline.storage.lock_holder import MAX_BYTES, Holder, may_take_over, refuse_second_run, tell_loss
 from pipeline.storage.names import LOCK_NAME
 from pipeline.storage.object_store import explain_failure, repeat_request
 
@@ -194,7 +194,8 @@ class ObjectLock:
     @staticmethod
     def _read(store: ObjectStore) -> tuple[Holder | None, str, dt.datetime]:
         found = obstore.get(store, LOCK_NAME)
-        return Holder.from_json(bytes(found.bytes())), found.meta["e_tag"] or "", found.meta["last_modified"]
+        content = b"" if found.meta["size"] > MAX_BYTES else bytes(found.bytes())
+        return Holder.from_json(content), found.meta["e_tag"] or "", found.meta["last_modified"]
 
 
 def ask_time(store: ObjectStore, *, owner: str) -> dt.datetime:

@@ -14,6 +14,7 @@ from obstore.exceptions import GenericError, PermissionDeniedError, Unauthentica
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from model.errors import FolderError, InputError
+from model.proxies import check_proxies
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -78,6 +79,7 @@ def open_object(
 
 
 def _open_bucket(bucket: str, *, prefix: str | None, max_retries: int, retry_timeout_s: float) -> S3Store:
+    check_proxies()
     access = read_s3_access(os.environ)
     # Options that are given replace those of the environment as a whole, so the word on http is passed on.
     client: ClientConfig = {

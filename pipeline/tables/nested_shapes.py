@@ -112,17 +112,26 @@ def read_frame(data: bytes, *, columns: Sequence[str] | None = None) -> gpd.GeoD
     source = pa.BufferReader(data)
     binary = [field.name for field in pq.read_schema(source) if _is_binary(field.type)]
     source.seek(0)
-    if has_nested(pq.read_table(source, columns=binary)):
-        raise InputError(
-            "a shape in a table lies in too many others",
-            expected="polygons, as this version writes them",
-            remedy="make the report anew",
-        )
+    refuse_nested(pq.read_table(source, columns=binary))
     return gpd.read_parquet(io.BytesIO(data), columns=columns)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def refuse_nested(table: pa.Table | pa.RecordBatch) -> None:
+    """Refuse rows of a table that others may have made where shapes lie too deep within each other.
+
+    Raises:
+        InputError: they do.
+    """
+    if has_nested(table):
+        raise InputError(
+            "a shape in a table lies in too many others",
+            expected="polygons, as this version writes them",
+            remedy="make the report anew",
+        )
 
 
 def has_nested(table: pa.Table | pa.RecordBatch) -> bool:

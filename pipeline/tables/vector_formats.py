@@ -24,6 +24,7 @@ import shapely
 
 from model.safe_text import clean_line, clean_text, disarm_formula
 from pipeline.tables.kml import append_kml, begin_kml
+from pipeline.tables.nested_shapes import refuse_nested
 
 _ROWS_AT_ONCE = 50_000
 _CELL_LENGTH = 32_767
@@ -103,11 +104,17 @@ def write_layer(source: BinaryIO | pa.BufferReader, path: Path, *, layer: str, k
         path: Where to write; a file that is there gets a further layer if the format has layers.
         layer: Name of the table.
         kind: The format.
+
+    Raises:
+        InputError: shapes lie too deep within each other.
     """
     with pq.ParquetFile(source) as file:
         if kind.driver is None:
             _write_csv(file, path, kind=kind)
             return
+        # Before GDAL asks for rows: it would have another word for what is raised then.
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=["geometry"]):
+            refuse_nested(batch)
         crs = _read_crs(file)
         names = _rename(
             [column.name for column in file.schema_arrow if column.name != "bbox"], own_names=kind.own_names
@@ -232,6 +239,7 @@ def read_placed(file: pq.ParquetFile, *, clean: Callable[[str], str]) -> pa.Reco
     def read() -> Iterator[pa.RecordBatch]:
         to_degrees = pyproj.Transformer.from_crs(_read_crs(file), "OGC:CRS84", always_xy=True) if has_places else None
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            refuse_nested(batch)
             texts = [_clean(batch[column.name], clean=clean) for column in plain]
             places = _locate(batch["geometry"], to_degrees) if to_degrees is not None else []
             yield pa.RecordBatch.from_arrays([*texts, *places], schema=schema)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from model.errors import InputError
 from model.inspection import INT8, LIBRARIES_BYTES, WeightSizes, measure_weights, read_memory_bytes
-from model.registry import find_model_folder, find_model_source
+from model.registry import find_model_folder, find_model_source, resolve_dtype
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import RunConfig
 
 _GIB = 1024**3
@@ -64,11 +65,22 @@ def check_memory(config: RunConfig) -> int:
     Workers that are started elsewhere look at their own memory.
 
     Raises:
-        InputError: this machine's memory, or what a worker may take of it, cannot hold the weights.
+        InputError: this machine's memory, or what a worker may take of it, cannot hold the weights, or it lacks the GPU
+            or the instructions that are asked for.
     """
     need, cluster = measure_need(config), config.cluster
     if cluster.kind in ("local", "cuda"):
-        decide_memory_limit(cluster.memory_limit, need=need, memory_bytes=read_memory_bytes())
+        memory_bytes = read_memory_bytes()
+        decide_memory_limit(cluster.memory_limit, need=need, memory_bytes=memory_bytes)
+        check_n_workers(cluster, need=need, memory_bytes=memory_bytes)
+        if cluster.kind == "local" and (config.model.device.startswith("cuda") or config.model.precision == INT8):
+            # What is asked for by name may not be had here; to find that out takes torch.
+            resolve_dtype(
+                config.model.name,
+                device=config.model.device,
+                dtype=config.model.precision,
+                memory_bytes=memory_bytes,
+            )
     return need.least_bytes
 
 
@@ -128,6 +140,35 @@ def decide_memory_limit(asked: str | None, *, need: WorkerNeed, memory_bytes: fl
             "CPUs alone) or a GPU",
         )
     return limit
+
+
+def check_n_workers(cluster: ClusterConfig, *, need: WorkerNeed, memory_bytes: float) -> None:
+    """Refuse more workers of this machine than it can hold the weights of: each has them for itself.
+
+    Args:
+        cluster: Which workers.
+        need: What one of them needs.
+        memory_bytes: What the machine has.
+
+    Raises:
+        InputError: there are to be more.
+    """
+    from dask.utils import format_bytes
+
+    key, n_workers = "n_workers", cluster.n_workers
+    if cluster.adaptive is not None:
+        key, n_workers = "adaptive.maximum", cluster.adaptive.maximum
+    held_bytes = need.weights.held_bytes
+    if n_workers is None or n_workers * held_bytes + LIBRARIES_BYTES <= memory_bytes:
+        return
+    n_most = max(1, int((memory_bytes - LIBRARIES_BYTES) // held_bytes))
+    raise InputError(
+        f"cluster.{key}: {n_workers} workers with {format_bytes(held_bytes)} of weights each, on a machine of "
+        f"{format_bytes(int(memory_bytes))}",
+        expected=f"at most {n_most}",
+        remedy="lower it or leave it out, or take a smaller model, model.dtype: bfloat16 or model.quantize: int8 (x86 "
+        "CPUs alone)",
+    )
 
 
 def choose_n_workers(*, bytes_per_worker: int, n_cores: int, memory_bytes: float, n_gpus: int = 0) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -159,6 +161,23 @@ def test_workers_of_this_machine_take_nobody_without_their_certificate(config: C
             for stranger in (None, Security.temporary()):
                 with pytest.raises((OSError, ValueError, TypeError)):
                     Client(place.replace("tls", "tcp" if stranger is None else "tls"), security=stranger, timeout="2 s")
+
+
+def test_what_dask_puts_among_the_places_of_modules_is_this_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "dask-scratch-space").mkdir()
+    (tmp_path / "dask-scratch-space").chmod(0o777)
+
+    with open_cluster(ClusterConfig(n_workers=1)) as client:
+        (of_worker,) = client.run(lambda: list(sys.path)).values()
+        added = {path for path in [*of_worker, *sys.path] if Path(path).is_relative_to(tmp_path)}
+        roots = {tmp_path / Path(path).relative_to(tmp_path).parts[0] for path in added}
+        assert [stat.S_IMODE(root.stat().st_mode) for root in roots] == [0o700]
+
+    assert not [path for path in sys.path if Path(path).is_relative_to(tmp_path)]
+    assert [path.name for path in tmp_path.iterdir()] == ["dask-scratch-space"]
 
 
 def test_pages_of_schedulers_and_workers_show_nothing_unless_a_dashboard_is_asked_for() -> None:

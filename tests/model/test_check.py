@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from model.registry import identify_model
 from pipeline.runs.check import check_config
@@ -25,3 +26,11 @@ def test_a_config_that_cannot_be_loaded_is_named(changes: dict[str, str], n_prob
 
     assert len(named) == n_problems
     assert all("bert" in each for each in named)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_a_run() -> None:
+    values = {"before": {"uri": "b.tif"}, "after": {"uri": "a.tif"}}
+    problems = check_config(None, values=values, assignments=["model.device=cuda"]).problems
+
+    assert [each for each in problems if "device 'cuda' on a machine with 0 CUDA devices" in each]

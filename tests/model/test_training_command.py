@@ -1,5 +1,6 @@
 """The command `deltavlm model train`, as docs/train-on-your-data.md tells people to use it."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -7,12 +8,13 @@ import subprocess
 import pytest
 import yaml
 from made_scenes import command_environment, command_line
+from rich.console import Console
 from training_material import CLASSIFY, make_values, write_small_model
 from training_pairs import write_pairs
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.cli.train import write_figures, write_validation
+from flows.cli.train import show_training, write_figures, write_validation
 from model.errors import InputError
 from model.registry import load_model
 from model.training.progress import TrainingProgress
@@ -132,3 +134,16 @@ def test_what_is_not_known_yet_is_not_said():
     )
     assert write_figures(progress) == "loss 1.250, 96% computing"
     assert write_validation(progress) == "Validation at step 3: 50.0% of the answers right"
+
+
+def test_a_training_says_in_a_log_how_far_it_is() -> None:
+    file = io.StringIO()
+    with show_training(Console(file=file), is_shown=True) as tell:
+        for step in (1, 2):
+            tell(
+                TrainingProgress(
+                    step=step, n_steps=2, loss=0.25, pairs_per_s=None, compute_fraction=None, validation={}
+                )
+            )
+
+    assert file.getvalue().splitlines() == ["Train: 2 to do.", "Train: 2 of 2 done in 0 s; loss 0.250."]

@@ -218,6 +218,7 @@ def test_count_is_read(text: str, buildings: int | None, roads: int | None) -> N
         "one building was removed, one building was built",
         "2 road buildings",
         "buildings: 0 roads",
+        "The total number of buildings is 5.",
     ],
 )
 def test_count_is_not_guessed(text: str) -> None:

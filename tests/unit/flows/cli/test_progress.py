@@ -10,7 +10,7 @@ from patience import wait_for
 from rich.console import Console
 
 from flows.cli import progress
-from flows.cli.progress import StageLines, show_progress
+from flows.cli.progress import REPORT_STAGES, StageLines, show_progress
 from pipeline.summary import STAGE_TITLES, StageSummary
 
 
@@ -53,3 +53,20 @@ def test_lines_come_by_themselves_until_the_run_ends(monkeypatch: pytest.MonkeyP
         wait_for(lambda: "Find pair: at work for 0 s." in file.getvalue(), what="line without any count")
 
     assert set(threading.enumerate()) <= others
+
+
+def test_pairs_that_are_made_at_once_are_told_apart_also_in_a_terminal() -> None:
+    file = io.StringIO()
+    with show_progress(Console(file=file, force_terminal=True), name="p1", has_bars=False) as tell:
+        tell(StageSummary(stage="write_tiles", total=1, done=1))
+
+    assert file.getvalue() == "p1: Write tiles: 1 of 1 done in 0 s.\n"
+
+
+def test_a_report_made_anew_waits_for_no_workers() -> None:
+    file = io.StringIO()
+    lines = StageLines(Console(file=file), stages=REPORT_STAGES, clock=lambda: 0.0)
+    lines.add(StageSummary(stage="select_tiles", total=1, done=1))
+    lines.say_how_far()
+
+    assert file.getvalue().splitlines() == ["Select tiles: 1 of 1 done in 0 s.", "Extract findings: at work for 0 s."]

@@ -10,6 +10,7 @@ import geopandas as gpd
 import geoparquet_validator
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyproj
 import pytest
@@ -209,6 +210,8 @@ def test_a_zone_in_a_tile_that_is_valid_in_part_is_seen_by_its_own_ground(
 
     assert row["seen_fraction"] == pytest.approx(seen_fraction, abs=1e-6)
     assert row["status"] == {1.0: "seen", 0.0: "not_seen"}.get(seen_fraction, "partly_seen")
+    # A tile without a change says nothing of ground that it does not show.
+    assert pd.isna(row["building_count"]) == (seen_fraction == 0)
 
 
 def test_a_tile_is_read_once_for_all_zones_whose_borders_run_through_it() -> None:

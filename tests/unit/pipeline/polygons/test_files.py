@@ -7,6 +7,7 @@ import os
 import sqlite3
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,15 @@ def test_files_that_hold_what_they_show_are_read(tmp_path: Path, name: str, driv
     assert "GML" in known
 
 
+def test_archives_in_an_archive_are_not_looked_into(tmp_path: Path) -> None:
+    for inner, outer in (("zones.geojson", "inner.zip"), ("inner.zip", "zones.zip")):
+        with zipfile.ZipFile(tmp_path / outer, "w") as archive:
+            archive.writestr(inner, (tmp_path / inner).read_bytes() if (tmp_path / inner).exists() else "{}")
+
+    with pytest.raises(InputError, match="holds the archive 'inner"):
+        read_polygons(str(tmp_path / "zones.zip"), key="zones")
+
+
 def test_no_crs_has_a_file_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     crs = f"+proj=utm +zone=14 +ellps=WGS84 +nadgrids={tmp_path / 'pipe'} +type=crs"
@@ -153,7 +163,20 @@ def test_no_crs_has_a_file_opened(tmp_path: Path) -> None:
     told |= {"features": [{"type": "Feature", "properties": {}, "geometry": mapping(box(0, 0, 1, 1))}]}
     (tmp_path / "zones.geojson").write_text(json.dumps(told))
 
-    for name in ("zones.parquet", "zones.geojson"):
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in crs)
+    (tmp_path / "escaped.geojson").write_text(json.dumps(told).replace(crs, escaped))
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs="EPSG:32614").to_file(tmp_path / "zones.shp")
+    (tmp_path / "zones.prj").write_text(crs)
+    with zipfile.ZipFile(tmp_path / "zones.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for suffix in (".shp", ".shx", ".dbf", ".prj"):
+            archive.write(tmp_path / f"zones{suffix}", f"zones{suffix}")
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs="EPSG:32614").to_file(tmp_path / "zones.gpkg")
+    with closing(sqlite3.connect(tmp_path / "zones.gpkg")) as base, base:
+        # Longer than a page, so that it lies in the file in two pieces.
+        wkt = f'PARAMETERFILE["{"x" * 4060}","{tmp_path / "pipe"}"]'
+        base.execute("UPDATE gpkg_spatial_ref_sys SET definition = ? WHERE srs_id = 32614", [wkt])
+
+    for name in ("zones.parquet", "zones.geojson", "escaped.geojson", "zones.shp", "zones.zip", "zones.gpkg"):
         with pytest.raises(InputError, match="has a CRS that reads the file"):
             read_polygons(str(tmp_path / name), key="zones")
 

@@ -101,11 +101,19 @@ def describe(pair: ScenePair, **changes: Any) -> dict[str, Any]:
         "identity": IDENTITY,
         "run_id": "0123456789ab",
         "files": FILES,
-        "status_counts": {"analysed": 6},
+        "coverage": Coverage(tile_counts={"analysed": 6}, ground_m2={"analysed": 30.0, "cloudy": 10.04}),
         "change_counts": {"building": 2, "road": 0},
         "left_out_counts": {"building": 0},
     }
     return make_item(pair=pair, **(values | changes))
+
+
+def test_an_item_tells_by_ground_what_was_seen() -> None:
+    told = describe(make_pair(make_grid()))["properties"]
+
+    assert told["deltavlm:tile_counts"] == {"analysed": 6}
+    assert told["deltavlm:ground_m2"] == {"analysed": 30.0, "cloudy": 10.0}
+    assert told["deltavlm:seen_fraction"] == 0.749251
 
 
 def test_an_item_tells_what_is_to_be_known_of_the_run() -> None:

@@ -76,9 +76,34 @@ def test_nobody_can_tell_of_a_process_where_machines_have_no_names() -> None:
     assert not may_take_over(Holder(machine="", **GONE), machine="", age_s=1, timeout_s=300)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"owner": "x"}', b"null"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"{", b"[]", b"{}", b'{"owner": "x"}', b"null", b"[" * 60_000),
+        *(json.dumps(asdict(Holder()) | {"pid": pid}).encode() for pid in ("../tmp/pipe", 0, -1, 1 << 40, True)),
+    ],
+)
 def test_a_lock_that_tells_nothing_is_nobody(data: bytes) -> None:
     assert Holder.from_json(data) is None
+
+
+def test_a_process_that_is_hidden_from_others_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError(pid, signal)
+
+    holder = Holder(**GONE)  # type: ignore[arg-type]
+    monkeypatch.setattr(os, "kill", refuse)
+    assert holder.is_running()
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/time").is_symlink(), reason="no spaces of time")
+def test_machines_names_tell_spaces_of_processes_and_of_time_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = identify_machine.__wrapped__()
+    assert [part.partition(":")[0] for part in here.split()[1:]] == ["pid", "time"]
+
+    # /proc is that of the machine around a container.
+    monkeypatch.setattr(os, "getpid", lambda: GONE["pid"])
+    assert identify_machine.__wrapped__() == ""
 
 
 def test_a_holder_survives_its_json() -> None:

@@ -14,6 +14,7 @@ import shapely
 from model.errors import InputError
 from pipeline.polygons.files import read_polygons
 from pipeline.tables.nested_shapes import MAX_DEPTH, has_nested, is_nested, read_frame, read_wkt
+from pipeline.tables.vector_formats import VECTOR_FORMATS, write_layer
 
 
 def nest(depth: int, *, order: str = "<", innermost: bytes = b"") -> bytes:
@@ -77,6 +78,9 @@ def test_tables_with_such_shapes_are_refused(tmp_path: Path) -> None:
         read_frame(path.read_bytes())
     with pytest.raises(InputError, match="shapes within shapes"):
         read_polygons(str(path), key="zones")
+    for name, kind in VECTOR_FORMATS.items():
+        with path.open("rb") as source, pytest.raises(InputError, match="too many others"):
+            write_layer(source, tmp_path / f"{name}{kind.suffix}", layer="changes", kind=kind)
 
 
 def test_wkt_is_read_as_deep_as_polygons_go() -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from model.errors import InputError
-from model.inspection import WeightSizes, fit_dtype, measure_weights
+from model.inspection import WeightSizes, fit_dtype, measure_weights, read_memory_bytes
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.run import load_config
 from pipeline.runs.check import check_config
 from pipeline.runs.inputs import check_inputs
-from pipeline.workers.memory import WorkerNeed, advise_precision, choose_n_workers, decide_memory_limit, measure_need
+from pipeline.workers.memory import (
+    WorkerNeed,
+    advise_precision,
+    check_memory,
+    check_n_workers,
+    choose_n_workers,
+    decide_memory_limit,
+    measure_need,
+)
 
 GIB = 1024**3
 MIB = 1024**2
@@ -219,3 +230,44 @@ def test_a_check_tells_before_a_cluster_starts(tmp_path: Path, monkeypatch: pyte
     assert any("this machine's memory: 1.00 GiB for a worker" in problem for problem in problems)
     with pytest.raises(InputError, match="this machine's memory"):
         check_inputs(load_config(values=values))
+
+
+def test_memory_is_what_the_tightest_group_around_a_process_has(tmp_path: Path) -> None:
+    groups, told = tmp_path / "cgroup", tmp_path / "told"
+    second, first = groups / "system.slice" / "job.scope", groups / "memory" / "slurm" / "job_7" / "step_0"
+    for folder in (second, first):
+        folder.mkdir(parents=True)
+    (second / "memory.max").write_text("max\n")
+    (second.parent / "memory.high").write_text(f"{3 * GIB}\n")
+    (first.parent / "memory.limit_in_bytes").write_text(f"{2 * GIB}\n")
+
+    told.write_text("0::/system.slice/job.scope\n")
+    assert read_memory_bytes(cgroups=groups, memberships=told) == 3 * GIB
+    told.write_text("5:devices:/slurm/job_7\n4:memory,hugetlb:/slurm/job_7/step_0\n0::/\n")
+    assert read_memory_bytes(cgroups=groups, memberships=told) == 2 * GIB
+    # In a container that does not see its own path.
+    (groups / "memory.max").write_text(f"{GIB}\n")
+    told.write_text("0::/../docker/8f2c\n")
+    assert read_memory_bytes(cgroups=groups, memberships=told) == GIB
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"n_workers": 1}, None),
+        ({"n_workers": 2}, r"cluster\.n_workers: 2 workers with 14.90 GiB of weights each.*at most 1"),
+        ({"adaptive": {"minimum": 1, "maximum": 3}}, r"cluster\.adaptive\.maximum: 3 workers"),
+        ({}, None),
+    ],
+)
+def test_workers_for_whose_weights_there_is_no_room_are_refused(settings: dict[str, Any], problem: str | None) -> None:
+    need = WorkerNeed(weights=WeightSizes(held_bytes=16_000_000_000, loading_bytes=32_000_000_000))
+    with pytest.raises(InputError, match=problem) if problem else nullcontext():
+        check_n_workers(ClusterConfig(**settings), need=need, memory_bytes=24 * GIB)
+
+
+def test_int8_of_what_another_package_brings_is_refused_before_a_cluster_starts() -> None:
+    scenes = {"before": {"uri": "a.tif"}, "after": {"uri": "b.tif"}, "output": "out"}
+    config = load_config(None, values=scenes, assignments=["model.name=stand-in", "model.quantize=int8"])
+    with pytest.raises(InputError, match="int8 for model 'stand-in'"):
+        check_memory(config)
