@@ -67,7 +67,7 @@ lint: setup docs
 	@$(BIN)/deptry .
 	@$(BIN)/deptry . tests/stand_in benchmarks docs --exclude '\.venv/' --exclude '\.pytest_cache/' --ignore DEP004
 
-# The weights of deltavlm-tiny from nothing, in four stages; FROM=MODEL goes on from a model instead of the first of them.
+# The weights of deltavlm-tiny from nothing, in five stages; FROM=MODEL goes on from a model instead of the first of them.
 # Called again, it goes on where it was stopped. docs/weights.md tells what comes of it.
 DATA ?= ../shared/data
 WEIGHTS ?= runs/weights
@@ -81,6 +81,7 @@ endif
 	@$(TRAIN) configs/train-tiny-mask.yaml --output $(WEIGHTS)/mask --initial-weights $(or $(FROM),$(WEIGHTS)/first)
 	@$(TRAIN) configs/train-tiny-direction.yaml --output $(WEIGHTS)/direction --initial-weights $(WEIGHTS)/mask
 	@$(TRAIN) configs/train-tiny-words.yaml --output $(WEIGHTS)/words --initial-weights $(WEIGHTS)/direction
+	@$(TRAIN) configs/train-tiny-answers.yaml --output $(WEIGHTS)/answers --initial-weights $(WEIGHTS)/words
 
 # ImageNet's EfficientNet-Lite0 (Apache-2.0).
 $(TRUNK): | $(INSTALLED)

@@ -219,5 +219,5 @@ def test_the_shipped_recipes_are_told_apart_by_their_kind(repository):
     assert isinstance(direction, MaskTrainingConfig)
     assert direction.keeps_masks
     assert direction.decoder.aspects
-    for name in ("train-tiny.yaml", "train-tiny-words.yaml"):
+    for name in ("train-tiny.yaml", "train-tiny-words.yaml", "train-tiny-answers.yaml"):
         assert isinstance(load_training_config(repository / "configs" / name), TrainingConfig)
