@@ -61,7 +61,7 @@ def sum_last_looks(zones: Zones, *, looks: Sequence[BlockLook], crs: str) -> gpd
     """
     known = [(place, look.seen) for place, look in enumerate(looks) if look.seen is not None and len(look.seen)]
     tiles = pd.concat([seen.assign(look=place) for place, seen in known]) if known else None
-    frame = _frame(zones, tiles=tiles, crs=crs)
+    frame = frame_ground(_find_bounds(tiles, zones=zones, crs=crs), crs=crs)
     # Areas in it are those on the ellipsoid, however far the blocks lie from the middle of the CRS.
     equal_area = _choose_equal_area(frame)
     even = frame_ground(_find_bounds(tiles, zones=zones, crs=equal_area), crs=equal_area)
@@ -85,10 +85,6 @@ def sum_last_looks(zones: Zones, *, looks: Sequence[BlockLook], crs: str) -> gpd
     }
     schema = make_zone_sums_schema(zones.attributes.schema)
     return make_frame(columns, schema=schema, geometry=place_polygons(zones.geometry, grid=frame), crs=crs)
-
-
-def _frame(zones: Zones, *, tiles: gpd.GeoDataFrame | None, crs: str) -> Grid:
-    return frame_ground(_find_bounds(tiles, zones=zones, crs=crs), crs=crs)
 
 
 def _find_bounds(tiles: gpd.GeoDataFrame | None, *, zones: Zones, crs: str) -> tuple[float, float, float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
@@ -23,14 +22,13 @@ from pipeline.runs.record_files import read_record
 from pipeline.runs.restore import restore_store
 from pipeline.storage.folder import RunFolder
 from pipeline.storage.names import ACCURACY_NAME, STORE_NAME, TILES_NAME
+from pipeline.storage.object_facts import describe_stream
 from pipeline.storage.opening import find_run_folder
 from pipeline.tables.nested_shapes import read_frame
 from pipeline.tables.schemas import TileStatus
 from pipeline.tiles.marks import find_whole_shards
 from pipeline.tiles.store import TileStore
 from pipeline.tiles.table import Tile
-
-_PIECE_BYTES = 8 * 1024**2
 
 
 def open_tiles(run: str) -> xr.Dataset:
@@ -139,14 +137,12 @@ def check_unchanged(record: RunRecord, *, folder: RunFolder, name: str) -> None:
     told = record.files.get(name)
     if told is None:
         return
-    digest = hashlib.sha256()
     try:
         with folder.open_file(name) as file:
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
+            found = describe_stream(file)
     except OSError as problem:
         raise _miss_table(folder, name, problem) from None
-    if digest.hexdigest() != told["sha256"]:
+    if found["sha256"] != told["sha256"]:
         raise InputError(
             f"{folder.join(name)} is other than the run has left: its sha256 is not that of {RECORD_NAME}",
             expected="the report that the run has left",
