@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -164,7 +165,8 @@ def test_function_signs_and_its_signature_is_masked_everywhere(
     assert signed[:2] == ["https://store.example/a.tif?X-Amz-Signature=very-secret-value"] * 2
     assert signed[2] == "/data/b.tif"
     assert "very-secret-value" not in redact_text("GDAL says: very-secret-value was refused")
-    # As rasterio hands on what GDAL warns of, for whoever has the log shown.
+    # As rasterio hands on what GDAL warns of, for whoever has the log shown. What opens rasters has it redacted.
+    import_module("pipeline.scenes.rasters")
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("rasterio._env").warning("CPLE_AppDefined in %s", signed[0])
     assert caplog.messages == ["CPLE_AppDefined in https://store.example/a.tif?X-Amz-Signature=***"]
