@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -31,8 +32,9 @@ from model.errors import InputError
 from pipeline.config.run import RunConfig
 from pipeline.runs.export import export_report
 from pipeline.runs.read import open_tiles
-from pipeline.runs.record_files import read_record
+from pipeline.runs.record_files import read_record, write_record
 from pipeline.runs.run import OpenCluster, detect_changes, rebuild_report
+from pipeline.storage.object_facts import describe_bytes
 from pipeline.storage.opening import find_run_folder
 from pipeline.summary import StageSummary
 
@@ -151,8 +153,12 @@ def test_probabilities_of_change_are_read_back_and_named_in_the_item(
 
 def test_tiles_that_are_not_those_of_the_run_make_no_raster(whole_run: Path, tmp_path: Path) -> None:
     """Its record or its table is a stranger's: a grid of any size could be asked for."""
-    table = pq.read_table(whole_run / "report" / "tiles.parquet")
-    pq.write_table(table.slice(1), whole_run / "report" / "tiles.parquet")
+    place = whole_run / "report" / "tiles.parquet"
+    pq.write_table(pq.read_table(place).slice(1), place)
+    folder = find_run_folder(str(whole_run))
+    record = read_record(folder)
+    files = {**record.files, "report/tiles.parquet": dict(describe_bytes(place.read_bytes()))}
+    write_record(replace(record, files=files), folder=folder)
 
     with pytest.raises(InputError, match=r"is not the table of its run \(23 rows for 4 x 6 tiles\)"):
         export_report(str(whole_run), formats=["probability"], output=str(tmp_path))
