@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 import trustme
 from dask_processes import run_scheduler, run_worker
@@ -170,7 +171,8 @@ def test_what_dask_puts_among_the_places_of_modules_is_this_users_alone(
     (tmp_path / "dask-scratch-space").mkdir()
     (tmp_path / "dask-scratch-space").chmod(0o777)
 
-    with open_cluster(ClusterConfig(n_workers=1)) as client:
+    # Where other tests' workers keep their files is no matter here.
+    with dask.config.set({"temporary-directory": None}), open_cluster(ClusterConfig(n_workers=1)) as client:
         (of_worker,) = client.run(lambda: list(sys.path)).values()
         added = {path for path in [*of_worker, *sys.path] if Path(path).is_relative_to(tmp_path)}
         roots = {tmp_path / Path(path).relative_to(tmp_path).parts[0] for path in added}
