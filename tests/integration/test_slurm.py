@@ -21,7 +21,11 @@ from pipeline.runs.run import OpenCluster, detect_changes
 
 CHANGED = {(0, 0): ["top-left"], (3, 5): ["bottom-right"]}
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    # dask-jobqueue leaves the files of its certificates open, until Python finds them.
+    pytest.mark.filterwarnings("ignore:Exception ignored in.*dask-jobqueue:pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")
