@@ -40,7 +40,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile 
 test: setup
 	@$(PYTEST)
 
-# No cluster, no other process, no torch, and so nothing to wait for: one process per core: about three minutes on two.
+# No cluster, no other process, no torch, and so nothing to wait for: one process per core: about a minute and a half on two.
 test-fast: setup
 	@$(PYTEST) -n 2 tests/unit
 
