@@ -219,6 +219,7 @@ def report_command(
     if output is not None and not formats:
         raise _miss("--output", needs="--format")
     console = make_console()
+    files: list[str] = []
     if formats and zones is None:
         export = export_region if is_region(run) else export_report
         with show_work(console, f"Write {', '.join(formats)}"):
@@ -227,8 +228,9 @@ def report_command(
         _end({"files": files}, code=COMPLETE, is_json=is_json)
     with stop_on_signals(), show_progress(console, stages=REPORT_STAGES) as on_progress:
         report = rebuild_report(run, zones=choice if zones is not None else None, on_progress=on_progress)
-    with show_work(console, f"Write {', '.join(formats or ())}"):
-        files = export_report(run, formats=formats, output=output) if formats else []
+    if formats:
+        with show_work(console, f"Write {', '.join(formats)}"):
+            files = export_report(run, formats=formats, output=output)
     show_report(console, report)
     show_files(console, files)
     _end_with_report(report, files=files, is_json=is_json)
