@@ -6,15 +6,16 @@ import importlib
 import inspect
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, SpecCluster
+from distributed import Client, LocalCluster, SpecCluster, Status
 from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
@@ -163,7 +164,7 @@ def open_cluster(
         else:
             stack.enter_context(keep_own_scratch())
             cluster = _start(config, need=need or WorkerNeed(), device=device)
-            stack.callback(cluster.close)
+            stack.callback(_close, cluster)
             check_encrypted(str(cluster.scheduler_address), config=config)
             stack.enter_context(_replace_lost_workers(cluster))
             client = stack.enter_context(cluster.get_client())
@@ -227,6 +228,25 @@ def _try_to_start(cluster_class: Any, arguments: Mapping[str, Any]) -> Any:
         except RuntimeError:
             continue
     return cluster_class(**arguments)
+
+
+def _close(cluster: Any) -> None:
+    """End a cluster that was started here, also one of whose workers has died a moment ago: nobody needs it any more.
+
+    Its nanny then waits for the end of a process that it has yet to start, and distributed asserts that it has.
+    """
+    try:
+        cluster.close()
+    except AssertionError:
+        if not isinstance(cluster, SpecCluster):
+            raise
+        # A worker ends when its nanny says so, which these will not.
+        for pid in [pid for nanny in cluster.workers.values() if (pid := getattr(nanny, "pid", None))]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        cluster.workers.clear()
+        cluster.status = Status.failed
+        cluster.close()
 
 
 @contextmanager

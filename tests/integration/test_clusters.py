@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import psutil
 import pytest
 import trustme
 from dask_processes import run_scheduler, run_worker
-from distributed import Client, Scheduler, SchedulerPlugin, Worker
+from distributed import Client, Scheduler, SchedulerPlugin, Status, Worker
 from distributed.security import Security
 from made_scenes import MadeScenes, command_environment, make_config, make_scenes
 from patience import PATIENCE_S, wait_for
@@ -180,6 +182,23 @@ def test_what_dask_puts_among_the_places_of_modules_is_this_users_alone(
 
     assert not [path for path in sys.path if Path(path).is_relative_to(tmp_path)]
     assert [path.name for path in tmp_path.iterdir()] == ["dask-scratch-space"]
+
+
+def test_cluster_ends_beside_a_worker_that_has_just_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its nanny is about to start another, and distributed then takes it amiss to be closed."""
+    with open_cluster(ClusterConfig(n_workers=2)) as client:
+        workers = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
+        scheduler = client.cluster.scheduler
+        nanny = next(iter(client.cluster.workers.values()))
+
+        async def close(*_: object, **__: object) -> None:
+            nanny.status = Status.closing
+            raise AssertionError("can only join a started process")
+
+        monkeypatch.setattr(nanny, "close", close)
+
+    assert scheduler.status == Status.closed
+    assert psutil.wait_procs(workers, timeout=PATIENCE_S)[1] == []
 
 
 def test_pages_of_schedulers_and_workers_show_nothing_unless_a_dashboard_is_asked_for() -> None:
