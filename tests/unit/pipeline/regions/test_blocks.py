@@ -24,8 +24,11 @@ from pipeline.regions.pairs import find_crs
 # Each example cuts dozens of blocks: making a failing one smaller would take longer than to look at it.
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 GEOD = pyproj.Geod(ellps="WGS84")
-WHOLE_LATITUDES = st.one_of(st.floats(-79.9, 83.4), st.sampled_from([-79.9, -0.2, 0.0, 83.4]))
-LONGITUDES = st.one_of(st.floats(-180, 179.9), st.sampled_from([-180.0, 5.8, 11.9, 173.9, 179.8]))
+# GEOS miscounts with numbers below 1e-307, which are no coordinate of anything.
+WHOLE_LATITUDES = st.one_of(st.floats(-79.9, 83.4, allow_subnormal=False), st.sampled_from([-79.9, -0.2, 0.0, 83.4]))
+LONGITUDES = st.one_of(
+    st.floats(-180, 179.9, allow_subnormal=False), st.sampled_from([-180.0, 5.8, 11.9, 173.9, 179.8])
+)
 
 
 def describe(*assignments: str) -> RegionConfig:
