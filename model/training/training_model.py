@@ -271,17 +271,18 @@ class TrainingModel(PartlyTrained):
             pair_index=pair_index[rows],
             input_ids=inputs["input_ids"][rows, :n_text],
             attention_mask=inputs["attention_mask"][rows, :n_text],
-            labels=labels,
+            labels=None if self.answers_weigh_alike else labels,
             qformer_input_ids=inputs["qformer_input_ids"][rows, :n_asked],
             qformer_attention_mask=inputs["qformer_attention_mask"][rows, :n_asked],
             logits_to_keep=n_text - first if self.training else 0,
             use_cache=False,
         )
-        loss, n_targets = cast(Tensor, output.loss), int((labels[:, 1:] != IGNORED_LABEL).sum())
         logits = cast(Tensor, output.logits)
         if self.answers_weigh_alike:
             losses = answer_losses(logits[:, first - n_text : -1], labels[:, first + 1 :])
             loss, n_targets = losses.mean(), len(losses)
+        else:
+            loss, n_targets = cast(Tensor, output.loss), int((labels[:, 1:] != IGNORED_LABEL).sum())
         return ReadRows(loss=loss, logits=logits, queries=cast(Tensor, output.query_output), n_targets=n_targets)
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE_S
+from patience import PATIENCE_S, end_process
 from websockets.sync.client import ClientConnection, connect
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
@@ -116,11 +116,6 @@ def start_firefox(folder: Path) -> Iterator[FirefoxPage]:
         with connect(f"{address}/session", max_size=None, open_timeout=PATIENCE_S) as connection:
             yield FirefoxPage(connection)
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process)
         if process.stderr is not None:
             process.stderr.close()

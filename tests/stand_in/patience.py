@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 PATIENCE_S = 240.0
 """For one thing to happen on a machine that is busy with others; below the limit of a test that starts processes."""
+ENDING_S = 60.0
+"""For a process that was asked to end."""
 
 Found = TypeVar("Found")
 
@@ -28,3 +31,13 @@ def wait_for(
         if time.monotonic() > end_s:
             raise TimeoutError(f"no {what} within {timeout_s:g} s")
         time.sleep(pause_s)
+
+
+def end_process(process: subprocess.Popen[Any]) -> None:
+    """Ask a process to end, and make it where it does not."""
+    process.terminate()
+    try:
+        process.wait(timeout=ENDING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
+from patience import end_process
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch", "scancel")
 _START_S = 60.0
@@ -52,7 +53,7 @@ def start_slurm(folder: Path) -> Iterator[Mapping[str, str]]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-            stack.callback(_end, process)
+            stack.callback(end_process, process)
             return process
 
         key, secret = folder / "munge.sock", folder / "munge.key"
@@ -127,12 +128,3 @@ def _wait(is_ready: object, *, daemons: list[subprocess.Popen[bytes]], folder: P
             lines = (folder / f"{name}.out").read_text(encoding="utf-8", errors="replace").splitlines()
             raise NoSlurmError(f"{name} does not start here: {' | '.join(lines[-3:])}")
         time.sleep(0.2)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=_START_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
